@@ -1,0 +1,63 @@
+"""hpctf: train TensorFlow models on Slurm clusters, as easily as with Azure ML's estimator.
+
+    from hpctf import Experiment, TensorFlow
+
+    estimator = TensorFlow(source_directory="my-proj", entry_script="train.py",
+                           script_params={"--batch-size": 50}, node_count=2,
+                           distributed_backend="mpi")
+    run = Experiment("mnist").submit(estimator)
+    run.wait_for_completion(show_output=True)
+
+Importing the package is cheap: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from hpctf.cluster_spec import tf_config
+    from hpctf.errors import HpctfError, TrainingFailed, UsageError
+    from hpctf.estimator import Mpi, MultiWorker, ParameterServer, TensorFlow
+    from hpctf.runs.experiment import Experiment
+    from hpctf.runs.run import Run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Experiment",
+    "HpctfError",
+    "Mpi",
+    "MultiWorker",
+    "ParameterServer",
+    "Run",
+    "TensorFlow",
+    "TrainingFailed",
+    "UsageError",
+    "tf_config",
+]
+
+_HOMES = {
+    "Experiment": "hpctf.runs.experiment",
+    "HpctfError": "hpctf.errors",
+    "Mpi": "hpctf.estimator",
+    "MultiWorker": "hpctf.estimator",
+    "ParameterServer": "hpctf.estimator",
+    "Run": "hpctf.runs.run",
+    "TensorFlow": "hpctf.estimator",
+    "TrainingFailed": "hpctf.errors",
+    "UsageError": "hpctf.errors",
+    "tf_config": "hpctf.cluster_spec",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hpctf' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

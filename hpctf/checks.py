@@ -1,0 +1,120 @@
+"""Checks of what a person gives an estimator: each returns the value in its one form, or refuses.
+
+The messages name the parameter, its value, the rule and the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import UsageError, did_you_mean
+
+
+def check_source_directory(
+    source_directory: str | os.PathLike[str] | None, function: Callable[..., Any] | None
+) -> Path | None:
+    if source_directory is None:
+        return None if function else Path.cwd()
+    folder = Path(source_directory).expanduser().absolute()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"source_directory {str(folder)!r} {what}.")
+    return folder
+
+
+def check_entry_script(
+    folder: Path | None, entry_script: str | None, function: Callable[..., Any] | None
+) -> str | None:
+    if function is not None:
+        if entry_script is not None:
+            raise UsageError("Both entry_script and function are given: give one of the two.")
+        if not callable(function):
+            raise UsageError(f"function is {function!r}, which cannot be called.")
+        return None
+    if not entry_script:
+        raise UsageError("Neither entry_script nor function is given: name what is to run.")
+    assert folder is not None
+    path = Path(os.path.normpath(folder / entry_script))
+    if not path.is_relative_to(folder):
+        raise UsageError(
+            f"entry_script {entry_script!r} lies outside source_directory {str(folder)!r}.",
+            "Only what lies in source_directory goes with the run: name a folder that holds both.",
+        )
+    relative = str(path.relative_to(folder))
+    if not path.is_file():
+        near = [str(p.relative_to(folder)) for p in sorted(folder.glob("**/*.py"))[:1000]]
+        raise UsageError(
+            f"entry_script {relative!r} does not exist in {str(folder)!r}."
+            f"{did_you_mean(relative, near)}"
+        )
+    return relative
+
+
+def check_script_params(script_params: Mapping[str, object] | None) -> dict[str, str]:
+    if script_params is not None and not isinstance(script_params, Mapping):
+        raise UsageError(f"script_params must be a mapping, not {script_params!r}.")
+    params = {str(key): str(value) for key, value in (script_params or {}).items()}
+    for key, value in params.items():
+        _refuse_nul(f"script_params[{key!r}]", key + value)
+    return params
+
+
+def check_arguments(
+    arguments: Sequence[object] | Mapping[str, object] | None,
+    function: Callable[..., Any] | None,
+    script_params: Mapping[str, object] | None,
+) -> list[str] | dict[str, object]:
+    if function is not None:
+        if script_params:
+            raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise UsageError(f"arguments of a function must be a mapping, not {arguments!r}.")
+        return {str(key): value for key, value in (arguments or {}).items()}
+    if isinstance(arguments, (str, bytes, Mapping)):
+        raise UsageError(f"arguments of a script must be a list of words, not {arguments!r}.")
+    words = [str(word) for word in arguments or []]
+    for position, word in enumerate(words):
+        _refuse_nul(f"arguments[{position}]", word)
+    return words
+
+
+def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
+    environment = {str(key): str(value) for key, value in (variables or {}).items()}
+    for key, value in environment.items():
+        if not key or "=" in key:
+            raise UsageError(f"environment_variables: {key!r} cannot be a variable's name.")
+        if key == "TF_CONFIG" or key.startswith("HPCTF_"):
+            raise UsageError(f"environment_variables: {key} is set by hpctf itself.")
+        _refuse_nul(f"environment_variables[{key!r}]", key + value)
+    return environment
+
+
+def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if isinstance(inputs, (str, bytes)):
+        raise UsageError(f"inputs must be a mapping of names to paths, not {inputs!r}.")
+    named = inputs if isinstance(inputs, Mapping) else {Path(p).stem: p for p in inputs or []}
+    paths: dict[str, str] = {}
+    for name, path in named.items():
+        if not str(name).isidentifier():
+            raise UsageError(f"inputs: {name!r} cannot be a name; use letters, digits and _.")
+        absolute = Path(path).expanduser().absolute()
+        if not absolute.exists():
+            raise UsageError(f"inputs[{name!r}]: {str(absolute)!r} does not exist.")
+        paths[str(name)] = str(absolute)
+    return paths
+
+
+def check_count(name: str, value: int | None, least: int = 1) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is {value!r}, but must be a whole number of {least} or more.")
+    return value
+
+
+def _refuse_nul(where: str, text: str) -> None:
+    if "\0" in text:
+        raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")

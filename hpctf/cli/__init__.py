@@ -1,0 +1,76 @@
+"""The command line: `hpctf`. One module a command group, loaded when its command is called.
+
+No logic that the Python API lacks: a command turns words into calls, and answers into words.
+stdout carries the answer alone, stderr the story.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from hpctf.errors import HpctfError, did_you_mean
+
+COMMANDS = {
+    "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
+    "runs": ("hpctf.cli.runs", "List runs, the latest first."),
+    "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
+    "wait": ("hpctf.cli.runs", "Wait for a run to end."),
+    "cancel": ("hpctf.cli.runs", "Cancel runs."),
+    "result": ("hpctf.cli.runs", "Print every rank's result."),
+    "logs": ("hpctf.cli.files", "Print the logs of a run."),
+    "files": ("hpctf.cli.files", "List a run's outputs and logs."),
+    "download": ("hpctf.cli.files", "Copy a run's files."),
+    "site": ("hpctf.cli.site", "List and show sites."),
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[name][0]), name)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], list(COMMANDS))
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", context)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hpctf", message="%(version)s")
+def cli() -> None:
+    """Train TensorFlow models on Slurm clusters, or on this machine."""
+
+
+def main() -> None:
+    """Run the command line; every error of hpctf's own is one message and its exit code."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except HpctfError as error:
+        print(f"hpctf: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,81 @@
+"""What several commands share: naming a run, and saying things."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.runs.folder import find_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hpctf.runs.run import Run
+    from hpctf.runs.state import Status
+
+Command = Callable[..., Any]
+
+
+def site_option(command: Command) -> Command:
+    """Give a command ``--site``."""
+    return click.option(
+        "--site", metavar="NAME|FILE", help="Site to use (default: HPCTF_SITE, else found)."
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Give a command ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
+
+
+def run_argument(command: Command) -> Command:
+    """Give a command the argument RUN: an id, a unique prefix, or @last."""
+    return click.argument("run_name", metavar="RUN")(command)
+
+
+def runs_root(site: str | None) -> Path:
+    """Return the runs root; HPCTF_RUNS_ROOT spares reading a site."""
+    from hpctf.runs.folder import check_root
+
+    root = os.environ.get("HPCTF_RUNS_ROOT")
+    if root:
+        return check_root(root)
+    from hpctf.site.load import load_site
+
+    return check_root(load_site(site).runs_root)
+
+
+def open_run(name: str, site: str | None) -> Run:
+    """Return the run that RUN stands for."""
+    from hpctf.runs.run import Run
+
+    return Run(find_run(runs_root(site), name))
+
+
+def say(text: str) -> None:
+    """Tell the story, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer_json(value: Any) -> None:
+    """Give the answer as JSON, on stdout."""
+    print(json.dumps(value, indent=2, default=repr))
+
+
+def wait_for(run: Run, show_output: bool = False) -> Status:
+    """Wait for a run with progress on stderr: a live line on a terminal, plain lines in a pipe."""
+    from hpctf.cli.progress import progress
+
+    try:
+        with progress() as on_change:
+            return run.wait_for_completion(
+                show_output=show_output, raise_on_error=False, on_change=on_change
+            )
+    except KeyboardInterrupt:
+        say(f"Interrupted: run {run.id} goes on. Come back with: hpctf wait {run.id}")
+        raise

@@ -1,0 +1,106 @@
+"""Commands on a run's files: logs, files, download."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
+from hpctf.errors import UsageError, did_you_mean
+
+_LOOK_S = 0.3
+
+
+@click.command()
+@run_argument
+@click.option("--role", help="Only this role's logs; 'job' is the batch script's.")
+@click.option("--index", type=int, help="Only this index of the role.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
+@site_option
+def logs(
+    run_name: str, role: str | None, index: int | None, follow: bool, site: str | None
+) -> None:
+    """Print RUN's logs; with several ranks, each line names its own."""
+    run = open_run(run_name, site)
+    ranks = [(r["name"], i) for r in run.plan["roles"] for i in range(r["count"])]
+    names = [f"{r}-{i}" for r, i in ranks if role in (None, r) and index in (None, i)]
+    if role == "job":
+        names = ["job"]
+    if not names:
+        known = sorted({*(r for r, _ in ranks), "job"})
+        asked = f"{role or 'any role'}-{'*' if index is None else index}"
+        hint = did_you_mean(role or "", known)
+        raise UsageError(
+            f"Run {run.id} has no rank {asked}.{hint}",
+            "Its ranks: " + ", ".join(f"{r['name']} 0-{r['count'] - 1}" for r in run.plan["roles"]),
+        )
+    printers = [
+        _LogPrinter(run.folder.logs / f"{name}.log", name, len(names) > 1) for name in names
+    ]
+    try:
+        while True:
+            final = not follow or run.status().final
+            for printer in printers:
+                printer.show(final)
+            if final:
+                return
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        say(f"Interrupted: run {run.id} goes on.")
+        raise
+
+
+@click.command()
+@run_argument
+@site_option
+@json_option
+def files(run_name: str, site: str | None, as_json: bool) -> None:
+    """List RUN's outputs and logs."""
+    names = open_run(run_name, site).get_file_names()
+    if as_json:
+        answer_json(names)
+        return
+    for name in names:
+        click.echo(name)
+
+
+@click.command()
+@run_argument
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--to", "folder", default=".", show_default=True, help="Folder to copy to.")
+@site_option
+def download(run_name: str, names: tuple[str, ...], folder: str, site: str | None) -> None:
+    """Copy RUN's files, by name or prefix; without one, all of its outputs."""
+    run = open_run(run_name, site)
+    known = run.get_file_names()
+    for prefix in names or ("outputs/",):
+        if names and not any(name.startswith(prefix) for name in known):
+            raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
+        for path in run.download_files(prefix, Path(folder)):
+            click.echo(path)
+
+
+class _LogPrinter:
+    """Prints what a log has gained, whole lines only until the end, each with its rank's name."""
+
+    def __init__(self, path: Path, name: str, named: bool) -> None:
+        self._path = path
+        self._prefix = f"{name} | " if named else ""
+        self._offset = 0
+
+    def show(self, final: bool) -> None:
+        try:
+            with self._path.open("rb") as log:
+                log.seek(self._offset)
+                text = log.read()
+        except FileNotFoundError:
+            return
+        if not final:
+            text = text[: text.rfind(b"\n") + 1]
+        self._offset += len(text)
+        for line in text.decode("utf-8", "replace").splitlines():
+            sys.stdout.write(f"{self._prefix}{line}\n")
+        sys.stdout.flush()

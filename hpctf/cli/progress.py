@@ -1,0 +1,62 @@
+"""Progress of a wait: one line that lives on a terminal, a line a change in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpctf.runs.state import Status
+
+OnChange = Callable[["Status", float], None]
+
+
+def describe(status: Status) -> str:
+    """Return ``Running (Resources): chief 1 running, worker 2 running``."""
+    counts = Counter((rank.role, rank.state) for rank in status.ranks)
+    roles = ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
+    reason = f" ({status.reason})" if status.reason and not status.final else ""
+    return f"{status.state}{reason}: {roles}"
+
+
+def elapsed(seconds: float) -> str:
+    """Return ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def progress() -> Iterator[OnChange]:
+    """Yield what `Run.wait_for_completion` is to call at every look."""
+    if not sys.stderr.isatty():
+        yield _plain_lines()
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Waiting ...") as live:
+        yield lambda status, waited: live.update(f"{describe(status)}  {elapsed(waited)}")
+
+
+def _plain_lines() -> OnChange:
+    last = ""
+
+    def on_change(status: Status, waited: float) -> None:
+        nonlocal last
+        words = describe(status)
+        if words != last:
+            print(f"[{elapsed(waited)}] {words}", file=sys.stderr, flush=True)
+            last = words
+
+    return on_change
+
+
+_WORDS = {
+    "NotStarted": "not started",
+    "Running": "running",
+    "Completed": "completed",
+    "Failed": "failed",
+}

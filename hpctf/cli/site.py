@@ -1,0 +1,54 @@
+"""``hpctf site``: what sites there are, and what one says."""
+
+from __future__ import annotations
+
+import click
+
+from hpctf.cli.common import answer_json, json_option
+
+
+@click.group()
+def site() -> None:
+    """List and show sites."""
+
+
+@site.command("list")
+@json_option
+def list_sites(as_json: bool) -> None:
+    """List the sites that --site can name; * marks the one used by default."""
+    import os
+
+    from hpctf.site.load import default_site_name, read_site, site_files
+
+    used = os.environ.get("HPCTF_SITE") or default_site_name()
+    rows = [
+        {
+            "name": name,
+            "description": read_site(path).description,
+            "file": str(path),
+            "default": name == used,
+        }
+        for name, path in sorted(site_files().items())
+    ]
+    if as_json:
+        answer_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{'*' if row['default'] else ' '} {row['name']:16} {row['description']}")
+
+
+@site.command("show")
+@click.argument("name", required=False)
+@json_option
+def show_site(name: str | None, as_json: bool) -> None:
+    """Show all that a site says, defaults included."""
+    from hpctf.site.load import load_site
+
+    found = load_site(name)
+    content = found.model_dump(mode="json")
+    if as_json:
+        answer_json(content)
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)

@@ -1,0 +1,103 @@
+"""What can go wrong, each with an exit code and a way out.
+
+HpctfError (exit 2)
+├── UsageError           the person asked for something that cannot be: nothing was touched
+│   ├── HostlistError    text that is not a Slurm host list
+│   └── ClusterSpecError roles that do not fit the tasks, or a TF_CONFIG that cannot be passed
+├── SiteError (exit 3)   the site's configuration is wrong
+├── SchedulerError (exit 3)  Slurm refused, or could not be asked
+│   └── SubmissionError  sbatch said no: its own words are kept
+├── RunNotFound          no run of that name
+├── RunFolderError (exit 3)  a run folder cannot be written, or must not be trusted
+└── TrainingFailed (exit 1)  the training itself failed, or was cancelled
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClusterSpecError",
+    "HostlistError",
+    "HpctfError",
+    "RunFolderError",
+    "RunNotFound",
+    "SchedulerError",
+    "SiteError",
+    "SubmissionError",
+    "TrainingFailed",
+    "UsageError",
+    "did_you_mean",
+]
+
+
+class HpctfError(Exception):
+    """Base of every error that hpctf raises on purpose.
+
+    Parameters
+    ----------
+    message
+        What went wrong: the thing, its value, and the rule it breaks.
+    hint
+        What to do now; shown on a line of its own.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(HpctfError, ValueError):
+    """The request cannot be met; nothing was written or submitted."""
+
+
+class HostlistError(UsageError):
+    """Text that Slurm's host list grammar does not allow."""
+
+
+class ClusterSpecError(UsageError):
+    """Roles and tasks that do not make a cluster TensorFlow can use."""
+
+
+class SiteError(HpctfError):
+    """A site configuration that is missing or wrong."""
+
+    exit_code = 3
+
+
+class SchedulerError(HpctfError):
+    """The scheduler refused, or could not be asked."""
+
+    exit_code = 3
+
+
+class SubmissionError(SchedulerError):
+    """The scheduler did not take the job."""
+
+
+class RunNotFound(UsageError):
+    """No run, or more than one, answers to the name."""
+
+
+class RunFolderError(HpctfError):
+    """A run folder that cannot be written, or that must not be trusted."""
+
+    exit_code = 3
+
+
+class TrainingFailed(HpctfError):
+    """The training ended without success."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of `known`, or the empty string."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

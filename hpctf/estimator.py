@@ -1,0 +1,313 @@
+"""What a person asks for: the `TensorFlow` estimator, with Azure ML's names and meanings.
+
+Source of the names: Azure ML SDK v1, ``azureml.train.dnn.TensorFlow``. An estimator knows nothing
+of a site; it checks what can be checked without one. `hpctf.planner` makes a plan of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpctf.checks import (
+    check_arguments,
+    check_count,
+    check_entry_script,
+    check_environment,
+    check_inputs,
+    check_script_params,
+    check_source_directory,
+)
+from hpctf.errors import UsageError, did_you_mean
+
+BACKENDS = ("single", "mpi", "ps", "collective")
+
+
+@dataclass(frozen=True)
+class Mpi:
+    """MPI training, Horovod included: `process_count_per_node` ranks on every node.
+
+    Parameters
+    ----------
+    pin_gpus
+        Whether a rank sees only its own GPUs. Say False for scripts that choose with
+        ``gpus[hvd.local_rank()]``, which need to see all of the node's. None is the site's choice.
+    """
+
+    process_count_per_node: int = 1
+    pin_gpus: bool | None = None
+
+    backend = "mpi"
+
+
+@dataclass(frozen=True)
+class ParameterServer:
+    """TensorFlow's parameter servers.
+
+    Parameters
+    ----------
+    worker_count, parameter_server_count
+        How many workers and parameter servers, over all nodes.
+    coordinator
+        True: the script runs on the chief alone, and hpctf runs TensorFlow's standard server on
+        workers and ps (TensorFlow 2's ClusterCoordinator). False: the script runs on every task,
+        as in Azure ML, and starts its own server.
+    chief
+        Whether there is a chief besides the workers. The coordinator needs one.
+    placement
+        ``hetjob`` (ps on nodes of their own), ``shared`` (beside the workers); None: the site's.
+    """
+
+    worker_count: int = 1
+    parameter_server_count: int = 1
+    coordinator: bool = True
+    chief: bool = True
+    placement: str | None = None
+
+    backend = "ps"
+
+
+@dataclass(frozen=True)
+class MultiWorker:
+    """MultiWorkerMirroredStrategy: `worker_count` workers; by default one a node."""
+
+    worker_count: int | None = None
+
+    backend = "collective"
+
+
+Distribution = Mpi | ParameterServer | MultiWorker
+
+_NOT_YET = (
+    "conda_packages",
+    "pip_packages",
+    "conda_dependencies_file",
+    "pip_requirements_file",
+    "framework_version",
+    "custom_docker_image",
+    "resume_from",
+)
+
+
+class TensorFlow:
+    """A TensorFlow training, described once and submitted anywhere.
+
+    Parameters
+    ----------
+    source_directory
+        Folder whose content goes with the run; by default the current one.
+    entry_script
+        The script to run, relative to `source_directory`.
+    script_params
+        Arguments of the script by name; ``{"--flag": ""}`` is a bare flag.
+    arguments
+        For a script: more arguments, in order, after `script_params`. For a function: its keyword
+        arguments.
+    function
+        A callable in place of a script. Every rank's return value comes back
+        (`Run.results`).
+    compute_target
+        One of the site's targets.
+    node_count
+        Nodes in all. By default as few as the backend needs.
+    process_count_per_node
+        Ranks a node (mpi and collective), or workers a node (ps).
+    worker_count, parameter_server_count
+        For ``ps``; `worker_count` for ``collective`` too.
+    distributed_backend
+        ``mpi``, ``ps``, ``collective``, or None for one process.
+    distributed_training
+        `Mpi`, `ParameterServer` or `MultiWorker`: the same, with its counts.
+    use_gpu
+        Ask for GPUs: all that a node of the target has, or one a process if that is not known.
+    gpus_per_node
+        Ask for so many GPUs a node instead.
+    cpus_per_task, mem
+        CPUs a process, and memory a node in Slurm's notation (``"16G"``).
+    environment_variables
+        Set for the training process.
+    inputs
+        Data by name (or a list of paths): ``HPCTF_INPUT_<NAME>`` tells the script where it lies.
+    max_run_duration_seconds
+        Time limit of the job.
+    python
+        Interpreter of an existing training environment; by default the one that runs hpctf.
+    sbatch
+        More sbatch options by long name, such as ``{"reservation": "course"}``.
+    conda_packages, pip_packages, conda_dependencies_file, pip_requirements_file, \
+framework_version, custom_docker_image, resume_from
+        Kept, and refused at submission until hpctf builds environments and resumes runs.
+
+    Raises
+    ------
+    UsageError
+        Anything that cannot be: nothing has been written then.
+    """
+
+    def __init__(
+        self,
+        source_directory: str | os.PathLike[str] | None = None,
+        *,
+        entry_script: str | None = None,
+        script_params: Mapping[str, object] | None = None,
+        arguments: Sequence[object] | Mapping[str, object] | None = None,
+        function: Callable[..., Any] | None = None,
+        compute_target: str | None = None,
+        node_count: int | None = None,
+        process_count_per_node: int | None = None,
+        worker_count: int | None = None,
+        parameter_server_count: int | None = None,
+        distributed_backend: str | None = None,
+        distributed_training: Distribution | None = None,
+        use_gpu: bool = False,
+        gpus_per_node: int | None = None,
+        cpus_per_task: int | None = None,
+        mem: str | None = None,
+        environment_variables: Mapping[str, object] | None = None,
+        inputs: Mapping[str, str] | Sequence[str] | None = None,
+        max_run_duration_seconds: int | None = None,
+        python: str | None = None,
+        sbatch: Mapping[str, object] | None = None,
+        conda_packages: Sequence[str] | None = None,
+        pip_packages: Sequence[str] | None = None,
+        conda_dependencies_file: str | None = None,
+        pip_requirements_file: str | None = None,
+        framework_version: str | None = None,
+        custom_docker_image: str | None = None,
+        resume_from: str | None = None,
+        **unknown: object,
+    ) -> None:
+        if unknown:
+            name = sorted(unknown)[0]
+            known = list(self.__init__.__kwdefaults__)  # type: ignore[misc]
+            raise UsageError(f"TensorFlow() has no parameter {name!r}.{did_you_mean(name, known)}")
+        self.function = function
+        self.source_directory = check_source_directory(source_directory, function)
+        self.entry_script = check_entry_script(self.source_directory, entry_script, function)
+        self.script_params = check_script_params(script_params)
+        self.arguments = check_arguments(arguments, function, script_params)
+        self.compute_target = compute_target
+        self.node_count = check_count("node_count", node_count)
+        self.use_gpu = bool(use_gpu) or bool(gpus_per_node)
+        self.gpus_per_node = check_count("gpus_per_node", gpus_per_node, least=0)
+        self.cpus_per_task = check_count("cpus_per_task", cpus_per_task)
+        self.mem = mem
+        self.environment_variables = check_environment(environment_variables)
+        self.inputs = check_inputs(inputs)
+        self.max_run_duration_seconds = check_count(
+            "max_run_duration_seconds", max_run_duration_seconds
+        )
+        self.python = python
+        self.sbatch = {str(key): value for key, value in (sbatch or {}).items()}
+        self.conda_packages = list(conda_packages or [])
+        self.pip_packages = list(pip_packages or [])
+        self.conda_dependencies_file = conda_dependencies_file
+        self.pip_requirements_file = pip_requirements_file
+        self.framework_version = framework_version
+        self.custom_docker_image = custom_docker_image
+        self.resume_from = resume_from
+        self._settle_distribution(
+            distributed_backend,
+            distributed_training,
+            {
+                "process_count_per_node": check_count(
+                    "process_count_per_node", process_count_per_node
+                ),
+                "worker_count": check_count("worker_count", worker_count),
+                "parameter_server_count": check_count(
+                    "parameter_server_count", parameter_server_count
+                ),
+            },
+        )
+
+    def _settle_distribution(
+        self, backend: str | None, training: Distribution | None, counts: dict[str, int | None]
+    ) -> None:
+        """Make one of `distributed_backend` with its counts and `distributed_training`."""
+        if backend is not None and backend not in BACKENDS:
+            raise UsageError(
+                f"distributed_backend is {backend!r}, but must be one of {', '.join(BACKENDS)}."
+                f"{did_you_mean(str(backend), list(BACKENDS))}"
+            )
+        if training is not None and not isinstance(training, Distribution):
+            raise UsageError(
+                "distributed_training must be Mpi(...), ParameterServer(...) or MultiWorker(...), "
+                f"not {training!r}."
+            )
+        if training is not None and backend not in (None, training.backend):
+            raise UsageError(
+                f"distributed_backend is {backend!r}, but distributed_training is {training!r}.",
+                "Give one of the two.",
+            )
+        if backend is None and training is None:
+            self._refuse_counts_without_backend(counts)
+        self.backend = training.backend if training else backend or "single"
+        self.pin_gpus = training.pin_gpus if isinstance(training, Mpi) else None
+        self.coordinator = self.chief = True
+        self.ps_placement: str | None = None
+        if isinstance(training, ParameterServer):
+            self.coordinator, self.chief = training.coordinator, training.chief
+            self.ps_placement = training.placement
+        if self.coordinator and not self.chief:
+            raise UsageError(
+                "ParameterServer(coordinator=True, chief=False): the coordinator is the chief.",
+                "Say coordinator=False to run the script on every worker and ps.",
+            )
+        if self.ps_placement not in (None, "hetjob", "shared"):
+            raise UsageError(
+                f"placement is {self.ps_placement!r}, but must be 'hetjob' or 'shared'."
+            )
+        for name in counts:
+            from_training = getattr(training, name, None)
+            if from_training is not None and counts[name] not in (None, from_training):
+                raise UsageError(
+                    f"{name} is {counts[name]}, but {from_training} in distributed_training.",
+                    "Give one of the two.",
+                )
+            counts[name] = check_count(name, from_training) or counts[name]
+        self.process_count_per_node = counts["process_count_per_node"]
+        self.worker_count = counts["worker_count"]
+        self.parameter_server_count = counts["parameter_server_count"]
+
+    def _refuse_counts_without_backend(self, counts: dict[str, int | None]) -> None:
+        asked = {"node_count": self.node_count, **counts}
+        for name, value in asked.items():
+            if (value or 0) > 1 or (name == "parameter_server_count" and value):
+                raise UsageError(
+                    f"{name} is {value}, but no distributed_backend is named.",
+                    "Choose one: 'mpi' (Horovod), 'ps' (parameter servers) or "
+                    "'collective' (MultiWorkerMirroredStrategy).",
+                )
+
+    def refuse_what_is_not_built(self) -> None:
+        """Refuse parameters that are kept, but that no part of hpctf can honour yet.
+
+        Raises
+        ------
+        UsageError
+            Naming the parameter and the way out.
+        """
+        for name in _NOT_YET:
+            value = getattr(self, name)
+            if value:
+                raise UsageError(
+                    f"{name} is {value!r}, but hpctf does not build environments or resume runs "
+                    "yet.",
+                    "Install the packages into a virtual environment yourself and name its "
+                    "interpreter: --python EXE, or TensorFlow(python=...)."
+                    if name != "resume_from"
+                    else "Give the checkpoint's path to the script as an argument.",
+                )
+
+    def command_line(self) -> list[str]:
+        """Return the script's arguments, in order."""
+        words: list[str] = []
+        for key, value in self.script_params.items():
+            words.append(key)
+            if value != "":
+                words.append(value)
+        if not isinstance(self.arguments, dict):
+            words += [str(word) for word in self.arguments]
+        return words

@@ -1,0 +1,64 @@
+"""Runs a function entry, in the training environment: ``python call.py RUN_FOLDER``.
+
+Standard library only, Python 3.8 and up. The function comes in submitit's DelayedSubmission,
+pickled with the copy of cloudpickle that lies beside it, so neither package need be installed in
+the training environment.
+"""
+
+import os
+import pickle
+import sys
+import traceback
+import types
+from typing import Any, Tuple
+
+
+class DelayedSubmission:
+    """Stands for submitit's class of that name while its pickle is read."""
+
+
+def load(folder: str) -> Tuple[Any, Any, Any]:
+    """Return (function, args, kwargs) of the payload in `folder`."""
+    sys.path.insert(0, folder)
+    import cloudpickle  # noqa: F401  (the copy in `folder`)
+
+    stand_ins = {name: types.ModuleType(name) for name in ("submitit", "submitit.core")}
+    stand_ins["submitit.core.utils"] = types.ModuleType("submitit.core.utils")
+    stand_ins["submitit.core.utils"].__dict__["DelayedSubmission"] = DelayedSubmission
+    sys.modules.update(stand_ins)
+    with open(os.path.join(folder, "payload.pkl"), "rb") as stream:
+        payload = pickle.load(stream)
+    for name in stand_ins:
+        del sys.modules[name]
+    sys.path.remove(folder)
+    return payload.function, payload.args, payload.kwargs
+
+
+def main(run_folder: str) -> int:
+    """Call the function, leave its outcome for the rank's wrapper, return the exit code."""
+    folder = os.path.join(run_folder, "submitit")
+    name = "{HPCTF_ROLE}-{HPCTF_INDEX}".format(**os.environ)
+    sys.path[0] = os.getcwd()
+    try:
+        function, args, kwargs = load(folder)
+        outcome = ("success", function(*args, **kwargs))
+    except Exception:
+        traceback.print_exc()
+        outcome = ("error", traceback.format_exc())
+    import cloudpickle
+
+    try:
+        data = cloudpickle.dumps(outcome)
+    except Exception:
+        traceback.print_exc()
+        outcome = ("error", "The return value cannot be pickled:\n" + traceback.format_exc())
+        data = pickle.dumps(outcome)
+    target = os.path.join(folder, f".{name}.pkl")
+    with open(target + ".tmp", "wb") as stream:
+        stream.write(data)
+    os.replace(target + ".tmp", target)
+    return 0 if outcome[0] == "success" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

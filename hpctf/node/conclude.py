@@ -1,0 +1,36 @@
+"""The job's verdict: the exit code of the first rank that failed of itself, on record and told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from hpctf.files import append_record, read_json
+from hpctf.verdict import first_failure, read_ranks, tell_failure
+
+JOB_STATE = "job.jsonl"
+
+
+def conclude(run_folder: str, launcher_status: int) -> int:
+    """Return the job's exit code, and record it.
+
+    Parameters
+    ----------
+    launcher_status
+        What srun or mpirun returned. It counts only when no rank has recorded a failure: a
+        launcher reports 143 for a rank that it ended after another one's exit code 7 (measured).
+    """
+    plan = read_json(os.path.join(run_folder, "plan.json"))
+    ranks = read_ranks(run_folder, plan)
+    failure = first_failure(ranks)
+    code = failure.status if failure else launcher_status
+    if failure:
+        print(tell_failure(failure, run_folder), file=sys.stderr)
+    elif launcher_status:
+        print(f"hpctf: the launcher ended with status {launcher_status}", file=sys.stderr)
+    append_record(
+        os.path.join(run_folder, "state", JOB_STATE),
+        {"event": "ended", "time": time.time(), "exit_code": code},
+    )
+    return code

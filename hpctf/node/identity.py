@@ -1,0 +1,165 @@
+"""Who this rank is, and the environment that follows from it."""
+
+from __future__ import annotations
+
+import os
+
+from hpctf import cluster_spec
+from hpctf.errors import ClusterSpecError
+
+TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+
+class Identity:
+    """A rank's place: its number, its role and index in it, and its host."""
+
+    __slots__ = ("host", "index", "local_rank", "rank", "role", "world_size")
+
+    def __init__(
+        self, rank: int, local_rank: int, world_size: int, role: str, index: int, host: str
+    ) -> None:
+        self.rank = rank
+        self.local_rank = local_rank
+        self.world_size = world_size
+        self.role = role
+        self.index = index
+        self.host = host
+
+    @property
+    def name(self) -> str:
+        """``worker-0`` and so on: the name of the rank's files."""
+        return f"{self.role}-{self.index}"
+
+
+def role_counts(plan: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return (name, count) of the plan's roles in rank order."""
+    return [(role["name"], role["count"]) for role in plan["roles"]]
+
+
+def role_named(plan: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the plan's role of that name."""
+    found: dict[str, Any] = next(role for role in plan["roles"] if role["name"] == name)
+    return found
+
+
+def identify(plan: dict[str, Any], env: Mapping[str, str]) -> Identity:
+    """Return who the rank is that sees `env`.
+
+    Raises
+    ------
+    ClusterSpecError
+        The launcher started another number of ranks than planned: the classic sign of an MPI
+        library and an srun plugin that do not know each other.
+    """
+    counts = role_counts(plan)
+    planned = sum(count for _, count in counts)
+    rank = cluster_spec.rank_from_environment(env)
+    size = cluster_spec.world_size_from_environment(env)
+    if size != planned:
+        raise ClusterSpecError(
+            f"the launcher started {size} ranks, but {planned} were planned",
+            "Check the site's MPI launcher and plugin (mpi: in the site file).",
+        )
+    role, index = cluster_spec.role_of(counts, rank)
+    local_rank = cluster_spec.local_rank_from_environment(env)
+    return Identity(rank, local_rank, size, role, index, os.uname().nodename)
+
+
+def environment(
+    plan: dict[str, Any], me: Identity, inherited: Mapping[str, str], run_folder: str
+) -> dict[str, str]:
+    """Return the whole environment of the training process.
+
+    In order: what the job has, the training environment's own, the person's variables, and what
+    hpctf says of the run (HPCTF_*, TF_CONFIG, the GPUs).
+    """
+    entry = plan["entry"]
+    env = {key: value for key, value in inherited.items() if key != "TF_CONFIG"}
+    env.update(_virtual_environment(entry["python"], env.get("PATH", os.defpath)))
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    env.update(entry["environment"])
+    env.update(
+        HPCTF_RUN_ID=plan["run_id"],
+        HPCTF_EXPERIMENT=plan["experiment"],
+        HPCTF_RUN_FOLDER=run_folder,
+        HPCTF_OUTPUTS_DIR=os.path.join(run_folder, "outputs"),
+        HPCTF_CHECKPOINT_DIR=os.path.join(run_folder, "checkpoints"),
+        HPCTF_RESTART_COUNT=inherited.get("SLURM_RESTART_COUNT", "0"),
+        HPCTF_BACKEND=plan["backend"],
+        HPCTF_ROLE=me.role,
+        HPCTF_INDEX=str(me.index),
+        HPCTF_RANK=str(me.rank),
+        HPCTF_LOCAL_RANK=str(me.local_rank),
+        HPCTF_WORLD_SIZE=str(me.world_size),
+    )
+    if plan["tf_config"]:
+        env["TF_CONFIG"] = tf_config(plan, me, inherited)
+    env.update(gpu_share(plan, me, inherited))
+    return env
+
+
+def tf_config(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> str:
+    """Return this rank's TF_CONFIG."""
+    first, last = plan["ports"]
+    return cluster_spec.tf_config(
+        role_counts(plan), env, rank=me.rank, ports=cluster_spec.Ports(first, last)
+    )
+
+
+def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that show this rank its share of the node's GPUs, and no other.
+
+    The node's GPUs are split evenly, in order, between its ranks that use GPUs; roles that use
+    none see none. Nothing changes in a job without GPUs, or when pinning is switched off.
+    """
+    if not any(component["gpus_per_node"] for component in plan["components"]):
+        return {}
+    present = [name for name in GPU_VARIABLES if env.get(name)]
+    if not role_named(plan, me.role)["uses_gpu"]:
+        return dict.fromkeys(GPU_VARIABLES, "")
+    if not plan["pin_gpus"]:
+        return {}
+    position, sharing = _position_among_gpu_ranks(plan, me, env)
+    share = {}
+    for name in present:
+        devices = env[name].split(",")
+        each = max(1, len(devices) // sharing)
+        share[name] = ",".join(devices[position * each : (position + 1) * each])
+        if not share[name]:
+            raise ClusterSpecError(
+                f"{sharing} ranks of {me.host} share {len(devices)} GPUs ({name}={env[name]}), "
+                f"which leaves none for {me.name}"
+            )
+    return share
+
+
+def _position_among_gpu_ranks(
+    plan: dict[str, Any], me: Identity, env: Mapping[str, str]
+) -> tuple[int, int]:
+    """Return (this rank's position, number) among the ranks of its host that use GPUs."""
+    if "OMPI_COMM_WORLD_LOCAL_SIZE" in env:
+        return me.local_rank, int(env["OMPI_COMM_WORLD_LOCAL_SIZE"])
+    tasks = cluster_spec.tasks_from_environment(env)
+    here = tasks[me.rank].host
+    counts = role_counts(plan)
+    using = [
+        task.rank
+        for task in tasks
+        if task.host == here
+        and role_named(plan, cluster_spec.role_of(counts, task.rank)[0])["uses_gpu"]
+    ]
+    return using.index(me.rank), len(using)
+
+
+def _virtual_environment(python: str, path: str) -> dict[str, str]:
+    """Return what a virtual environment's ``activate`` would set, if `python` lies in one."""
+    folder = os.path.dirname(python)
+    home = os.path.dirname(folder)
+    if not os.path.exists(os.path.join(home, "pyvenv.cfg")):
+        return {}
+    return {"VIRTUAL_ENV": home, "PATH": f"{folder}{os.pathsep}{path}"}

@@ -1,0 +1,177 @@
+"""One rank, from start to record.
+
+It takes its role from its rank, starts the person's process (or TensorFlow's standard server)
+with the environment that follows, passes signals on, ends once the deciding roles have ended if
+its own does not decide, and records how it went. submitit, which keeps the result, is imported
+while the training is already on its way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from hpctf.errors import HpctfError
+from hpctf.files import append_record, read_json, read_records
+from hpctf.node import identity, process
+from hpctf.resources import NODE_SERVER
+
+TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+HEARTBEAT_S = 30.0
+FOLLOW_S = 0.2
+"""How often a rank that does not decide looks whether the deciding ones have ended."""
+
+
+def run_rank(run_folder: str) -> int:
+    """Run this rank's part of a run and return its exit status."""
+    plan = read_json(os.path.join(run_folder, "plan.json"))
+    try:
+        me = identity.identify(plan, os.environ)
+        state = os.path.join(run_folder, "state", f"{me.name}.jsonl")
+        try:
+            child = _start(plan, me, state, run_folder)
+        except (HpctfError, OSError) as error:
+            return _cannot_start(error, me, state, run_folder)
+    except HpctfError as error:
+        print(f"hpctf: {error}", file=sys.stderr)
+        return error.exit_code
+    keeper = _result_keeper(run_folder, me)
+    ended = child.wait(_poll(plan, me, child, state, run_folder))
+    append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
+    if keeper is not None:
+        keeper.keep(ended)
+    return ended.status
+
+
+def _start(
+    plan: dict[str, Any], me: identity.Identity, state: str, run_folder: str
+) -> process.Process:
+    env = identity.environment(plan, me, os.environ, run_folder)
+    if plan["tf_config"]:
+        _check_port(env["TF_CONFIG"], me)
+    command = plan["entry"]["command"]
+    if identity.role_named(plan, me.role)["runs"] == "server":
+        command = [plan["entry"]["python"], NODE_SERVER]
+        # Workers must notice a lost chief, rather than fail at its first absence (TensorFlow's
+        # guide to parameter server training).
+        env["GRPC_FAIL_FAST"] = "use_caller"
+    log = os.path.join(run_folder, "logs", f"{me.name}.log")
+    started = time.time()
+    child = process.Process(command, os.path.join(run_folder, "snapshot"), env, log)
+    append_record(
+        state,
+        {"event": "started", "time": started, "host": me.host, "rank": me.rank, "pid": child.pid},
+    )
+    return child
+
+
+def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folder: str) -> int:
+    """Say in the rank's own log, and on record, why nothing could be started."""
+    code = process.NOT_FOUND if isinstance(error, FileNotFoundError) else process.NOT_EXECUTABLE
+    if isinstance(error, HpctfError):
+        code = error.exit_code
+    message = f"hpctf: {me.name} on {me.host} could not start: {error}\n"
+    with open(os.path.join(run_folder, "logs", f"{me.name}.log"), "a", encoding="utf-8") as log:
+        log.write(message)
+    append_record(
+        state,
+        {"event": "started", "time": time.time(), "host": me.host, "rank": me.rank, "pid": None},
+    )
+    ended = process.Ended(code, None, None)
+    append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
+    keeper = _result_keeper(run_folder, me)
+    if keeper is not None:
+        keeper.keep(ended)
+    return code
+
+
+def _check_port(tf_config: str, me: identity.Identity) -> None:
+    """Refuse to start on a port that somebody else holds: TensorFlow would hang or crash later."""
+    import json
+    import socket
+
+    spec = json.loads(tf_config)
+    address = spec["cluster"][me.role][me.index]
+    port = int(address.rpartition(":")[2])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise HpctfError(
+                f"port {port} of {me.host}, which TF_CONFIG gives {me.name}, cannot be used: "
+                f"{error.strerror}",
+                "Another program holds it: submit again, or give the site another range (ports:).",
+            ) from None
+
+
+def _poll(
+    plan: dict[str, Any],
+    me: identity.Identity,
+    child: process.Process,
+    state: str,
+    run_folder: str,
+) -> Any:
+    """Return what the rank does while its process runs: heartbeats, and following the deciders."""
+    role = identity.role_named(plan, me.role)
+    deciders = [] if role["decides"] else _deciders(plan, run_folder)
+    follows = bool(deciders)
+    beat_at = time.monotonic() + HEARTBEAT_S
+    end_at: float | None = None
+
+    def poll() -> float:
+        nonlocal beat_at, end_at
+        now = time.monotonic()
+        if now >= beat_at:
+            append_record(state, {"event": "heartbeat", "time": time.time()})
+            beat_at = now + HEARTBEAT_S
+        while deciders and has_ended(deciders[0]):
+            deciders.pop(0)
+        if follows and not deciders:
+            if end_at is None:
+                end_at = now + role["grace_s"]
+            if now >= end_at:
+                child.ask_to_end()
+                end_at = float("inf")
+        waiting = FOLLOW_S if follows and end_at != float("inf") else HEARTBEAT_S
+        return min(waiting, beat_at - now)
+
+    return poll
+
+
+def _deciders(plan: dict[str, Any], run_folder: str) -> list[str]:
+    return [
+        os.path.join(run_folder, "state", f"{role['name']}-{index}.jsonl")
+        for role in plan["roles"]
+        if role["decides"]
+        for index in range(role["count"])
+    ]
+
+
+def has_ended(state: str) -> bool:
+    """Whether a rank's last start has ended, by its state file.
+
+    A requeued job starts again in the same files, so it is the last event that counts.
+    """
+    ended = False
+    for record in read_records(state):
+        if record.get("event") in ("started", "ended"):
+            ended = record["event"] == "ended"
+    return ended
+
+
+def _result_keeper(run_folder: str, me: identity.Identity) -> Any:
+    """Return submitit's side of the rank, or None where submitit cannot be imported."""
+    try:
+        import site
+
+        site.main()  # -S kept site-packages away until now
+        from hpctf.node.result import ResultKeeper
+    except ImportError as error:
+        print(f"hpctf: {me.name}: no result will be kept: {error}", file=sys.stderr)
+        return None
+    return ResultKeeper(run_folder, me)

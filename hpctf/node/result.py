@@ -1,0 +1,64 @@
+"""A rank's result, in submitit's own form: ``submitit/<job>_<rank>_result.pkl``.
+
+It holds ("success", value) or ("error", text). A function's value is pickled by the training
+process itself, whose packages hpctf's interpreter need not have, and only moved into place here.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING
+
+from submitit.core.utils import JobPaths
+
+from hpctf.files import tail, write_atomic
+
+if TYPE_CHECKING:
+    from hpctf.node.identity import Identity
+    from hpctf.node.process import Ended
+
+
+def value_file(run_folder: str, name: str) -> str:
+    """Return where a function's outcome waits for `ResultKeeper`; `hpctf.node.call` writes it."""
+    return os.path.join(run_folder, "submitit", f".{name}.pkl")
+
+
+def job_id(env: dict[str, str] | os._Environ[str]) -> str:
+    """Return submitit's name of the job: ``id``, or ``array_task`` in a job array."""
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID") or env["SUBMITIT_LOCAL_JOB_ID"]
+
+
+class ResultKeeper:
+    """Writes the result of one rank."""
+
+    def __init__(self, run_folder: str, me: Identity) -> None:
+        self._run_folder = run_folder
+        self._me = me
+        paths = JobPaths(os.path.join(run_folder, "submitit"), job_id(os.environ), me.rank)
+        self._target = paths.result_pickle
+
+    def keep(self, ended: Ended) -> None:
+        """Put the rank's result in place, atomically."""
+        waiting = value_file(self._run_folder, self._me.name)
+        if os.path.exists(waiting):
+            os.replace(waiting, self._target)
+            return
+        if ended.status == 0:
+            outcome: tuple[str, object] = (
+                "success",
+                {
+                    "rank": self._me.rank,
+                    "role": self._me.role,
+                    "index": self._me.index,
+                    "host": self._me.host,
+                    "exit_code": ended.status,
+                },
+            )
+        else:
+            log = os.path.join(self._run_folder, "logs", f"{self._me.name}.log")
+            words = f"{self._me.name} on {self._me.host} ended with status {ended.status}"
+            outcome = ("error", "\n".join([words, *tail(log)]))
+        write_atomic(self._target, pickle.dumps(outcome))

@@ -1,0 +1,27 @@
+"""Entry point on the nodes: ``python -I -S start.py rank|conclude|local RUN_FOLDER ...``.
+
+``-I -S`` keeps PYTHONPATH, PYTHONHOME and other traces of the training environment's modules
+away from hpctf's own interpreter, and saves the search for site-packages; so the package is found
+from this file's own place.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+if __name__ == "__main__":
+    action, run_folder, *rest = sys.argv[1:]
+    if action == "rank":
+        from hpctf.node.rank import run_rank
+
+        sys.exit(run_rank(run_folder))
+    if action == "conclude":
+        from hpctf.node.conclude import conclude
+
+        sys.exit(conclude(run_folder, int(rest[0])))
+    if action == "local":
+        from hpctf.node.local import run_local
+
+        sys.exit(run_local(run_folder))
+    sys.exit(f"hpctf: unknown action {action!r}")

@@ -1,0 +1,197 @@
+"""The plan: everything that will run, as frozen data, with nothing left to look up.
+
+Estimator and site make a plan; templates, executors and nodes read it, and nothing else. It is
+plain data, so it goes to JSON and back unchanged (`Plan.to_json`, `Plan.from_json`). The nodes
+read that JSON as a dictionary: importing this module would cost each rank more than its use.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Role:
+    """A group of tasks that do the same.
+
+    Parameters
+    ----------
+    name
+        TensorFlow's name: ``chief``, ``worker`` or ``ps``.
+    count
+        How many tasks; their indices are ``0 .. count - 1``.
+    component
+        Index of the job's component (see `Component`) that holds them.
+    runs
+        ``script``: the person's script or function; ``server``: TensorFlow's standard server.
+    decides
+        Whether the run goes on until these tasks have ended. Those that do not decide are asked
+        to end once the deciding ones have, and count as success.
+    grace_s
+        Seconds that a task which does not decide may go on after the last deciding one ended.
+    uses_gpu
+        Whether its tasks see the node's GPUs.
+    """
+
+    name: str
+    count: int
+    component: int = 0
+    runs: str = "script"
+    decides: bool = True
+    grace_s: float = 0.0
+    uses_gpu: bool = True
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of a job: an allocation of its own in a heterogeneous job.
+
+    Parameters
+    ----------
+    nodes, tasks
+        How many nodes and how many tasks on them, in all.
+    cpus_per_task, gpus_per_node
+        What each task, each node gets; None is the site's default.
+    directives
+        sbatch's long options without dashes and their values, in order; an empty value is a bare
+        flag. They are all that the component's ``#SBATCH`` lines say.
+    """
+
+    nodes: int
+    tasks: int
+    cpus_per_task: int | None = None
+    gpus_per_node: int = 0
+    directives: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the ranks are started.
+
+    Parameters
+    ----------
+    method
+        ``srun``, ``mpirun`` or ``local``.
+    options
+        The launcher's own options, each one word.
+    hpctf_python
+        The interpreter that runs hpctf's wrapper on the nodes.
+    start
+        Path of the wrapper's start script.
+    modules, prologue, epilogue
+        Environment modules to load, and the site's shell lines before and after the step.
+    """
+
+    method: str
+    hpctf_python: str
+    start: str
+    options: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    epilogue: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What every rank that runs the script is to execute.
+
+    Parameters
+    ----------
+    kind
+        ``script`` or ``function``.
+    command
+        The whole argument vector, interpreter first; paths within the snapshot are relative.
+    python
+        The training environment's interpreter: it also runs TensorFlow's standard server.
+    environment
+        Variables of the person's own, set for the training process and nothing else.
+    """
+
+    kind: str
+    command: tuple[str, ...]
+    python: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run will do.
+
+    Parameters
+    ----------
+    run_id, experiment, run_folder
+        Names of the run, and where on the shared file system it lives.
+    site, target, backend
+        What it was planned for; `backend` also names the template (``<backend>.sbatch.j2``).
+    scheduler
+        ``slurm`` or ``local``.
+    roles
+        In rank order: the first role's tasks are the first ranks.
+    components
+        In Slurm's order; more than one makes a heterogeneous job.
+    tf_config
+        Whether the ranks get TF_CONFIG.
+    ports
+        First and last port of the range that TF_CONFIG may use.
+    pin_gpus
+        Whether a rank sees only its own share of the node's GPUs.
+    time_limit_s
+        Seconds the job may run; None is the site's own limit.
+    template_folder
+        The site's folder of templates, looked in before hpctf's own.
+    """
+
+    run_id: str
+    experiment: str
+    run_folder: str
+    site: str
+    target: str
+    backend: str
+    scheduler: str
+    roles: tuple[Role, ...]
+    components: tuple[Component, ...]
+    launch: Launch
+    entry: Entry
+    tf_config: bool = False
+    ports: tuple[int, int] = (20000, 29999)
+    pin_gpus: bool = True
+    time_limit_s: int | None = None
+    template_folder: str | None = None
+    version: int = PLAN_VERSION
+
+    @property
+    def tasks(self) -> int:
+        """How many ranks the run has."""
+        return sum(role.count for role in self.roles)
+
+    def ranks(self) -> list[tuple[str, int]]:
+        """Return (role name, index) of every rank, in rank order."""
+        return [(role.name, index) for role in self.roles for index in range(role.count)]
+
+    def to_json(self) -> str:
+        """Return the plan as indented JSON."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Rebuild a plan from `to_json`'s text."""
+        raw: dict[str, Any] = json.loads(text)
+        raw["roles"] = tuple(Role(**role) for role in raw["roles"])
+        raw["components"] = tuple(_component(component) for component in raw["components"])
+        raw["launch"] = Launch(**_tuples(raw["launch"]))
+        raw["entry"] = Entry(**_tuples(raw["entry"]))
+        raw["ports"] = tuple(raw["ports"])
+        return cls(**raw)
+
+
+def _component(raw: dict[str, Any]) -> Component:
+    directives = tuple((str(key), str(value)) for key, value in raw["directives"])
+    return Component(**{**raw, "directives": directives})
+
+
+def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}

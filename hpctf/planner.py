@@ -1,0 +1,135 @@
+"""Estimator + site → plan: the one place where what was asked meets what there is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpctf import backends
+from hpctf.directives import check_directive_value, directives, gpus_per_node, seconds_of
+from hpctf.errors import UsageError
+from hpctf.estimator import TensorFlow
+from hpctf.plan import Component, Entry, Launch, Plan
+from hpctf.resources import NODE_CALL, NODE_START
+from hpctf.site.load import find_target
+from hpctf.site.schema import Site
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and what the person should be told of it."""
+
+    plan: Plan
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    estimator: TensorFlow, site: Site, *, run_id: str, experiment: str, run_folder: str
+) -> Planned:
+    """Return everything that a run of `estimator` on `site` will do.
+
+    Nothing is written and Slurm is not asked.
+
+    Raises
+    ------
+    UsageError, SiteError
+        What the backend, the target or the interpreter does not allow.
+    """
+    estimator.refuse_what_is_not_built()
+    name, target = find_target(site, estimator.compute_target)
+    layout = backends.lay_out(estimator, site, name, target)
+    pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
+    time_limit_s = estimator.max_run_duration_seconds
+    if time_limit_s is None and target.time_limit:
+        time_limit_s = seconds_of(target.time_limit)
+    components = []
+    for group in layout.groups:
+        group_name, group_target = find_target(site, group.target or name)
+        _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
+        gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
+        made = directives(estimator, group, site, group_target, gpus, time_limit_s)
+        cpus = dict(made).get("cpus-per-task")
+        components.append(
+            Component(group.nodes, group.tasks, int(cpus) if cpus else None, gpus, made)
+        )
+    check_directive_value("job name", run_id)
+    return Planned(
+        Plan(
+            run_id=run_id,
+            experiment=experiment,
+            run_folder=run_folder,
+            site=site.name,
+            target=name,
+            backend=estimator.backend,
+            scheduler=site.scheduler,
+            roles=tuple(
+                replace(
+                    role, uses_gpu=role.uses_gpu and components[role.component].gpus_per_node > 0
+                )
+                for role in layout.roles
+            ),
+            components=tuple(components),
+            launch=_launch(site, layout.launcher, layout.options),
+            entry=_entry(estimator, run_folder),
+            tf_config=layout.tf_config,
+            ports=(site.ports.first, site.ports.last),
+            pin_gpus=pin,
+            time_limit_s=time_limit_s,
+            template_folder=site.templates and os.path.expanduser(site.templates),
+        ),
+        layout.notes,
+    )
+
+
+def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
+    if most is not None and nodes > most:
+        where = "this machine is one node" if site.scheduler == "local" else f"it has {most}"
+        raise UsageError(
+            f"node_count is {nodes}, but target {name!r} allows {most}: {where}.",
+            "Ask for fewer nodes, or choose another target (--target) or site (--site).",
+        )
+
+
+def _launch(site: Site, launcher: str, options: tuple[str, ...]) -> Launch:
+    local = site.scheduler == "local" and launcher == "srun"
+    return Launch(
+        method="local" if local else launcher,
+        hpctf_python=sys.executable,
+        start=NODE_START,
+        options=options,
+        modules=site.modules,
+        prologue=site.prologue,
+        epilogue=site.epilogue,
+    )
+
+
+def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
+    python = _interpreter(estimator.python)
+    environment = dict(estimator.environment_variables)
+    for name, path in estimator.inputs.items():
+        environment[f"HPCTF_INPUT_{name.upper()}"] = path
+        environment[f"AZUREML_DATAREFERENCE_{name}"] = path
+    if estimator.function is not None:
+        command: tuple[str, ...] = (python, NODE_CALL, run_folder)
+        return Entry("function", command, python, environment)
+    script = estimator.entry_script
+    assert script is not None
+    program = (python, script) if script.endswith(".py") else (os.path.join(".", script),)
+    return Entry("script", (*program, *estimator.command_line()), python, environment)
+
+
+def _interpreter(python: str | None) -> str:
+    """Return the training interpreter's absolute path; a link stays a link, since a virtual
+    environment is known by it."""
+    if python is None:
+        return sys.executable
+    found = shutil.which(os.path.expanduser(python))
+    if found is None:
+        raise UsageError(
+            f"python is {python!r}, but there is no such program.",
+            "Name the interpreter of an environment, such as ~/my-env/bin/python.",
+        )
+    return str(Path(found).absolute())

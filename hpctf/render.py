@@ -1,0 +1,101 @@
+"""Plan → batch script. Every value is quoted for the shell unless the template says otherwise.
+
+The quoting is Jinja's own output hook, not a filter that a template could forget: each ``{{ }}``
+becomes one shell word. ``{{ lines | raw }}`` is for the site's shell lines alone.
+"""
+
+from __future__ import annotations
+
+import shlex
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hpctf.errors import SiteError
+from hpctf.plan import Plan
+from hpctf.resources import TEMPLATES
+
+
+class Raw(Markup):
+    """Text that goes into the script as it is."""
+
+
+def render(plan: Plan, array: tuple[str, ...] = ()) -> str:
+    """Return the batch script of a plan.
+
+    Parameters
+    ----------
+    array
+        The run folders of a job array, one a task; empty for a job of its own.
+
+    Raises
+    ------
+    SiteError
+        A template that is missing or wrong, with its file and line.
+    """
+    environment = _environment(plan.template_folder)
+    name = f"{plan.backend}.sbatch.j2"
+    try:
+        text = environment.get_template(name).render(plan=plan, array=array)
+    except jinja2.TemplateNotFound as error:
+        raise SiteError(f"There is no template {error.name!r} in {_folders(plan)}.") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise SiteError(f"{error.filename or name}:{error.lineno}: {error.message}.") from None
+    except jinja2.UndefinedError as error:
+        where = _template_line(error)
+        raise SiteError(f"{where or name}: {error.message}.") from None
+    return text.rstrip("\n") + "\n"
+
+
+@lru_cache(maxsize=8)
+def _environment(site_folder: str | None) -> jinja2.Environment:
+    folders = [site_folder, TEMPLATES] if site_folder else [TEMPLATES]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.FileSystemLoader(folders), jinja2.PrefixLoader({"hpctf": _ours()})]
+        ),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        finalize=_quote,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        cache_size=50,
+    )
+    environment.filters["raw"] = Raw
+    environment.filters["slurm_path"] = _slurm_path
+    return environment
+
+
+def _ours() -> jinja2.FileSystemLoader:
+    """hpctf's own templates under ``hpctf/``, so that a site's ``mpi.sbatch.j2`` can extend ours
+    of the same name: ``{% extends "hpctf/mpi.sbatch.j2" %}``."""
+    return jinja2.FileSystemLoader([TEMPLATES])
+
+
+def _quote(value: Any) -> Any:
+    if isinstance(value, (Markup, jinja2.Undefined)):
+        return value
+    return Markup(shlex.quote(str(value)))
+
+
+def _slurm_path(path: str) -> str:
+    """Return a path as sbatch's --output wants it: ``%`` begins a pattern there (sbatch(1))."""
+    return path.replace("%", "%%")
+
+
+def _folders(plan: Plan) -> str:
+    return " or ".join(f for f in (plan.template_folder, TEMPLATES) if f)
+
+
+def _template_line(error: BaseException) -> str | None:
+    """Return ``file:line`` of the innermost template frame of an error's traceback."""
+    frame, where = error.__traceback__, None
+    while frame is not None:
+        filename = frame.tb_frame.f_code.co_filename
+        if filename.endswith(".j2"):
+            where = f"{filename}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return where

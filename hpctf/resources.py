@@ -1,0 +1,16 @@
+"""Where the files that come with hpctf lie: templates, site configurations, the node's scripts.
+
+``hpctf/templates`` and ``hpctf/site-configs`` are links to the project's top level, and real
+folders in a wheel: a checkout, an editable install and a wheel find them under one path.
+"""
+
+from __future__ import annotations
+
+import os
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+TEMPLATES = os.path.join(PACKAGE, "templates")
+SITE_CONFIGS = os.path.join(PACKAGE, "site-configs")
+NODE_START = os.path.join(PACKAGE, "node", "start.py")
+NODE_CALL = os.path.join(PACKAGE, "node", "call.py")
+NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")

@@ -1,0 +1,1 @@
+"""Runs: their folder, record and state, and what a person does with them."""

@@ -1,0 +1,191 @@
+"""An experiment: a name under which runs are submitted and found."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hpctf
+from hpctf.errors import UsageError
+from hpctf.files import write_atomic, write_json
+from hpctf.planner import Planned, make_plan
+from hpctf.runs.folder import RunFolder, check_experiment, check_root, new_run_id, run_folders
+from hpctf.runs.run import Run
+from hpctf.site.load import load_site
+from hpctf.site.schema import Site
+from hpctf.snapshot import take_snapshot
+
+if TYPE_CHECKING:
+    from hpctf.estimator import TensorFlow
+
+
+class Experiment:
+    """Runs that belong together.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, ``_`` and ``-``; it becomes a folder under the runs root.
+    site
+        A site's name, the path of its YAML file, or a `Site`; by default HPCTF_SITE, else
+        ``slurm`` where there is an sbatch, else ``local``.
+    runs_root
+        Folder of all runs; by default HPCTF_RUNS_ROOT, else what the site says.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        site: Site | str | None = None,
+        runs_root: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.name = check_experiment(name)
+        self.site = site if isinstance(site, Site) else load_site(site)
+        self.runs_root = runs_root_of(self.site, runs_root)
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.name!r}, site={self.site.name!r}, runs_root={self.runs_root})"
+
+    def plan(self, estimator: TensorFlow) -> Planned:
+        """Return what submitting the estimator would do; nothing is written."""
+        run_id = new_run_id(self.name)
+        folder = str(self.runs_root / self.name / run_id)
+        planned = make_plan(
+            estimator, self.site, run_id=run_id, experiment=self.name, run_folder=folder
+        )
+        notes = [*planned.notes, *_private_places(planned)]
+        return Planned(planned.plan, tuple(notes))
+
+    def submit(self, estimator: TensorFlow, on_note: Any = None) -> Run:
+        """Submit a training and return its run.
+
+        Parameters
+        ----------
+        on_note
+            Called with each thing that the person should be told; by default printed to stderr.
+
+        Raises
+        ------
+        UsageError, SiteError
+            The request cannot be met: nothing was written.
+        RunFolderError, SubmissionError
+            The file system or the scheduler refused: nothing was left behind.
+        """
+        return self._submit([estimator], on_note)[0]
+
+    def submit_array(self, estimators: Sequence[TensorFlow], on_note: Any = None) -> list[Run]:
+        """Submit trainings of one size as one job array, each a run of its own.
+
+        Raises
+        ------
+        UsageError
+            They do not ask for the same, or one needs a heterogeneous job, which Slurm does not
+            allow in arrays.
+        """
+        if not estimators:
+            raise UsageError("submit_array() got no estimators.")
+        if self.site.scheduler != "slurm":
+            raise UsageError(f"Site {self.site.name!r} has no Slurm, and so no job arrays.")
+        return self._submit(list(estimators), on_note)
+
+    def get_runs(self) -> Iterator[Run]:
+        """Yield the experiment's runs, the latest first."""
+        return (Run(folder) for folder in run_folders(self.runs_root, self.name))
+
+    def _submit(self, estimators: list[TensorFlow], on_note: Any) -> list[Run]:
+        from hpctf.submission.submit import submit_plans
+
+        planned = [self.plan(estimator) for estimator in estimators]
+        tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
+        for note in dict.fromkeys(note for one in planned for note in one.notes):
+            tell(note)
+        plans = [one.plan for one in planned]
+        folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
+        made: list[RunFolder] = []
+        try:
+            for folder, plan, estimator in zip(folders, plans, estimators, strict=True):
+                made.append(folder)
+                folder.make(plan.ranks())
+                self._fill(folder, plan.to_json(), estimator)
+            submit_plans(plans, estimators, folders)
+        except BaseException:
+            for folder in made:
+                if not submitted(folder):
+                    shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+        return [Run(folder) for folder in folders]
+
+    def _fill(self, folder: RunFolder, plan: str, estimator: TensorFlow) -> None:
+        source = estimator.source_directory
+        if source is None:
+            folder.snapshot.mkdir(mode=0o700)
+        else:
+            take_snapshot(source, folder.snapshot, self.site.max_snapshot_mb)
+        (folder.snapshot / "outputs").symlink_to("../outputs")
+        write_atomic(folder.plan, plan)
+        write_json(
+            folder.record,
+            {
+                "id": folder.run_id,
+                "experiment": self.name,
+                "job_id": None,
+                "submitted": time.time(),
+                "user": getpass.getuser(),
+                "host": os.uname().nodename,
+                "command": sys.argv,
+                "source_directory": None if source is None else str(source),
+                "git_commit": _git_commit(source),
+                "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
+            },
+        )
+
+
+def runs_root_of(site: Site, runs_root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's."""
+    chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT") or site.runs_root
+    return check_root(os.fspath(chosen))
+
+
+def submitted(folder: RunFolder) -> bool:
+    """Whether the run's job was handed to the scheduler."""
+    try:
+        return folder.read_record().get("job_id") is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _private_places(planned: Planned) -> list[str]:
+    """Return a note for each place that Slurm's nodes most likely do not share."""
+    plan = planned.plan
+    if plan.scheduler != "slurm":
+        return []
+    places = {
+        "the run folder": plan.run_folder,
+        "hpctf's Python": plan.launch.hpctf_python,
+        "the training's Python": plan.entry.python,
+    }
+    return [
+        f"{what} lies in {path}: nodes of most clusters have a /tmp of their own and will not "
+        "find it."
+        for what, path in places.items()
+        if path.startswith(("/tmp/", "/dev/shm/"))
+    ]
+
+
+def _git_commit(source: Path | None) -> str | None:
+    """Return the commit that the source folder is at, or None outside of git."""
+    if source is None or not any((p / ".git").exists() for p in (source, *source.parents)):
+        return None
+    command = ["git", "-C", str(source), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,187 @@
+"""The run folder: its layout, how one is made, and how one is found again."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import RunFolderError, RunNotFound, UsageError
+from hpctf.files import PRIVATE_FOLDER, read_json, write_json
+
+LAST = "@last"
+_EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+_FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies (see the run folder in docs/run-folder.md)."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """``run.json``: what was asked, by whom, and the job's id."""
+        return self.path / "run.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def script(self) -> Path:
+        """``job.sbatch``: the exact text submitted."""
+        return self.path / "job.sbatch"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.path / "snapshot"
+
+    @property
+    def submitit(self) -> Path:
+        return self.path / "submitit"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def outputs(self) -> Path:
+        return self.path / "outputs"
+
+    @property
+    def final(self) -> Path:
+        """``state/final.json``: the settled state, once it is settled."""
+        return self.state / "final.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """``state/cancel.json``: that, when and by whom cancelling was asked for."""
+        return self.state / "cancel.json"
+
+    def read_record(self) -> dict[str, Any]:
+        record: dict[str, Any] = read_json(self.record)
+        return record
+
+    def read_plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = read_json(self.plan)
+        return plan
+
+    def make(self, ranks: list[tuple[str, int]]) -> None:
+        """Make the folder and its rooms, private to the user.
+
+        The ranks' state files are made now: on NFS, hosts see appends to a file that is there
+        sooner than a new name.
+
+        Raises
+        ------
+        RunFolderError
+            The file system does not let it be made.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+            self.path.mkdir(mode=PRIVATE_FOLDER)
+            for name in _FOLDERS:
+                (self.path / name).mkdir(mode=PRIVATE_FOLDER)
+            for role, index in ranks:
+                (self.state / f"{role}-{index}.jsonl").touch(mode=0o600)
+        except OSError as error:
+            raise RunFolderError(
+                f"The run folder {str(self.path)!r} cannot be made: {error.strerror}.",
+                "Choose another runs root: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+            ) from None
+
+    def update_record(self, **changes: Any) -> None:
+        """Change keys of ``run.json``, atomically."""
+        write_json(self.record, {**self.read_record(), **changes})
+
+
+def check_experiment(name: str) -> str:
+    """Return an experiment's name, or refuse it: it is a folder's name and part of a job's."""
+    if not _EXPERIMENT.match(name):
+        raise UsageError(
+            f"The experiment's name is {name!r}, but must be of letters, digits, _ and -, begin "
+            "with a letter or digit, and have 64 characters at most."
+        )
+    return name
+
+
+def new_run_id(experiment: str) -> str:
+    """Return an id nobody has: ``<experiment>_<milliseconds since the epoch>_<6 hex digits>``."""
+    return f"{experiment}_{time.time_ns() // 1_000_000}_{secrets.token_hex(3)}"
+
+
+def check_root(root: str) -> Path:
+    """Return the runs root as an absolute path that a batch script can name."""
+    path = Path(os.path.abspath(os.path.expanduser(root)))
+    text = str(path)
+    if not text.isprintable() or not text.isascii() or "\\" in text:
+        raise UsageError(
+            f"The runs root is {text!r}, which sbatch cannot name: it needs plain printable "
+            "characters without a backslash.",
+            "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+        )
+    return path
+
+
+def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder]:
+    """Yield the runs under a root, the latest first."""
+    experiments = [root / experiment] if experiment else _subfolders(root)
+    runs = [path for folder in experiments for path in _subfolders(folder)]
+    for path in sorted(runs, key=_age, reverse=True):
+        if (path / "run.json").is_file():
+            yield RunFolder(path)
+
+
+def find_run(root: Path, name: str) -> RunFolder:
+    """Return the run that `name` stands for: an id, a unique prefix of one, or ``@last``.
+
+    Raises
+    ------
+    RunNotFound
+        None has it, or more than one.
+    """
+    if name == LAST:
+        latest = next(run_folders(root), None)
+        if latest is None:
+            raise RunNotFound(f"There are no runs under {root}.")
+        return latest
+    matching = [run for run in run_folders(root) if run.run_id.startswith(name)] if name else []
+    exact = [run for run in matching if run.run_id == name]
+    if len(exact or matching) == 1:
+        return (exact or matching)[0]
+    if not matching:
+        raise RunNotFound(
+            f"There is no run {name!r} under {root}.",
+            "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root.",
+        )
+    some = ", ".join(run.run_id for run in matching[:3])
+    raise RunNotFound(f"{len(matching)} runs begin with {name!r}: {some} ...")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _age(path: Path) -> tuple[int, str]:
+    """Return what orders runs in time: the milliseconds in their ids."""
+    parts = path.name.rsplit("_", 2)
+    return (int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0), path.name

@@ -1,0 +1,338 @@
+"""A run, from the moment it is submitted to long after it has ended."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hpctf.errors import RunFolderError, TrainingFailed, UsageError, did_you_mean
+from hpctf.files import tail, write_json
+from hpctf.runs.folder import RunFolder
+from hpctf.runs.state import Status, determine, settled
+from hpctf.scheduler.jobs import JobStatus, Scheduler
+from hpctf.verdict import first_failure, tell_failure
+
+if TYPE_CHECKING:
+    from submitit.core.core import Job
+
+
+class Run:
+    """One submitted training.
+
+    Parameters
+    ----------
+    folder
+        Its run folder, or the path of it.
+    """
+
+    def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
+        self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+        if not self.folder.record.is_file():
+            raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
+        self._plan: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run(id={self.id!r}, experiment={self.experiment!r}, job_id={self.job_id!r})"
+
+    @property
+    def id(self) -> str:
+        """The run's id: its folder's name, and its job's."""
+        return self.folder.run_id
+
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment."""
+        return self.folder.path.parent.name
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """``plan.json``: everything that was to run."""
+        if self._plan is None:
+            self._plan = self.folder.read_plan()
+        return self._plan
+
+    @property
+    def job_id(self) -> str | None:
+        """Slurm's job id, of a het job the leader's; None before submission."""
+        job_id = self.folder.read_record().get("job_id")
+        return None if job_id is None else str(job_id)
+
+    def scheduler(self) -> Scheduler:
+        """Return the scheduler that has the run's job."""
+        return scheduler_of([self])
+
+    def status(self) -> Status:
+        """Return state, reason, exit code and ranks, asking the scheduler unless it is settled."""
+        return statuses([self])[self.id]
+
+    def get_status(self) -> str:
+        """Return the state's name, as in Azure ML: Queued, Running, Completed ..."""
+        return self.status().state
+
+    def get_details(self) -> dict[str, Any]:
+        """Return all that is known of the run, ready for JSON.
+
+        At least ``id``, ``experiment``, ``state``, ``reason``, ``job_id``, ``exit_code`` and
+        ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
+        """
+        return details(self, self.status())
+
+    def wait_for_completion(
+        self,
+        show_output: bool = False,
+        raise_on_error: bool = True,
+        on_change: Callable[[Status, float], None] | None = None,
+    ) -> Status:
+        """Wait until the run has ended and its job has left the queue.
+
+        Interrupting the wait leaves the run going.
+
+        Parameters
+        ----------
+        show_output
+            Whether to print the first rank's log as it grows.
+        raise_on_error
+            Whether a run that did not complete raises.
+        on_change
+            Called with the status and the seconds waited, at every look.
+
+        Raises
+        ------
+        TrainingFailed
+            With role, index, host, exit code and last log lines of the first rank that failed.
+        """
+        from hpctf.runs.wait import wait
+
+        role, index = self.plan["roles"][0]["name"], 0
+        shown = self.folder.logs / f"{role}-{index}.log" if show_output else None
+        status = wait(self, on_change, shown, sys.stdout)
+        if raise_on_error:
+            self.raise_for(status)
+        return status
+
+    def raise_for(self, status: Status) -> None:
+        """Raise `TrainingFailed` with the whole story unless the status is Completed."""
+        if status.state == "Completed":
+            return
+        failure = first_failure(status.ranks)
+        ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
+        if failure and status.state == "Failed":
+            raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}")
+        message = f"{ending}: {status.reason}."
+        last = tail(self.folder.logs / "job.log", 10)
+        if last and status.state == "Failed":
+            message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
+        raise TrainingFailed(message)
+
+    def cancel(self) -> None:
+        """Cancel the run; one that has ended stays as it is.
+
+        Raises
+        ------
+        SchedulerError
+            The scheduler refused.
+        """
+        if self.status().final:
+            return
+        write_json(self.folder.cancelled, {"time": time.time(), "by": getpass.getuser()})
+        job_id = self.job_id
+        if job_id is not None:
+            try:
+                self.scheduler().cancel(job_id)
+            except Exception:
+                self.folder.cancelled.unlink(missing_ok=True)
+                raise
+
+    def result(self) -> Any:
+        """Return the first rank's result: a function's value, or how the script's rank ended.
+
+        Raises
+        ------
+        TrainingFailed
+            The run did not complete.
+        """
+        return self.results()[0]
+
+    def results(self) -> list[Any]:
+        """Wait, and return every rank's result in rank order.
+
+        A function's value; None for ranks that ran TensorFlow's server in its stead. For a script
+        a mapping with ``rank``, ``role``, ``index``, ``host`` and ``exit_code``.
+
+        Raises
+        ------
+        TrainingFailed
+            The run did not complete.
+        RunFolderError
+            The files are not the user's own, or others may write them: a pickle runs code.
+        """
+        self.wait_for_completion()
+        for folder in (self.folder.path, self.folder.submitit):
+            _check_ownership(folder)
+        job = self._submitit_job()
+        values = [job.task(rank).result() for rank in range(job.num_tasks)]
+        if self.plan["entry"]["kind"] == "script":
+            return values
+        serving = [
+            role["runs"] == "server" for role in self.plan["roles"] for _ in range(role["count"])
+        ]
+        return [None if server else value for server, value in zip(serving, values, strict=True)]
+
+    def get_file_names(self) -> list[str]:
+        """Return the run's outputs and logs as ``outputs/...`` and ``logs/...``, sorted."""
+        return sorted(
+            str(path.relative_to(self.folder.path))
+            for room in (self.folder.outputs, self.folder.logs)
+            for path in room.rglob("*")
+            if path.is_file()
+        )
+
+    def download_file(self, name: str, output_file_path: str | os.PathLike[str] = ".") -> Path:
+        """Copy one of `get_file_names` to a file or folder, and return where it lies now.
+
+        Raises
+        ------
+        UsageError
+            The run has no such file.
+        """
+        names = self.get_file_names()
+        if name not in names:
+            known = "Its files: " + (", ".join(names[:8]) or "none")
+            raise UsageError(
+                f"Run {self.id} has no file {name!r}.{did_you_mean(name, names)}", known
+            )
+        target = Path(output_file_path)
+        if target.is_dir() or str(output_file_path).endswith(os.sep):
+            target = target / Path(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy2(self.folder.path / name, target))
+
+    def download_files(
+        self, prefix: str = "outputs/", output_directory: str | os.PathLike[str] = "."
+    ) -> list[Path]:
+        """Copy every file whose name begins with `prefix`, keeping the names below the folder."""
+        names = [name for name in self.get_file_names() if name.startswith(prefix)]
+        return [self.download_file(name, Path(output_directory) / name) for name in names]
+
+    def _submitit_job(self) -> Job[Any]:
+        from hpctf.submission import jobs
+
+        ranks = sum(role["count"] for role in self.plan["roles"])
+        assert self.job_id is not None
+        return jobs.reopen(self.plan["scheduler"], self.folder.submitit, self.job_id, ranks)
+
+
+_ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}
+
+
+def scheduler_of(runs: Iterable[Run]) -> Scheduler:
+    """Return the scheduler of runs that share one."""
+    from hpctf.scheduler.local import LocalProcesses
+    from hpctf.scheduler.slurm import Slurm
+
+    records = [(run.plan["scheduler"], run.folder.read_record()) for run in runs]
+    if records and records[0][0] == "local":
+        identities = {
+            str(record["job_id"]): (record["job_host"], record["job_start_time"])
+            for _, record in records
+            if record.get("job_id") is not None
+        }
+        return LocalProcesses(identities)
+    return Slurm(records[0][1].get("cluster") if records else None)
+
+
+def statuses(runs: Iterable[Run]) -> dict[str, Status]:
+    """Return the status of every run by id, asking each scheduler once for all of its jobs."""
+    found: dict[str, Status] = {}
+    open_runs: dict[tuple[str, str | None], list[tuple[Run, dict[str, Any]]]] = {}
+    for run in runs:
+        final = settled(run.folder, run.plan)
+        if final is not None:
+            found[run.id] = final
+            continue
+        record = run.folder.read_record()
+        key = (run.plan["scheduler"], record.get("cluster"))
+        open_runs.setdefault(key, []).append((run, record))
+    for group in open_runs.values():
+        jobs = _ask(group)
+        for run, record in group:
+            job = jobs.get(str(record.get("job_id")))
+            found[run.id] = determine(run.folder, record, run.plan, job)
+    return found
+
+
+def _ask(group: list[tuple[Run, dict[str, Any]]]) -> dict[str, JobStatus]:
+    """Return the jobs by id, without those whose name says that the id is another job's now."""
+    names = {str(rec["job_id"]): run.id for run, rec in group if rec.get("job_id") is not None}
+    if not names:
+        return {}
+    jobs = scheduler_of([run for run, _ in group]).query(names)
+    arrays = {str(rec["job_id"]): rec.get("job_name") for _, rec in group}
+    return {
+        job_id: job
+        for job_id, job in jobs.items()
+        if job.name in ("", names[job_id], arrays.get(job_id))
+    }
+
+
+def details(run: Run, status: Status) -> dict[str, Any]:
+    """Return what `Run.get_details` does, for a status already known."""
+    record = run.folder.read_record()
+    return {
+        "id": run.id,
+        "experiment": run.experiment,
+        "state": status.state,
+        "reason": status.reason,
+        "job_id": record.get("job_id"),
+        "exit_code": status.exit_code,
+        "backend": run.plan["backend"],
+        "site": run.plan["site"],
+        "target": run.plan["target"],
+        "submitted": record.get("submitted"),
+        "user": record.get("user"),
+        "git_commit": record.get("git_commit"),
+        "run_folder": str(run.folder.path),
+        "roles": [
+            {
+                "role": rank.role,
+                "index": rank.index,
+                "host": rank.host,
+                "state": rank.state,
+                "exit_code": rank.exit_code,
+                "signal": rank.signal,
+                "started": rank.started,
+                "ended": rank.ended,
+            }
+            for rank in status.ranks
+        ],
+    }
+
+
+def print_log(path: Path, stream: TextIO, offset: int) -> int:
+    """Print what a log has beyond `offset`, and return where it ends now."""
+    try:
+        with path.open("rb") as log:
+            log.seek(offset)
+            text = log.read()
+    except FileNotFoundError:
+        return offset
+    stream.write(text.decode("utf-8", "replace"))
+    stream.flush()
+    return offset + len(text)
+
+
+def _check_ownership(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RunFolderError(
+            f"{str(folder)!r} belongs to somebody else, or others may write it: its results are "
+            "pickles, which run code when read.",
+            "Read results only as the user who submitted the run, from a folder of mode 0700.",
+        )

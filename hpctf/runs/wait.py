@@ -1,0 +1,70 @@
+"""Waiting for a run: its folder is looked at often, the scheduler seldom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from hpctf.errors import SchedulerError
+from hpctf.runs.state import Status, job_verdict
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+_LOOK_S = (0.2, 2.0)
+_ASK_S = (2.0, 30.0)
+"""Shortest and longest pause between looks at the run folder, and questions to the scheduler."""
+
+
+def wait(
+    run: Run,
+    on_change: Callable[[Status, float], None] | None,
+    log: Path | None,
+    stream: TextIO,
+) -> Status:
+    """Return the run's final status once there is one; see `Run.wait_for_completion`."""
+    from hpctf.runs.run import print_log
+
+    began = time.monotonic()
+    offset = 0
+    ask_at = began
+    status: Status | None = None
+    while True:
+        now = time.monotonic()
+        waited = now - began
+        if now >= ask_at or job_verdict(run.folder) is not None:
+            status = _ask(run, status)
+            ask_at = now + min(_ASK_S[1], max(_ASK_S[0], waited / 10))
+        elif status is not None:
+            status = _look(run, status)
+        if log is not None:
+            offset = print_log(log, stream, offset)
+        if status is not None:
+            if on_change:
+                on_change(status, waited)
+            if status.final:
+                return status
+        time.sleep(min(_LOOK_S[1], max(_LOOK_S[0], waited / 60)))
+
+
+def _ask(run: Run, before: Status | None) -> Status | None:
+    """Return the status; a scheduler that is away for a while is asked again, not despaired of."""
+    try:
+        return run.status()
+    except SchedulerError:
+        if before is None:
+            raise
+        return before
+
+
+def _look(run: Run, before: Status) -> Status:
+    """Return the status with the ranks as they are now, without asking the scheduler."""
+    from hpctf.verdict import read_ranks
+
+    ranks = tuple(read_ranks(run.folder.path, run.plan))
+    started = any(rank.state != "NotStarted" for rank in ranks)
+    waiting = before.state in ("Queued", "Preparing")
+    state = "Running" if started and waiting else before.state
+    return before._replace(ranks=ranks, state=state)

@@ -1,0 +1,66 @@
+"""Jobs without a scheduler: each is a controller process of submitit's local executor.
+
+A job's id is the controller's process id. Since process ids come round again, its host and start
+time are kept with the run, and a process that differs in either is not the job.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+from hpctf.errors import SchedulerError
+from hpctf.scheduler.jobs import JobStatus
+
+
+def start_time(pid: int) -> str | None:
+    """Return a process's start time in clock ticks since boot (proc(5), stat field 22).
+
+    None if there is no such process, or only its zombie.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+class LocalProcesses:
+    """The processes of this machine.
+
+    Parameters
+    ----------
+    identities
+        (host, start time) of the controllers by job id, as noted at submission.
+    """
+
+    def __init__(self, identities: dict[str, tuple[str, str]]) -> None:
+        self._identities = identities
+
+    def query(self, job_ids: Iterable[str]) -> dict[str, JobStatus]:
+        """Return as RUNNING the jobs whose controller is alive, or out of sight on another host."""
+        return {
+            job_id: JobStatus(job_id, "", "RUNNING")
+            for job_id in job_ids
+            if self._alive(job_id) or not self._here(job_id)
+        }
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job's controller to end all of its ranks."""
+        if not self._here(job_id):
+            host = self._identities.get(job_id, ("an unknown host", ""))[0]
+            raise SchedulerError(
+                f"The run's processes are on {host}, and this is {os.uname().nodename}.",
+                f"Cancel it there: ssh {host}.",
+            )
+        if self._alive(job_id):
+            os.kill(int(job_id), signal.SIGTERM)
+
+    def _here(self, job_id: str) -> bool:
+        return self._identities.get(job_id, ("", ""))[0] == os.uname().nodename
+
+    def _alive(self, job_id: str) -> bool:
+        started = self._identities.get(job_id, ("", ""))[1]
+        return self._here(job_id) and start_time(int(job_id)) == started

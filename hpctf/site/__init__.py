@@ -1,0 +1,1 @@
+"""Sites: what a cluster is like, as YAML checked against a schema."""

@@ -1,0 +1,81 @@
+"""submitit's local executor: every rank a process of this machine, under one controller."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from submitit.core import core
+from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.local.local import LocalExecutor, LocalJob
+
+from hpctf.plan import Plan
+from hpctf.submission.payload import PAYLOAD, write_payload
+
+_LAUNCHERS = ("SLURM_", "OMPI_", "PMI_", "PMIX_")
+NO_LIMIT_S = 10 * 365 * 86400
+
+
+class DetachedExecutor(LocalExecutor):
+    """Starts a plan's ranks under a controller that outlives this process.
+
+    submitit's own keeps the terminal and dies with it; this one's controller has a session and
+    logs of its own, so that `hpctf submit` returns and Ctrl-C leaves the run going.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        run = Path(plan.run_folder)
+        super().__init__(run / "submitit")
+        self._plan = plan
+        self._run = run
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        write_payload(delayed_submissions[0], self.folder)
+        job = self._submit_command(shlex.join(self._command()))
+        JobPaths(self.folder, job.job_id).submitted_pickle.symlink_to(PAYLOAD)
+        return [job]
+
+    def _num_tasks(self) -> int:
+        return self._plan.tasks
+
+    def _command(self) -> list[str]:
+        launch = self._plan.launch
+        rank = [launch.hpctf_python, "-I", "-S", launch.start, "rank", str(self._run)]
+        if launch.method == "mpirun":
+            return ["mpirun", "-n", str(self._plan.tasks), *launch.options, *rank]
+        return rank
+
+    def _submit_command(self, command: str) -> LocalJob[Any]:
+        launch = self._plan.launch
+        processes = 1 if launch.method == "mpirun" else self._plan.tasks
+        env = {
+            # of a job that hpctf itself may run in, nothing: the ranks would take it for theirs
+            **{k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHERS)},
+            "SUBMITIT_LOCAL_NTASKS": str(processes),
+            "SUBMITIT_LOCAL_COMMAND": command,
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(self._plan.time_limit_s or NO_LIMIT_S),
+            "SUBMITIT_LOCAL_SIGNAL_DELAY_S": "0",
+            "SUBMITIT_LOCAL_NODEID": "0",
+            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+            "SUBMITIT_LOCAL_WITH_SHELL": "",
+            "SUBMITIT_STDERR_TO_STDOUT": "1",
+            "SUBMITIT_EXECUTOR": "local",
+        }
+        if os.geteuid() == 0:
+            env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        with (self._run / "logs" / "job.log").open("ab") as log:
+            process = subprocess.Popen(
+                [launch.hpctf_python, launch.start, "local", str(self._run)],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        tasks = list(range(self._plan.tasks))
+        return LocalJob(self.folder, str(process.pid), tasks=tasks, process=process)

@@ -1,0 +1,159 @@
+"""submitit's Slurm executor with hpctf's script, ids and watcher."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from submitit.core import core
+from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.slurm.slurm import SlurmExecutor, SlurmJob
+
+from hpctf.errors import SchedulerError, SubmissionError
+from hpctf.files import write_atomic
+from hpctf.scheduler.slurm import Slurm
+from hpctf.submission.payload import PAYLOAD, write_payload
+
+_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+
+
+class QueueWatcher(core.InfoWatcher):
+    """submitit's watcher, asking squeue first: it needs no accounting, and knows het jobs.
+
+    A job that neither squeue nor sacct knows any more is ``GONE``, and so done: nobody waits for
+    it for ever.
+    """
+
+    def __init__(self, delay_s: int = 30) -> None:
+        super().__init__(delay_s=delay_s)
+
+    def update(self) -> None:
+        """Ask once for every registered job that has not ended."""
+        self._num_calls += 1
+        waiting = self._registered - self._finished
+        try:
+            known = Slurm().query(waiting)
+        except SchedulerError:
+            return  # Slurm is away: what was known stays so, and the next turn asks again
+        finally:
+            self._last_status_check = time.time()
+        for job_id in waiting:
+            status = known.get(job_id)
+            self._info_dict[job_id] = {"State": status.state if status else "GONE"}
+            if status is None or not status.active:
+                self._finished.add(job_id)
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """Return Slurm's state of a job; ``UNKNOWN`` until it has been asked for."""
+        return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        """Whether a job has ended for good; a suspended one has not."""
+        self.get_state(job_id, mode)
+        return job_id in self._finished
+
+
+class TemplateJob(SlurmJob[Any]):
+    """A job submitted by `TemplateExecutor`."""
+
+    _results_timeout_s = 2
+    watcher = QueueWatcher()  # type: ignore[assignment]
+
+
+class TemplateExecutor(SlurmExecutor):
+    """Submits a script that hpctf rendered, as a job of its own or as a job array.
+
+    Parameters
+    ----------
+    folders
+        The submitit folder of every run, one a task of the array; one folder is a plain job.
+    script
+        The batch script's text.
+    script_file
+        Where the text is kept: it is what sbatch is given.
+    num_tasks
+        Ranks of each run.
+    """
+
+    job_class = TemplateJob
+
+    def __init__(self, folders: list[Path], script: str, script_file: Path, num_tasks: int) -> None:
+        super().__init__(folders[0])
+        self._folders = folders
+        self._script = script
+        self._script_file = script_file
+        self._tasks = num_tasks
+        self.cluster: str | None = None
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        """Put every payload in place, then submit once: the job need not wait for its payload."""
+        if len(delayed_submissions) != len(self._folders):
+            raise ValueError(
+                f"{len(delayed_submissions)} submissions for {len(self._folders)} run folders"
+            )
+        for submission, folder in zip(delayed_submissions, self._folders, strict=True):
+            write_payload(submission, folder)
+        write_atomic(self._script_file, self._make_submission_file_text("", ""))
+        output = self._sbatch(self._make_submission_command(self._script_file))
+        main_id = self._get_job_id_from_submission_command(output)
+        self.cluster = cluster_of(output)
+        tasks = list(range(self._num_tasks()))
+        jobs: list[core.Job[Any]] = []
+        for number, folder in enumerate(self._folders):
+            job_id = main_id if len(self._folders) == 1 else f"{main_id}_{number}"
+            JobPaths(folder, job_id).submitted_pickle.symlink_to(PAYLOAD)
+            jobs.append(self.job_class(folder=folder, job_id=job_id, tasks=tasks))
+        return jobs
+
+    def _num_tasks(self) -> int:
+        return self._tasks
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self._script
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["sbatch", "--parsable", str(submission_file_path)]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        """Return the id from ``id`` or ``id;cluster``: a het job's leader's, an array's own."""
+        return _parse(string)[0]
+
+    @staticmethod
+    def _sbatch(command: list[str]) -> str:
+        """Run sbatch outside of any job that hpctf itself may run in: its SLURM_ variables would
+        be taken for options of the new one."""
+        env = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("SLURM_") or key in _KEPT
+        }
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        if done.returncode:
+            raise SubmissionError(
+                f"sbatch refused the job: {done.stderr.strip() or done.stdout.strip()}",
+                "Nothing was submitted. --dry-run prints the script.",
+            )
+        return done.stdout
+
+
+def cluster_of(output: str) -> str | None:
+    """Return the cluster's name from sbatch's ``id;cluster``, or None."""
+    return _parse(output)[1]
+
+
+def _parse(output: bytes | str) -> tuple[str, str | None]:
+    text = output.decode() if isinstance(output, bytes) else output
+    match = re.search(r"^(\d+)(?:;(\S+))?\s*$", text, re.MULTILINE)
+    if match is None:
+        raise SubmissionError(
+            f"sbatch's answer is not a job id: {text!r}",
+            "The job may have been submitted all the same: look with squeue.",
+        )
+    return match.group(1), match.group(2)

@@ -1,0 +1,79 @@
+"""Plans → a submitted job: the right executor, and the job's id on record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hpctf.errors import UsageError
+from hpctf.plan import Plan
+from hpctf.render import render
+from hpctf.scheduler.local import start_time
+from hpctf.submission.payload import delayed_submission
+
+if TYPE_CHECKING:
+    from hpctf.estimator import TensorFlow
+    from hpctf.runs.folder import RunFolder
+
+
+def submit_plans(
+    plans: Sequence[Plan], estimators: Sequence[TensorFlow], folders: Sequence[RunFolder]
+) -> None:
+    """Submit plans whose run folders are ready: one as a job, several as a job array.
+
+    Raises
+    ------
+    UsageError
+        The plans of an array differ in more than their runs.
+    SubmissionError
+        sbatch refused.
+    """
+    payloads = [
+        delayed_submission(estimator, plan)
+        for estimator, plan in zip(estimators, plans, strict=True)
+    ]
+    if plans[0].scheduler == "local":
+        from hpctf.submission.local import DetachedExecutor
+
+        job = DetachedExecutor(plans[0])._internal_process_submissions(payloads)[0]
+        folders[0].update_record(
+            job_id=job.job_id,
+            job_host=os.uname().nodename,
+            job_start_time=start_time(int(job.job_id)),
+        )
+        return
+    from hpctf.submission.slurm import TemplateExecutor
+
+    script = render_for(plans)
+    executor = TemplateExecutor(
+        [folder.submitit for folder in folders], script, folders[0].script, plans[0].tasks
+    )
+    jobs = executor._internal_process_submissions(payloads)
+    for folder, job in zip(folders, jobs, strict=True):
+        folder.update_record(job_id=job.job_id, cluster=executor.cluster, job_name=plans[0].run_id)
+        if folder is not folders[0]:
+            folder.script.symlink_to(folders[0].script)
+
+
+def render_for(plans: Sequence[Plan]) -> str:
+    """Return the batch script of one plan, or of an array of plans of one size."""
+    if len(plans) == 1:
+        return render(plans[0])
+    for plan in plans:
+        if len(plan.components) > 1:
+            raise UsageError(
+                "A job array cannot hold heterogeneous jobs (sbatch(1)).",
+                "Use --ps-placement shared, or submit the runs one by one.",
+            )
+        if _size(plan) != _size(plans[0]):
+            raise UsageError("The trainings of an array must ask for the same resources.")
+    return render(plans[0], array=tuple(plan.run_folder for plan in plans))
+
+
+def _size(plan: Plan) -> Plan:
+    """Return the plan without what may differ between the tasks of an array."""
+    return replace(
+        plan, run_id="", run_folder="", entry=replace(plan.entry, command=(), environment={})
+    )

@@ -1,0 +1,609 @@
+"""TF_CONFIG from the environments that Slurm, MPI and the local launcher really make.
+
+The environments below were printed by tasks on Slurm 22.05.8 with Open MPI 4.1.4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpctf
+from hpctf.cluster_spec import (
+    MAX_ENVIRONMENT_STRING,
+    Ports,
+    Task,
+    cluster,
+    local_rank_from_environment,
+    rank_from_environment,
+    role_of,
+    tasks_from_environment,
+    tf_config,
+    world_size_from_environment,
+)
+from hpctf.errors import ClusterSpecError
+
+SOURCE = str(Path(hpctf.__file__).resolve().parents[1])
+
+# sbatch -N2 --ntasks=5, in the batch script
+BATCH = {
+    "SLURMD_NODENAME": "n1",
+    "SLURM_JOB_ID": "33",
+    "SLURM_JOB_NODELIST": "n[1-2]",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_NTASKS": "5",
+    "SLURM_PROCID": "0",
+    "SLURM_TASKS_PER_NODE": "3,2",
+}
+
+# srun in that job: rank 3, on the second host
+STEP = {
+    **BATCH,
+    "PMIX_RANK": "3",
+    "SLURMD_NODENAME": "n2",
+    "SLURM_DISTRIBUTION": "block",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "1",
+    "SLURM_PROCID": "3",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "n[1-2]",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_STEP_TASKS_PER_NODE": "3,2",
+}
+
+# the batch script of a heterogeneous job: 2 tasks on n3, then 4 tasks on n1 and n2
+HET_BATCH = {
+    "SLURMD_NODENAME": "n3",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_ID": "30",
+    "SLURM_JOB_ID_HET_GROUP_0": "30",
+    "SLURM_JOB_ID_HET_GROUP_1": "31",
+    "SLURM_JOB_NODELIST": "n3",
+    "SLURM_JOB_NODELIST_HET_GROUP_0": "n3",
+    "SLURM_JOB_NODELIST_HET_GROUP_1": "n[1-2]",
+    "SLURM_LOCALID": "0",
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_HET_GROUP_0": "2",
+    "SLURM_NTASKS_HET_GROUP_1": "4",
+    "SLURM_PROCID": "0",
+    "SLURM_TASKS_PER_NODE": "2",
+    "SLURM_TASKS_PER_NODE_HET_GROUP_0": "2",
+    "SLURM_TASKS_PER_NODE_HET_GROUP_1": "3,1",
+}
+
+# srun --het-group=0 ... : --het-group=1 ...: rank 2. Slurm has sorted the hosts of the step.
+HET_STEP = {
+    **HET_BATCH,
+    "SLURMD_NODENAME": "n1",
+    "SLURM_DISTRIBUTION": "block",
+    "SLURM_JOB_NODELIST": "n[1-3]",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "1",
+    "SLURM_NTASKS": "6",
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "n[1-3]",
+    "SLURM_STEP_NUM_TASKS": "6",
+    "SLURM_STEP_TASKS_PER_NODE": "3,1,2",
+    "SLURM_TASKS_PER_NODE": "3,1,2",
+}
+
+# mpirun in a batch script: rank 5, below a daemon that mpirun started with srun
+MPIRUN = {
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "5",
+    "OMPI_COMM_WORLD_SIZE": "8",
+    "PMIX_RANK": "5",
+    "SLURMD_NODENAME": "n2",
+    "SLURM_DISTRIBUTION": "cyclic",
+    "SLURM_JOB_ID": "33",
+    "SLURM_JOB_NODELIST": "n[1-2]",
+    "SLURM_LOCALID": "0",
+    "SLURM_NTASKS": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_STEP_ID": "4",
+    "SLURM_STEP_NODELIST": "n2",
+    "SLURM_STEP_NUM_TASKS": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "1",
+    "SLURM_TASKS_PER_NODE": "1",
+}
+
+# mpirun's rank 1 on its own host, below the batch script
+MPIRUN_FIRST_HOST = {
+    **BATCH,
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "1",
+    "OMPI_COMM_WORLD_SIZE": "8",
+    "SLURM_NTASKS": "8",
+    "SLURM_TASKS_PER_NODE": "4(x2)",
+}
+
+# submitit's LocalExecutor: the second of three tasks
+LOCAL = {
+    "SUBMITIT_EXECUTOR": "local",
+    "SUBMITIT_LOCAL_GLOBALID": "1",
+    "SUBMITIT_LOCAL_JOB_ID": "4711",
+    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+    "SUBMITIT_LOCAL_LOCALID": "1",
+    "SUBMITIT_LOCAL_NODEID": "0",
+    "SUBMITIT_LOCAL_NTASKS": "3",
+}
+
+PS_ROLES = {"chief": 1, "worker": 3, "ps": 1}
+
+
+def hosts_by_rank(env: dict[str, str]) -> str:
+    tasks = tasks_from_environment(env)
+    assert [task.rank for task in tasks] == list(range(len(tasks)))
+    return " ".join(task.host for task in tasks)
+
+
+def tasks_on(*hosts: str) -> list[Task]:
+    taken: Counter[str] = Counter()
+    tasks = []
+    for rank, host in enumerate(hosts):
+        tasks.append(Task(rank, host, taken[host]))
+        taken[host] += 1
+    return tasks
+
+
+# -- where the tasks are ---------------------------------------------------------------------
+
+
+def test_tasks_of_a_step() -> None:
+    assert hosts_by_rank(STEP) == "n1 n1 n1 n2 n2"
+    assert tasks_from_environment(STEP)[4] == Task(rank=4, host="n2", local_rank=1)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "rank", "expected"),
+    [
+        ({"SLURM_DISTRIBUTION": "cyclic"}, "1", "n1 n2 n1 n2 n1"),
+        ({"SLURM_DISTRIBUTION": "plane", "SLURM_DIST_PLANESIZE": "2"}, "2", "n1 n1 n2 n2 n1"),
+        ({"SLURM_DISTRIBUTION": "plane=2"}, "2", "n1 n1 n2 n2 n1"),
+        ({"SLURM_DISTRIBUTION": "block:cyclic"}, "3", "n1 n1 n1 n2 n2"),
+        ({"SLURM_DISTRIBUTION": "*"}, "3", "n1 n1 n1 n2 n2"),
+    ],
+)
+def test_tasks_of_a_step_with_another_distribution(
+    distribution: dict[str, str], rank: str, expected: str
+) -> None:
+    assert hosts_by_rank({**STEP, "SLURM_PROCID": rank, **distribution}) == expected
+
+
+def test_arbitrary_distribution_is_refused() -> None:
+    with pytest.raises(ClusterSpecError, match="distribution 'arbitrary' is none of block"):
+        tasks_from_environment({**STEP, "SLURM_DISTRIBUTION": "arbitrary"})
+
+
+def test_a_step_on_part_of_the_job_has_its_own_hosts_only() -> None:
+    part = {"SLURM_STEP_NODELIST": "n2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_PROCID": "0"}
+    assert hosts_by_rank({**STEP, **part}) == "n2 n2"
+
+
+def test_tasks_seen_from_the_batch_script() -> None:
+    assert hosts_by_rank(BATCH) == "n1 n1 n1 n2 n2"
+
+
+@pytest.mark.parametrize("step", ["4294967291", "batch", "4294967290", "interactive"])
+def test_slurms_own_steps_count_as_the_batch_script(step: str) -> None:
+    own = {"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_STEP_ID": step}
+    assert hosts_by_rank({**BATCH, **own}) == "n1 n1 n1 n2 n2"
+
+
+def test_a_batch_script_that_cannot_know_where_srun_puts_tasks_says_so() -> None:
+    # sbatch -N2 --ntasks=5 --ntasks-per-node=4: srun starts 3 and 2
+    with pytest.raises(ClusterSpecError, match="SLURM_NTASKS is 5, but SLURM_TASKS_PER_NODE mak"):
+        tasks_from_environment({**BATCH, "SLURM_TASKS_PER_NODE": "4(x2)"})
+
+
+def test_tasks_of_a_het_job_in_its_batch_script() -> None:
+    assert hosts_by_rank(HET_BATCH) == "n3 n3 n1 n1 n1 n2"
+    assert world_size_from_environment(HET_BATCH) == 6
+
+
+def test_tasks_of_a_het_step_follow_the_components_though_slurm_sorts_the_hosts() -> None:
+    assert hosts_by_rank(HET_STEP) == "n3 n3 n1 n1 n1 n2"
+    assert world_size_from_environment(HET_STEP) == 6
+    assert rank_from_environment(HET_STEP) == 2
+
+
+def test_a_cyclic_het_step_goes_round_within_each_component() -> None:
+    # srun -m cyclic --het-group=0,1
+    assert hosts_by_rank({**HET_STEP, "SLURM_DISTRIBUTION": "cyclic"}) == "n3 n3 n1 n2 n1 n1"
+
+
+def test_a_step_of_one_component_has_ranks_from_zero() -> None:
+    alone = {
+        "SLURM_PROCID": "3",
+        "SLURMD_NODENAME": "n2",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_STEP_TASKS_PER_NODE": "3,1",
+    }
+    assert hosts_by_rank({**HET_STEP, **alone}) == "n1 n1 n1 n2"
+
+
+def test_a_plain_job_submitted_by_a_het_job_does_not_take_the_outer_job_for_its_own() -> None:
+    outer = {name: value for name, value in HET_BATCH.items() if "HET" in name}
+    assert hosts_by_rank({**outer, **BATCH}) == "n1 n1 n1 n2 n2"
+    assert hosts_by_rank({**outer, **STEP}) == "n1 n1 n1 n2 n2"
+
+
+def test_a_het_step_inside_one_allocation_is_refused_for_its_order_is_unknown() -> None:
+    # srun -w n3 A : -w n[1-2] B in a plain job: rank 0 is on n3, Slurm says n[1-3]
+    unknown = {
+        "SLURMD_NODENAME": "n3",
+        "SLURM_LOCALID": "0",
+        "SLURM_PROCID": "0",
+        "SLURM_STEP_NODELIST": "n[1-3]",
+        "SLURM_STEP_TASKS_PER_NODE": "1(x3)",
+    }
+    with pytest.raises(ClusterSpecError, match=r"rank 0 should be task 0 of host n1 .* host n3"):
+        tasks_from_environment({**STEP, **unknown})
+
+
+def test_tasks_under_mpirun_are_not_those_of_its_daemons() -> None:
+    expected = "n1 n1 n1 n1 n2 n2 n2 n2"
+    assert hosts_by_rank(MPIRUN) == expected
+    assert hosts_by_rank(MPIRUN_FIRST_HOST) == expected
+
+
+def test_all_ranks_of_mpirun_on_one_host() -> None:
+    assert hosts_by_rank({**MPIRUN_FIRST_HOST, "OMPI_COMM_WORLD_SIZE": "4"}) == "n1 n1 n1 n1"
+    ranks = {name: value for name, value in MPIRUN_FIRST_HOST.items() if "OMPI" in name}
+    assert hosts_by_rank({**ranks, "OMPI_COMM_WORLD_SIZE": "4"}) == " ".join(["localhost"] * 4)
+
+
+def test_uneven_ranks_of_mpirun_are_refused() -> None:
+    with pytest.raises(ClusterSpecError, match="mpirun started 5 ranks, 4 of them on this host"):
+        tasks_from_environment({**MPIRUN_FIRST_HOST, "OMPI_COMM_WORLD_SIZE": "5"})
+
+
+def test_mpirun_that_does_not_fill_host_after_host_is_refused() -> None:
+    by_node = {"OMPI_COMM_WORLD_RANK": "2"}  # mpirun --map-by node: ranks 0, 2, 4, 6 are on n1
+    with pytest.raises(ClusterSpecError, match=r"rank 2 should be task 2 of host n1 .* task 1 of"):
+        tasks_from_environment({**MPIRUN_FIRST_HOST, **by_node})
+
+
+def test_mpi_ranks_that_srun_started_are_the_tasks_of_the_step() -> None:
+    initialised = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "5"}
+    assert hosts_by_rank({**STEP, **initialised}) == "n1 n1 n1 n2 n2"
+
+
+def test_ranks_of_mpiexec_of_mpich() -> None:
+    hydra = {
+        **BATCH,  # copied from mpiexec's host to all ranks
+        "MPI_LOCALNRANKS": "2",
+        "MPI_LOCALRANKID": "1",
+        "PMI_RANK": "3",
+        "PMI_SIZE": "4",
+    }
+    assert rank_from_environment(hydra) == 3
+    assert local_rank_from_environment(hydra) == 1
+    assert world_size_from_environment(hydra) == 4
+    assert hosts_by_rank(hydra) == "n1 n1 n2 n2"
+
+
+def test_local_tasks_are_on_localhost() -> None:
+    assert hosts_by_rank(LOCAL) == "localhost localhost localhost"
+    assert hosts_by_rank({**STEP, **LOCAL}) == "localhost localhost localhost", "on a compute node"
+
+
+def test_a_slurm_job_submitted_by_a_local_run_is_a_slurm_job() -> None:
+    assert hosts_by_rank({**LOCAL, **STEP, "SUBMITIT_EXECUTOR": "slurm"}) == "n1 n1 n1 n2 n2"
+
+
+@pytest.mark.parametrize("env", [{}, {"HOME": "/root"}, {"SLURM_CONF": "/etc/slurm/slurm.conf"}])
+def test_outside_a_job_it_says_to_run_inside_one(env: dict[str, str]) -> None:
+    with pytest.raises(ClusterSpecError, match=r"inside a Slurm job.*or give the tasks"):
+        tasks_from_environment(env)
+
+
+def test_a_variable_that_slurm_did_not_write_is_named() -> None:
+    with pytest.raises(ClusterSpecError) as refusal:
+        tasks_from_environment({**STEP, "SLURM_STEP_TASKS_PER_NODE": "3"})
+    assert "SLURM_STEP_NODELIST, SLURM_STEP_TASKS_PER_NODE: host list 'n[1-2]' has 2" in str(
+        refusal.value
+    )
+    with pytest.raises(ClusterSpecError, match="SLURM_PROCID is 'three'"):
+        rank_from_environment({**STEP, "SLURM_PROCID": "three"})
+    with pytest.raises(ClusterSpecError, match=r"this is rank 7, but .* tell of 5 tasks only"):
+        tasks_from_environment({**STEP, "SLURM_PROCID": "7"})
+
+
+# -- who this task is ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("env", "rank", "local_rank", "world_size"),
+    [
+        (STEP, 3, 0, 5),
+        (BATCH, 0, 0, 5),
+        (HET_STEP, 2, 0, 6),
+        (MPIRUN, 5, 1, 8),
+        (MPIRUN_FIRST_HOST, 1, 1, 8),
+        (LOCAL, 1, 1, 3),
+    ],
+    ids=["step", "batch", "het step", "mpirun", "mpirun's host", "local"],
+)
+def test_who_a_task_is(env: dict[str, str], rank: int, local_rank: int, world_size: int) -> None:
+    assert rank_from_environment(env) == rank
+    assert local_rank_from_environment(env) == local_rank
+    assert world_size_from_environment(env) == world_size
+
+
+def test_nobody_is_a_task_outside_a_job() -> None:
+    with pytest.raises(ClusterSpecError, match="the rank is unknown: SLURM_PROCID or PMIX_RANK"):
+        rank_from_environment({})
+
+
+# -- ports -----------------------------------------------------------------------------------
+
+
+@given(job_id=st.integers(1, 10**9), size=st.integers(1, 4000), attempt=st.integers(0, 50))
+def test_blocks_stay_within_the_ports_and_never_overlap_in_part(
+    job_id: int, size: int, attempt: int
+) -> None:
+    ports = Ports()
+    first = ports.block(job_id, size, attempt)
+    assert ports.first <= first <= first + size - 1 <= ports.last
+    assert (first - ports.first) % size == 0
+    assert first == ports.block(str(job_id), size, attempt)
+    assert first != ports.block(job_id + 1, size, attempt)
+    assert first != ports.block(job_id, size, attempt + 1)
+
+
+def test_blocks_wrap_round_at_the_end_of_the_ports() -> None:
+    ports = Ports(20000, 20009)
+    assert [ports.block(job, 4) for job in range(5)] == [20000, 20004, 20000, 20004, 20000]
+    assert [ports.block(1, 4, attempt) for attempt in range(3)] == [20004, 20000, 20004]
+
+
+def test_too_few_ports_are_refused_with_the_numbers() -> None:
+    with pytest.raises(ClusterSpecError, match=r"ports 20000-20003 are 4, but one host has 5"):
+        Ports(20000, 20003).block(1, 5)
+    assert Ports(20000, 20003).block(1, 4) == 20000
+
+
+@pytest.mark.parametrize("ports", [Ports(0, 9), Ports(30, 20), Ports(65000, 65536)])
+def test_a_range_that_is_none_is_refused(ports: Ports) -> None:
+    with pytest.raises(ClusterSpecError, match=f"ports {ports.first}-{ports.last} are no range"):
+        ports.block(1, 1)
+
+
+@pytest.mark.parametrize("job_id", ["", "4+0", "33_7", "DEBUG", "-1", "٣"])
+def test_a_job_id_that_is_no_number_is_refused(job_id: str) -> None:
+    with pytest.raises(ClusterSpecError, match=f"job id is '{re.escape(job_id)}'"):
+        Ports().block(job_id, 1)
+
+
+# -- clusters --------------------------------------------------------------------------------
+
+
+def test_roles_take_ranks_in_order_and_tasks_of_a_host_never_share_a_port() -> None:
+    tasks = tasks_on("n1", "n1", "n2", "n2", "n1")
+    assert cluster({"chief": 1, "worker": 3, "ps": 1}, tasks, 20000) == {
+        "chief": ["n1:20000"],
+        "worker": ["n1:20001", "n2:20000", "n2:20001"],
+        "ps": ["n1:20002"],
+    }
+
+
+def test_roles_may_be_given_as_pairs_and_empty_ones_are_left_out() -> None:
+    roles = [("ps", 1), ("chief", 0), ("worker", 1)]
+    assert list(cluster(roles, tasks_on("a", "b"), 1)) == ["ps", "worker"]
+    assert role_of(roles, 1) == ("worker", 0)
+
+
+@given(ps=st.integers(0, 30), workers=st.integers(0, 30), hosts=st.integers(1, 7))
+def test_every_task_has_one_address_and_finds_it(ps: int, workers: int, hosts: int) -> None:
+    roles = [("ps", ps), ("worker", workers)]
+    tasks = tasks_on(*(f"n{rank % hosts}" for rank in range(ps + workers)))
+    spec = cluster(roles, tasks, 20000)
+    addresses = [address for role in spec.values() for address in role]
+    assert len(set(addresses)) == len(tasks)
+    for task in tasks:
+        role, index = role_of(roles, task.rank)
+        assert spec[role][index].startswith(f"{task.host}:")
+
+
+@pytest.mark.parametrize(
+    ("roles", "says"),
+    [
+        ({"worker": 3}, "roles worker=3 are 3 tasks, but the job has 2"),
+        ({}, "roles (none) are 0 tasks, but the job has 2"),
+        ({"chief": 2}, "role 'chief' has 2 tasks; TensorFlow allows 0 or 1"),
+        ({"worker": 3, "ps": -1}, "role 'ps' has -1 tasks; TensorFlow allows 0 or more"),
+        ([("worker", 1), ("worker", 1)], "role 'worker' is given 2 times"),
+        ({"wroker": 2}, "Did you mean 'worker'?"),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused(roles: dict[str, int], says: str) -> None:
+    with pytest.raises(ClusterSpecError) as refusal:
+        cluster(roles, tasks_on("a", "b"), 1)
+    assert says in str(refusal.value)
+
+
+def test_tasks_out_of_order_are_refused() -> None:
+    with pytest.raises(ClusterSpecError, match="number 0 has rank 1"):
+        cluster({"worker": 2}, tasks_on("a", "b")[::-1], 1)
+
+
+@pytest.mark.parametrize("rank", [5, -1])
+def test_a_rank_beyond_the_roles_is_refused(rank: int) -> None:
+    with pytest.raises(ClusterSpecError, match=f"rank {rank} has no role: .* for ranks 0 to 4"):
+        role_of(PS_ROLES, rank)
+
+
+# -- TF_CONFIG -------------------------------------------------------------------------------
+
+
+def test_tf_config_of_a_task_of_a_step() -> None:
+    # 3 tasks on the fuller host: job 33 has the ports from 20000 + 33 * 3
+    assert tf_config(PS_ROLES, STEP) == (
+        '{"cluster":{"chief":["n1:20099"],"worker":["n1:20100","n1:20101","n2:20099"],'
+        '"ps":["n2:20100"]},"task":{"type":"worker","index":2},"environment":"cloud"}'
+    )
+
+
+def test_all_tasks_of_a_het_job_agree_on_the_cluster() -> None:
+    roles = [("ps", 2), ("worker", 4)]
+    places = [("n3", "0"), ("n3", "1"), ("n1", "0"), ("n1", "1"), ("n1", "2"), ("n2", "0")]
+    clusters = []
+    for rank, (host, local_rank) in enumerate(places):
+        own = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": local_rank, "SLURMD_NODENAME": host}
+        config = json.loads(tf_config(roles, {**HET_STEP, **own}))
+        role, index = config["task"].values()
+        assert config["cluster"][role][index].startswith(f"{host}:")
+        clusters.append(config["cluster"])
+    assert clusters == [clusters[0]] * 6
+
+
+def test_array_tasks_have_ports_of_their_own() -> None:
+    array = {**STEP, "SLURM_ARRAY_JOB_ID": "57", "SLURM_ARRAY_TASK_ID": "7"}
+    configs = {tf_config(PS_ROLES, {**array, "SLURM_JOB_ID": job_id}) for job_id in ("57", "58")}
+    assert len(configs) == 2
+
+
+def test_a_shared_step_gives_roles_by_rank_on_the_same_hosts() -> None:
+    shared = {**STEP, "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}
+    shared = {**shared, "SLURM_DISTRIBUTION": "cyclic", "SLURM_LOCALID": "1"}
+    config = json.loads(tf_config([("worker", 2), ("ps", 2)], shared))
+    assert config["cluster"]["worker"] == ["n1:20066", "n2:20066"]
+    assert config["cluster"]["ps"] == ["n1:20067", "n2:20067"]
+    assert config["task"] == {"type": "ps", "index": 1}
+
+
+def test_local_tasks_use_the_launchers_process_id_for_their_ports() -> None:
+    config = json.loads(tf_config({"chief": 1, "worker": 2}, LOCAL))
+    first = Ports().block(4711, 3)
+    assert config["cluster"]["worker"] == [f"localhost:{first + 1}", f"localhost:{first + 2}"]
+    assert config["task"] == {"type": "worker", "index": 0}
+
+
+def test_everything_may_be_given_outside_a_job() -> None:
+    text = tf_config(
+        {"worker": 2},
+        {},
+        rank=1,
+        tasks=tasks_on("a", "b"),
+        ports=Ports(30000, 30001),
+        job_id="8",
+        attempt=1,
+    )
+    assert json.loads(text)["cluster"] == {"worker": ["a:30001", "b:30001"]}
+    assert json.loads(text)["task"] == {"type": "worker", "index": 1}
+
+
+def test_the_environment_is_this_process_own_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("SLURM", "OMPI", "PMI"))]:
+        monkeypatch.delenv(name)
+    for name, value in STEP.items():
+        monkeypatch.setenv(name, value)
+    assert tf_config(PS_ROLES) == tf_config(PS_ROLES, STEP)
+
+
+def test_without_a_job_id_there_are_no_ports() -> None:
+    with pytest.raises(ClusterSpecError, match="SLURM_JOB_ID is not set"):
+        tf_config({"worker": 1}, {}, rank=0, tasks=tasks_on("a"))
+
+
+def tf_config_of_size(size: int) -> str:
+    """Return a TF_CONFIG whose ``TF_CONFIG=`` string is `size` bytes with its closing NUL."""
+
+    def made(last_host: str) -> str:
+        tasks = tasks_on(*(f"host{number:05}" for number in range(7000)), last_host)
+        return tf_config({"worker": 7001}, {}, rank=0, tasks=tasks, job_id=1)
+
+    return made("x" * (1 + size - len("TF_CONFIG=") - len(made("x")) - 1))
+
+
+@pytest.mark.parametrize("size", [MAX_ENVIRONMENT_STRING - 1, MAX_ENVIRONMENT_STRING])
+def test_the_largest_tf_config_still_reaches_a_process(size: int) -> None:
+    text = tf_config_of_size(size)
+    assert len(f"TF_CONFIG={text}\0") == size
+    script = "import os; print(len(os.environ['TF_CONFIG']))"
+    command = [sys.executable, "-c", script]
+    assert int(subprocess.check_output(command, env={"TF_CONFIG": text})) == len(text)
+
+
+def test_a_tf_config_one_byte_larger_is_refused_as_linux_would() -> None:
+    with pytest.raises(ClusterSpecError) as refusal:
+        tf_config_of_size(MAX_ENVIRONMENT_STRING + 1)
+    assert "TF_CONFIG of 7,001 tasks is 131,073 bytes; Linux takes at most 131,072" in str(
+        refusal.value
+    )
+    with pytest.raises(OSError, match="too long"):
+        text = "x" * (MAX_ENVIRONMENT_STRING + 1 - len("TF_CONFIG=\0"))
+        subprocess.run([sys.executable, "-c", ""], env={"TF_CONFIG": text})
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hpctf.cluster_spec", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": SOURCE, **env},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_prints_this_tasks_tf_config() -> None:
+    done = command("--role", "chief=1", "--role", "worker=3", "--role", "ps=1", env=STEP)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == tf_config(PS_ROLES, STEP) + "\n"
+
+
+def test_the_command_takes_ports_attempt_and_rank() -> None:
+    options = ["--ports", "30000-30005", "--attempt", "1", "--rank", "0"]
+    done = command("--role", "worker=5", *options, env=STEP)
+    config = json.loads(done.stdout)
+    assert config["cluster"]["worker"][0] == "n1:30000"
+    assert config["task"]["index"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "says"),
+    [
+        (["--role", "worker=2"], {}, "inside a Slurm job"),
+        (["--role", "worker=2"], STEP, "roles worker=2 are 2 tasks, but the job has 5"),
+        (["--role", "worker"], STEP, "'worker' is not NAME=COUNT"),
+        (["--role", "worker=two"], STEP, "--role worker is 'two'"),
+        (["--role", "worker=5", "--ports", "20000"], STEP, "'20000' is not FIRST-LAST"),
+        (["--role", "worker=5", "--ports", "1-1"], STEP, "ports 1-1 are 1, but one host has 3"),
+        (["--role", "worker=5"], {**STEP, "SLURM_STEP_NODELIST": "n[1"}, "never closed"),
+        ([], STEP, "--role"),
+    ],
+)
+def test_the_command_refuses_with_one_message_and_exit_code_2(
+    arguments: list[str], env: dict[str, str], says: str
+) -> None:
+    done = command(*arguments, env=env)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_adds_none_of_the_slow_modules_to_a_rank() -> None:
+    script = "import sys, hpctf.errors; before = set(sys.modules); import hpctf.cluster_spec; "
+    script += "print(*set(sys.modules) - before)"
+    loaded = subprocess.check_output([sys.executable, "-S", "-c", script], cwd=SOURCE, text=True)
+    slow = {"argparse", "dataclasses", "difflib", "inspect", "json", "subprocess", "typing"}
+    assert not slow & set(loaded.split())

@@ -126,7 +126,8 @@ logs_of() { find "$CLUSTER_DIR/logs" -name "$1.*" -size +0 | sort | paste -sd ' 
 start_daemon() {
     local name=$1
     shift
-    setsid env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin LANG=C.UTF-8 \
+    setsid env --chdir=/ --ignore-environment LANG=C.UTF-8 \
+        PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin \
         HPCTF_CLUSTER_DIR="$CLUSTER_DIR" SLURM_CONF="$CLUSTER_DIR/conf/slurm.conf" \
         MYSQL_UNIX_PORT="$DATABASE_SOCKET" \
         "$@" </dev/null >>"$(output_file "$name")" 2>&1 9>&- &
@@ -235,7 +236,9 @@ link set eth0 up
 EOF
 }
 
-our_namespaces() { find /run/netns -maxdepth 1 -name 'hpctf-n*' -printf '%f\n' 2>/dev/null || true; }
+our_namespaces() {
+    find /run/netns -maxdepth 1 -name 'hpctf-n*' -printf '%f\n' 2>/dev/null || true
+}
 
 # Links go first: a namespace may live on for a while, and would keep its link's name taken.
 # As a group they go at once; one by one, 64 take the kernel 3 s.

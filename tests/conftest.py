@@ -1,0 +1,163 @@
+"""What the tests share: the cluster, the training environment, and people who use hpctf."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI") == "true"
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip loudly; in CI nothing may be missing."""
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the developer's own sites and runs out of the tests."""
+    for name in ("HPCTF_SITE", "HPCTF_RUNS_ROOT", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="session")
+def training_python() -> str:
+    """The interpreter of an environment with TensorFlow, Horovod, mpi4py and scikit-learn."""
+    made = subprocess.run([ROOT / "tools/training-env"], capture_output=True, text=True)
+    if made.returncode:
+        skip_or_fail(f"the training environment cannot be made: {made.stderr[-2000:]}")
+    return made.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """hpctf installed as a wheel where every node and user can read it; returns its ``bin``.
+
+    The dependencies are kept between sessions; the wheel is of this checkout.
+    """
+    root = Path("/var/cache/hpctf") if os.geteuid() == 0 else ROOT / ".venv/cache"
+    root.mkdir(parents=True, exist_ok=True)
+    source = b"".join(path.read_bytes() for path in [ROOT / "setup.cfg", ROOT / "tools/venv"])
+    home = root / f"hpctf-{hashlib.sha256(source).hexdigest()[:12]}"
+    with (root / "hpctf.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / ".ready").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            _run(ROOT / "tools/venv", home, "setuptools>=68", "wheel", ROOT)
+            (home / ".ready").touch()
+        stamp = _content_of_package()
+        current = home / ".content"
+        if not current.exists() or current.read_text() != stamp:
+            pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
+            _run(*pip, "--no-build-isolation", "--force-reinstall", ROOT)
+            current.write_text(stamp)
+    return home / "bin"
+
+
+def _content_of_package() -> str:
+    digest = hashlib.sha256()
+    for folder in ("hpctf", "templates", "site-configs"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+
+
+@dataclass
+class Person:
+    """Somebody who uses hpctf on the cluster's login node."""
+
+    cluster: Cluster
+    bin: Path
+    home: Path
+    user: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = {
+            "HPCTF_RUNS_ROOT": str(self.home / "runs"),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            **self.env,
+        }
+
+    def hpctf(
+        self, *words: str | Path, check: bool = True, timeout: float = 300, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an hpctf command and return what it printed."""
+        return self.cluster.run(
+            self.bin / "hpctf",
+            *words,
+            user=self.user,
+            check=check,
+            cwd=self.home,
+            env={**self.env, **env},
+            timeout=timeout,
+        )
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the person's own."""
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def status(self, run: str = "@last") -> dict[str, Any]:
+        """Return ``hpctf status --json``."""
+        found: dict[str, Any] = json.loads(self.hpctf("status", run, "--json").stdout)
+        return found
+
+    def output(self, name: str, run: str = "@last") -> str:
+        """Return the content of a file in the run's outputs."""
+        return (Path(self.status(run)["run_folder"]) / "outputs" / name).read_text()
+
+    def jobs(self) -> list[str]:
+        """Return the queue's jobs of this person's runs."""
+        ids = {json.loads(p.read_text())["id"] for p in self.home.glob("runs/*/*/run.json")}
+        return [line for line in self.cluster.queue() if ids & set(line.split())]
+
+
+def make_person(cluster: Cluster, installed: Path, name: str, user: str | None) -> Person:
+    """Return a person with an empty home on the shared file system."""
+    home = cluster.shared / f"{name}-{os.getpid()}-{os.urandom(3).hex()}"
+    home.mkdir(mode=0o755)
+    if user is not None:
+        shutil.chown(home, user)
+    return Person(cluster, installed, home, user)
+
+
+@pytest.fixture
+def person(cluster: Cluster, installed: Path, request: pytest.FixtureRequest) -> Iterator[Person]:  # noqa: F811
+    """An ordinary user with an empty home, which goes away with what is in it."""
+    user = getattr(request, "param", TEST_USER)
+    someone = make_person(cluster, installed, "person", user)
+    yield someone
+    shutil.rmtree(someone.home, ignore_errors=True)
+
+
+def run_python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run this Python with words, in a child process."""
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env={**os.environ, **env}
+    )

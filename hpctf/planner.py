@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,12 +114,28 @@ def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
         environment[f"HPCTF_INPUT_{name.upper()}"] = path
         environment[f"AZUREML_DATAREFERENCE_{name}"] = path
     if estimator.function is not None:
+        _check_same_python(python)
         command: tuple[str, ...] = (python, NODE_CALL, run_folder)
         return Entry("function", command, python, environment)
     script = estimator.entry_script
     assert script is not None
     program = (python, script) if script.endswith(".py") else (os.path.join(".", script),)
     return Entry("script", (*program, *estimator.command_line()), python, environment)
+
+
+def _check_same_python(python: str) -> None:
+    """Refuse to send a function to another Python: its bytecode is of this version alone."""
+    if python == sys.executable:
+        return
+    ask = [python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if answer != own:
+        raise UsageError(
+            f"The function is of Python {own}, but {python} is Python {answer or 'of no known'}: "
+            "functions cannot go from one to the other.",
+            f"Put it in a script (entry_script), or use a training environment of Python {own}.",
+        )
 
 
 def _interpreter(python: str | None) -> str:

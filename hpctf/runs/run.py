@@ -177,7 +177,15 @@ class Run:
         for folder in (self.folder.path, self.folder.submitit):
             _check_ownership(folder)
         job = self._submitit_job()
-        values = [job.task(rank).result() for rank in range(job.num_tasks)]
+        try:
+            values = [job.task(rank).result() for rank in range(job.num_tasks)]
+        except ImportError as error:
+            raise UsageError(
+                f"The results of run {self.id} hold objects of packages that are not installed "
+                f"here: {error}.",
+                "Read them with the training's own Python, or return plain values (float(x), "
+                "x.tolist()).",
+            ) from None
         if self.plan["entry"]["kind"] == "script":
             return values
         serving = [

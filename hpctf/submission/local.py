@@ -26,16 +26,17 @@ class DetachedExecutor(LocalExecutor):
     logs of its own, so that `hpctf submit` returns and Ctrl-C leaves the run going.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, source_directory: Path | None = None) -> None:
         run = Path(plan.run_folder)
         super().__init__(run / "submitit")
         self._plan = plan
         self._run = run
+        self._source_directory = source_directory
 
     def _internal_process_submissions(
         self, delayed_submissions: list[DelayedSubmission]
     ) -> list[core.Job[Any]]:
-        write_payload(delayed_submissions[0], self.folder)
+        write_payload(delayed_submissions[0], self.folder, self._source_directory)
         job = self._submit_command(shlex.join(self._command()))
         JobPaths(self.folder, job.job_id).submitted_pickle.symlink_to(PAYLOAD)
         return [job]

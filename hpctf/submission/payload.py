@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cloudpickle
 from submitit.core.utils import CommandFunction, DelayedSubmission
 
 from hpctf.errors import UsageError
 from hpctf.files import write_atomic
+from hpctf.resources import PACKAGE
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
@@ -31,21 +32,24 @@ def delayed_submission(estimator: TensorFlow, plan: Plan) -> DelayedSubmission:
     return DelayedSubmission(estimator.function, **estimator.arguments)
 
 
-def write_payload(submission: DelayedSubmission, folder: Path) -> None:
+def write_payload(
+    submission: DelayedSubmission, folder: Path, source_directory: Path | None = None
+) -> None:
     """Pickle a submission into a run's submitit folder, and cloudpickle itself beside it.
 
-    Modules of the person's own go by value, since the nodes cannot import them; installed ones by
-    reference. The copy of cloudpickle serves training environments that have none, or another
-    version.
+    Modules of the person's own go by value, since the nodes cannot import them, unless they go
+    with the snapshot of `source_directory`; installed ones go by reference. The copy of
+    cloudpickle serves training environments that have none, or another version.
 
     Raises
     ------
     UsageError
         The function or its arguments cannot be pickled.
     """
-    own = _own_module(submission.function)
-    if own is not None:
-        cloudpickle.register_pickle_by_value(own)
+    by_reference = isinstance(submission.function, CommandFunction)
+    own = [] if by_reference else _own_modules(source_directory)
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
     try:
         data = cloudpickle.dumps(submission, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
@@ -54,23 +58,26 @@ def write_payload(submission: DelayedSubmission, folder: Path) -> None:
             "Open files, locks, connections and such inside the function instead.",
         ) from None
     finally:
-        if own is not None:
-            cloudpickle.unregister_pickle_by_value(own)
-    if not isinstance(submission.function, CommandFunction):
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+    if not by_reference:
         source = Path(cloudpickle.__file__).parent
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / "cloudpickle", ignore=ignore)
     write_atomic(folder / PAYLOAD, data)
 
 
-def _own_module(function: Any) -> ModuleType | None:
-    """Return the function's module unless it is installed, built in or ``__main__``."""
-    module = sys.modules.get(getattr(function, "__module__", None) or "")
-    path = getattr(module, "__file__", None)
-    if module is None or path is None or module.__name__ == "__main__":
-        return None
-    installed = ("site-packages", "dist-packages", f"python{sys.version_info[0]}.")
-    parts = os.path.abspath(path).split(os.sep)
-    if any(part in installed[:2] or part.startswith(installed[2]) for part in parts):
-        return None
-    return module
+def _own_modules(source_directory: Path | None) -> list[ModuleType]:
+    """Return the loaded modules that no node can import: not installed, nor in the snapshot."""
+    shared = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    shared += [PACKAGE, str(source_directory) if source_directory else PACKAGE]
+    own = []
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name == "__main__" or path is None or module.__name__ != name:
+            continue
+        absolute = Path(path).absolute()
+        installed = {"site-packages", "dist-packages"} & set(absolute.parts)
+        if not installed and not any(absolute.is_relative_to(folder) for folder in shared):
+            own.append(module)
+    return own

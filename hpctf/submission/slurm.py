@@ -77,16 +77,26 @@ class TemplateExecutor(SlurmExecutor):
         Where the text is kept: it is what sbatch is given.
     num_tasks
         Ranks of each run.
+    source_directory
+        Modules that lie there go with the snapshot instead of the pickle.
     """
 
     job_class = TemplateJob
 
-    def __init__(self, folders: list[Path], script: str, script_file: Path, num_tasks: int) -> None:
+    def __init__(
+        self,
+        folders: list[Path],
+        script: str,
+        script_file: Path,
+        num_tasks: int,
+        source_directory: Path | None = None,
+    ) -> None:
         super().__init__(folders[0])
         self._folders = folders
         self._script = script
         self._script_file = script_file
         self._tasks = num_tasks
+        self._source_directory = source_directory
         self.cluster: str | None = None
 
     def _internal_process_submissions(
@@ -98,7 +108,7 @@ class TemplateExecutor(SlurmExecutor):
                 f"{len(delayed_submissions)} submissions for {len(self._folders)} run folders"
             )
         for submission, folder in zip(delayed_submissions, self._folders, strict=True):
-            write_payload(submission, folder)
+            write_payload(submission, folder, self._source_directory)
         write_atomic(self._script_file, self._make_submission_file_text("", ""))
         output = self._sbatch(self._make_submission_command(self._script_file))
         main_id = self._get_job_id_from_submission_command(output)

@@ -34,10 +34,11 @@ def submit_plans(
         delayed_submission(estimator, plan)
         for estimator, plan in zip(estimators, plans, strict=True)
     ]
+    source = estimators[0].source_directory
     if plans[0].scheduler == "local":
         from hpctf.submission.local import DetachedExecutor
 
-        job = DetachedExecutor(plans[0])._internal_process_submissions(payloads)[0]
+        job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
         folders[0].update_record(
             job_id=job.job_id,
             job_host=os.uname().nodename,
@@ -48,7 +49,11 @@ def submit_plans(
 
     script = render_for(plans)
     executor = TemplateExecutor(
-        [folder.submitit for folder in folders], script, folders[0].script, plans[0].tasks
+        [folder.submitit for folder in folders],
+        script,
+        folders[0].script,
+        plans[0].tasks,
+        source,
     )
     jobs = executor._internal_process_submissions(payloads)
     for folder, job in zip(folders, jobs, strict=True):

@@ -12,6 +12,9 @@ from typing import Any
 
 from hpctf.errors import UsageError, did_you_mean
 
+LONGEST_WORD = 131_071
+"""Bytes of the longest argument or ``NAME=VALUE`` that Linux passes on (MAX_ARG_STRLEN)."""
+
 
 def check_source_directory(
     source_directory: str | os.PathLike[str] | None, function: Callable[..., Any] | None
@@ -36,6 +39,8 @@ def check_entry_script(
         return None
     if not entry_script:
         raise UsageError("Neither entry_script nor function is given: name what is to run.")
+    if not isinstance(entry_script, (str, os.PathLike)):
+        raise UsageError(f"entry_script must be a script's name, not {entry_script!r}.")
     assert folder is not None
     path = Path(os.path.normpath(folder / entry_script))
     if not path.is_relative_to(folder):
@@ -58,7 +63,8 @@ def check_script_params(script_params: Mapping[str, object] | None) -> dict[str,
         raise UsageError(f"script_params must be a mapping, not {script_params!r}.")
     params = {str(key): str(value) for key, value in (script_params or {}).items()}
     for key, value in params.items():
-        _refuse_nul(f"script_params[{key!r}]", key + value)
+        _check_word(f"script_params[{key!r}]", key)
+        _check_word(f"script_params[{key!r}]", value)
     return params
 
 
@@ -77,34 +83,61 @@ def check_arguments(
         raise UsageError(f"arguments of a script must be a list of words, not {arguments!r}.")
     words = [str(word) for word in arguments or []]
     for position, word in enumerate(words):
-        _refuse_nul(f"arguments[{position}]", word)
+        _check_word(f"arguments[{position}]", word)
     return words
 
 
 def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
+    if variables is not None and not isinstance(variables, Mapping):
+        raise UsageError(f"environment_variables must be a mapping, not {variables!r}.")
     environment = {str(key): str(value) for key, value in (variables or {}).items()}
     for key, value in environment.items():
         if not key or "=" in key:
             raise UsageError(f"environment_variables: {key!r} cannot be a variable's name.")
         if key == "TF_CONFIG" or key.startswith("HPCTF_"):
             raise UsageError(f"environment_variables: {key} is set by hpctf itself.")
-        _refuse_nul(f"environment_variables[{key!r}]", key + value)
+        _check_word(f"environment_variables[{key!r}]", f"{key}={value}")
     return environment
 
 
 def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     if isinstance(inputs, (str, bytes)):
         raise UsageError(f"inputs must be a mapping of names to paths, not {inputs!r}.")
-    named = inputs if isinstance(inputs, Mapping) else {Path(p).stem: p for p in inputs or []}
+    named = (
+        inputs.items() if isinstance(inputs, Mapping) else [(Path(p).stem, p) for p in inputs or []]
+    )
     paths: dict[str, str] = {}
-    for name, path in named.items():
+    for name, path in named:
         if not str(name).isidentifier():
             raise UsageError(f"inputs: {name!r} cannot be a name; use letters, digits and _.")
         absolute = Path(path).expanduser().absolute()
         if not absolute.exists():
             raise UsageError(f"inputs[{name!r}]: {str(absolute)!r} does not exist.")
+        if str(name).upper() in {known.upper() for known in paths}:
+            raise UsageError(
+                f"inputs: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} holds one.",
+                "Give them names of their own: inputs={'train': ..., 'test': ...}.",
+            )
         paths[str(name)] = str(absolute)
     return paths
+
+
+def check_name(parameter: str, value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{parameter} must be a name, not {value!r}.")
+    return value
+
+
+def check_list(parameter: str, values: Sequence[str] | None) -> list[str]:
+    if isinstance(values, (str, bytes)):
+        raise UsageError(f"{parameter} must be a list, not {values!r}.", f"Say [{values!r}].")
+    return [str(value) for value in values or []]
+
+
+def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"{parameter} must be a mapping, not {options!r}.")
+    return {str(key): value for key, value in (options or {}).items()}
 
 
 def check_count(name: str, value: int | None, least: int = 1) -> int | None:
@@ -115,6 +148,17 @@ def check_count(name: str, value: int | None, least: int = 1) -> int | None:
     return value
 
 
-def _refuse_nul(where: str, text: str) -> None:
+def _check_word(where: str, text: str) -> None:
+    """Refuse text that execve(2) cannot pass on as one argument or variable."""
     if "\0" in text:
         raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
+    try:
+        size = len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        character = text[error.start]
+        raise UsageError(f"{where} holds {character!r}, which is no character.") from None
+    if size > LONGEST_WORD:
+        raise UsageError(
+            f"{where} has {size} bytes, but Linux passes on {LONGEST_WORD} at most.",
+            "Write it to a file of source_directory instead.",
+        )

@@ -19,10 +19,14 @@ OURS = {
     "nodes": "use --nodes",
     "ntasks": "use --nodes with --procs-per-node, --workers or --ps",
     "ntasks-per-node": "use --procs-per-node",
+    "cpus-per-task": "use --cpus-per-task",
+    "time": "use --time",
     "chdir": "the script runs in its snapshot",
     "hold": "a held job would start at no time; use --begin",
     "wrap": "hpctf renders the script",
     "parsable": "hpctf reads sbatch's answer",
+    "test-only": "use --dry-run",
+    "wait": "use hpctf's own --wait",
 }
 """Options that hpctf sets itself, and what to use instead."""
 
@@ -73,9 +77,10 @@ def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target
     tasks = math.ceil(group.gpu_tasks / group.nodes)
     asked = estimator.gpus_per_node or target.gpus or tasks
     if target.gpus is not None and asked > target.gpus:
+        what = f"gpus_per_node is {asked}" if estimator.gpus_per_node else "use_gpu is set"
         have = f"{target.gpus} GPUs a node" if target.gpus else "no GPUs"
         raise UsageError(
-            f"gpus_per_node is {asked}, but target {name!r} has {have}.",
+            f"{what}, but target {name!r} has {have}.",
             "Ask for fewer, or choose another target (--target).",
         )
     if pin and tasks > asked:
@@ -121,9 +126,11 @@ def directives(
                 chosen.pop(key, None)
             else:
                 chosen[key] = "" if value is True else str(value)
-    return tuple(
-        (key, value) for key, value in chosen.items() if key not in {*site.drop, *target.drop}
-    )
+    dropped = {*site.drop, *target.drop}
+    made = tuple((key, value) for key, value in chosen.items() if key not in dropped)
+    for key, value in made:
+        check_directive_value(key, value)
+    return made
 
 
 def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
@@ -144,7 +151,6 @@ def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
                 f"--sbatch {given!r} is not the long name of an sbatch option."
                 f"{did_you_mean(key, ['partition', 'account', 'qos', 'mem', 'reservation'])}"
             )
-        check_directive_value(f"--sbatch {key}", str(value))
         checked[key] = value
     return checked
 

@@ -17,6 +17,9 @@ from hpctf.checks import (
     check_entry_script,
     check_environment,
     check_inputs,
+    check_list,
+    check_name,
+    check_options,
     check_script_params,
     check_source_directory,
 )
@@ -188,10 +191,12 @@ framework_version, custom_docker_image, resume_from
         self.entry_script = check_entry_script(self.source_directory, entry_script, function)
         self.script_params = check_script_params(script_params)
         self.arguments = check_arguments(arguments, function, script_params)
-        self.compute_target = compute_target
+        self.compute_target = check_name("compute_target", compute_target)
         self.node_count = check_count("node_count", node_count)
         self.use_gpu = bool(use_gpu) or bool(gpus_per_node)
         self.gpus_per_node = check_count("gpus_per_node", gpus_per_node, least=0)
+        if use_gpu and gpus_per_node == 0:
+            raise UsageError("use_gpu is set, but gpus_per_node is 0.", "Give one of the two.")
         self.cpus_per_task = check_count("cpus_per_task", cpus_per_task)
         self.mem = mem
         self.environment_variables = check_environment(environment_variables)
@@ -200,9 +205,9 @@ framework_version, custom_docker_image, resume_from
             "max_run_duration_seconds", max_run_duration_seconds
         )
         self.python = python
-        self.sbatch = {str(key): value for key, value in (sbatch or {}).items()}
-        self.conda_packages = list(conda_packages or [])
-        self.pip_packages = list(pip_packages or [])
+        self.sbatch = check_options("sbatch", sbatch)
+        self.conda_packages = check_list("conda_packages", conda_packages)
+        self.pip_packages = check_list("pip_packages", pip_packages)
         self.conda_dependencies_file = conda_dependencies_file
         self.pip_requirements_file = pip_requirements_file
         self.framework_version = framework_version

@@ -54,7 +54,7 @@ def make_plan(
         made = directives(estimator, group, site, group_target, gpus, time_limit_s)
         cpus = dict(made).get("cpus-per-task")
         components.append(
-            Component(group.nodes, group.tasks, int(cpus) if cpus else None, gpus, made)
+            Component(group.nodes, group.tasks, int(cpus) if cpus and cpus.isdecimal() else None, gpus, made)
         )
     check_directive_value("job name", run_id)
     return Planned(
@@ -119,7 +119,10 @@ def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
         return Entry("function", command, python, environment)
     script = estimator.entry_script
     assert script is not None
-    program = (python, script) if script.endswith(".py") else (os.path.join(".", script),)
+    is_python = script.endswith(".py")
+    if not is_python or script.startswith("-"):  # else it is looked for on PATH, or is an option
+        script = os.path.join(".", script)
+    program = (python, script) if is_python else (script,)
     return Entry("script", (*program, *estimator.command_line()), python, environment)
 
 

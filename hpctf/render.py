@@ -6,6 +6,7 @@ becomes one shell word. ``{{ lines | raw }}`` is for the site's shell lines alon
 
 from __future__ import annotations
 
+import os
 import shlex
 from functools import lru_cache
 from typing import Any
@@ -37,15 +38,24 @@ def render(plan: Plan, array: tuple[str, ...] = ()) -> str:
     """
     environment = _environment(plan.template_folder)
     name = f"{plan.backend}.sbatch.j2"
+    if plan.template_folder and not os.path.isdir(plan.template_folder):
+        raise SiteError(
+            f"Site {plan.site!r} names the template folder {plan.template_folder!r}, which is not "
+            "a folder."
+        )
     try:
         text = environment.get_template(name).render(plan=plan, array=array)
     except jinja2.TemplateNotFound as error:
-        raise SiteError(f"There is no template {error.name!r} in {_folders(plan)}.") from None
+        where = _template_line(error)
+        raise SiteError(
+            f"{where + ': ' if where else ''}There is no template {error.name!r} in "
+            f"{_folders(plan)}."
+        ) from None
     except jinja2.TemplateSyntaxError as error:
         raise SiteError(f"{error.filename or name}:{error.lineno}: {error.message}.") from None
-    except jinja2.UndefinedError as error:
-        where = _template_line(error)
-        raise SiteError(f"{where or name}: {error.message}.") from None
+    except Exception as error:  # a template is a program: it can fail in any way
+        what = error.message if isinstance(error, jinja2.UndefinedError) else repr(error)
+        raise SiteError(f"{_template_line(error) or name}: {what}.") from None
     return text.rstrip("\n") + "\n"
 
 

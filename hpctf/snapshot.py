@@ -31,8 +31,10 @@ def take_snapshot(source: Path, destination: Path, max_mb: int) -> int:
 
     Parameters
     ----------
-    source, destination
-        The source folder; the folder to make, whose parent exists.
+    source
+        The source folder.
+    destination
+        The folder to make, in a run folder that exists; runs within `source` are left out.
     max_mb
         The largest size, in megabytes.
 
@@ -43,7 +45,9 @@ def take_snapshot(source: Path, destination: Path, max_mb: int) -> int:
     RunFolderError
         A file cannot be read or written.
     """
-    files = list(_walk(source, "", _ignores(source), destination))
+    source = source.resolve()
+    runs = {str(folder) for folder in destination.resolve().parents[:3]}
+    files = list(_walk(source, "", _ignores(source), runs))
     size = _check_size(source, files, max_mb)
     destination.mkdir(mode=0o700)
     for relative in files:
@@ -59,7 +63,7 @@ def take_snapshot(source: Path, destination: Path, max_mb: int) -> int:
     return size
 
 
-def _walk(source: Path, inside: str, ignored: Ignores, destination: Path) -> Iterator[str]:
+def _walk(source: Path, inside: str, ignored: Ignores, runs: set[str]) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(source / inside), key=lambda entry: entry.name)
     except OSError as error:
@@ -70,10 +74,10 @@ def _walk(source: Path, inside: str, ignored: Ignores, destination: Path) -> Ite
         relative = os.path.join(inside, entry.name)
         if entry.is_dir(follow_symlinks=False):
             hidden = entry.name in NEVER or (not inside and entry.name in OUTPUT_FOLDERS)
-            if hidden or _is_environment(entry.path) or destination.is_relative_to(entry.path):
+            if hidden or entry.path in runs or _is_environment(entry.path) or _is_run(entry.path):
                 continue
             if not ignored(relative + "/"):
-                yield from _walk(source, relative, ignored, destination)
+                yield from _walk(source, relative, ignored, runs)
         elif not ignored(relative) and (entry.is_symlink() or entry.is_file()):
             if not inside and entry.name in OUTPUT_FOLDERS:
                 continue
@@ -84,14 +88,21 @@ def _is_environment(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, "pyvenv.cfg"))
 
 
+def _is_run(folder: str) -> bool:
+    return all(os.path.exists(os.path.join(folder, name)) for name in ("run.json", "plan.json"))
+
+
 def _ignores(source: Path) -> Ignores:
     for name in IGNORE_FILES:
         path = source / name
         if path.is_file():
             import pathspec
 
-            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            return pathspec.GitIgnoreSpec.from_lines(lines).match_file
+            try:
+                lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+                return pathspec.GitIgnoreSpec.from_lines(lines).match_file
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{path} cannot be used: {error}.") from None
     return lambda relative: False
 
 

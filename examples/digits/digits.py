@@ -48,7 +48,9 @@ def batches(examples: Examples, batch_size: int, worker: int = 0, workers: int =
     """
     share = tf.data.Dataset.from_tensor_slices(examples).shard(workers, worker)
     shuffled = share.shuffle(len(examples[0]), seed=SEED, reshuffle_each_iteration=True)
-    return shuffled.repeat().batch(batch_size, drop_remainder=True)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return shuffled.repeat().batch(batch_size, drop_remainder=True).with_options(options)
 
 
 class Mlp(tf.Module):

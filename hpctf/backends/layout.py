@@ -73,7 +73,9 @@ def nodes_for(tasks: int, per_node: int) -> int:
     return math.ceil(tasks / per_node)
 
 
-def check_slots(what: str, tasks: int, nodes: int, name: str, target: Target) -> None:
+def check_slots(
+    what: str, tasks: int, nodes: int, name: str, target: Target, other_nodes: int = 0
+) -> None:
     """Refuse more tasks than the nodes have slots, and fewer tasks than nodes.
 
     Parameters
@@ -82,17 +84,21 @@ def check_slots(what: str, tasks: int, nodes: int, name: str, target: Target) ->
         The parameters that made up `tasks`, as the person knows them.
     name
         The target's name.
+    other_nodes
+        Nodes of the job's other components, which node_count counts too.
     """
     if target.slots is not None and tasks > nodes * target.slots:
         raise UsageError(
             f"{what} is {tasks}, but target {name!r} has {nodes} nodes × {target.slots} slots"
             f" = {nodes * target.slots}.",
-            f"Ask for more nodes (--nodes {nodes_for(tasks, target.slots)}) or fewer tasks.",
+            f"Ask for more nodes (--nodes {nodes_for(tasks, target.slots) + other_nodes}) "
+            "or fewer tasks.",
         )
     if tasks < nodes:
         raise UsageError(
-            f"{what} is {tasks}, but node_count is {nodes}: some nodes would have nothing to do.",
-            f"Ask for fewer nodes (--nodes {tasks}) or more tasks.",
+            f"{what} is {tasks}, but node_count is {nodes + other_nodes}: some nodes would have "
+            "nothing to do.",
+            f"Ask for fewer nodes (--nodes {tasks + other_nodes}) or more tasks.",
         )
 
 

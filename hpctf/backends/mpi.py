@@ -23,7 +23,10 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
             "Install Open MPI (Debian: apt-get install openmpi-bin libopenmpi-dev), or use "
             "another backend.",
         )
-    if site.mpi.launcher == "srun":
+    launcher = site.mpi.launcher
+    if site.scheduler == "local" and launcher == "srun":
+        launcher, options = "mpirun", ("--oversubscribe",)
+    elif launcher == "srun":
         plugin = (f"--mpi={site.mpi.plugin}",) if site.mpi.plugin else ()
         options = plugin + site.mpi.options
     else:
@@ -31,6 +34,6 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
     return Layout(
         roles=(Role("worker", tasks),),
         groups=(Group(nodes, tasks, gpu_tasks=tasks),),
-        launcher=site.mpi.launcher,
+        launcher=launcher,
         options=options,
     )

@@ -71,7 +71,8 @@ def _hetjob(
     ps_name, ps_target = find_target(site, site.ps.target) if site.ps.target else (name, target)
     ps_nodes = nodes_for(servers, ps_target.slots) if ps_target.slots else 1
     if estimator.node_count is None:
-        nodes = nodes_for(workers, estimator.process_count_per_node or 1)
+        least = nodes_for(workers, estimator.process_count_per_node or 1)
+        nodes = min(least, target.max_nodes or least)
     else:
         nodes = estimator.node_count - ps_nodes
     if nodes < 1:
@@ -83,7 +84,7 @@ def _hetjob(
     chief = int(estimator.chief)
     slotted = workers + (0 if estimator.coordinator else chief)
     what = "worker_count" if slotted == workers else "chief + worker_count"
-    check_slots(what, slotted, nodes, name, target)
+    check_slots(what, slotted, nodes, name, target, other_nodes=ps_nodes)
     return (
         Group(nodes, workers + chief, gpu_tasks=slotted),
         Group(ps_nodes, servers, target=ps_name),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,12 +121,12 @@ def check_experiment(name: str) -> str:
 
 def new_run_id(experiment: str) -> str:
     """Return an id nobody has: ``<experiment>_<milliseconds since the epoch>_<6 hex digits>``."""
-    return f"{experiment}_{time.time_ns() // 1_000_000}_{secrets.token_hex(3)}"
+    return f"{experiment}_{time.time_ns() // 1_000_000}_{os.urandom(3).hex()}"
 
 
 def check_root(root: str) -> Path:
     """Return the runs root as an absolute path that a batch script can name."""
-    path = Path(os.path.abspath(os.path.expanduser(root)))
+    path = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(root))))
     text = str(path)
     if not text.isprintable() or not text.isascii() or "\\" in text:
         raise UsageError(

@@ -84,10 +84,14 @@ def read_site(path: Path) -> Site:
     if not isinstance(raw, dict):
         raise SiteError(f"{path}:1: a site file is a mapping such as 'name: my-cluster'.")
     try:
-        return Site.model_validate(raw)
+        site = Site.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(path, text, dict(problem)) for problem in error.errors()]
         raise SiteError("\n".join(lines)) from None
+    if site.templates is None:
+        return site
+    templates = path.absolute().parent / Path(site.templates).expanduser()
+    return site.model_copy(update={"templates": str(templates)})
 
 
 def find_target(site: Site, name: str | None) -> tuple[str, Target]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hpctf
-from hpctf.errors import UsageError
+from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_experiment, check_root, new_run_id, run_folders
@@ -115,9 +115,10 @@ class Experiment:
                 folder.make(plan.ranks())
                 self._fill(folder, plan.to_json(), estimator)
             submit_plans(plans, estimators, folders)
-        except BaseException:
-            for folder in made:
-                if not submitted(folder):
+        except BaseException as error:
+            # Once sbatch has its script, only its own refusal says that no job came of it.
+            if isinstance(error, SubmissionError) or not folders[0].script.exists():
+                for folder in made:
                     shutil.rmtree(folder.path, ignore_errors=True)
             raise
         return [Run(folder) for folder in folders]
@@ -151,14 +152,6 @@ def runs_root_of(site: Site, runs_root: str | os.PathLike[str] | None = None) ->
     """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's."""
     chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT") or site.runs_root
     return check_root(os.fspath(chosen))
-
-
-def submitted(folder: RunFolder) -> bool:
-    """Whether the run's job was handed to the scheduler."""
-    try:
-        return folder.read_record().get("job_id") is not None
-    except (OSError, ValueError):
-        return False
 
 
 def _private_places(planned: Planned) -> list[str]:

@@ -162,7 +162,7 @@ def _parse(output: bytes | str) -> tuple[str, str | None]:
     text = output.decode() if isinstance(output, bytes) else output
     match = re.search(r"^(\d+)(?:;(\S+))?\s*$", text, re.MULTILINE)
     if match is None:
-        raise SubmissionError(
+        raise SchedulerError(
             f"sbatch's answer is not a job id: {text!r}",
             "The job may have been submitted all the same: look with squeue.",
         )

@@ -1,0 +1,139 @@
+"""Real training of real digits on the real cluster: every example, on every backend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..cluster.fixture import TEST_USER, Cluster
+from ..conftest import ROOT, Person, make_person
+
+pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
+
+ENOUGH = 0.95
+"""Accuracy on the held-out digits that every backend must reach."""
+
+USER_AND_ROOT = pytest.mark.parametrize(
+    "trainer", [TEST_USER, None], ids=["user", "root"], indirect=True
+)
+
+
+@pytest.fixture
+def trainer(
+    cluster: Cluster, installed: Path, training_python: str, request: pytest.FixtureRequest
+) -> Iterator[Person]:
+    """Somebody with a copy of the examples."""
+    user = getattr(request, "param", TEST_USER)
+    someone = make_person(cluster, installed, "trainer", user)
+    shutil.copytree(ROOT / "examples", someone.home / "examples")
+    if user:
+        for path in [someone.home / "examples", *(someone.home / "examples").rglob("*")]:
+            shutil.chown(path, user)
+    someone.env["HPCTF_EXAMPLE_PYTHON"] = training_python
+    yield someone
+    shutil.rmtree(someone.home, ignore_errors=True)
+
+
+def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
+    """Submit an example, wait for it, and return the metrics that it wrote."""
+    python = trainer.env["HPCTF_EXAMPLE_PYTHON"]
+    options = ["--python", python, *words, "--wait"]
+    run = trainer.hpctf("submit", *options, f"examples/{script}").stdout.strip()
+    status = trainer.status(run)
+    assert status["state"] == "Completed"
+    results = json.loads(trainer.hpctf("result", run, "--json").stdout)["results"]
+    assert [(one["role"], one["index"]) for one in results] == [
+        (role["role"], role["index"]) for role in status["roles"]
+    ]
+    assert trainer.jobs() == []
+    metrics: dict[str, float] = json.loads(trainer.output("metrics.json", run))
+    assert metrics["accuracy"] >= ENOUGH
+    return metrics
+
+
+@USER_AND_ROOT
+def test_one_process_with_keras(trainer: Person) -> None:
+    train(trainer, "digits/single.py")
+    assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+
+
+@USER_AND_ROOT
+@pytest.mark.parametrize("site", ["slurm", "slurm-mpirun"])
+def test_horovod_over_mpi(trainer: Person, site: str) -> None:
+    words = ["--site", site, "--backend", "mpi", "--nodes", "2"]
+    train(trainer, "digits/horovod_train.py", *words)
+
+
+@USER_AND_ROOT
+@pytest.mark.parametrize("placement", ["hetjob", "shared"])
+def test_parameter_servers_with_a_coordinator(trainer: Person, placement: str) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
+    train(trainer, "digits/ps.py", *words)
+
+
+@pytest.mark.parametrize("placement", ["hetjob", "shared"])
+def test_parameter_servers_with_the_script_on_every_task(trainer: Person, placement: str) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
+    train(trainer, "digits/ps.py", *words, "--ps-mode", "script")
+
+
+@USER_AND_ROOT
+def test_multi_worker_mirrored(trainer: Person) -> None:
+    train(trainer, "digits/multiworker.py", "--backend", "collective", "--nodes", "2")
+
+
+def test_job_files(trainer: Person) -> None:
+    for job in sorted((trainer.home / "examples/digits/jobs").glob("*.yaml")):
+        train(trainer, str(job.relative_to(trainer.home / "examples")))
+
+
+def test_function_entry(trainer: Person) -> None:
+    done = trainer.cluster.run(
+        trainer.bin / "python",
+        "examples/function.py",
+        user=trainer.user,
+        cwd=trainer.home,
+        env=trainer.env,
+        timeout=300,
+    )
+    assert "accuracy" in done.stdout
+
+
+def test_notebook(trainer: Person) -> None:
+    trainer.cluster.run(
+        trainer.bin / "jupyter-execute",
+        "--inplace",
+        "notebook.ipynb",
+        user=trainer.user,
+        cwd=trainer.home / "examples",
+        env=trainer.env,
+        timeout=300,
+    )
+    notebook = json.loads((trainer.home / "examples/notebook.ipynb").read_text())
+    printed = [
+        "".join(output.get("text", ""))
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    assert any("accuracy" in text for text in printed)
+
+
+def test_mpi4py_exchanges_between_nodes(trainer: Person) -> None:
+    trainer.write(
+        "examples/reduce.py",
+        "import json\n"
+        "from mpi4py import MPI\n"
+        "world = MPI.COMM_WORLD\n"
+        "total = world.allreduce(world.rank + 1)\n"
+        "hosts = world.gather(MPI.Get_processor_name())\n"
+        "if world.rank == 0:\n"
+        "    accuracy = float(total == 10 and len(set(hosts)) == 2)\n"
+        "    json.dump({'accuracy': accuracy}, open('outputs/metrics.json', 'w'))\n",
+    )
+    for site in ("slurm", "slurm-mpirun"):
+        words = ["--site", site, "--backend", "mpi", "--nodes", "2", "--procs-per-node", "2"]
+        train(trainer, "reduce.py", *words)

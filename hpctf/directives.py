@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hpctf.backends.layout import Group
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.estimator import TensorFlow
-from hpctf.site.schema import DIRECTIVE_KEY, Site, Target
+from hpctf.site.model import DIRECTIVE_KEY, Site, Target
 
 OURS = {
     "job-name": "hpctf finds the job again by it; use --name or --experiment",

@@ -16,7 +16,7 @@ from hpctf.estimator import TensorFlow
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.site.load import find_target
-from hpctf.site.schema import Site
+from hpctf.site.model import Site
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def make_plan(
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
         gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
         made = directives(estimator, group, site, group_target, gpus, time_limit_s)
-        cpus = dict(made).get("cpus-per-task")
+        cpus = dict(made).get("cpus-per-task", "")
         components.append(
-            Component(group.nodes, group.tasks, int(cpus) if cpus and cpus.isdecimal() else None, gpus, made)
+            Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
     check_directive_value("job name", run_id)
     return Planned(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hpctf.backends.layout import Layout
     from hpctf.estimator import TensorFlow
-    from hpctf.site.schema import Site, Target
+    from hpctf.site.model import Site, Target
 
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:

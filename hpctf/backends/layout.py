@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hpctf.errors import UsageError
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Role
-from hpctf.site.schema import Target
+from hpctf.site.model import Target
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hpctf.backends.layout import Group, Layout, check_slots, refuse
 from hpctf.errors import UsageError
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Role
-from hpctf.site.schema import Site, Target
+from hpctf.site.model import Site, Target
 
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:
@@ -23,14 +23,12 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
             "Install Open MPI (Debian: apt-get install openmpi-bin libopenmpi-dev), or use "
             "another backend.",
         )
-    launcher = site.mpi.launcher
+    launcher, options = site.mpi.launcher, site.mpi.options
     if site.scheduler == "local" and launcher == "srun":
         launcher, options = "mpirun", ("--oversubscribe",)
     elif launcher == "srun":
         plugin = (f"--mpi={site.mpi.plugin}",) if site.mpi.plugin else ()
-        options = plugin + site.mpi.options
-    else:
-        options = site.mpi.options
+        options = plugin + options
     return Layout(
         roles=(Role("worker", tasks),),
         groups=(Group(nodes, tasks, gpu_tasks=tasks),),

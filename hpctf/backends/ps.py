@@ -13,7 +13,7 @@ from hpctf.errors import UsageError
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Role
 from hpctf.site.load import find_target
-from hpctf.site.schema import Site, Target
+from hpctf.site.model import Site, Target
 
 SCRIPT_WORKER_GRACE_S = 10.0
 """How long a worker that runs the script may go on once the chief has ended: it may be finishing

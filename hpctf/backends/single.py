@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpctf.backends.layout import Group, Layout, refuse
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Role
-from hpctf.site.schema import Site, Target
+from hpctf.site.model import Site, Target
 
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from hpctf.cli.common import answer_json, json_option
@@ -45,10 +47,13 @@ def show_site(name: str | None, as_json: bool) -> None:
     from hpctf.site.load import load_site
 
     found = load_site(name)
-    content = found.model_dump(mode="json")
+    content = asdict(found)
     if as_json:
         answer_json(content)
         return
+    import json
+
     import yaml
 
-    click.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), nl=False)
+    plain = json.loads(json.dumps(content))  # tuples become lists
+    click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,19 @@ if TYPE_CHECKING:
 JOB_SUFFIXES = (".yaml", ".yml")
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+class Submit(click.Command):
+    """A command whose errors say where the script's own options belong."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            words = f"{error.message} (The script's own options come after '--'.)"
+            name, near = error.option_name, error.possibilities
+            raise click.NoSuchOption(name, words, near, error.ctx) from None
+
+
+@click.command(cls=Submit)
 @site_option
 @click.option("--target", help="Compute target of the site.")
 @click.option("--experiment", help="Experiment (default: the script's name).")
@@ -50,7 +64,7 @@ JOB_SUFFIXES = (".yaml", ".yml")
 @click.option("--conda", "conda", multiple=True, hidden=True)
 @click.option("--container", hidden=True)
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
-@click.option("--sbatch", multiple=True, metavar="KEY=VALUE", help="One more sbatch option.")
+@click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
 @click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
 @click.option("--follow", is_flag=True, help="Wait, and print the first rank's log.")
 @click.option("--dry-run", is_flag=True, help="Print the batch script; submit and write nothing.")
@@ -85,7 +99,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     name = experiment or _experiment_of(script)
     exp = Experiment(name, site=site)
     if actions["dry_run"]:
-        _dry_run(exp, estimator)
+        _dry_run(exp, estimator, actions["as_json"])
         return
     run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"))
     say(f"Submitted as job {run.job_id} of site {exp.site.name}: {run.folder.path}")
@@ -116,17 +130,21 @@ def _answer(run: Run, as_json: bool) -> None:
         click.echo(run.id)
 
 
-def _dry_run(experiment: Any, estimator: TensorFlow) -> None:
+def _dry_run(experiment: Any, estimator: TensorFlow, as_json: bool) -> None:
+    from hpctf.submission.submit import render_for
+
     planned = experiment.plan(estimator)
     for note in planned.notes:
         say(f"note: {note}")
-    if planned.plan.scheduler == "local":
-        say("Site 'local' has no batch script; this is the plan.")
+    local = planned.plan.scheduler == "local"
+    script = None if local else render_for([planned.plan])
+    if as_json:
+        answer_json({"plan": asdict(planned.plan), "script": script})
+    elif script is None:
+        say(f"Site {planned.plan.site!r} has no batch script; this is the plan.")
         click.echo(planned.plan.to_json(), nl=False)
-        return
-    from hpctf.submission.submit import render_for
-
-    click.echo(render_for([planned.plan]), nl=False)
+    else:
+        click.echo(script, nl=False)
 
 
 def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
@@ -155,10 +173,12 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         )
     if backend == "ps" and ps_options:
         training = ParameterServer(
-            counts.pop("worker_count") or 1, counts.pop("parameter_server_count") or 1, **ps_options
+            _one(counts.pop("worker_count")),
+            _one(counts.pop("parameter_server_count")),
+            **ps_options,
         )
     elif backend == "mpi" and pin is not None:
-        training = Mpi(counts.pop("process_count_per_node") or 1, pin_gpus=pin)
+        training = Mpi(_one(counts.pop("process_count_per_node")), pin_gpus=pin)
     elif pin is not None:
         raise UsageError("--pin-gpus and --no-pin-gpus belong to backend 'mpi'.")
     return TensorFlow(
@@ -178,12 +198,16 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         inputs=_pairs("--input", options.pop("inputs", ())),
         max_run_duration_seconds=None if time_limit is None else seconds_of(str(time_limit)),
         python=options.pop("python", None),
-        sbatch=_pairs("--sbatch", options.pop("sbatch", ())),
+        sbatch=_sbatch(options.pop("sbatch", ())),
         pip_packages=list(options.pop("pip", ())),
         conda_packages=list(options.pop("conda", ())),
         custom_docker_image=options.pop("container", None),
         **counts,
     )
+
+
+def _one(count: int | None) -> int:
+    return 1 if count is None else count
 
 
 def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
@@ -221,6 +245,15 @@ def _pairs(option: str, given: Sequence[str] | dict[str, Any]) -> dict[str, str]
     return pairs
 
 
+def _sbatch(given: Sequence[str] | dict[str, str]) -> dict[str, object]:
+    """Return sbatch's options; one without a value is a bare flag."""
+    if isinstance(given, dict):
+        flags = {"true": True, "false": False}  # as in site files; false takes the site's away
+        return {key: flags.get(value.lower(), value) for key, value in given.items()}
+    pairs = [text.partition("=") for text in given]
+    return {key: value if equals else True for key, equals, value in pairs}
+
+
 _JOB_KEYS = {
     "args": "arguments",
     "env": "variables",
@@ -231,6 +264,12 @@ _JOB_KEYS = {
 }
 """Keys of a job file that differ from the parameters they set; the others are the options'."""
 
+_LISTS = {"arguments", "pip", "conda"}
+_MAPPINGS = {"variables", "inputs", "sbatch", "script_params"}
+"""The parameters that a job file gives as lists and mappings; the others are single values."""
+
+_PATHS = {"script", "source_dir", "python", "site"}
+
 
 def _job_file(path: Path) -> dict[str, Any]:
     """Return a job file's options: the command line's names, and ``script``, ``args``,
@@ -238,7 +277,7 @@ def _job_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _as_written(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The job file {path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
@@ -256,37 +295,61 @@ def _job_file(path: Path) -> dict[str, Any]:
                 f"{path}: there is no key {given!r}.{did_you_mean(str(given), names)}",
                 f"Known keys: {', '.join(names)}",
             )
-        options[_JOB_KEYS.get(name, name)] = value
-    _check_types(path, options)
-    base = path.parent
-    if options.get("source_dir"):
-        options["source_dir"] = str(base / Path(str(options["source_dir"])).expanduser())
-    elif options.get("script"):
-        options["script"] = str(base / Path(str(options["script"])).expanduser())
-    return options
-
-
-def _check_types(path: Path, options: dict[str, Any]) -> None:
-    """Refuse values that the option of that name could not take on the command line."""
-    for parameter in submit.params:
-        name = parameter.name or ""
-        value = options.get(name)
-        if value is None or name in ("arguments", "variables", "inputs", "sbatch"):
+        name = _JOB_KEYS.get(name, name)
+        if value is None:
             continue
         try:
-            if isinstance(parameter.type, (click.Choice, type(click.INT))):
-                options[name] = parameter.type.convert(value, parameter, None)
-            elif isinstance(value, (dict, list)) and not parameter.multiple:
-                raise click.BadParameter(f"{value!r} is not a single value")
+            options[name] = _convert(name, value)
         except click.BadParameter as error:
-            raise UsageError(f"{path}: {name.replace('_', '-')}: {error.message}") from None
-    for name, kind in (
-        ("arguments", list),
-        ("variables", dict),
-        ("inputs", dict),
-        ("sbatch", dict),
-        ("script_params", dict),
-    ):
-        if name in options and not isinstance(options[name], kind):
-            words = "a list" if kind is list else "a mapping"
-            raise UsageError(f"{path}: {name} must be {words}, not {options[name]!r}.")
+            raise UsageError(f"{path}: {given}: {error.message}") from None
+    return _beside(path.parent, options)
+
+
+def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a job file's options with their relative paths seen from the file's folder."""
+    paths = _PATHS & set(options)
+    seen: dict[str, Any] = {name: str(base / Path(options[name]).expanduser()) for name in paths}
+    if "source_dir" in seen:
+        seen["script"] = options.get("script")  # lies in source_dir
+    for name in ("python", "site"):  # a name, unless it is a path
+        value = options.get(name, "")
+        if os.sep not in value and not value.endswith(JOB_SUFFIXES):
+            seen.pop(name, None)
+    if "inputs" in options:
+        inputs = options["inputs"].items()
+        seen["inputs"] = {name: str(base / Path(path).expanduser()) for name, path in inputs}
+    return {**options, **seen}
+
+
+def _convert(name: str, value: Any) -> Any:
+    """Return a job file's value as the option `name` would have it from the command line."""
+    if name in _LISTS:
+        if not isinstance(value, list):
+            raise click.BadParameter(f"it must be a list, not {value!r}.")
+        return [_text(item) for item in value]
+    if name in _MAPPINGS:
+        if not isinstance(value, dict):
+            raise click.BadParameter(f"it must be a mapping, not {value!r}.")
+        return {str(key): _text(item) for key, item in value.items()}
+    parameter = next(parameter for parameter in submit.params if parameter.name == name)
+    return parameter.type.convert(_text(value), parameter, None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        raise click.BadParameter(f"{value!r} is not a single value.")
+    return "" if value is None else str(value)
+
+
+def _as_written(text: str) -> Any:
+    """Read YAML with every value as the text it was written as, like a command line's words:
+    ``yes``, ``007`` and ``1:30:00`` are no booleans and numbers yet. Only null is none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [(tag, form) for tag, form in known if tag.endswith((":null", ":merge"))]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return yaml.load(text, Loader)

@@ -19,7 +19,7 @@ from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_experiment, check_root, new_run_id, run_folders
 from hpctf.runs.run import Run
 from hpctf.site.load import load_site
-from hpctf.site.schema import Site
+from hpctf.site.model import Site
 from hpctf.snapshot import take_snapshot
 
 if TYPE_CHECKING:

@@ -1,21 +1,22 @@
-"""Finding a site by name and reading its YAML, every error at once with its line."""
+"""Finding a site by name, and keeping what has been checked once."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
+import hpctf
 from hpctf.errors import SiteError, did_you_mean
+from hpctf.files import read_json, write_json
 from hpctf.resources import SITE_CONFIGS
-from hpctf.site.schema import Site, Target
+from hpctf.site import model
+from hpctf.site.model import Site, Target, site_from
 
 ADMIN_FOLDER = "/etc/hpctf/sites"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def folders() -> list[Path]:
@@ -67,31 +68,31 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
 
 
 def read_site(path: Path) -> Site:
-    """Read and check one site file."""
+    """Return the site of a file, checked now or when the same text was read before.
+
+    What has been checked is kept in the user's cache folder under a name made of the text: the
+    check costs more time than all else that submitting does.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SiteError(f"The site file {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError(f"The site file {path} cannot be read: {error}.") from None
+    kept = _kept_file(text)
     try:
-        raw = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"{mark.line + 1}: " if mark else " "
-        problem = getattr(error, "problem", None) or "not valid"
-        raise SiteError(f"{path}:{line}this is not YAML: {problem}.") from None
-    if not isinstance(raw, dict):
-        raise SiteError(f"{path}:1: a site file is a mapping such as 'name: my-cluster'.")
-    try:
-        site = Site.model_validate(raw)
-    except ValidationError as error:
-        lines = [_explain(path, text, dict(problem)) for problem in error.errors()]
-        raise SiteError("\n".join(lines)) from None
+        site = site_from(read_json(kept))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        from hpctf.site.schema import parse_site
+
+        site = parse_site(path, text)
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_json(kept, asdict(site))
     if site.templates is None:
         return site
     templates = path.absolute().parent / Path(site.templates).expanduser()
-    return site.model_copy(update={"templates": str(templates)})
+    return replace(site, templates=str(templates))
 
 
 def find_target(site: Site, name: str | None) -> tuple[str, Target]:
@@ -107,44 +108,9 @@ def find_target(site: Site, name: str | None) -> tuple[str, Target]:
     return chosen, site.targets[chosen]
 
 
-def _explain(path: Path, text: str, problem: dict[str, Any]) -> str:
-    where = [str(part) for part in problem["loc"]]
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(where[:-1])
-        message = f"there is no such key.{did_you_mean(where[-1], known)}"
-        if known:
-            message += f" Known here: {', '.join(known)}"
-    elif problem["type"] != "missing":
-        message += f" (found {problem['input']!r})" if where else ""
-    return f"{path}:{_line_of(text, where)}: {'.'.join(where) or 'site'}: {message}"
+def _kept_file(text: str) -> Path:
+    import platformdirs
 
-
-def _keys_at(where: list[str]) -> list[str]:
-    """Return the keys that the schema allows at a place such as ``['mpi']``."""
-    model: Any = Site
-    for part in where:
-        if model is Site and part == "targets":
-            model = {"*": Target}
-        elif isinstance(model, dict):
-            model = model["*"]
-        else:
-            model = getattr(model, "model_fields", {}).get(part, None)
-            model = getattr(model, "annotation", None)
-    return sorted(getattr(model, "model_fields", {}))
-
-
-def _line_of(text: str, where: list[str]) -> int:
-    """Return the line of the innermost key of `where` that the YAML text has."""
-    node = yaml.compose(text, _Loader)
-    line = 1
-    for part in where:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-    return line
+    rules = Path(model.__file__).stat().st_mtime_ns
+    key = hashlib.sha256(f"{hpctf.__version__} {rules}\n{text}".encode()).hexdigest()[:20]
+    return Path(platformdirs.user_cache_dir("hpctf")) / "sites" / f"{key}.json"

@@ -1,118 +1,92 @@
-"""What a site configuration may say: the schema that every site's YAML is checked against."""
+"""Checking a site's YAML against `hpctf.site.model`: every error at once, each with its line."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Count = Annotated[int, Field(ge=1)]
-DirectiveValue = str | int | bool
+from hpctf.errors import SiteError, did_you_mean
+from hpctf.site.model import Site, Target
 
-DIRECTIVE_KEY = re.compile(r"^[a-z][a-z0-9-]*$")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_Yaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _check_directives(directives: dict[str, DirectiveValue]) -> dict[str, DirectiveValue]:
-    for key, value in directives.items():
-        if not DIRECTIVE_KEY.match(key):
-            raise ValueError(f"{key!r} is not the long name of an sbatch option, such as 'mem'")
-        if isinstance(value, str) and not value.isprintable():
-            raise ValueError(f"the value of {key!r} holds a control character or a line break")
-    return directives
+class _Loader(_Yaml):  # type: ignore[misc]
+    """YAML without numbers of base 60: ``1:30:00`` is a time, and not 5400."""
 
 
-class Target(_Section):
-    """A compute target: a partition, or a way of using one, under a name that people choose.
+def _number(loader: Any, node: yaml.ScalarNode) -> Any:
+    return node.value if ":" in node.value else loader.construct_yaml_int(node)
 
-    ``slots`` is how many processes hpctf may place on a node, ``gpus`` how many GPUs a node has
-    (0: none; absent: not known, so not checked). ``directives`` are added to the job's, or
-    replace them; those in ``drop`` are never written, for sites that forbid them.
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+
+
+def parse_site(path: Path, text: str) -> Site:
+    """Return the site that a file's text describes.
+
+    Raises
+    ------
+    SiteError
+        Every error of the text, each with file, line, what was found and what is allowed.
     """
-
-    description: str = ""
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    max_nodes: Count | None = None
-    slots: Count | None = None
-    cpus_per_task: Count | None = None
-    mem: str | None = None
-    gpus: Annotated[int, Field(ge=0)] | None = None
-    gpu_type: Name | None = None
-    gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
-    time_limit: str | None = None
-    directives: dict[str, DirectiveValue] = Field(default_factory=dict)
-    drop: tuple[str, ...] = ()
-
-    _directives = field_validator("directives")(_check_directives)
+    try:
+        raw = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{mark.line + 1}: " if mark else " "
+        problem = getattr(error, "problem", None) or "not valid"
+        raise SiteError(f"{path}:{line}this is not YAML: {problem}.") from None
+    if not isinstance(raw, dict):
+        raise SiteError(f"{path}:1: a site file is a mapping such as 'name: my-cluster'.")
+    try:
+        return TypeAdapter(Site).validate_python(raw)
+    except ValidationError as error:
+        lines = [_explain(path, text, dict(problem)) for problem in error.errors()]
+        raise SiteError("\n".join(lines)) from None
 
 
-class MpiSettings(_Section):
-    """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options."""
-
-    launcher: Literal["srun", "mpirun"] = "srun"
-    plugin: Name | None = "pmix"
-    options: tuple[str, ...] = ()
-
-
-class PsSettings(_Section):
-    """Where parameter servers run.
-
-    ``hetjob``: on nodes of their own, without GPUs, in ``target`` if one is named; ``shared``:
-    beside the workers in one step.
-    """
-
-    placement: Literal["hetjob", "shared"] = "hetjob"
-    target: Name | None = None
+def _explain(path: Path, text: str, problem: dict[str, Any]) -> str:
+    where = [str(part) for part in problem["loc"]]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "unexpected_keyword_argument":
+        known = _keys_at(where[:-1])
+        message = f"there is no such key.{did_you_mean(where[-1], known)}"
+        if known:
+            message += f" Known here: {', '.join(known)}"
+    elif problem["type"] not in ("missing", "value_error"):
+        message += f" (found {problem['input']!r})"
+    return f"{path}:{_line_of(text, where)}: {'.'.join(where) or 'site'}: {message}"
 
 
-class PortRange(_Section):
-    """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up)."""
+def _keys_at(where: list[str]) -> list[str]:
+    """Return the keys that the schema allows at a place such as ``['mpi']``."""
+    kind: Any = Site
+    for part in where:
+        if kind is Site and part == "targets":
+            kind = dict
+        elif kind is dict:
+            kind = Target
+        else:
+            kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    return sorted(one.name for one in fields(kind)) if is_dataclass(kind) else []
 
-    first: Annotated[int, Field(ge=1024, le=65535)] = 20000
-    last: Annotated[int, Field(ge=1024, le=65535)] = 29999
 
-    @model_validator(mode="after")
-    def _ordered(self) -> PortRange:
-        if self.last < self.first:
-            raise ValueError(f"last ({self.last}) lies below first ({self.first})")
-        return self
-
-
-class Site(_Section):
-    """A cluster, as its admin describes it."""
-
-    name: Name
-    description: str = ""
-    scheduler: Literal["slurm", "local"] = "slurm"
-    runs_root: str = "~/hpctf-runs"
-    default_target: Name = "default"
-    targets: dict[Name, Target] = Field(default_factory=lambda: {"default": Target()})
-    directives: dict[str, DirectiveValue] = Field(default_factory=dict)
-    drop: tuple[str, ...] = ()
-    mpi: MpiSettings = MpiSettings()
-    ps: PsSettings = PsSettings()
-    ports: PortRange = PortRange()
-    modules: tuple[str, ...] = ()
-    prologue: tuple[str, ...] = ()
-    epilogue: tuple[str, ...] = ()
-    pin_gpus: bool = True
-    max_snapshot_mb: Count = 1000
-    templates: str | None = None
-
-    _directives = field_validator("directives")(_check_directives)
-
-    @model_validator(mode="after")
-    def _targets_exist(self) -> Site:
-        for key, name in (("default_target", self.default_target), ("ps.target", self.ps.target)):
-            if name is not None and name not in self.targets:
-                known = ", ".join(sorted(self.targets)) or "none"
-                raise ValueError(f"{key} names {name!r}, which is not in targets ({known})")
-        return self
+def _line_of(text: str, where: list[str]) -> int:
+    """Return the line of the innermost key of `where` that the YAML text has."""
+    node = yaml.compose(text, _Loader)
+    line = 1
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+    return line

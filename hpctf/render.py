@@ -14,9 +14,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+import hpctf
 from hpctf.errors import SiteError
 from hpctf.plan import Plan
-from hpctf.resources import TEMPLATES
+from hpctf.resources import TEMPLATES, cache_folder
 
 
 class Raw(Markup):
@@ -72,11 +73,21 @@ def _environment(site_folder: str | None) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        cache_size=50,
+        bytecode_cache=_bytecode_cache(),
     )
     environment.filters["raw"] = Raw
     environment.filters["slurm_path"] = _slurm_path
     return environment
+
+
+def _bytecode_cache() -> jinja2.BytecodeCache | None:
+    """Keep compiled templates: compiling takes longer than rendering."""
+    folder = cache_folder() / f"templates-{hpctf.__version__}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder))
 
 
 def _ours() -> jinja2.FileSystemLoader:

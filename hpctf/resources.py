@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATES = os.path.join(PACKAGE, "templates")
 SITE_CONFIGS = os.path.join(PACKAGE, "site-configs")
 NODE_START = os.path.join(PACKAGE, "node", "start.py")
 NODE_CALL = os.path.join(PACKAGE, "node", "call.py")
 NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")
+
+
+def cache_folder() -> Path:
+    """Return the user's folder of what can be made again: checked sites, compiled templates."""
+    from pathlib import Path
+
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("hpctf"))

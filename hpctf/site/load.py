@@ -12,7 +12,7 @@ from pathlib import Path
 import hpctf
 from hpctf.errors import SiteError, did_you_mean
 from hpctf.files import read_json, write_json
-from hpctf.resources import SITE_CONFIGS
+from hpctf.resources import SITE_CONFIGS, cache_folder
 from hpctf.site import model
 from hpctf.site.model import Site, Target, site_from
 
@@ -57,14 +57,15 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
     wanted = os.fspath(name) if name else os.environ.get("HPCTF_SITE") or default_site_name()
     if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
         return read_site(Path(wanted).expanduser())
-    files = site_files()
-    if wanted not in files:
-        known = sorted(files)
-        raise SiteError(
-            f"There is no site {wanted!r}.{did_you_mean(wanted, known)}",
-            f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
-        )
-    return read_site(files[wanted])
+    for folder in reversed(folders()):
+        path = folder / f"{wanted}.yaml"
+        if path.is_file():
+            return read_site(path)
+    known = sorted(site_files())
+    raise SiteError(
+        f"There is no site {wanted!r}.{did_you_mean(wanted, known)}",
+        f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
+    )
 
 
 def read_site(path: Path) -> Site:
@@ -109,8 +110,6 @@ def find_target(site: Site, name: str | None) -> tuple[str, Target]:
 
 
 def _kept_file(text: str) -> Path:
-    import platformdirs
-
     rules = Path(model.__file__).stat().st_mtime_ns
     key = hashlib.sha256(f"{hpctf.__version__} {rules}\n{text}".encode()).hexdigest()[:20]
-    return Path(platformdirs.user_cache_dir("hpctf")) / "sites" / f"{key}.json"
+    return cache_folder() / "sites" / f"{key}.json"

@@ -1,0 +1,175 @@
+"""What a site configuration may say, and its defaults: frozen data, checked by `hpctf.site.schema`.
+
+Reading a site that has been checked before needs no pydantic, whose import would take longer than
+all else that submitting does; so the constraints in the annotations are of this module's own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+
+class Between:
+    """Says to pydantic that a number must lie between two others, both included."""
+
+    def __init__(self, least: int, most: int = 1_000_000_000) -> None:
+        self.least = least
+        self.most = most
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return the schema of `source` with the bounds (pydantic's hook for metadata)."""
+        return {**handler(source), "ge": self.least, "le": self.most}
+
+
+DirectiveValue = str | int | bool
+Count = Annotated[int, Between(1)]
+Port = Annotated[int, Between(1024, 65535)]
+
+DIRECTIVE_KEY = re.compile(r"^[a-z][a-z0-9-]*$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
+
+
+def check_name(what: str, name: str | None) -> None:
+    """Refuse what cannot stand in a file's name or on a command line as it is."""
+    if name is not None and not _NAME.match(name):
+        raise ValueError(f"{what} is {name!r}, but must be of letters, digits, _, . and -")
+
+
+def check_directives(directives: dict[str, DirectiveValue]) -> None:
+    """Refuse directives that no ``#SBATCH`` line can carry."""
+    for key, value in directives.items():
+        if not DIRECTIVE_KEY.match(key):
+            raise ValueError(f"{key!r} is not the long name of an sbatch option, such as 'mem'")
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError(f"the value of {key!r} holds a control character or a line break")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compute target: a partition, or a way of using one, under a name that people choose.
+
+    ``slots`` is how many processes hpctf may place on a node, ``gpus`` how many GPUs a node has
+    (0: none; absent: not known, so not checked). ``directives`` are added to the job's, or
+    replace them; those in ``drop`` are never written, for sites that forbid them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    description: str = ""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    max_nodes: Count | None = None
+    slots: Count | None = None
+    cpus_per_task: Count | None = None
+    mem: str | None = None
+    gpus: Annotated[int, Between(0)] | None = None
+    gpu_type: str | None = None
+    gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    time_limit: str | None = None
+    directives: dict[str, DirectiveValue] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_directives(self.directives)
+        check_name("gpu_type", self.gpu_type)
+
+
+@dataclass(frozen=True)
+class MpiSettings:
+    """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    launcher: Literal["srun", "mpirun"] = "srun"
+    plugin: str | None = "pmix"
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("plugin", self.plugin)
+
+
+@dataclass(frozen=True)
+class PsSettings:
+    """Where parameter servers run.
+
+    ``hetjob``: on nodes of their own, without GPUs, in ``target`` if one is named; ``shared``:
+    beside the workers in one step.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    placement: Literal["hetjob", "shared"] = "hetjob"
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class PortRange:
+    """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    first: Port = 20000
+    last: Port = 29999
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"last ({self.last}) lies below first ({self.first})")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster, as its admin describes it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    name: str
+    description: str = ""
+    scheduler: Literal["slurm", "local"] = "slurm"
+    runs_root: str = "~/hpctf-runs"
+    default_target: str = "default"
+    targets: dict[str, Target] = field(default_factory=lambda: {"default": Target()})
+    directives: dict[str, DirectiveValue] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    mpi: MpiSettings = field(default_factory=MpiSettings)
+    ps: PsSettings = field(default_factory=PsSettings)
+    ports: PortRange = field(default_factory=PortRange)
+    modules: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    epilogue: tuple[str, ...] = ()
+    pin_gpus: bool = True
+    max_snapshot_mb: Count = 1000
+    templates: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        check_directives(self.directives)
+        for target in self.targets:
+            check_name("the target's name", target)
+        for key, name in (("default_target", self.default_target), ("ps.target", self.ps.target)):
+            if name is not None and name not in self.targets:
+                known = ", ".join(sorted(self.targets)) or "none"
+                raise ValueError(f"{key} names {name!r}, which is not in targets ({known})")
+
+
+_SECTIONS: dict[str, Any] = {"mpi": MpiSettings, "ps": PsSettings, "ports": PortRange}
+
+
+def site_from(plain: dict[str, Any]) -> Site:
+    """Return the site that `dataclasses.asdict` made plain, also after a way through JSON."""
+    built = {key: _tuple(value) for key, value in plain.items()}
+    for key, section in _SECTIONS.items():
+        built[key] = section(**{name: _tuple(value) for name, value in plain[key].items()})
+    built["targets"] = {
+        name: Target(**{key: _tuple(value) for key, value in target.items()})
+        for name, target in plain["targets"].items()
+    }
+    return Site(**built)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

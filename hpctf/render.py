@@ -55,7 +55,7 @@ def render(plan: Plan, array: tuple[str, ...] = ()) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise SiteError(f"{error.filename or name}:{error.lineno}: {error.message}.") from None
     except Exception as error:  # a template is a program: it can fail in any way
-        what = error.message if isinstance(error, jinja2.UndefinedError) else repr(error)
+        what = error.message if isinstance(error, jinja2.TemplateError) else repr(error)
         raise SiteError(f"{_template_line(error) or name}: {what}.") from None
     return text.rstrip("\n") + "\n"
 

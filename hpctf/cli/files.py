@@ -10,6 +10,7 @@ import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.runs.logs import LogPrinter
 
 _LOOK_S = 0.3
 
@@ -38,13 +39,14 @@ def logs(
             "Its ranks: " + ", ".join(f"{r['name']} 0-{r['count'] - 1}" for r in run.plan["roles"]),
         )
     printers = [
-        _LogPrinter(run.folder.logs / f"{name}.log", name, len(names) > 1) for name in names
+        LogPrinter(run.folder.logs / f"{name}.log", name if len(names) > 1 else "")
+        for name in names
     ]
     try:
         while True:
             final = not follow or run.status().final
             for printer in printers:
-                printer.show(final)
+                printer.show(sys.stdout, final)
             if final:
                 return
             time.sleep(_LOOK_S)
@@ -81,26 +83,3 @@ def download(run_name: str, names: tuple[str, ...], folder: str, site: str | Non
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
         for path in run.download_files(prefix, Path(folder)):
             click.echo(path)
-
-
-class _LogPrinter:
-    """Prints what a log has gained, whole lines only until the end, each with its rank's name."""
-
-    def __init__(self, path: Path, name: str, named: bool) -> None:
-        self._path = path
-        self._prefix = f"{name} | " if named else ""
-        self._offset = 0
-
-    def show(self, final: bool) -> None:
-        try:
-            with self._path.open("rb") as log:
-                log.seek(self._offset)
-                text = log.read()
-        except FileNotFoundError:
-            return
-        if not final:
-            text = text[: text.rfind(b"\n") + 1]
-        self._offset += len(text)
-        for line in text.decode("utf-8", "replace").splitlines():
-            sys.stdout.write(f"{self._prefix}{line}\n")
-        sys.stdout.flush()

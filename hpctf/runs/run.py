@@ -6,15 +6,15 @@ import getpass
 import os
 import shutil
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import RunFolderError, TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
 from hpctf.runs.folder import RunFolder
+from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status, determine, settled
 from hpctf.scheduler.jobs import JobStatus, Scheduler
 from hpctf.verdict import first_failure, tell_failure
@@ -111,8 +111,8 @@ class Run:
         from hpctf.runs.wait import wait
 
         role, index = self.plan["roles"][0]["name"], 0
-        shown = self.folder.logs / f"{role}-{index}.log" if show_output else None
-        status = wait(self, on_change, shown, sys.stdout)
+        printer = LogPrinter(self.folder.logs / f"{role}-{index}.log") if show_output else None
+        status = wait(self, on_change, printer)
         if raise_on_error:
             self.raise_for(status)
         return status
@@ -321,19 +321,6 @@ def details(run: Run, status: Status) -> dict[str, Any]:
             for rank in status.ranks
         ],
     }
-
-
-def print_log(path: Path, stream: TextIO, offset: int) -> int:
-    """Print what a log has beyond `offset`, and return where it ends now."""
-    try:
-        with path.open("rb") as log:
-            log.seek(offset)
-            text = log.read()
-    except FileNotFoundError:
-        return offset
-    stream.write(text.decode("utf-8", "replace"))
-    stream.flush()
-    return offset + len(text)
 
 
 def _check_ownership(folder: Path) -> None:

@@ -138,13 +138,13 @@ class Person:
         return [line for line in self.cluster.queue() if ids & set(line.split())]
 
 
-def make_person(cluster: Cluster, installed: Path, name: str, user: str | None) -> Person:
+def make_person(on: Cluster, installed: Path, name: str, user: str | None) -> Person:
     """Return a person with an empty home on the shared file system."""
-    home = cluster.shared / f"{name}-{os.getpid()}-{os.urandom(3).hex()}"
+    home = on.shared / f"{name}-{os.getpid()}-{os.urandom(3).hex()}"
     home.mkdir(mode=0o755)
     if user is not None:
         shutil.chown(home, user)
-    return Person(cluster, installed, home, user)
+    return Person(on, installed, home, user)
 
 
 @pytest.fixture

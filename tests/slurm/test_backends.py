@@ -1,4 +1,4 @@
-"""Every backend on the real cluster: who runs where, with which environment, and what comes back."""
+"""Every backend on the real cluster: who runs where, with what environment, what comes back."""
 
 from __future__ import annotations
 

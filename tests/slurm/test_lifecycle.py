@@ -37,7 +37,16 @@ time.sleep(600)
         (["--backend", "collective", "--nodes", "2"], "worker-1"),
         (["--backend", "ps", "--workers", "2", "--ps-mode", "script"], "worker-0"),
         (
-            ["--backend", "ps", "--workers", "2", "--ps-mode", "script", "--ps-placement", "shared"],
+            [
+                "--backend",
+                "ps",
+                "--workers",
+                "2",
+                "--ps-mode",
+                "script",
+                "--ps-placement",
+                "shared",
+            ],
             "worker-0",
         ),
     ],
@@ -87,9 +96,7 @@ def test_a_rank_ended_by_a_signal_is_told_by_its_name(person: Person) -> None:
 def test_parameter_servers_end_once_chief_and_workers_have(person: Person) -> None:
     script = person.write(
         "proj/serve.py",
-        "import os, time\n"
-        "if os.environ['HPCTF_ROLE'] == 'ps':\n"
-        "    time.sleep(600)\n",
+        "import os, time\nif os.environ['HPCTF_ROLE'] == 'ps':\n    time.sleep(600)\n",
     )
     words = ["--backend", "ps", "--workers", "2", "--ps", "2", "--ps-mode", "script", "--no-chief"]
     person.hpctf("submit", *words, "--wait", script, timeout=60)
@@ -139,7 +146,9 @@ def test_a_program_that_is_not_there_is_told_in_those_words(person: Person) -> N
 
 
 def test_cancel_ends_every_process_and_says_so(person: Person) -> None:
-    script = person.write("proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(600)\n")
+    script = person.write(
+        "proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(600)\n"
+    )
     run = person.hpctf("submit", "--backend", "collective", "--nodes", "2", script).stdout.strip()
     wait_for_state(person, run, "Running")
     person.hpctf("cancel", run)
@@ -259,3 +268,26 @@ def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
 def wait_for_state(person: Person, run: str, state: str) -> None:
     """Look until the run is in that state."""
     wait_until(lambda: person.status(run)["state"] == state)
+
+
+def test_a_taken_port_is_told_before_training_starts(person: Person) -> None:
+    site = person.write("site.yaml", "name: narrow\nports: {first: 25000, last: 25000}\n")
+    script = person.write("proj/ok.py", "print('trained')\n")
+    listen = (
+        "import socket, time\n"
+        "server = socket.create_server(('', 25000))\n"
+        "print('listening', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    enter = ["nsenter", "--net=/run/netns/hpctf-n1", "python3", "-c", listen]
+    with subprocess.Popen(enter, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            words = ["--site", site, "--backend", "collective", "--sbatch", "nodelist=n1"]
+            done = person.hpctf("submit", *words, "--wait", script, check=False)
+        finally:
+            holder.kill()
+    assert done.returncode == 1
+    assert "port 25000 of n1" in done.stderr and "cannot be used" in done.stderr
+    assert "trained" not in person.hpctf("logs", "@last").stdout

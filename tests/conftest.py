@@ -54,7 +54,8 @@ def installed() -> Path:
     """
     root = Path("/var/cache/hpctf") if os.geteuid() == 0 else ROOT / ".venv/cache"
     root.mkdir(parents=True, exist_ok=True)
-    source = b"".join(path.read_bytes() for path in [ROOT / "setup.cfg", ROOT / "tools/venv"])
+    described_by = [ROOT / "setup.cfg", ROOT / "tools/venv", Path(__file__)]
+    source = b"".join(path.read_bytes() for path in described_by)
     home = root / f"hpctf-{hashlib.sha256(source).hexdigest()[:12]}"
     with (root / "hpctf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

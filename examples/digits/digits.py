@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +42,20 @@ def load() -> tuple[Examples, Examples]:
     return (train_images, train_labels), (held_images, held_labels)
 
 
-def batches(examples: Examples, batch_size: int, worker: int = 0, workers: int = 1):
-    """Return an endless dataset of one worker's share, shuffled anew in every pass.
+def batches(
+    examples: Examples, batch_size: int, worker: int = 0, workers: int = 1
+) -> Iterator[Examples]:
+    """Yield batches of one worker's share without end, shuffled anew in every pass.
 
     The shares are disjoint: of 2 workers, the first takes the even images, the second the odd.
     """
-    share = tf.data.Dataset.from_tensor_slices(examples).shard(workers, worker)
-    shuffled = share.shuffle(len(examples[0]), seed=SEED, reshuffle_each_iteration=True)
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return shuffled.repeat().batch(batch_size, drop_remainder=True).with_options(options)
+    images, labels = (part[worker::workers] for part in examples)
+    shuffled = np.random.default_rng([SEED, worker])
+    while True:
+        order = shuffled.permutation(len(images))
+        for start in range(0, len(images) - batch_size + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            yield images[chosen], labels[chosen]
 
 
 class Mlp(tf.Module):

@@ -42,7 +42,7 @@ def make_step(model: digits.Mlp):
 
 def train(model: digits.Mlp, examples: digits.Examples, args) -> None:
     """Train on this rank's share of the examples."""
-    data = iter(digits.batches(examples, args.batch_size, hvd.rank(), hvd.size()))
+    data = digits.batches(examples, args.batch_size, hvd.rank(), hvd.size())
     # All ranks must take the same number of steps: each step waits for every rank.
     steps = len(examples[0]) // (args.batch_size * hvd.size())
     # A step averages over hvd.size() times as many images, so it may be as much longer.
@@ -71,7 +71,7 @@ def check_identical(model: digits.Mlp) -> None:
 
 def main() -> None:
     """Train, check, report."""
-    args = digits.arguments(__doc__, epochs=20, learning_rate=0.1)
+    args = digits.arguments(__doc__, epochs=12, learning_rate=0.2)
     hvd.init()
     choose_gpu()
     train_examples, held_out = digits.load()

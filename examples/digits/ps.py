@@ -12,6 +12,9 @@ from pathlib import Path
 import digits
 import tensorflow as tf
 
+SAVE_EVERY = 4
+"""Epochs from one checkpoint to the next."""
+
 
 def serve(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
     """Serve as a worker or ps until whoever started the job ends it."""
@@ -32,7 +35,8 @@ def per_worker_data(examples: digits.Examples, batch_size: int, workers: int):
     @tf.function
     def dataset():
         worker = tf.distribute.coordinator.experimental_get_current_worker_index()
-        return digits.batches(examples, batch_size, worker, workers)
+        share = tf.data.Dataset.from_tensor_slices(examples).shard(workers, worker)
+        return share.shuffle(len(examples[0]), seed=digits.SEED).repeat().batch(batch_size)
 
     return dataset
 
@@ -52,7 +56,7 @@ def make_step(model: digits.Mlp, learning_rate: float):
 
 
 def train(coordinator, model: digits.Mlp, examples: digits.Examples, workers: int, args) -> None:
-    """Train, saving a checkpoint after each epoch and going on from the last one there is."""
+    """Train, saving checkpoints on the way and going on from the last one there is."""
     dataset = coordinator.create_per_worker_dataset(
         per_worker_data(examples, args.batch_size, workers)
     )
@@ -63,13 +67,14 @@ def train(coordinator, model: digits.Mlp, examples: digits.Examples, workers: in
         tf.train.Checkpoint(model=model, epoch=epoch), checkpoint_folder(), max_to_keep=2
     )
     checkpoints.restore_or_initialize()
-    while epoch < args.epochs:
+    while (number := int(epoch) + 1) <= args.epochs:
         for _ in range(len(examples[0]) // args.batch_size):
             loss = coordinator.schedule(step, args=(data,))
         coordinator.join()
-        epoch.assign_add(1)
-        checkpoints.save()
-        print(f"epoch {int(epoch)}: loss {float(loss.fetch()):.4f}", flush=True)
+        epoch.assign(number)
+        print(f"epoch {number}: loss {float(loss.fetch()):.4f}", flush=True)
+        if number % SAVE_EVERY == 0 or number == args.epochs:
+            checkpoints.save()
 
 
 def checkpoint_folder() -> str:
@@ -79,7 +84,7 @@ def checkpoint_folder() -> str:
 
 def coordinate(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
     """Train and report: the chief's part."""
-    args = digits.arguments(__doc__, epochs=15, learning_rate=0.1)
+    args = digits.arguments(__doc__, epochs=12, learning_rate=0.2)
     cluster = resolver.cluster_spec()
     workers = cluster.num_tasks("worker")
     strategy = tf.distribute.ParameterServerStrategy(resolver)

@@ -21,7 +21,7 @@ def check_source_directory(
 ) -> Path | None:
     if source_directory is None:
         return None if function else Path.cwd()
-    folder = Path(source_directory).expanduser().absolute()
+    folder = Path(os.path.expanduser(source_directory)).absolute()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UsageError(f"source_directory {str(folder)!r} {what}.")
@@ -42,15 +42,15 @@ def check_entry_script(
     if not isinstance(entry_script, (str, os.PathLike)):
         raise UsageError(f"entry_script must be a script's name, not {entry_script!r}.")
     assert folder is not None
-    path = Path(os.path.normpath(folder / entry_script))
-    if not path.is_relative_to(folder):
+    relative = os.path.relpath(folder / entry_script, folder)
+    if relative.split(os.sep)[0] == os.pardir:
         raise UsageError(
             f"entry_script {entry_script!r} lies outside source_directory {str(folder)!r}.",
             "Only what lies in source_directory goes with the run: name a folder that holds both.",
         )
-    relative = str(path.relative_to(folder))
-    if not path.is_file():
-        near = [str(p.relative_to(folder)) for p in sorted(folder.glob("**/*.py"))[:1000]]
+    if not (folder / relative).is_file():
+        beside = (folder / relative).parent
+        near = [str(path.relative_to(folder)) for path in beside.glob("*.py")]
         raise UsageError(
             f"entry_script {relative!r} does not exist in {str(folder)!r}."
             f"{did_you_mean(relative, near)}"
@@ -110,7 +110,7 @@ def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, 
     for name, path in named:
         if not str(name).isidentifier():
             raise UsageError(f"inputs: {name!r} cannot be a name; use letters, digits and _.")
-        absolute = Path(path).expanduser().absolute()
+        absolute = Path(os.path.expanduser(path)).absolute()
         if not absolute.exists():
             raise UsageError(f"inputs[{name!r}]: {str(absolute)!r} does not exist.")
         if str(name).upper() in {known.upper() for known in paths}:
@@ -125,6 +125,12 @@ def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, 
 def check_name(parameter: str, value: str | None) -> str | None:
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{parameter} must be a name, not {value!r}.")
+    return value
+
+
+def check_flag(parameter: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{parameter} is {value!r}, but must be True or False.")
     return value
 
 

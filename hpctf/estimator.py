@@ -16,6 +16,7 @@ from hpctf.checks import (
     check_count,
     check_entry_script,
     check_environment,
+    check_flag,
     check_inputs,
     check_list,
     check_name,
@@ -171,7 +172,7 @@ framework_version, custom_docker_image, resume_from
         environment_variables: Mapping[str, object] | None = None,
         inputs: Mapping[str, str] | Sequence[str] | None = None,
         max_run_duration_seconds: int | None = None,
-        python: str | None = None,
+        python: str | os.PathLike[str] | None = None,
         sbatch: Mapping[str, object] | None = None,
         conda_packages: Sequence[str] | None = None,
         pip_packages: Sequence[str] | None = None,
@@ -193,7 +194,7 @@ framework_version, custom_docker_image, resume_from
         self.arguments = check_arguments(arguments, function, script_params)
         self.compute_target = check_name("compute_target", compute_target)
         self.node_count = check_count("node_count", node_count)
-        self.use_gpu = bool(use_gpu) or bool(gpus_per_node)
+        self.use_gpu = check_flag("use_gpu", use_gpu) or bool(gpus_per_node)
         self.gpus_per_node = check_count("gpus_per_node", gpus_per_node, least=0)
         if use_gpu and gpus_per_node == 0:
             raise UsageError("use_gpu is set, but gpus_per_node is 0.", "Give one of the two.")
@@ -204,7 +205,9 @@ framework_version, custom_docker_image, resume_from
         self.max_run_duration_seconds = check_count(
             "max_run_duration_seconds", max_run_duration_seconds
         )
-        self.python = python
+        self.python = check_name(
+            "python", os.fspath(python) if isinstance(python, os.PathLike) else python
+        )
         self.sbatch = check_options("sbatch", sbatch)
         self.conda_packages = check_list("conda_packages", conda_packages)
         self.pip_packages = check_list("pip_packages", pip_packages)

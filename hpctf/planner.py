@@ -120,6 +120,11 @@ def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
     script = estimator.entry_script
     assert script is not None
     is_python = script.endswith(".py")
+    if not is_python and not os.access(f"{estimator.source_directory}/{script}", os.X_OK):
+        raise UsageError(
+            f"entry_script {script!r} is neither Python (.py) nor executable.",
+            f"chmod +x {script}, if it is a program.",
+        )
     if not is_python or script.startswith("-"):  # else it is looked for on PATH, or is an option
         script = os.path.join(".", script)
     program = (python, script) if is_python else (script,)

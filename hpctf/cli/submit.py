@@ -217,11 +217,11 @@ def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
     """
     if not script:
         raise UsageError("No script is named.", "hpctf submit SCRIPT, or script: in the job file.")
-    path = Path(script).expanduser()
+    path = Path(os.path.expanduser(script))
     if source_dir is None:
         folder = path.parent
         return str(folder), path.name
-    folder = Path(source_dir).expanduser().absolute()
+    folder = Path(os.path.expanduser(source_dir)).absolute()
     inside = folder / path
     if not inside.is_file() and path.is_file() and path.absolute().is_relative_to(folder):
         inside = path.absolute()
@@ -308,7 +308,7 @@ def _job_file(path: Path) -> dict[str, Any]:
 def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Return a job file's options with their relative paths seen from the file's folder."""
     paths = _PATHS & set(options)
-    seen: dict[str, Any] = {name: str(base / Path(options[name]).expanduser()) for name in paths}
+    seen: dict[str, Any] = {name: str(base / os.path.expanduser(options[name])) for name in paths}
     if "source_dir" in seen:
         seen["script"] = options.get("script")  # lies in source_dir
     for name in ("python", "site"):  # a name, unless it is a path
@@ -317,7 +317,7 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
             seen.pop(name, None)
     if "inputs" in options:
         inputs = options["inputs"].items()
-        seen["inputs"] = {name: str(base / Path(path).expanduser()) for name, path in inputs}
+        seen["inputs"] = {name: str(base / os.path.expanduser(path)) for name, path in inputs}
     return {**options, **seen}
 
 

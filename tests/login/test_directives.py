@@ -1,0 +1,120 @@
+"""The ``#SBATCH`` options of a component: who has the last word, and what no line can carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpctf import UsageError
+from hpctf.directives import OURS, seconds_of, time_text
+
+from .helpers import CLUSTER_SITE as RICH
+from .helpers import options, planned, project
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return project(tmp_path / "proj")
+
+
+def test_what_a_person_asks_goes_before_what_the_target_says(source: Path) -> None:
+    asked = {"cpus_per_task": 3, "mem": "9G", "max_run_duration_seconds": 90}
+    theirs = planned(source, RICH, compute_target="cpu", **asked).plan
+    said = options(theirs)
+    assert (said["cpus-per-task"], said["mem"], said["time"]) == ("3", "9G", "0-00:01:30")
+    assert (theirs.time_limit_s, theirs.components[0].cpus_per_task) == (90, 3)
+    ours = options(planned(source, RICH, compute_target="cpu").plan)
+    assert (ours["cpus-per-task"], ours["mem"], ours["time"]) == ("2", "8G", "0-01:30:00")
+
+
+def test_the_target_over_the_site_over_nothing_each_option_once(source: Path) -> None:
+    plan = planned(source, RICH, sbatch={"comment": "mine", "mail_type": "END"}).plan
+    assert plan.components[0].directives == (
+        ("nodes", "1"),
+        ("ntasks-per-node", "1"),
+        ("cpus-per-task", "8"),
+        ("time", "1-00:00:00"),
+        ("partition", "gpu"),
+        ("account", "everybody"),
+        ("qos", "normal"),
+        ("constraint", "a100&ib"),
+        ("mail-type", "END"),
+        ("exclusive", ""),
+        ("comment", "mine"),
+    )
+
+
+def test_false_takes_an_option_away_and_drop_does_so_for_all(source: Path) -> None:
+    said = options(planned(source, RICH, sbatch={"exclusive": False, "mem": "1G"}).plan)
+    assert "exclusive" not in said
+    assert "mem" not in said  # dropped by the target: the site forbids it
+
+
+@pytest.mark.parametrize("key", sorted(OURS))
+def test_options_that_hpctf_sets_itself_are_refused_with_what_to_use(
+    source: Path, key: str
+) -> None:
+    for spelling in (key, f"--{key}", key.replace("-", "_")):
+        with pytest.raises(UsageError) as caught:
+            planned(source, sbatch={spelling: "1"})
+        assert str(caught.value) == f"--sbatch {key}: hpctf sets it itself; {OURS[key]}."
+
+
+@pytest.mark.parametrize(
+    "sbatch",
+    [
+        {"comment": "two\n#SBATCH --uid=0"},
+        {"comment": "tab\t"},
+        {"comment": "ü"},
+        {"comment": "\x7f"},
+        {"comment": "x" * 1001},
+        {"N 2": ""},
+        {"": "x"},
+        {"Partition": "x"},
+        {"p=1": "x"},
+    ],
+)
+def test_what_no_sbatch_line_can_carry_is_refused(source: Path, sbatch: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        planned(source, sbatch=sbatch)
+
+
+def test_memory_cannot_smuggle_a_line_in(source: Path) -> None:
+    with pytest.raises(UsageError, match="#SBATCH line"):
+        planned(source, mem="1G\n#SBATCH --uid=0")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1800),
+        ("0", 0),
+        ("30:15", 1815),
+        ("01:30:00", 5400),
+        ("100:00:00", 360000),
+        ("2-0", 172800),
+        ("2-03", 183600),
+        ("1-02:30", 95400),
+        ("1-02:30:07", 95407),
+        (" 5 ", 300),
+    ],
+)
+def test_every_time_notation_of_sbatch_is_read(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1h", "-5", "1-", "1:2:3:4", "1-2:3:4:5", "1.5", "1 0", ":30", "infinite", "٣x"]
+)
+def test_other_times_are_refused_with_examples(text: str) -> None:
+    with pytest.raises(UsageError, match=r"01:30:00") as caught:
+        seconds_of(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(st.integers(0, 10**8))
+def test_a_written_time_reads_as_itself(seconds: int) -> None:
+    assert seconds_of(time_text(seconds)) == seconds

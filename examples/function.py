@@ -60,7 +60,8 @@ def main() -> None:
         [sum(scores) for scores in zip(*rows, strict=True)]
         for rows in zip(*(result["scores"] for result in results), strict=True)
     ]
-    print(f"{len(results)} workers together: accuracy {accuracy(together, results[0]['truth']):.4f}")
+    agreed = accuracy(together, results[0]["truth"])
+    print(f"{len(results)} workers together: accuracy {agreed:.4f}")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,7 @@ class RankState:
 
     @property
     def status(self) -> int:
-        """Exit status in the shell's sense; 0 for a rank that hpctf asked to end."""
-        if self.asked == "end":
-            return 0
+        """Exit status in the shell's sense: 128 + the signal's number for a signal."""
         if self.exit_code is not None:
             return self.exit_code
         return SIGNAL_BASE + self.signal if self.signal else 0

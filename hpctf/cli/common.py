@@ -74,7 +74,10 @@ def wait_for(run: Run, show_output: bool = False) -> Status:
     try:
         with progress() as on_change:
             return run.wait_for_completion(
-                show_output=show_output, raise_on_error=False, on_change=on_change
+                show_output=show_output,
+                raise_on_error=False,
+                on_change=on_change,
+                stream=sys.stderr,
             )
     except KeyboardInterrupt:
         say(f"Interrupted: run {run.id} goes on. Come back with: hpctf wait {run.id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def logs(
         while True:
             final = not follow or run.status().final
             for printer in printers:
-                printer.show(sys.stdout, final)
+                printer.show(final)
             if final:
                 return
             time.sleep(_LOOK_S)

@@ -17,6 +17,7 @@ from hpctf.estimator import BACKENDS
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
+    from hpctf.planner import Planned
     from hpctf.runs.run import Run
 
 JOB_SUFFIXES = (".yaml", ".yml")
@@ -38,7 +39,7 @@ class Submit(click.Command):
 @site_option
 @click.option("--target", help="Compute target of the site.")
 @click.option("--experiment", help="Experiment (default: the script's name).")
-@click.option("--name", help="Another word for --experiment.", hidden=True)
+@click.option("--name", help="What the run's id and its job begin with.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="How to distribute the training.")
 @click.option("--nodes", type=int, help="Nodes in all.")
 @click.option("--procs-per-node", type=int, help="Processes (ps: workers) a node.")
@@ -93,15 +94,14 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
 
     actions = {key: options.pop(key, False) for key in ("wait", "follow", "dry_run", "as_json")}
     site = options.pop("site", None)
-    experiment = options.pop("experiment", None) or options.pop("name", None)
-    options.pop("name", None)
+    experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     estimator = _estimator(script, options)
     name = experiment or _experiment_of(script)
     exp = Experiment(name, site=site)
     if actions["dry_run"]:
-        _dry_run(exp, estimator, actions["as_json"])
+        _dry_run(exp.plan(estimator, run_name), actions["as_json"])
         return
-    run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"))
+    run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"), name=run_name)
     say(f"Submitted as job {run.job_id} of site {exp.site.name}: {run.folder.path}")
     if not actions["wait"] and not actions["follow"]:
         _answer(run, actions["as_json"])
@@ -130,10 +130,9 @@ def _answer(run: Run, as_json: bool) -> None:
         click.echo(run.id)
 
 
-def _dry_run(experiment: Any, estimator: TensorFlow, as_json: bool) -> None:
+def _dry_run(planned: Planned, as_json: bool) -> None:
     from hpctf.submission.submit import render_for
 
-    planned = experiment.plan(estimator)
     for note in planned.notes:
         say(f"note: {note}")
     local = planned.plan.scheduler == "local"

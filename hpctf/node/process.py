@@ -27,7 +27,7 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
     """How a process ended.
 
     ``exit_code`` is None when a signal ended it; ``asked`` names who asked it to end: a signal's
-    name, ``end`` for hpctf itself, or None.
+    name, ``end`` for hpctf itself, or None. Ending when hpctf asks is success, whatever the code.
     """
 
     __slots__ = ()
@@ -38,8 +38,6 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
     @property
     def status(self) -> int:
         """The shell's exit status: 128 + the signal's number for a signal."""
-        if self.asked == "end":
-            return 0
         return self.exit_code if self.exit_code is not None else 128 + (self.signal or 0)
 
 
@@ -106,6 +104,8 @@ class Process:
                 self._kill_at = None
         self._send(signal.SIGKILL)
         code = self._child.returncode
+        if self._asked == "end":
+            return Ended(0, None, self._asked)
         if code < 0:
             return Ended(None, -code, self._asked)
         return Ended(code, None, self._asked)

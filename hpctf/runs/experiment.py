@@ -16,7 +16,7 @@ import hpctf
 from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import write_atomic, write_json
 from hpctf.planner import Planned, make_plan
-from hpctf.runs.folder import RunFolder, check_experiment, check_root, new_run_id, run_folders
+from hpctf.runs.folder import RunFolder, check_name, check_root, new_run_id, run_folders
 from hpctf.runs.run import Run
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
@@ -46,16 +46,16 @@ class Experiment:
         site: Site | str | None = None,
         runs_root: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.name = check_experiment(name)
+        self.name = check_name("experiment", name)
         self.site = site if isinstance(site, Site) else load_site(site)
         self.runs_root = runs_root_of(self.site, runs_root)
 
     def __repr__(self) -> str:
         return f"Experiment({self.name!r}, site={self.site.name!r}, runs_root={self.runs_root})"
 
-    def plan(self, estimator: TensorFlow) -> Planned:
+    def plan(self, estimator: TensorFlow, name: str | None = None) -> Planned:
         """Return what submitting the estimator would do; nothing is written."""
-        run_id = new_run_id(self.name)
+        run_id = new_run_id(self.name if name is None else check_name("run", name))
         folder = str(self.runs_root / self.name / run_id)
         planned = make_plan(
             estimator, self.site, run_id=run_id, experiment=self.name, run_folder=folder
@@ -63,11 +63,13 @@ class Experiment:
         notes = [*planned.notes, *_private_places(planned)]
         return Planned(planned.plan, tuple(notes))
 
-    def submit(self, estimator: TensorFlow, on_note: Any = None) -> Run:
+    def submit(self, estimator: TensorFlow, on_note: Any = None, *, name: str | None = None) -> Run:
         """Submit a training and return its run.
 
         Parameters
         ----------
+        name
+            What the run's id and its job begin with; by default the experiment's name.
         on_note
             Called with each thing that the person should be told; by default printed to stderr.
 
@@ -78,7 +80,7 @@ class Experiment:
         RunFolderError, SubmissionError
             The file system or the scheduler refused: nothing was left behind.
         """
-        return self._submit([estimator], on_note)[0]
+        return self._submit([estimator], on_note, name)[0]
 
     def submit_array(self, estimators: Sequence[TensorFlow], on_note: Any = None) -> list[Run]:
         """Submit trainings of one size as one job array, each a run of its own.
@@ -93,16 +95,16 @@ class Experiment:
             raise UsageError("submit_array() got no estimators.")
         if self.site.scheduler != "slurm":
             raise UsageError(f"Site {self.site.name!r} has no Slurm, and so no job arrays.")
-        return self._submit(list(estimators), on_note)
+        return self._submit(list(estimators), on_note, None)
 
     def get_runs(self) -> Iterator[Run]:
         """Yield the experiment's runs, the latest first."""
         return (Run(folder) for folder in run_folders(self.runs_root, self.name))
 
-    def _submit(self, estimators: list[TensorFlow], on_note: Any) -> list[Run]:
+    def _submit(self, estimators: list[TensorFlow], on_note: Any, name: str | None) -> list[Run]:
         from hpctf.submission.submit import submit_plans
 
-        planned = [self.plan(estimator) for estimator in estimators]
+        planned = [self.plan(estimator, name) for estimator in estimators]
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)

@@ -109,19 +109,19 @@ class RunFolder:
         write_json(self.record, {**self.read_record(), **changes})
 
 
-def check_experiment(name: str) -> str:
-    """Return an experiment's name, or refuse it: it is a folder's name and part of a job's."""
+def check_name(what: str, name: str) -> str:
+    """Return an experiment's or a run's name, or refuse it: folders and jobs are named so."""
     if not _EXPERIMENT.match(name):
         raise UsageError(
-            f"The experiment's name is {name!r}, but must be of letters, digits, _ and -, begin "
+            f"The {what}'s name is {name!r}, but must be of letters, digits, _ and -, begin "
             "with a letter or digit, and have 64 characters at most."
         )
     return name
 
 
-def new_run_id(experiment: str) -> str:
-    """Return an id nobody has: ``<experiment>_<milliseconds since the epoch>_<6 hex digits>``."""
-    return f"{experiment}_{time.time_ns() // 1_000_000}_{os.urandom(3).hex()}"
+def new_run_id(name: str) -> str:
+    """Return an id nobody has: ``<name>_<milliseconds since the epoch>_<6 hex digits>``."""
+    return f"{name}_{time.time_ns() // 1_000_000}_{os.urandom(3).hex()}"
 
 
 def check_root(root: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TextIO
 
@@ -15,14 +16,17 @@ class LogPrinter:
         The log, which need not be there yet.
     name
         Put before every line, to tell logs apart; empty for none.
+    stream
+        Where the lines go; by default stdout.
     """
 
-    def __init__(self, path: Path, name: str = "") -> None:
+    def __init__(self, path: Path, name: str = "", stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
         self._path = path
         self._prefix = f"{name} | " if name else ""
         self._offset = 0
 
-    def show(self, stream: TextIO, final: bool) -> None:
+    def show(self, final: bool) -> None:
         """Print the new lines; `final` says that nothing more will come, so also the last part."""
         try:
             with self._path.open("rb") as log:
@@ -34,5 +38,5 @@ class LogPrinter:
             text = text[: text.rfind(b"\n") + 1]
         self._offset += len(text)
         for line in text.decode("utf-8", "replace").removesuffix("\n").split("\n") if text else ():
-            stream.write(f"{self._prefix}{line}\n")
-        stream.flush()
+            self._stream.write(f"{self._prefix}{line}\n")
+        self._stream.flush()

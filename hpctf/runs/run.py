@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hpctf.errors import RunFolderError, TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
@@ -89,6 +89,7 @@ class Run:
         show_output: bool = False,
         raise_on_error: bool = True,
         on_change: Callable[[Status, float], None] | None = None,
+        stream: TextIO | None = None,
     ) -> Status:
         """Wait until the run has ended and its job has left the queue.
 
@@ -102,6 +103,8 @@ class Run:
             Whether a run that did not complete raises.
         on_change
             Called with the status and the seconds waited, at every look.
+        stream
+            Where the log goes; by default stdout.
 
         Raises
         ------
@@ -111,7 +114,8 @@ class Run:
         from hpctf.runs.wait import wait
 
         role, index = self.plan["roles"][0]["name"], 0
-        printer = LogPrinter(self.folder.logs / f"{role}-{index}.log") if show_output else None
+        log = self.folder.logs / f"{role}-{index}.log"
+        printer = LogPrinter(log, stream=stream) if show_output else None
         status = wait(self, on_change, printer)
         if raise_on_error:
             self.raise_for(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, NamedTuple
 
@@ -89,7 +90,8 @@ def determine(
     status = _determine(folder, record, job, ranks)
     if status.final:
         final = {"state": status.state, "reason": status.reason, "exit_code": status.exit_code}
-        write_json(folder.final, {**final, "time": time.time()})
+        with contextlib.suppress(OSError):  # somebody who may look, but not write
+            write_json(folder.final, {**final, "time": time.time()})
     return status
 
 

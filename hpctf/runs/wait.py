@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -35,7 +34,7 @@ def wait(
         elif status is not None:
             status = _look(run, status)
         if printer is not None:
-            printer.show(sys.stdout, final=status is not None and status.final)
+            printer.show(final=status is not None and status.final)
         if status is not None:
             if on_change:
                 on_change(status, waited)

@@ -181,7 +181,9 @@ def test_follow_prints_the_first_ranks_log(tmp_path: Path) -> None:
     folder = project(tmp_path, "print('epoch 1')\nprint('epoch 2')\n")
     env = {"HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
     done = run_python("-c", CLI, "submit", "--follow", str(folder / "train.py"), **env)
-    assert done.stdout.splitlines()[1:] == ["epoch 1", "epoch 2"]
+    assert len(done.stdout.splitlines()) == 1  # the run's id alone
+    told = [line for line in done.stderr.splitlines() if line.startswith("epoch")]
+    assert told == ["epoch 1", "epoch 2"]
     assert "Completed" in done.stderr
 
 
@@ -207,3 +209,12 @@ def test_wait_shows_the_state_on_a_terminal(tmp_path: Path) -> None:
     )
     assert "Running: worker 1 running" in shown.stdout
     assert shown.returncode == 0
+
+
+def test_a_run_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    folder = project(tmp_path, "print(1)")
+    env = {"HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
+    words = ["--experiment", "digits", "--name", "wide", "--wait", str(folder / "train.py")]
+    run = run_python("-c", CLI, "submit", *words, **env).stdout.strip()
+    assert run.startswith("wide_")
+    assert (tmp_path / "runs/digits" / run).is_dir()

@@ -3,65 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 
 from hpctf.backends.layout import Group
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.estimator import TensorFlow
-from hpctf.site.model import DIRECTIVE_KEY, Site, Target
-
-OURS = {
-    "job-name": "hpctf finds the job again by it; use --name or --experiment",
-    "output": "the run folder holds the job's log",
-    "error": "the run folder holds the job's log",
-    "array": "hpctf numbers the tasks itself",
-    "nodes": "use --nodes",
-    "ntasks": "use --nodes with --procs-per-node, --workers or --ps",
-    "ntasks-per-node": "use --procs-per-node",
-    "cpus-per-task": "use --cpus-per-task",
-    "time": "use --time",
-    "chdir": "the script runs in its snapshot",
-    "hold": "a held job would start at no time; use --begin",
-    "wrap": "hpctf renders the script",
-    "parsable": "hpctf reads sbatch's answer",
-    "test-only": "use --dry-run",
-    "wait": "use hpctf's own --wait",
-}
-"""Options that hpctf sets itself, and what to use instead."""
-
-_TIME = re.compile(
-    r"^(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
-    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)|(?P<mm>\d+)(?::(?P<ms>\d+))?)$"
-)
-
-
-def seconds_of(text: str) -> int:
-    """Return the seconds that Slurm's time notation says.
-
-    Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time).
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
-    match = _TIME.match(text.strip())
-    if not match:
-        raise UsageError(
-            f"Time {text!r} is not in Slurm's notation.",
-            "Say minutes (30), HH:MM:SS (01:30:00) or D-HH:MM:SS (2-00:00:00).",
-        )
-    part = {key: int(value or 0) for key, value in match.groupdict().items()}
-    hours = part["days"] * 24 + part["dh"] + part["h"]
-    minutes = part["dm"] + part["m"] + part["mm"]
-    return hours * 3600 + minutes * 60 + part["ds"] + part["s"] + part["ms"]
-
-
-def time_text(seconds: int) -> str:
-    """Return seconds as Slurm's ``D-HH:MM:SS``."""
-    days, rest = divmod(seconds, 86400)
-    return f"{days}-{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
+from hpctf.sbatch import DIRECTIVE_KEY, OURS, check_directive_value, seconds_of, time_text
+from hpctf.site.model import Site, Target
 
 
 def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target, pin: bool) -> int:
@@ -92,24 +40,51 @@ def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target
 
 
 def directives(
-    estimator: TensorFlow,
-    group: Group,
-    site: Site,
-    target: Target,
-    gpus: int,
-    time_limit_s: int | None,
+    estimator: TensorFlow, group: Group, site: Site, target: Target, gpus: int
 ) -> tuple[tuple[str, str], ...]:
-    """Return a component's sbatch options in order: the resources, the site's, the target's, and
-    the person's own last; a later one replaces an earlier one of the same name."""
+    """Return a component's sbatch options, each once.
+
+    A later layer replaces an earlier one: the site's directives, the target's fields, the
+    target's directives, what the person asked for, the person's own sbatch options. False takes
+    an option away.
+    """
     # Slots, not tasks: every node gets the same number, and srun then spreads the tasks evenly.
     # With --ntasks alone Slurm fills the first nodes (measured: 4 tasks on 2 nodes as 3 and 1).
     per_node = math.ceil(group.tasks / group.nodes)
-    chosen: dict[str, str] = {"nodes": str(group.nodes), "ntasks-per-node": str(per_node)}
-    cpus = estimator.cpus_per_task or target.cpus_per_task
-    wanted: dict[str, object] = {
-        "cpus-per-task": cpus,
-        "mem": estimator.mem or target.mem,
-        "time": None if time_limit_s is None else time_text(time_limit_s),
+    seconds = time_limit(estimator, target)
+    chosen: dict[str, object] = {"nodes": group.nodes, "ntasks-per-node": per_node}
+    layers: tuple[Mapping[str, object], ...] = (
+        site.directives,
+        _fields(target, gpus),
+        target.directives,
+        {"cpus-per-task": estimator.cpus_per_task, "mem": estimator.mem},
+        {"time": None if seconds is None else time_text(seconds)},
+        check_sbatch(estimator.sbatch),
+    )
+    for layer in layers:
+        chosen.update({key: value for key, value in layer.items() if value is not None})
+    dropped = {*site.drop, *target.drop}
+    made = tuple(
+        (key, "" if value is True else str(value))
+        for key, value in chosen.items()
+        if value is not False and key not in dropped
+    )
+    for key, value in made:
+        check_directive_value(key, value)
+    return made
+
+
+def time_limit(estimator: TensorFlow, target: Target) -> int | None:
+    """Return the seconds that a job on the target may run; None is the site's own limit."""
+    if estimator.max_run_duration_seconds is not None:
+        return estimator.max_run_duration_seconds
+    return seconds_of(target.time_limit) if target.time_limit else None
+
+
+def _fields(target: Target, gpus: int) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "cpus-per-task": target.cpus_per_task,
+        "mem": target.mem,
         "partition": target.partition,
         "account": target.account,
         "qos": target.qos,
@@ -118,19 +93,8 @@ def directives(
     if gpus:
         kind = f"{target.gpu_type}:" if target.gpu_type else ""
         request = f"gpu:{kind}{gpus}" if target.gpu_request == "gres" else f"{kind}{gpus}"
-        wanted[target.gpu_request] = request
-    chosen.update({key: str(value) for key, value in wanted.items() if value is not None})
-    for layer in (site.directives, target.directives, check_sbatch(estimator.sbatch)):
-        for key, value in layer.items():
-            if value is False:
-                chosen.pop(key, None)
-            else:
-                chosen[key] = "" if value is True else str(value)
-    dropped = {*site.drop, *target.drop}
-    made = tuple((key, value) for key, value in chosen.items() if key not in dropped)
-    for key, value in made:
-        check_directive_value(key, value)
-    return made
+        fields[target.gpu_request] = request
+    return fields
 
 
 def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
@@ -153,12 +117,3 @@ def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
             )
         checked[key] = value
     return checked
-
-
-def check_directive_value(what: str, value: str) -> None:
-    """Refuse a value that cannot stand on a ``#SBATCH`` line."""
-    if not value.isprintable() or not value.isascii() or len(value) > 1000:
-        raise UsageError(
-            f"{what}: {value[:60]!r} cannot stand on an #SBATCH line: it needs plain printable "
-            "characters, 1,000 at most."
-        )

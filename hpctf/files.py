@@ -25,7 +25,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int = PR
     flushed to disk before the rename.
     """
     target = os.fspath(path)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     payload = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -58,8 +58,11 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     since NFS does not keep that promise between hosts.
     """
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
     try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line  # somebody was cut short in the middle of a line
         os.write(descriptor, line)
     finally:
         os.close(descriptor)

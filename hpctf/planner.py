@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpctf import backends
-from hpctf.directives import check_directive_value, directives, gpus_per_node, seconds_of
+from hpctf.directives import directives, gpus_per_node, time_limit
 from hpctf.errors import UsageError
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
+from hpctf.sbatch import check_directive_value
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
 
@@ -43,15 +44,12 @@ def make_plan(
     name, target = find_target(site, estimator.compute_target)
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
-    time_limit_s = estimator.max_run_duration_seconds
-    if time_limit_s is None and target.time_limit:
-        time_limit_s = seconds_of(target.time_limit)
     components = []
     for group in layout.groups:
         group_name, group_target = find_target(site, group.target or name)
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
         gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
-        made = directives(estimator, group, site, group_target, gpus, time_limit_s)
+        made = directives(estimator, group, site, group_target, gpus)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
@@ -78,7 +76,7 @@ def make_plan(
             tf_config=layout.tf_config,
             ports=(site.ports.first, site.ports.last),
             pin_gpus=pin,
-            time_limit_s=time_limit_s,
+            time_limit_s=time_limit(estimator, target),
             template_folder=site.templates and os.path.expanduser(site.templates),
         ),
         layout.notes,

@@ -16,13 +16,15 @@ NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modul
 OUTPUT_FOLDERS = {"outputs", "logs"}
 """Folders at the top that a run makes itself, as in Azure ML: old ones stay behind."""
 
+_STAY = NEVER | OUTPUT_FOLDERS
+
 IGNORE_FILES = (".hpctfignore", ".amlignore", ".gitignore")
 """The first of these at the top of the source folder says what else to leave out."""
 
 Ignores = Callable[[str], bool]
 
 
-def take_snapshot(source: Path, destination: Path, max_mb: int) -> int:
+def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | None = None) -> int:
     """Copy what goes with a run and return its size in bytes.
 
     Files keep their modes and times. A link stays a link: within the folder as it is, elsewhere
@@ -37,17 +39,26 @@ def take_snapshot(source: Path, destination: Path, max_mb: int) -> int:
         The folder to make, in a run folder that exists; runs within `source` are left out.
     max_mb
         The largest size, in megabytes.
+    needed
+        The entry script, relative to `source`.
 
     Raises
     ------
     UsageError
-        The folder is larger than `max_mb`; nothing has been copied then.
+        The folder is larger than `max_mb`, or `needed` is left out; nothing has been copied then.
     RunFolderError
         A file cannot be read or written.
     """
     source = source.resolve()
     runs = {str(folder) for folder in destination.resolve().parents[:3]}
     files = list(_walk(source, "", _ignores(source), runs))
+    if needed is not None and needed not in files:
+        raise UsageError(
+            f"entry_script {needed!r} does not go with the run: an ignore file of {str(source)!r} "
+            f"names it, or it lies in a folder that stays behind ({', '.join(sorted(_STAY))}).",
+            f"Take it out of the ignore file, or list what to leave out in {IGNORE_FILES[0]}, "
+            "which comes before .amlignore and .gitignore.",
+        )
     size = _check_size(source, files, max_mb)
     destination.mkdir(mode=0o700)
     for relative in files:

@@ -35,6 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HPCTF_SITE", "HPCTF_RUNS_ROOT", "TF_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +67,7 @@ def installed() -> Path:
         stamp = _content_of_package()
         current = home / ".content"
         if not current.exists() or current.read_text() != stamp:
+            shutil.rmtree(ROOT / "build", ignore_errors=True)  # a wheel takes in what lies there
             pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
             _run(*pip, "--no-build-isolation", "--force-reinstall", ROOT)
             current.write_text(stamp)

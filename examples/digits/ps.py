@@ -1,8 +1,9 @@
 """Parameter servers: the chief hands out steps, the workers compute them, the ps keep the weights.
 
-The updates are asynchronous: no worker waits for another. Run it on the chief alone, with
-TensorFlow's standard server on workers and ps, or on every task: workers and ps then start that
-server here. Keras 3 knows no parameter servers, so this is TensorFlow alone.
+The updates are asynchronous: no worker waits for another, and no two runs are quite the same. Run
+it on the chief alone, with TensorFlow's standard server on workers and ps, or on every task:
+workers and ps then start that server here. Keras 3 knows no parameter servers, so this is
+TensorFlow alone.
 """
 
 import os

@@ -25,7 +25,7 @@ def build(learning_rate: float) -> tf.keras.Model:
 
 def main() -> None:
     """Train, save and report."""
-    args = digits.arguments(__doc__, epochs=20, learning_rate=0.003)
+    args = digits.arguments(__doc__, epochs=12, learning_rate=0.003)
     tf.keras.utils.set_random_seed(digits.SEED)
     train, held_out = digits.load()
     model = build(args.learning_rate)

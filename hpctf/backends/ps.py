@@ -15,7 +15,7 @@ from hpctf.plan import Role
 from hpctf.site.load import find_target
 from hpctf.site.model import Site, Target
 
-SCRIPT_WORKER_GRACE_S = 10.0
+SCRIPT_WORKER_GRACE_S = 5.0
 """How long a worker that runs the script may go on once the chief has ended: it may be finishing
 its last step, or sit in ``server.join()`` for ever."""
 

@@ -73,6 +73,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(INTERRUPTED)
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # click makes it exit code 1
+            sys.exit(0)
+        raise
+    except OSError as error:
+        print(f"hpctf: error: {error}", file=sys.stderr)
+        sys.exit(HpctfError.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def files(run_name: str, site: str | None, as_json: bool) -> None:
         answer_json(names)
         return
     for name in names:
-        click.echo(name)
+        click.echo(os.fsencode(name))
 
 
 @click.command()
@@ -81,4 +82,4 @@ def download(run_name: str, names: tuple[str, ...], folder: str, site: str | Non
         if names and not any(name.startswith(prefix) for name in known):
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
         for path in run.download_files(prefix, Path(folder)):
-            click.echo(path)
+            click.echo(os.fsencode(path))

@@ -17,12 +17,22 @@ from hpctf.cli.common import (
     site_option,
     wait_for,
 )
+from hpctf.runs.state import STATES
 
 
 @click.command()
 @click.option("--experiment", help="Only runs of this experiment.")
-@click.option("--state", help="Only runs in this state (Running, Failed ...).")
-@click.option("-n", "--limit", type=int, default=20, show_default=True, help="How many (0: all).")
+@click.option(
+    "--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state."
+)
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many (0: all).",
+)
 @site_option
 @json_option
 def runs(

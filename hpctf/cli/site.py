@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from hpctf.cli.common import answer_json, json_option
+from hpctf.errors import SiteError
 
 
 @click.group()
@@ -23,15 +24,15 @@ def list_sites(as_json: bool) -> None:
     from hpctf.site.load import default_site_name, read_site, site_files
 
     used = os.environ.get("HPCTF_SITE") or default_site_name()
-    rows = [
-        {
-            "name": name,
-            "description": read_site(path).description,
-            "file": str(path),
-            "default": name == used,
-        }
-        for name, path in sorted(site_files().items())
-    ]
+    rows = []
+    for name, path in sorted(site_files().items()):
+        try:
+            description = read_site(path).description
+        except SiteError as error:
+            description = f"cannot be used: {error.message}"
+        rows.append(
+            {"name": name, "description": description, "file": str(path), "default": name == used}
+        )
     if as_json:
         answer_json(rows)
         return

@@ -147,8 +147,8 @@ def _dry_run(planned: Planned, as_json: bool) -> None:
 
 
 def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
-    from hpctf.directives import seconds_of
     from hpctf.estimator import Mpi, ParameterServer, TensorFlow
+    from hpctf.sbatch import seconds_of
 
     source, entry = _entry(script, options.pop("source_dir", None))
     time_limit = options.pop("time_limit", None)

@@ -130,7 +130,9 @@ class Experiment:
         if source is None:
             folder.snapshot.mkdir(mode=0o700)
         else:
-            take_snapshot(source, folder.snapshot, self.site.max_snapshot_mb)
+            take_snapshot(
+                source, folder.snapshot, self.site.max_snapshot_mb, estimator.entry_script
+            )
         (folder.snapshot / "outputs").symlink_to("../outputs")
         write_atomic(folder.plan, plan)
         write_json(

@@ -142,7 +142,7 @@ def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder
     experiments = [root / experiment] if experiment else _subfolders(root)
     runs = [path for folder in experiments for path in _subfolders(folder)]
     for path in sorted(runs, key=_age, reverse=True):
-        if (path / "run.json").is_file():
+        if os.access(path / "run.json", os.R_OK):  # not so of other people's runs
             yield RunFolder(path)
 
 

@@ -12,7 +12,10 @@ from hpctf.scheduler.jobs import JobStatus
 from hpctf.verdict import RankState, describe_end, first_failure, read_ranks
 
 FINAL = ("Completed", "Failed", "Canceled")
-"""Azure ML's names of the states that a run does not leave."""
+"""The states that a run does not leave."""
+
+STATES = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing", *FINAL)
+"""Azure ML's names of what a run can be."""
 
 SETTLE_S = 30.0
 """Seconds that a run whose job has gone may take until its records are seen (NFS caches names

@@ -69,7 +69,8 @@ def _look(run: Run, before: Status) -> Status:
     from hpctf.verdict import read_ranks
 
     ranks = tuple(read_ranks(run.folder.path, run.plan))
-    started = any(rank.state != "NotStarted" for rank in ranks)
+    # A requeued job's ranks have started before: only what is new tells that it runs.
+    new = any(now.started != then.started for now, then in zip(ranks, before.ranks, strict=True))
     waiting = before.state in ("Queued", "Preparing")
-    state = "Running" if started and waiting else before.state
+    state = "Running" if new and waiting else before.state
     return before._replace(ranks=ranks, state=state)

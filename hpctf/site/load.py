@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import hpctf
-from hpctf.errors import SiteError, did_you_mean
+from hpctf.errors import SiteError, UsageError, did_you_mean
 from hpctf.files import read_json, write_json
 from hpctf.resources import SITE_CONFIGS, cache_folder
 from hpctf.site import model
@@ -51,8 +51,10 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
 
     Raises
     ------
+    UsageError
+        No such site.
     SiteError
-        No such site, or its YAML is wrong: every error is listed with its line.
+        Its YAML is wrong: every error is listed with its line.
     """
     wanted = os.fspath(name) if name else os.environ.get("HPCTF_SITE") or default_site_name()
     if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
@@ -62,7 +64,7 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
         if path.is_file():
             return read_site(path)
     known = sorted(site_files())
-    raise SiteError(
+    raise UsageError(
         f"There is no site {wanted!r}.{did_you_mean(wanted, known)}",
         f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
     )
@@ -101,7 +103,7 @@ def find_target(site: Site, name: str | None) -> tuple[str, Target]:
     chosen = name or site.default_target
     if chosen not in site.targets:
         known = sorted(site.targets)
-        raise SiteError(
+        raise UsageError(
             f"Site {site.name!r} has no compute target {chosen!r}.{did_you_mean(chosen, known)}",
             f"Its targets: {', '.join(known)}. For a partition that no target describes: "
             f"--sbatch partition={chosen}.",

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from hpctf.sbatch import check_directives, seconds_of
+
 
 class Between:
     """Says to pydantic that a number must lie between two others, both included."""
@@ -27,7 +29,6 @@ DirectiveValue = str | int | bool
 Count = Annotated[int, Between(1)]
 Port = Annotated[int, Between(1024, 65535)]
 
-DIRECTIVE_KEY = re.compile(r"^[a-z][a-z0-9-]*$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
 
@@ -36,15 +37,6 @@ def check_name(what: str, name: str | None) -> None:
     """Refuse what cannot stand in a file's name or on a command line as it is."""
     if name is not None and not _NAME.match(name):
         raise ValueError(f"{what} is {name!r}, but must be of letters, digits, _, . and -")
-
-
-def check_directives(directives: dict[str, DirectiveValue]) -> None:
-    """Refuse directives that no ``#SBATCH`` line can carry."""
-    for key, value in directives.items():
-        if not DIRECTIVE_KEY.match(key):
-            raise ValueError(f"{key!r} is not the long name of an sbatch option, such as 'mem'")
-        if isinstance(value, str) and not value.isprintable():
-            raise ValueError(f"the value of {key!r} holds a control character or a line break")
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,8 @@ class Target:
     def __post_init__(self) -> None:
         check_directives(self.directives)
         check_name("gpu_type", self.gpu_type)
+        if self.time_limit is not None:
+            seconds_of(self.time_limit)
 
 
 @dataclass(frozen=True)

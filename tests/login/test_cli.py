@@ -86,12 +86,16 @@ def test_wrong_usage_exits_with_2_and_says_what_was_meant(
     assert said in refused(home, *words, HPCTF_SITE="slurm")
 
 
-def test_what_the_site_cannot_do_exits_with_3(home: Path) -> None:
+def test_names_that_do_not_exist_are_wrong_usage(home: Path) -> None:
     script = home / "proj/train.py"
-    assert "Did you mean 'slurm'?" in refused(home, "submit", "--site", "slrm", script, code=SITE)
-    assert "does not exist" in refused(home, "submit", "--site", "./x.yaml", script, code=SITE)
-    said = refused(home, "submit", "--site", "slurm", "--target", "gpu", script, code=SITE)
+    assert "Did you mean 'slurm'?" in refused(home, "submit", "--site", "slrm", script)
+    said = refused(home, "submit", "--site", "slurm", "--target", "gpu", script)
     assert "Its targets: default." in said
+
+
+def test_a_site_file_that_cannot_be_used_exits_with_3(home: Path) -> None:
+    script = home / "proj/train.py"
+    assert "does not exist" in refused(home, "submit", "--site", "./x.yaml", script, code=SITE)
 
 
 @pytest.mark.parametrize("root", ["/tmp/caf\u00e9", "/tmp/new\nline", "/tmp/back\\slash"])

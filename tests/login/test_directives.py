@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpctf import UsageError
-from hpctf.directives import OURS, seconds_of, time_text
+from hpctf.sbatch import OURS, seconds_of, time_text
 
 from .helpers import CLUSTER_SITE as RICH
 from .helpers import options, planned, project
@@ -35,15 +35,15 @@ def test_the_target_over_the_site_over_nothing_each_option_once(source: Path) ->
     assert plan.components[0].directives == (
         ("nodes", "1"),
         ("ntasks-per-node", "1"),
+        ("account", "proj-42"),
+        ("mail-type", "END"),
         ("cpus-per-task", "8"),
-        ("time", "1-00:00:00"),
         ("partition", "gpu"),
-        ("account", "everybody"),
         ("qos", "normal"),
         ("constraint", "a100&ib"),
-        ("mail-type", "END"),
         ("exclusive", ""),
         ("comment", "mine"),
+        ("time", "1-00:00:00"),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.errors import SiteError
+from hpctf.errors import SiteError, UsageError
 from hpctf.resources import SITE_CONFIGS
 from hpctf.site.load import default_site_name, load_site, read_site, site_files
 
@@ -108,7 +108,7 @@ def test_the_users_own_file_hides_the_packaged_one(tmp_path: Path) -> None:
 
 
 def test_an_unknown_site_is_refused_with_the_nearest() -> None:
-    with pytest.raises(SiteError) as caught:
+    with pytest.raises(UsageError) as caught:
         load_site("slrum")
     assert caught.value.message == "There is no site 'slrum'. Did you mean 'slurm'?"
     assert "Known sites: local, slurm, slurm-mpirun." in str(caught.value.hint)
@@ -162,7 +162,7 @@ def test_every_error_is_told_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("name: a\nps: {target: cpu}\n", "ps.target names 'cpu', which is not in targets"),
         ("name: a\nports: {first: 30000, last: 20000}\n", "last (20000) lies below first (30000)"),
         ("name: a\ndirectives: {Mem: 1}\n", "'Mem' is not the long name of an sbatch option"),
-        ('name: a\ndirectives: {comment: "a\\n#SBATCH"}\n', "control character"),
+        ('name: a\ndirectives: {comment: "a\\n#SBATCH"}\n', "cannot stand on an #SBATCH line"),
         ("name: a\nmpi: 5\n", "2: mpi: "),
         ("name: a\ntargets: [gpu]\n", "2: targets: "),
     ],

@@ -229,3 +229,13 @@ def test_a_full_disk_is_told(source: Path, copy: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shutil, "copy2", full)
     with pytest.raises(RunFolderError, match="No space left on device"):
         taken(source, copy)
+
+
+def test_an_entry_script_that_stays_behind_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "proj"
+    source.mkdir()
+    (source / "train.py").touch()
+    (source / ".gitignore").write_text("train.py\n")
+    with pytest.raises(UsageError, match="an ignore file"):
+        take_snapshot(source, tmp_path / "snapshot", 1, "train.py")
+    assert not (tmp_path / "snapshot").exists()

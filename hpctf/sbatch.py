@@ -1,0 +1,87 @@
+"""sbatch's options: which are hpctf's own, what a ``#SBATCH`` line can carry, how time is written.
+
+Source: sbatch(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from hpctf.errors import UsageError
+
+DIRECTIVE_KEY = re.compile(r"^[a-z][a-z0-9-]*$")
+
+OURS = {
+    "job-name": "hpctf finds the job again by it; use --name or --experiment",
+    "output": "the run folder holds the job's log",
+    "error": "the run folder holds the job's log",
+    "array": "hpctf numbers the tasks itself",
+    "nodes": "use --nodes",
+    "ntasks": "use --nodes with --procs-per-node, --workers or --ps",
+    "ntasks-per-node": "use --procs-per-node",
+    "cpus-per-task": "use --cpus-per-task",
+    "time": "use --time",
+    "chdir": "the script runs in its snapshot",
+    "hold": "a held job would start at no time; use --begin",
+    "wrap": "hpctf renders the script",
+    "parsable": "hpctf reads sbatch's answer",
+    "test-only": "use --dry-run",
+    "wait": "use hpctf's own --wait",
+}
+"""Options that hpctf sets itself, and what to use instead."""
+
+_NOT_A_SITES = set(OURS) - {"cpus-per-task", "time"}
+"""Those that a site may not set either."""
+
+_TIME = re.compile(
+    r"^(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
+    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)|(?P<mm>\d+)(?::(?P<ms>\d+))?)$"
+)
+
+
+def seconds_of(text: str) -> int:
+    """Return the seconds that Slurm's time notation says.
+
+    Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time).
+
+    Raises
+    ------
+    UsageError
+        The text is none of these.
+    """
+    match = _TIME.match(text.strip())
+    if not match:
+        raise UsageError(
+            f"Time {text!r} is not in Slurm's notation.",
+            "Say minutes (30), HH:MM:SS (01:30:00) or D-HH:MM:SS (2-00:00:00).",
+        )
+    part = {key: int(value or 0) for key, value in match.groupdict().items()}
+    hours = part["days"] * 24 + part["dh"] + part["h"]
+    minutes = part["dm"] + part["m"] + part["mm"]
+    return hours * 3600 + minutes * 60 + part["ds"] + part["s"] + part["ms"]
+
+
+def time_text(seconds: int) -> str:
+    """Return seconds as Slurm's ``D-HH:MM:SS``."""
+    days, rest = divmod(seconds, 86400)
+    return f"{days}-{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
+
+
+def check_directives(directives: Mapping[str, object]) -> None:
+    """Refuse a site's directives that hpctf sets itself, or that no ``#SBATCH`` line can carry."""
+    for key, value in directives.items():
+        if key in _NOT_A_SITES:
+            raise UsageError(f"{key!r} is set by hpctf itself: {OURS[key]}")
+        if not DIRECTIVE_KEY.match(key):
+            raise UsageError(f"{key!r} is not the long name of an sbatch option, such as 'mem'")
+        check_directive_value(repr(key), str(value))
+
+
+def check_directive_value(what: str, value: str) -> None:
+    """Refuse a value that cannot stand on a ``#SBATCH`` line."""
+    if not value.isprintable() or not value.isascii() or len(value) > 1000:
+        raise UsageError(
+            f"{what}: {value[:60]!r} cannot stand on an #SBATCH line: it needs plain printable "
+            "characters, 1,000 at most."
+        )

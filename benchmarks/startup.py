@@ -31,7 +31,8 @@ srun {python} {folder}/proj/now.py
 SUBMITIT_JOB = """
 import sys, time, submitit
 executor = submitit.SlurmExecutor(sys.argv[1])
-executor.update_parameters(nodes=2, ntasks_per_node=1, setup=["date +%s.%N >" + sys.argv[1] + "/first"])
+first = ["date +%s.%N >" + sys.argv[1] + "/first"]
+executor.update_parameters(nodes=2, ntasks_per_node=1, setup=first)
 print(executor.submit(time.time).results())
 """
 SUBMITIT_SUBMIT = """

@@ -19,6 +19,7 @@ LONGEST_WORD = 131_071
 def check_source_directory(
     source_directory: str | os.PathLike[str] | None, function: Callable[..., Any] | None
 ) -> Path | None:
+    """Return the source folder as an absolute path; a function needs none."""
     if source_directory is None:
         return None if function else Path.cwd()
     folder = Path(os.path.expanduser(source_directory)).absolute()
@@ -31,6 +32,7 @@ def check_source_directory(
 def check_entry_script(
     folder: Path | None, entry_script: str | None, function: Callable[..., Any] | None
 ) -> str | None:
+    """Return the script relative to its folder; None for a function."""
     if function is not None:
         if entry_script is not None:
             raise UsageError("Both entry_script and function are given: give one of the two.")
@@ -59,6 +61,7 @@ def check_entry_script(
 
 
 def check_script_params(script_params: Mapping[str, object] | None) -> dict[str, str]:
+    """Return the script's arguments by name, as text."""
     if script_params is not None and not isinstance(script_params, Mapping):
         raise UsageError(f"script_params must be a mapping, not {script_params!r}.")
     params = {str(key): str(value) for key, value in (script_params or {}).items()}
@@ -73,6 +76,7 @@ def check_arguments(
     function: Callable[..., Any] | None,
     script_params: Mapping[str, object] | None,
 ) -> list[str] | dict[str, object]:
+    """Return a script's further words, or a function's keyword arguments."""
     if function is not None:
         if script_params:
             raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
@@ -88,6 +92,7 @@ def check_arguments(
 
 
 def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
+    """Return the variables as text; those that hpctf sets are refused."""
     if variables is not None and not isinstance(variables, Mapping):
         raise UsageError(f"environment_variables must be a mapping, not {variables!r}.")
     environment = {str(key): str(value) for key, value in (variables or {}).items()}
@@ -101,6 +106,7 @@ def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
 
 
 def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
     if isinstance(inputs, (str, bytes)):
         raise UsageError(f"inputs must be a mapping of names to paths, not {inputs!r}.")
     named = (
@@ -123,30 +129,35 @@ def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, 
 
 
 def check_name(parameter: str, value: str | None) -> str | None:
+    """Return a name that may be absent."""
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{parameter} must be a name, not {value!r}.")
     return value
 
 
 def check_flag(parameter: str, value: bool) -> bool:
+    """Return True or False; words such as 'no' are neither."""
     if not isinstance(value, bool):
         raise UsageError(f"{parameter} is {value!r}, but must be True or False.")
     return value
 
 
 def check_list(parameter: str, values: Sequence[str] | None) -> list[str]:
+    """Return a list of texts; a single text is not one."""
     if isinstance(values, (str, bytes)):
         raise UsageError(f"{parameter} must be a list, not {values!r}.", f"Say [{values!r}].")
     return [str(value) for value in values or []]
 
 
 def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:
+    """Return a mapping whose keys are text."""
     if options is not None and not isinstance(options, Mapping):
         raise UsageError(f"{parameter} must be a mapping, not {options!r}.")
     return {str(key): value for key, value in (options or {}).items()}
 
 
 def check_count(name: str, value: int | None, least: int = 1) -> int | None:
+    """Return a whole number of `least` or more, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -56,7 +56,7 @@ def installed() -> Path:
     root = Path("/var/cache/hpctf") if os.geteuid() == 0 else ROOT / ".venv/cache"
     root.mkdir(parents=True, exist_ok=True)
     described_by = [ROOT / "setup.cfg", ROOT / "tools/venv", Path(__file__)]
-    source = b"".join(path.read_bytes() for path in described_by)
+    source = b"".join([str(ROOT).encode(), *(path.read_bytes() for path in described_by)])
     home = root / f"hpctf-{hashlib.sha256(source).hexdigest()[:12]}"
     with (root / "hpctf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

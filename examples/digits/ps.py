@@ -30,14 +30,19 @@ def serve(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
     server.join()
 
 
-def per_worker_data(examples: digits.Examples, batch_size: int, workers: int):
-    """Return the function that makes a worker's dataset, on that worker."""
+def per_worker_data(examples: digits.Examples, batch_size: int):
+    """Return the function that makes a worker's dataset, on that worker.
+
+    Each has all the images, in an order of its own: steps go to whichever worker is free, so with
+    disjoint shares the images of a slow worker would hardly be seen.
+    """
 
     @tf.function
     def dataset():
         worker = tf.distribute.coordinator.experimental_get_current_worker_index()
-        share = tf.data.Dataset.from_tensor_slices(examples).shard(workers, worker)
-        return share.shuffle(len(examples[0]), seed=digits.SEED).repeat().batch(batch_size)
+        data = tf.data.Dataset.from_tensor_slices(examples)
+        shuffled = data.shuffle(len(examples[0]), seed=digits.SEED + worker)
+        return shuffled.repeat().batch(batch_size)
 
     return dataset
 
@@ -56,11 +61,9 @@ def make_step(model: digits.Mlp, learning_rate: float):
     return step
 
 
-def train(coordinator, model: digits.Mlp, examples: digits.Examples, workers: int, args) -> None:
+def train(coordinator, model: digits.Mlp, examples: digits.Examples, args) -> None:
     """Train, saving checkpoints on the way and going on from the last one there is."""
-    dataset = coordinator.create_per_worker_dataset(
-        per_worker_data(examples, args.batch_size, workers)
-    )
+    dataset = coordinator.create_per_worker_dataset(per_worker_data(examples, args.batch_size))
     data = iter(dataset)
     step = make_step(model, args.learning_rate)
     epoch = tf.Variable(0)
@@ -93,7 +96,7 @@ def coordinate(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None
     train_examples, held_out = digits.load()
     with strategy.scope():
         model = digits.Mlp()
-    train(coordinator, model, train_examples, workers, args)
+    train(coordinator, model, train_examples, args)
     accuracy = model.correct(*held_out) / len(held_out[0])
     digits.report(accuracy, workers=workers, ps=cluster.num_tasks("ps"), epochs=args.epochs)
 

@@ -7,6 +7,7 @@ stdout carries the answer alone, stderr the story.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from importlib import import_module
 
@@ -63,20 +64,34 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; every error of hpctf's own is one message and its exit code."""
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: a sixth of the time
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code: int = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except HpctfError as error:
         print(f"hpctf: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
     except SystemExit as ending:
         if isinstance(ending.__context__, BrokenPipeError):  # click makes it exit code 1
-            sys.exit(0)
+            return _reader_left()
         raise
     except OSError as error:
         print(f"hpctf: error: {error}", file=sys.stderr)
-        sys.exit(HpctfError.exit_code)
+        return HpctfError.exit_code
+
+
+def _reader_left() -> int:
+    """Let what is still in stdout's buffer go nowhere: ``hpctf runs | head`` is no failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

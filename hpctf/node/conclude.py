@@ -10,6 +10,7 @@ from hpctf.files import append_record, read_json
 from hpctf.verdict import first_failure, read_ranks, tell_failure
 
 JOB_STATE = "job.jsonl"
+NO_RECORD = 1
 
 
 def conclude(run_folder: str, launcher_status: int) -> int:
@@ -18,17 +19,24 @@ def conclude(run_folder: str, launcher_status: int) -> int:
     Parameters
     ----------
     launcher_status
-        What srun or mpirun returned. It counts only when no rank has recorded a failure: a
-        launcher reports 143 for a rank that it ended after another one's exit code 7 (measured).
+        What srun or mpirun returned. The ranks' own records come first: a launcher reports 143
+        for a rank that it ended after another one's exit code 7 (measured).
     """
     plan = read_json(os.path.join(run_folder, "plan.json"))
     ranks = read_ranks(run_folder, plan)
     failure = first_failure(ranks)
-    code = failure.status if failure else launcher_status
+    silent = [rank.name for rank in ranks if rank.state not in ("Completed", "Failed")]
+    code = 0
     if failure:
+        code = failure.status
         print(tell_failure(failure, run_folder), file=sys.stderr)
-    elif launcher_status:
-        print(f"hpctf: the launcher ended with status {launcher_status}", file=sys.stderr)
+    elif silent:
+        code = launcher_status or NO_RECORD
+        names = ", ".join(silent[:5]) + (" ..." if len(silent) > 5 else "")
+        words = (
+            f"hpctf: the launcher ended with status {launcher_status}, and {names} left no record"
+        )
+        print(words, file=sys.stderr)
     append_record(
         os.path.join(run_folder, "state", JOB_STATE),
         {"event": "ended", "time": time.time(), "exit_code": code},

@@ -13,8 +13,9 @@ import sys
 import time
 
 from hpctf.errors import HpctfError
-from hpctf.files import append_record, read_json, read_records
+from hpctf.files import append_record, read_json
 from hpctf.node import identity, process
+from hpctf.node.ends import Ends, attempt_of
 from hpctf.resources import NODE_SERVER
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
@@ -60,13 +61,23 @@ def _start(
         # guide to parameter server training).
         env["GRPC_FAIL_FAST"] = "use_caller"
     log = os.path.join(run_folder, "logs", f"{me.name}.log")
-    started = time.time()
     child = process.Process(command, os.path.join(run_folder, "snapshot"), env, log)
+    _record_start(state, me, child.pid)
+    return child
+
+
+def _record_start(state: str, me: identity.Identity, pid: int | None) -> None:
     append_record(
         state,
-        {"event": "started", "time": started, "host": me.host, "rank": me.rank, "pid": child.pid},
+        {
+            "event": "started",
+            "time": time.time(),
+            "host": me.host,
+            "rank": me.rank,
+            "pid": pid,
+            "attempt": attempt_of(os.environ),
+        },
     )
-    return child
 
 
 def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folder: str) -> int:
@@ -77,10 +88,7 @@ def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folde
     message = f"hpctf: {me.name} on {me.host} could not start: {error}\n"
     with open(os.path.join(run_folder, "logs", f"{me.name}.log"), "a", encoding="utf-8") as log:
         log.write(message)
-    append_record(
-        state,
-        {"event": "started", "time": time.time(), "host": me.host, "rank": me.rank, "pid": None},
-    )
+    _record_start(state, me, None)
     ended = process.Ended(code, None, None)
     append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
     keeper = _result_keeper(run_folder, me)
@@ -118,8 +126,9 @@ def _poll(
 ) -> Any:
     """Return what the rank does while its process runs: heartbeats, and following the deciders."""
     role = identity.role_named(plan, me.role)
-    deciders = [] if role["decides"] else _deciders(plan, run_folder)
-    follows = bool(deciders)
+    follows = not role["decides"]
+    deciders = [one for one in plan["roles"] if one["decides"]]
+    ends = Ends(run_folder, deciders, attempt_of(os.environ))
     beat_at = time.monotonic() + HEARTBEAT_S
     end_at: float | None = None
 
@@ -129,9 +138,7 @@ def _poll(
         if now >= beat_at:
             append_record(state, {"event": "heartbeat", "time": time.time()})
             beat_at = now + HEARTBEAT_S
-        while deciders and has_ended(deciders[0]):
-            deciders.pop(0)
-        if follows and not deciders:
+        if follows and ends.all():
             if end_at is None:
                 end_at = now + role["grace_s"]
             if now >= end_at:
@@ -141,27 +148,6 @@ def _poll(
         return min(waiting, beat_at - now)
 
     return poll
-
-
-def _deciders(plan: dict[str, Any], run_folder: str) -> list[str]:
-    return [
-        os.path.join(run_folder, "state", f"{role['name']}-{index}.jsonl")
-        for role in plan["roles"]
-        if role["decides"]
-        for index in range(role["count"])
-    ]
-
-
-def has_ended(state: str) -> bool:
-    """Whether a rank's last start has ended, by its state file.
-
-    A requeued job starts again in the same files, so it is the last event that counts.
-    """
-    ended = False
-    for record in read_records(state):
-        if record.get("event") in ("started", "ended"):
-            ended = record["event"] == "ended"
-    return ended
 
 
 def _result_keeper(run_folder: str, me: identity.Identity) -> Any:

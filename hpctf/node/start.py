@@ -1,4 +1,4 @@
-"""Entry point on the nodes: ``python -I -S start.py rank|conclude|local RUN_FOLDER ...``.
+"""Entry point on the nodes: ``python -I -S start.py rank|attend|conclude|local RUN_FOLDER ...``.
 
 ``-I -S`` keeps PYTHONPATH, PYTHONHOME and other traces of the training environment's modules
 away from hpctf's own interpreter, and saves the search for site-packages; so the package is found
@@ -20,6 +20,10 @@ if __name__ == "__main__":
         from hpctf.node.conclude import conclude
 
         sys.exit(conclude(run_folder, int(rest[0])))
+    if action == "attend":
+        from hpctf.node.attend import attend
+
+        sys.exit(attend(run_folder, int(rest[0])))
     if action == "local":
         from hpctf.node.local import run_local
 

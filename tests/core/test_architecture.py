@@ -33,6 +33,7 @@ BEFORE_TRAINING = [
     "process",
     "files",
     "rank",
+    "ends",
     "identity",
     "cluster_spec",
     "job_environment",

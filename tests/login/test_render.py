@@ -176,7 +176,8 @@ def words_of(script: str, *names: str) -> list[str]:
     end = lines.index("status=$?")
     said = "".join(f'printf "%s\\0" "${{{name}}}"\n' for name in names)
     stubs = 'srun() { printf "%s\\0" "$@"; }; mpirun() { srun "$@"; }; module() { srun "$@"; }\n'
-    text = "\n".join([stubs, *lines[:step], said, *lines[step:end], ""])
+    launch = [line for line in lines[step:end] if ' attend "$run"' not in line]
+    text = "\n".join([stubs, *lines[:step], said, *launch, ""])
     done = subprocess.run(
         ["bash", "-eu", "-c", text], capture_output=True, env={"SLURM_ARRAY_TASK_ID": "1"}
     )

@@ -291,3 +291,35 @@ def test_a_taken_port_is_told_before_training_starts(person: Person) -> None:
     assert done.returncode == 1
     assert "port 25000 of n1" in done.stderr and "cannot be used" in done.stderr
     assert "trained" not in person.hpctf("logs", "@last").stdout
+
+
+def test_an_srun_that_does_not_end_is_ended_once_every_rank_has(person: Person) -> None:
+    # Slurm's own srun does so now and then; this one always does.
+    endless = person.write("bin/srun", '#!/bin/sh\n/usr/bin/srun "$@"\nexec sleep 600\n')
+    endless.chmod(0o755)
+    site = person.write("site.yaml", f"name: mine\nprologue: ['PATH={endless.parent}:$PATH']\n")
+    script = person.write("proj/ok.py", "print('trained')\n")
+    words = ["--site", site, "--backend", "ps", "--workers", "2", "--ps-mode", "script"]
+    run = person.hpctf("submit", *words, "--wait", script, timeout=60).stdout.strip()
+    assert person.status(run)["state"] == "Completed"
+    assert "srun has not: ending it" in person.hpctf("logs", run, "--role", "job").stdout
+    assert person.jobs() == []
+
+
+def test_a_requeued_run_starts_afresh_and_completes(person: Person) -> None:
+    script = person.write(
+        "proj/again.py",
+        "import os, time\n"
+        "if os.environ['HPCTF_RESTART_COUNT'] == '0' or os.environ['HPCTF_ROLE'] == 'ps':\n"
+        "    time.sleep(600)\n"
+        "time.sleep(2)\n"
+        "print('second time')\n",
+    )
+    words = ["--backend", "ps", "--workers", "1", "--ps-mode", "script"]
+    run = person.hpctf("submit", *words, script).stdout.strip()
+    wait_for_state(person, run, "Running")
+    wait_until(lambda: all(role["host"] for role in person.status(run)["roles"]))
+    person.cluster.run("scontrol", "requeue", person.status(run)["job_id"])
+    person.hpctf("wait", run, timeout=180)
+    assert "second time" in person.hpctf("logs", run, "--role", "chief").stdout
+    assert {role["state"] for role in person.status(run)["roles"]} == {"Completed"}

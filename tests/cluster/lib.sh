@@ -186,19 +186,36 @@ node_address() { printf '10.77.1.%d' "${1#n}"; }
 # Fixed, so that a link made anew is the one that the other nodes' neighbour tables know.
 node_hardware_address() { printf '02:48:50:43:54:%02x' "${1#n}"; }
 
+# Folders under /tmp that the nodes are to see all the same: a checkout that somebody tries there,
+# and a home.
+folders_under_tmp() {
+    local folder
+    for folder in "$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")" "$(realpath "${HOME:-/}")"; do
+        [[ $folder != /tmp/* ]] || printf '%s\n' "$folder"
+    done
+}
+
 # NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared.
 start_slurmd() {
-    local node=$1
+    local node=$1 folders
+    mapfile -t folders < <(folders_under_tmp)
     mkdir -p "$CLUSTER_DIR/nodes/$node/spool" "$CLUSTER_DIR/nodes/$node/tmp"
     chmod 1777 "$CLUSTER_DIR/nodes/$node/tmp"
     # `ip netns exec` would remount /sys, and slurmd would find no cgroups.
     # shellcheck disable=SC2016  # expanded by the inner shell
     start_daemon "slurmd-$node" nsenter --net="/run/netns/hpctf-$node" \
         unshare --uts --mount bash -ec '
-            hostname "$1"
-            mount --bind "$2" /tmp
-            exec slurmd -D -N "$1" -f "$3"' \
-        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CLUSTER_DIR/conf/slurm.conf"
+            node=$1 tmp=$2 conf=$3
+            shift 3
+            hostname "$node"
+            for folder; do
+                mkdir -p "$tmp${folder#/tmp}"
+                mount --bind "$folder" "$tmp${folder#/tmp}"
+            done
+            mount --rbind "$tmp" /tmp
+            exec slurmd -D -N "$node" -f "$conf"' \
+        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CLUSTER_DIR/conf/slurm.conf" \
+        ${folders[@]+"${folders[@]}"}
 }
 
 # --- network ---------------------------------------------------------------------------------

@@ -24,20 +24,22 @@ class Raw(Markup):
     """Text that goes into the script as it is."""
 
 
-def render(plan: Plan, array: tuple[str, ...] = ()) -> str:
+def render(plan: Plan, array: tuple[str, ...] = (), *, keep: bool = True) -> str:
     """Return the batch script of a plan.
 
     Parameters
     ----------
     array
         The run folders of a job array, one a task; empty for a job of its own.
+    keep
+        Whether the compiled templates may be kept in the user's cache folder.
 
     Raises
     ------
     SiteError
         A template that is missing or wrong, with its file and line.
     """
-    environment = _environment(plan.template_folder)
+    environment = _environment(plan.template_folder, keep)
     name = f"{plan.backend}.sbatch.j2"
     if plan.template_folder and not os.path.isdir(plan.template_folder):
         raise SiteError(
@@ -61,7 +63,7 @@ def render(plan: Plan, array: tuple[str, ...] = ()) -> str:
 
 
 @lru_cache(maxsize=8)
-def _environment(site_folder: str | None) -> jinja2.Environment:
+def _environment(site_folder: str | None, keep: bool) -> jinja2.Environment:
     folders = [site_folder, TEMPLATES] if site_folder else [TEMPLATES]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
@@ -73,7 +75,7 @@ def _environment(site_folder: str | None) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        bytecode_cache=_bytecode_cache(),
+        bytecode_cache=_bytecode_cache() if keep else None,
     )
     environment.filters["raw"] = Raw
     environment.filters["slurm_path"] = _slurm_path

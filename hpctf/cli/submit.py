@@ -91,13 +91,14 @@ def submit(context: click.Context, /, script: str, **options: Any) -> None:
 
 def _submit(script: str | None, options: dict[str, Any]) -> None:
     from hpctf.runs.experiment import Experiment
+    from hpctf.site.load import load_site
 
     actions = {key: options.pop(key, False) for key in ("wait", "follow", "dry_run", "as_json")}
     site = options.pop("site", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     estimator = _estimator(script, options)
     name = experiment or _experiment_of(script)
-    exp = Experiment(name, site=site)
+    exp = Experiment(name, site=load_site(site, keep=not actions["dry_run"]))
     if actions["dry_run"]:
         _dry_run(exp.plan(estimator, run_name), actions["as_json"])
         return
@@ -136,7 +137,7 @@ def _dry_run(planned: Planned, as_json: bool) -> None:
     for note in planned.notes:
         say(f"note: {note}")
     local = planned.plan.scheduler == "local"
-    script = None if local else render_for([planned.plan])
+    script = None if local else render_for([planned.plan], keep=False)
     if as_json:
         answer_json({"plan": asdict(planned.plan), "script": script})
     elif script is None:

@@ -40,7 +40,7 @@ def default_site_name() -> str:
     return "slurm" if shutil.which("sbatch") else "local"
 
 
-def load_site(name: str | os.PathLike[str] | None = None) -> Site:
+def load_site(name: str | os.PathLike[str] | None = None, *, keep: bool = True) -> Site:
     """Return the site of that name, or of that YAML file.
 
     Parameters
@@ -48,6 +48,8 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
     name
         A site's name, or the path of a YAML file (it holds a ``/`` or ends in ``.yaml``). By
         default HPCTF_SITE's value; without that, see `default_site_name`.
+    keep
+        Whether a file that has been checked may be kept in the user's cache folder.
 
     Raises
     ------
@@ -58,11 +60,11 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
     """
     wanted = os.fspath(name) if name else os.environ.get("HPCTF_SITE") or default_site_name()
     if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
-        return read_site(Path(wanted).expanduser())
+        return read_site(Path(wanted).expanduser(), keep=keep)
     for folder in reversed(folders()):
         path = folder / f"{wanted}.yaml"
         if path.is_file():
-            return read_site(path)
+            return read_site(path, keep=keep)
     known = sorted(site_files())
     raise UsageError(
         f"There is no site {wanted!r}.{did_you_mean(wanted, known)}",
@@ -70,7 +72,7 @@ def load_site(name: str | os.PathLike[str] | None = None) -> Site:
     )
 
 
-def read_site(path: Path) -> Site:
+def read_site(path: Path, *, keep: bool = True) -> Site:
     """Return the site of a file, checked now or when the same text was read before.
 
     What has been checked is kept in the user's cache folder under a name made of the text: the
@@ -89,9 +91,10 @@ def read_site(path: Path) -> Site:
         from hpctf.site.schema import parse_site
 
         site = parse_site(path, text)
-        with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_json(kept, asdict(site))
+        if keep:
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_json(kept, asdict(site))
     if site.templates is None:
         return site
     templates = path.absolute().parent / Path(site.templates).expanduser()

@@ -62,10 +62,13 @@ def submit_plans(
             folder.script.symlink_to(folders[0].script)
 
 
-def render_for(plans: Sequence[Plan]) -> str:
-    """Return the batch script of one plan, or of an array of plans of one size."""
+def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
+    """Return the batch script of one plan, or of an array of plans of one size.
+
+    `keep` is `hpctf.render.render`'s.
+    """
     if len(plans) == 1:
-        return render(plans[0])
+        return render(plans[0], keep=keep)
     for plan in plans:
         if len(plan.components) > 1:
             raise UsageError(
@@ -74,7 +77,7 @@ def render_for(plans: Sequence[Plan]) -> str:
             )
         if _size(plan) != _size(plans[0]):
             raise UsageError("The trainings of an array must ask for the same resources.")
-    return render(plans[0], array=tuple(plan.run_folder for plan in plans))
+    return render(plans[0], tuple(plan.run_folder for plan in plans), keep=keep)
 
 
 def _size(plan: Plan) -> Plan:

@@ -116,7 +116,7 @@ def test_a_dry_run_answers_and_leaves_nothing_behind(home: Path, site: str, back
     else:
         assert done.stdout.startswith("#!/bin/bash\n#SBATCH --job-name=train_")
         assert subprocess.run(["bash", "-n"], input=done.stdout, text=True).returncode == 0
-    assert {path.name for path in home.iterdir()} - {"cache", "config"} == {"proj"}
+    assert {path.name for path in home.iterdir()} == {"proj"}
     assert {path.name for path in (home / "proj").iterdir()} == {"train.py"}
 
 

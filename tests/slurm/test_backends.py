@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import TEST_USER, Person
+from ..conftest import ROOT, TEST_USER, Person
 
 pytestmark = pytest.mark.slurm
 
@@ -182,3 +182,34 @@ def test_a_job_array_keeps_the_template_and_gives_each_run_its_own_folder(person
     for rate, (_, run, _) in zip((1, 2, 3), rows, strict=True):
         assert json.loads(person.output("worker-1.json", run))["argv"] == [str(rate)]
         assert person.status(run)["state"] == "Completed"
+
+
+def test_more_than_the_site_has_is_refused_before_anything_is_written(person: Person) -> None:
+    script = person.write("proj/who.py", WHO_AM_I)
+    person.write("site.yaml", (ROOT / "tests/cluster/site.yaml").read_text())
+    for words, said in [
+        (["--backend", "mpi", "--nodes", "5"], "node_count is 5, but target 'normal' allows 4"),
+        (["--backend", "mpi", "--procs-per-node", "17"], "1 nodes × 16 slots"),
+        (["--gpus-per-node", "3"], "gpus_per_node is 3, but target 'normal' has 2 GPUs a node"),
+        (["--target", "hihg"], "Did you mean 'high'?"),
+    ]:
+        done = person.hpctf("submit", "--site", "./site.yaml", *words, script, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr and "Traceback" not in done.stderr
+    assert list(person.home.glob("runs/*/*")) == []
+
+
+def test_without_slots_in_the_site_slurm_refuses_what_could_never_run(person: Person) -> None:
+    script = person.write("proj/who.py", WHO_AM_I)
+    for words in (["--backend", "mpi", "--nodes", "200"], ["--backend", "ps", "--workers", "200"]):
+        done = person.hpctf("submit", *words, script, check=False)
+        assert done.returncode == 3
+        assert "sbatch refused the job" in done.stderr
+    assert list(person.home.glob("runs/*/*")) == []
+
+
+def test_a_target_of_the_site_chooses_its_partition(person: Person) -> None:
+    person.write("site.yaml", (ROOT / "tests/cluster/site.yaml").read_text())
+    submit(person, "--site", "./site.yaml", "--target", "high", "--use-gpu")
+    script = Path(person.status()["run_folder"]) / "job.sbatch"
+    assert "#SBATCH --partition=high\n#SBATCH --gpus-per-node=2\n" in script.read_text()

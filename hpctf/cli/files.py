@@ -44,7 +44,7 @@ def logs(
     ]
     try:
         while True:
-            final = not follow or run.status().final
+            final = not follow or run.look().final
             for printer in printers:
                 printer.show(final)
             if final:

@@ -79,7 +79,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
     from hpctf.runs.run import details
 
     run = open_run(run_name, site)
-    found = details(run, run.status())
+    found = details(run, run.look())
     if as_json:
         answer_json(found)
         return
@@ -120,7 +120,7 @@ def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
 def cancel(run_names: tuple[str, ...], site: str | None) -> None:
     """Cancel runs; those that have ended stay as they are."""
     for run in [open_run(name, site) for name in run_names]:
-        ended = run.status()
+        ended = run.look()
         if ended.final:
             say(f"Run {run.id} has ended already: {ended.state}.")
         else:

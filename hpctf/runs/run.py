@@ -68,13 +68,18 @@ class Run:
         """Return the scheduler that has the run's job."""
         return scheduler_of([self])
 
-    def status(self) -> Status:
-        """Return state, reason, exit code and ranks, asking the scheduler unless it is settled."""
-        return statuses([self])[self.id]
+    @property
+    def status(self) -> str:
+        """The state's name, as in Azure ML: Queued, Running, Completed ..."""
+        return self.look().state
 
     def get_status(self) -> str:
-        """Return the state's name, as in Azure ML: Queued, Running, Completed ..."""
-        return self.status().state
+        """Return `status`."""
+        return self.status
+
+    def look(self) -> Status:
+        """Return state, reason, exit code and ranks, asking the scheduler unless it is settled."""
+        return statuses([self])[self.id]
 
     def get_details(self) -> dict[str, Any]:
         """Return all that is known of the run, ready for JSON.
@@ -82,7 +87,7 @@ class Run:
         At least ``id``, ``experiment``, ``state``, ``reason``, ``job_id``, ``exit_code`` and
         ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
         """
-        return details(self, self.status())
+        return details(self, self.look())
 
     def wait_for_completion(
         self,
@@ -143,7 +148,7 @@ class Run:
         SchedulerError
             The scheduler refused.
         """
-        if self.status().final:
+        if self.look().final:
             return
         write_json(self.folder.cancelled, {"time": time.time(), "by": getpass.getuser()})
         job_id = self.job_id

@@ -57,7 +57,7 @@ def _pause(status: Status | None, waited: float) -> float:
 def _ask(run: Run, before: Status | None) -> Status | None:
     """Return the status; a scheduler that is away for a while is asked again, not despaired of."""
     try:
-        return run.status()
+        return run.look()
     except SchedulerError:
         if before is None:
             raise

@@ -50,7 +50,7 @@ def said(run: Run) -> dict[str, dict]:
 
 def test_one_process_and_its_outputs(experiment: Experiment, tmp_path: Path) -> None:
     run = experiment.submit(TensorFlow(project(tmp_path, WHO_AM_I), entry_script="train.py"))
-    assert run.wait_for_completion().state == "Completed"
+    assert run.wait_for_completion().state == run.status == "Completed"
     assert said(run)["worker-0"]["tf"] is None
     copied = run.download_files(output_directory=tmp_path / "here")
     assert [path.name for path in copied] == ["worker-0.json"]

@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
+	.venv/bin/python -m compileall -q hpctf
 	touch $@
 
 .venv/.test: .venv/.installed

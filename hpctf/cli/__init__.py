@@ -11,9 +11,11 @@ import os
 import sys
 from importlib import import_module
 
-import click
+gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tenth of the time
 
-from hpctf.errors import HpctfError, did_you_mean
+import click  # noqa: E402
+
+from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
@@ -63,7 +65,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every error of hpctf's own is one message and its exit code."""
-    gc.set_threshold(100_000)  # importing makes many objects and no garbage: a sixth of the time
     sys.exit(_run())
 
 

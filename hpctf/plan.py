@@ -3,9 +3,6 @@
 Estimator and site make a plan; templates, executors and nodes read it, and nothing else. It is
 plain data, so it goes to JSON and back unchanged (`Plan.to_json`, `Plan.from_json`). The nodes
 read that JSON as a dictionary: importing this module would cost each rank more than its use.
-
-Here and wherever `hpctf submit` passes, dataclasses leave out the methods that nobody calls: each
-generated one takes 0.1 ms when the module is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from typing import Any
 PLAN_VERSION = 1
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Role:
     """A group of tasks that do the same.
 
@@ -49,7 +46,7 @@ class Role:
     uses_gpu: bool = True
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Component:
     """One component of a job: an allocation of its own in a heterogeneous job.
 
@@ -71,7 +68,7 @@ class Component:
     directives: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Launch:
     """How the ranks are started.
 
@@ -98,7 +95,7 @@ class Launch:
     epilogue: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Entry:
     """What every rank that runs the script is to execute.
 
@@ -120,7 +117,7 @@ class Entry:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Plan:
     """All that a run will do.
 

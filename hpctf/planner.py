@@ -20,7 +20,7 @@ from hpctf.site.load import find_target
 from hpctf.site.model import Site
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True)
 class Planned:
     """A plan, and what the person should be told of it."""
 

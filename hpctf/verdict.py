@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIGNAL_BASE = 128
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True)
 class RankState:
     """One rank, as its state file tells.
 

@@ -11,7 +11,7 @@ from hpctf.plan import Role
 from hpctf.site.model import Target
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True)
 class Group:
     """Nodes of one kind: what becomes a component of the job.
 
@@ -31,7 +31,7 @@ class Group:
     target: str | None = None
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True)
 class Layout:
     """A backend's answer to an estimator on a site.
 

@@ -18,7 +18,7 @@ _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 _FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True)
 class RunFolder:
     """Where everything of a run lies (see the run folder in docs/run-folder.md)."""
 

@@ -39,7 +39,7 @@ def check_name(what: str, name: str | None) -> None:
         raise ValueError(f"{what} is {name!r}, but must be of letters, digits, _, . and -")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Target:
     """A compute target: a partition, or a way of using one, under a name that people choose.
 
@@ -73,7 +73,7 @@ class Target:
             seconds_of(self.time_limit)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class MpiSettings:
     """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options."""
 
@@ -87,7 +87,7 @@ class MpiSettings:
         check_name("plugin", self.plugin)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class PsSettings:
     """Where parameter servers run.
 
@@ -101,7 +101,7 @@ class PsSettings:
     target: str | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class PortRange:
     """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up)."""
 
@@ -115,7 +115,7 @@ class PortRange:
             raise ValueError(f"last ({self.last}) lies below first ({self.first})")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Site:
     """A cluster, as its admin describes it."""
 

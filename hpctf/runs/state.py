@@ -102,24 +102,23 @@ def _determine(
     folder: RunFolder, record: dict[str, Any], job: JobStatus | None, ranks: tuple[RankState, ...]
 ) -> Status:
     if record.get("job_id") is None:
-        reason = record.get("error") or "it has not been submitted"
-        return Status("Failed" if record.get("error") else "NotStarted", reason, None, ranks)
+        return Status("NotStarted", "it has not been submitted", None, ranks)
     code = job_verdict(folder)
     if job is not None and job.active:
         return _while_active(job, code, ranks)
     failure = first_failure(ranks)
-    if folder.cancelled.exists() or (job is not None and job.state == "CANCELLED"):
+    if (job is not None and job.state == "CANCELLED") or (code != 0 and folder.cancelled.exists()):
         return Status("Canceled", "it was cancelled", code, ranks)
     if code == 0:
         return Status("Completed", "", 0, ranks)
     if code is not None:
-        words = (
-            f"{failure.name} on {failure.host} failed with {describe_end(failure)}"
-            if (failure)
-            else f"its launcher ended with status {code}"
-        )
+        words = _who_failed(failure) if failure else f"its launcher ended with status {code}"
         return Status("Failed", words, code, ranks)
     return _without_verdict(folder, job, failure, ranks)
+
+
+def _who_failed(failure: RankState) -> str:
+    return f"{failure.name} on {failure.host} failed with {describe_end(failure)}"
 
 
 def _while_active(job: JobStatus, code: int | None, ranks: tuple[RankState, ...]) -> Status:
@@ -145,8 +144,7 @@ def _without_verdict(
     if job is None and time.time() - folder.record.stat().st_mtime < SETTLE_S:
         return Status("Finalizing", "its job has just left the queue", None, ranks)
     if failure and failure.asked is None:
-        words = f"{failure.name} on {failure.host} failed with {describe_end(failure)}"
-        return Status("Failed", words, failure.status, ranks)
+        return Status("Failed", _who_failed(failure), failure.status, ranks)
     if job is None:
         words = "its job is not known to the scheduler any more, and left no record of its end"
     else:

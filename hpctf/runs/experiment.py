@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -121,7 +120,7 @@ class Experiment:
             # Once sbatch has its script, only its own refusal says that no job came of it.
             if isinstance(error, SubmissionError) or not folders[0].script.exists():
                 for folder in made:
-                    shutil.rmtree(folder.path, ignore_errors=True)
+                    folder.remove()
             raise
         return [Run(folder) for folder in folders]
 

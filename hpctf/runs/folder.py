@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,6 +105,13 @@ class RunFolder:
                 f"The run folder {str(self.path)!r} cannot be made: {error.strerror}.",
                 "Choose another runs root: HPCTF_RUNS_ROOT, or runs_root in the site file.",
             ) from None
+
+    def remove(self) -> None:
+        """Remove the folder, and the experiment's and the root if nothing else is in them."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for folder in self.path.parents[:2]:
+                folder.rmdir()
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of ``run.json``, atomically."""

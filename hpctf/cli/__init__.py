@@ -15,6 +15,7 @@ gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tent
 
 import click  # noqa: E402
 
+import hpctf  # noqa: E402
 from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
 
 COMMANDS = {
@@ -58,7 +59,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="hpctf", message="%(version)s")
+@click.version_option(hpctf.__version__, message="%(version)s")
 def cli() -> None:
     """Train TensorFlow models on Slurm clusters, or on this machine."""
 

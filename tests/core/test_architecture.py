@@ -21,7 +21,7 @@ FLOORS = {
     1: "estimator checks backends site snapshot render directives planner environment",
     2: "submission scheduler node runs tracking",
     3: "tuning models report",
-    4: "cli",
+    4: "cli __main__",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 

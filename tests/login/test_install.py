@@ -124,3 +124,17 @@ def test_sites_and_dry_runs_work_far_from_the_checkout(
 def test_the_version_is_told(installed: dict[str, str], tmp_path: Path) -> None:
     done = run(["--version"], tmp_path, installed)
     assert done.stdout == "0.1.0\n", done.stderr
+
+
+def test_a_checkout_runs_without_being_installed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "hpctf", tmp_path / "hpctf", symlinks=True)
+    for name in ("templates", "site-configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "hpctf", "site", "list"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "slurm-mpirun" in done.stdout

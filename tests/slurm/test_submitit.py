@@ -24,7 +24,8 @@ SUBMITITS_OWN_WORDS = """
     run = Experiment("watch").submit(TensorFlow(
         function=work, distributed_backend="ps", worker_count=2))
     job = TemplateJob(run.folder.submitit, run.job_id, tasks=range(4))
-    job.wait()
+    job.wait()  # until every result is there; the job itself may take a moment longer
+    run.wait_for_completion()
     print(job.done(), job.watcher.is_done(job.job_id, mode="force"), job.task(0).result(),
           type(job.submission()).__name__)
     gone = TemplateJob(run.folder.submitit, "9999999")

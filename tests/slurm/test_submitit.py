@@ -14,7 +14,7 @@ from ..cluster.fixture import Cluster
 from ..conftest import Person
 
 SUBMITITS_OWN_WORDS = """
-    from hpctf import Experiment, TensorFlow
+    from hpctf import Experiment, ParameterServer, TensorFlow
     from hpctf.submission.slurm import TemplateJob
 
     def work():
@@ -22,7 +22,7 @@ SUBMITITS_OWN_WORDS = """
         return os.environ["HPCTF_RANK"]
 
     run = Experiment("watch").submit(TensorFlow(
-        function=work, distributed_backend="ps", worker_count=2))
+        function=work, distributed_training=ParameterServer(2, 1, coordinator=False)))
     job = TemplateJob(run.folder.submitit, run.job_id, tasks=range(4))
     job.wait()  # until every result is there; the job itself may take a moment longer
     run.wait_for_completion()

@@ -1,7 +1,8 @@
 """Looking after an srun that may not end: ``start.py attend RUN_FOLDER PID``.
 
 Now and then srun goes on for ever though every task of a step over several components has ended
-(measured: Slurm 22.05.8, 2 of 56 heterogeneous jobs whose tasks ended within 0.1 s of each other). It is ended then; the ranks' own records say how the step went.
+(measured: Slurm 22.05.8, 2 of 56 heterogeneous jobs whose tasks ended within 0.1 s of each other).
+It is ended then; the ranks' own records say how the step went.
 """
 
 from __future__ import annotations

@@ -51,11 +51,12 @@ class RankState:
 def read_ranks(run_folder: str | os.PathLike[str], plan: dict[str, Any]) -> list[RankState]:
     """Return the state of every rank of a run, in rank order."""
     folder = os.path.join(run_folder, "state")
-    return [
-        _read_rank(folder, role["name"], index)
-        for role in plan["roles"]
-        for index in range(role["count"])
-    ]
+    return [_read_rank(folder, role, index) for role, index in ranks_of(plan)]
+
+
+def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return (role name, index) of every rank of ``plan.json``, in rank order."""
+    return [(role["name"], index) for role in plan["roles"] for index in range(role["count"])]
 
 
 def _read_rank(folder: str, role: str, index: int) -> RankState:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.runs.folder import find_run
+from hpctf.runs.folder import find_run, runs_root_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status
 
@@ -38,23 +35,11 @@ def run_argument(command: Command) -> Command:
     return click.argument("run_name", metavar="RUN")(command)
 
 
-def runs_root(site: str | None) -> Path:
-    """Return the runs root; HPCTF_RUNS_ROOT spares reading a site."""
-    from hpctf.runs.folder import check_root
-
-    root = os.environ.get("HPCTF_RUNS_ROOT")
-    if root:
-        return check_root(root)
-    from hpctf.site.load import load_site
-
-    return check_root(load_site(site).runs_root)
-
-
 def open_run(name: str, site: str | None) -> Run:
     """Return the run that RUN stands for."""
     from hpctf.runs.run import Run
 
-    return Run(find_run(runs_root(site), name))
+    return Run(find_run(runs_root_of(site), name))
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ import click
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.runs.logs import LogPrinter
+from hpctf.verdict import ranks_of
 
 _LOOK_S = 0.3
 
@@ -26,7 +27,7 @@ def logs(
 ) -> None:
     """Print RUN's logs; with several ranks, each line names its own."""
     run = open_run(run_name, site)
-    ranks = [(r["name"], i) for r in run.plan["roles"] for i in range(r["count"])]
+    ranks = ranks_of(run.plan)
     names = [f"{r}-{i}" for r, i in ranks if role in (None, r) and index in (None, i)]
     if role == "job":
         names = ["job"]

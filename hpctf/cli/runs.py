@@ -12,12 +12,12 @@ from hpctf.cli.common import (
     json_option,
     open_run,
     run_argument,
-    runs_root,
     say,
     site_option,
     wait_for,
 )
 from hpctf.runs.state import STATES
+from hpctf.verdict import ranks_of
 
 
 @click.command()
@@ -41,10 +41,10 @@ def runs(
     """List runs, the latest first."""
     from itertools import islice
 
-    from hpctf.runs.folder import run_folders
+    from hpctf.runs.folder import run_folders, runs_root_of
     from hpctf.runs.run import Run, details, statuses
 
-    folders = run_folders(runs_root(site), experiment)
+    folders = run_folders(runs_root_of(site), experiment)
     listed = [Run(folder) for folder in islice(folders, limit if limit and not state else None)]
     known = statuses(listed)
     rows = [details(run, known[run.id]) for run in listed]
@@ -137,7 +137,7 @@ def result(run_name: str, site: str | None, as_json: bool) -> None:
     run = open_run(run_name, site)
     run.raise_for(wait_for(run))
     values = run.results()
-    ranks = [(role["name"], index) for role in run.plan["roles"] for index in range(role["count"])]
+    ranks = ranks_of(run.plan)
     if as_json:
         answer_json(
             {

@@ -14,6 +14,7 @@ import time
 
 from hpctf.files import read_json
 from hpctf.node.ends import Ends, attempt_of
+from hpctf.scheduler.local import start_time
 
 _LOOK_S = 0.5
 _GRACE_S = 3.0
@@ -25,7 +26,7 @@ def attend(run_folder: str, pid: int) -> int:
     plan = read_json(os.path.join(run_folder, "plan.json"))
     ends = Ends(run_folder, plan["roles"], attempt_of(os.environ))
     until: float | None = None
-    while _alive(pid):
+    while start_time(pid) is not None:
         if until is None and ends.all():
             until = time.monotonic() + _GRACE_S
         if until is not None and time.monotonic() >= until:
@@ -34,12 +35,3 @@ def attend(run_folder: str, pid: int) -> int:
             return 0
         time.sleep(_LOOK_S)
     return 0
-
-
-def _alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended stays a zombie until the shell asks for it."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return stream.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

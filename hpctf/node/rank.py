@@ -22,6 +22,8 @@ TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from hpctf.node.result import ResultKeeper
+
 HEARTBEAT_S = 30.0
 FOLLOW_S = 0.2
 """How often a rank that does not decide looks whether the deciding ones have ended."""
@@ -41,7 +43,11 @@ def run_rank(run_folder: str) -> int:
         print(f"hpctf: {error}", file=sys.stderr)
         return error.exit_code
     keeper = _result_keeper(run_folder, me)
-    ended = child.wait(_poll(plan, me, child, state, run_folder))
+    return _finish(child.wait(_poll(plan, me, child, state, run_folder)), state, keeper)
+
+
+def _finish(ended: process.Ended, state: str, keeper: ResultKeeper | None) -> int:
+    """Put a rank's end on record, keep its result, and return its exit status."""
     append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
     if keeper is not None:
         keeper.keep(ended)
@@ -89,12 +95,7 @@ def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folde
     with open(os.path.join(run_folder, "logs", f"{me.name}.log"), "a", encoding="utf-8") as log:
         log.write(message)
     _record_start(state, me, None)
-    ended = process.Ended(code, None, None)
-    append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
-    keeper = _result_keeper(run_folder, me)
-    if keeper is not None:
-        keeper.keep(ended)
-    return code
+    return _finish(process.Ended(code, None, None), state, _result_keeper(run_folder, me))
 
 
 def _check_port(tf_config: str, me: identity.Identity) -> None:
@@ -150,7 +151,7 @@ def _poll(
     return poll
 
 
-def _result_keeper(run_folder: str, me: identity.Identity) -> Any:
+def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper | None:
     """Return submitit's side of the rank, or None where submitit cannot be imported."""
     try:
         import site

@@ -15,7 +15,7 @@ import hpctf
 from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import write_atomic, write_json
 from hpctf.planner import Planned, make_plan
-from hpctf.runs.folder import RunFolder, check_name, check_root, new_run_id, run_folders
+from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.run import Run
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
@@ -149,12 +149,6 @@ class Experiment:
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
             },
         )
-
-
-def runs_root_of(site: Site, runs_root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's."""
-    chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT") or site.runs_root
-    return check_root(os.fspath(chosen))
 
 
 def _private_places(planned: Planned) -> list[str]:

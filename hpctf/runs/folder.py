@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import RunFolderError, RunNotFound, UsageError
 from hpctf.files import PRIVATE_FOLDER, read_json, write_json
+
+if TYPE_CHECKING:
+    from hpctf.site.model import Site
 
 LAST = "@last"
 _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
@@ -144,6 +147,20 @@ def check_root(root: str) -> Path:
             "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
         )
     return path
+
+
+def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's.
+
+    A site that is given by name is read only if it must say.
+    """
+    chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT")
+    if not chosen:
+        from hpctf.site.load import load_site
+        from hpctf.site.model import Site
+
+        chosen = (site if isinstance(site, Site) else load_site(site)).runs_root
+    return check_root(os.fspath(chosen))
 
 
 def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder]:

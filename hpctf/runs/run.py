@@ -17,7 +17,7 @@ from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status, determine, settled
 from hpctf.scheduler.jobs import JobStatus, Scheduler
-from hpctf.verdict import first_failure, tell_failure
+from hpctf.verdict import first_failure, ranks_of, tell_failure
 
 if TYPE_CHECKING:
     from submitit.core.core import Job
@@ -241,8 +241,8 @@ class Run:
     def _submitit_job(self) -> Job[Any]:
         from hpctf.submission import jobs
 
-        ranks = sum(role["count"] for role in self.plan["roles"])
         assert self.job_id is not None
+        ranks = len(ranks_of(self.plan))
         return jobs.reopen(self.plan["scheduler"], self.folder.submitit, self.job_id, ranks)
 
 

@@ -5,7 +5,7 @@ TENSORFLOW ?= tensorflow-cpu
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test reliability lint clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -26,6 +26,11 @@ demo: .venv/.demo
 test: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+# Injects every fault, and writes docs/reliability.md from what was measured.
+reliability: .venv/.test
+	tools/debian-packages
+	.venv/bin/python -m pytest tests/faults --reliability
 
 lint: .venv/.test
 	.venv/bin/ruff check .

@@ -152,11 +152,17 @@ def make_person(on: Cluster, installed: Path, name: str, user: str | None) -> Pe
 
 @pytest.fixture
 def person(cluster: Cluster, installed: Path, request: pytest.FixtureRequest) -> Iterator[Person]:  # noqa: F811
-    """An ordinary user with an empty home, which goes away with what is in it."""
+    """An ordinary user with an empty home, which goes away with what is in it.
+
+    Nobody injects faults into the cluster meanwhile, unless this very test does.
+    """
     user = getattr(request, "param", TEST_USER)
-    someone = make_person(cluster, installed, "person", user)
-    yield someone
-    shutil.rmtree(someone.home, ignore_errors=True)
+    with (cluster.directory / "faults.lock").open("w") as lock:
+        if "faults" not in request.fixturenames:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        someone = make_person(cluster, installed, "person", user)
+        yield someone
+        shutil.rmtree(someone.home, ignore_errors=True)
 
 
 def run_python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -173,6 +173,19 @@ wait_for() {
     done
 }
 
+as_controller() { start_daemon "$1" unshare --uts bash -ec 'hostname ctl; exec "$@"' bash "$@"; }
+
+start_slurmdbd() {
+    alive slurmdbd && return
+    as_controller slurmdbd -D
+}
+
+# start_slurmctld [-c]: -c forgets the jobs and node states of the last run, not the job counter.
+start_slurmctld() {
+    alive slurmctld && return
+    as_controller slurmctld -D -f "$CLUSTER_DIR/conf/slurm.conf" "$@"
+}
+
 # Looks, but does not connect: Slurm logs an empty connection as an error.
 port_open() { [[ -n $(ss --no-header --listening --tcp --numeric "sport = :$1") ]]; }
 
@@ -204,7 +217,7 @@ start_slurmd() {
     # `ip netns exec` would remount /sys, and slurmd would find no cgroups.
     # shellcheck disable=SC2016  # expanded by the inner shell
     start_daemon "slurmd-$node" nsenter --net="/run/netns/hpctf-$node" \
-        unshare --uts --mount bash -ec '
+        unshare --uts --mount --propagation slave bash -ec '
             node=$1 tmp=$2 conf=$3
             shift 3
             hostname "$node"

@@ -1,0 +1,82 @@
+"""What the tests of faults share: a cluster of their own, a clock, and the table of reliability.
+
+A test of a fault is marked with what is injected and what hpctf does about it, and tells when the
+fault was injected and when the right state was there::
+
+    @pytest.mark.fault("slurmctld is away", "waits, says so, and goes on")
+    def test_...(person, faults, clock):
+        with faults.stopped("slurmctld"):
+            clock.injected()
+            ...
+        clock.right()
+
+``pytest tests/faults --reliability`` writes what was measured to docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..cluster.fixture import Cluster
+from . import report
+from .inject import Faults
+
+
+@pytest.fixture
+def faults(cluster: Cluster) -> Iterator[Faults]:
+    """The cluster for this test alone, whole again afterwards."""
+    with (cluster.directory / "faults.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        injected = Faults(cluster)
+        try:
+            yield injected
+        finally:
+            injected.repair()
+
+
+class Clock:
+    """Measures the seconds from a fault to the right state."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self.seconds: float | None = None
+
+    def injected(self) -> None:
+        """Say that the fault is there now."""
+        self._began = time.monotonic()
+
+    def right(self) -> None:
+        """Say that hpctf has told the right state now."""
+        assert self._began is not None, "the test never said when the fault was injected"
+        self.seconds = time.monotonic() - self._began
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest) -> Iterator[Clock]:
+    """A clock whose time goes into the table of reliability."""
+    marker = request.node.get_closest_marker("fault")
+    assert marker is not None, "say what the fault is: @pytest.mark.fault(what, does)"
+    measured = Clock()
+    yield measured
+    if measured.seconds is not None:
+        what, does = marker.args
+        row = (Path(request.node.path).stem, what, does, measured.seconds)
+        request.node.user_properties.append((report.PROPERTY, row))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--reliability``."""
+    parser.addoption(
+        "--reliability", action="store_true", help="write docs/reliability.md from this run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what writes the table."""
+    if config.getoption("--reliability"):
+        config.pluginmanager.register(report.Reliability(config))

@@ -1,0 +1,84 @@
+"""docs/reliability.md, made from a run of the tests of faults."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+PROPERTY = "fault"
+_FILE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+
+_HEAD = """# Reliability
+
+Each fault below is really injected, on a real Slurm of four nodes ({slurm}), by the tests in
+`tests/faults/`. This table is made from a run of them, {date}:
+
+    make reliability
+
+The seconds go from the fault to the moment hpctf tells the right state. They hold for the test
+cluster, whose time-outs are short (KillWait 5 s, SlurmdTimeout 10 s) and whose machine has two
+cores; where Slurm itself decides how long something takes, yours take longer.
+"""
+
+_ROOMS = {
+    "test_state": "The truth about state",
+    "test_failures": "Failures",
+    "test_restarts": "Pre-emption, time limit, requeue, resume",
+    "test_ports": "Ports",
+    "test_submission": "Submission",
+    "test_files": "Files",
+    "test_why": "`hpctf why`",
+}
+
+
+class Reliability:
+    """Collects the faults of a run and writes the table if every test passed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._rows: dict[str, list[tuple[str, str, float]]] = {}
+        self._failed = False
+        self._tests = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in a test's rows once it is over."""
+        self._failed = self._failed or report.failed
+        if report.when != "teardown":
+            return
+        self._tests += 1
+        for name, row in report.user_properties:
+            if name == PROPERTY:
+                room, what, does, seconds = row  # type: ignore[misc]
+                self._rows.setdefault(room, []).append((what, does, seconds))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the file."""
+        if self._failed:
+            terminalreporter.write_line("docs/reliability.md is not written: a test failed.")
+            return
+        _FILE.write_text(self._text())
+        terminalreporter.write_line(f"wrote {_FILE}")
+
+    def _text(self) -> str:
+        slurm = subprocess.run(["sinfo", "--version"], capture_output=True, text=True).stdout
+        parts = [
+            _HEAD.format(
+                slurm=f"{slurm.strip()}, Python {platform.python_version()}",
+                date=time.strftime("%Y-%m-%d"),
+            )
+        ]
+        for room, title in _ROOMS.items():
+            rows = self._rows.pop(room, [])
+            if rows:
+                parts.append(f"## {title}\n\n{_table(rows)}")
+        assert not self._rows, f"say in _ROOMS what {sorted(self._rows)} is about"
+        return "\n".join(parts)
+
+
+def _table(rows: list[tuple[str, str, float]]) -> str:
+    lines = ["| fault | what hpctf does | seconds |", "|---|---|---|"]
+    lines += [f"| {what} | {does} | {seconds:.1f} |" for what, does, seconds in rows]
+    return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 from collections import Counter, namedtuple
 from collections.abc import Mapping
+from math import gcd
 
 from hpctf.errors import ClusterSpecError, HostlistError, did_you_mean
 from hpctf.hosts import Task, tasks_from_placement
@@ -49,8 +50,10 @@ __all__ = [
     "Task",
     "cluster",
     "local_rank_from_environment",
+    "most_on_a_host",
     "rank_from_environment",
     "role_of",
+    "task_config",
     "tasks_from_environment",
     "tasks_from_placement",
     "tf_config",
@@ -78,13 +81,25 @@ class Ports(namedtuple("Ports", ("first", "last"), defaults=(20_000, 29_999))):
     def block(self, job_id: int | str, size: int, attempt: int = 0) -> int:
         """Return the first of `size` ports that are a job's to use on each of its hosts.
 
-        Jobs of consecutive ids get different blocks, and each further `attempt` moves on to the
-        next one; after the last block comes the first again.
+        Jobs of consecutive ids get different blocks. Further attempts visit all blocks in turn,
+        each job in strides of its own: two jobs that met on one block part on the next.
 
         Raises
         ------
         ClusterSpecError
             When the range has no room for `size` ports, or the job id is no number.
+        """
+        blocks = self.blocks(size)
+        lap, first = divmod(number_of("job id", str(job_id)), blocks)
+        return self.first + (first + attempt * _stride(lap, blocks)) % blocks * max(size, 1)
+
+    def blocks(self, size: int) -> int:
+        """Return how many blocks of `size` ports there are, at least one.
+
+        Raises
+        ------
+        ClusterSpecError
+            When the range is none, or has no room for `size` ports.
         """
         if not 1 <= self.first <= self.last <= _MAX_PORT:
             raise ClusterSpecError(
@@ -99,7 +114,16 @@ class Ports(namedtuple("Ports", ("first", "last"), defaults=(20_000, 29_999))):
                 "with a port of its own",
                 hint=f"Widen the site's ports to at least {size}, or put fewer tasks on a host.",
             )
-        return self.first + (number_of("job id", str(job_id)) + attempt) % blocks * max(size, 1)
+        return blocks
+
+
+def _stride(lap: int, blocks: int) -> int:
+    """Return how far apart two tries are: without a divisor in common with `blocks`, so that
+    every block is visited. Job ids that begin on the same block are laps apart."""
+    stride = 1 + lap % max(blocks - 1, 1)
+    while gcd(stride, blocks) != 1:
+        stride += 1
+    return stride
 
 
 _DEFAULT_PORTS = Ports()
@@ -136,28 +160,46 @@ def tf_config(
         When the environment says too little, the roles do not fit the tasks, or the text is more
         than Linux lets a process have in one variable (`MAX_ENVIRONMENT_STRING`).
     """
-    import json
-
     env = os.environ if env is None else env
     tasks = tasks_from_environment(env) if tasks is None else tasks
     block = ports.block(
-        job_id_from_environment(env) if job_id is None else job_id, _most_on_a_host(tasks), attempt
+        job_id_from_environment(env) if job_id is None else job_id, most_on_a_host(tasks), attempt
     )
     addresses = cluster(roles, tasks, block)
     role, index = role_of(roles, rank_from_environment(env) if rank is None else rank)
+    return task_config(addresses, role, index)
+
+
+def task_config(addresses: dict[str, list[str]], role: str, index: int) -> str:
+    """Return TF_CONFIG of one task of a `cluster`, as JSON.
+
+    Raises
+    ------
+    ClusterSpecError
+        When it is more than Linux lets a process have in one variable.
+    """
+    import json
+
     task = {"type": role, "index": index}
     config = {"cluster": addresses, "task": task, "environment": "cloud"}
     text = json.dumps(config, separators=(",", ":"))
-    _check_fits_the_environment(text, len(tasks))
+    _check_fits_the_environment(text, sum(len(hosts) for hosts in addresses.values()))
     return text
 
 
-def cluster(roles: Roles, tasks: Sequence[Task], port_block: int) -> dict[str, list[str]]:
+def cluster(
+    roles: Roles, tasks: Sequence[Task], ports: int | Sequence[int]
+) -> dict[str, list[str]]:
     """Return TensorFlow's ClusterSpec: each role's ``host:port`` addresses, by index.
 
-    The first role takes the first ranks, and so on. A task's port is `port_block` plus its place
-    among the tasks of its host, so no two tasks of a host share one. A role without tasks is left
-    out, as TensorFlow wants it.
+    The first role takes the first ranks, and so on. A role without tasks is left out, as
+    TensorFlow wants it.
+
+    Parameters
+    ----------
+    ports
+        The first port of a block: a task's is this one plus its place among the tasks of its
+        host, so no two tasks of a host share one. Or the port of every task, by rank.
 
     Raises
     ------
@@ -171,7 +213,7 @@ def cluster(roles: Roles, tasks: Sequence[Task], port_block: int) -> dict[str, l
             f"roles {_written(counts)} are {wanted} tasks, but the job has {len(tasks)}",
             hint=f"Start {wanted} tasks (srun --ntasks={wanted}), or change the roles.",
         )
-    addresses = _addresses(tasks, port_block)
+    addresses = _addresses(tasks, ports)
     spec: dict[str, list[str]] = {}
     first = 0
     for name, count in counts:
@@ -223,12 +265,13 @@ def _written(roles: Sequence[tuple[str, int]]) -> str:
     return ", ".join(f"{name}={count}" for name, count in roles) or "(none)"
 
 
-def _most_on_a_host(tasks: Sequence[Task]) -> int:
+def most_on_a_host(tasks: Sequence[Task]) -> int:
+    """Return how many ports a host needs: the size of a block."""
     return max(Counter(task.host for task in tasks).values(), default=0)
 
 
-def _addresses(tasks: Sequence[Task], port_block: int) -> list[str]:
-    ports: dict[str, int] = {}
+def _addresses(tasks: Sequence[Task], ports: int | Sequence[int]) -> list[str]:
+    in_block: dict[str, int] = {}
     addresses = []
     for rank, task in enumerate(tasks):
         if task.rank != rank:
@@ -236,8 +279,11 @@ def _addresses(tasks: Sequence[Task], port_block: int) -> list[str]:
                 f"tasks are not in rank order: number {rank} has rank {task.rank}",
                 hint="Give every task once, from rank 0 on.",
             )
-        port = ports.get(task.host, port_block)
-        ports[task.host] = port + 1
+        if isinstance(ports, int):
+            port = in_block.get(task.host, ports)
+            in_block[task.host] = port + 1
+        else:
+            port = ports[rank]
         addresses.append(f"{task.host}:{port}")
     return addresses
 

@@ -43,8 +43,26 @@ def test_blocks_stay_within_the_ports_and_never_overlap_in_part(
     assert ports.first <= first <= first + size - 1 <= ports.last
     assert (first - ports.first) % size == 0
     assert first == ports.block(str(job_id), size, attempt)
-    assert first != ports.block(job_id + 1, size, attempt)
+    assert ports.block(job_id, size) != ports.block(job_id + 1, size)
     assert first != ports.block(job_id, size, attempt + 1)
+
+
+@given(job_id=st.integers(1, 10**9), size=st.integers(1, 40), blocks=st.integers(1, 200))
+def test_attempts_visit_every_block_once_before_the_first_again(
+    job_id: int, size: int, blocks: int
+) -> None:
+    ports = Ports(20000, 20000 + size * blocks - 1)
+    assert ports.blocks(size) == blocks
+    visited = [ports.block(job_id, size, attempt) for attempt in range(blocks + 1)]
+    assert sorted(visited[:-1]) == list(range(20000, 20000 + size * blocks, size))
+    assert visited[-1] == visited[0]
+
+
+def test_jobs_that_begin_on_one_block_part_on_the_next() -> None:
+    ports = Ports(20000, 20006)
+    jobs = [5 + 7 * turn for turn in range(6)]
+    assert {ports.block(job, 1) for job in jobs} == {20005}
+    assert len({ports.block(job, 1, 1) for job in jobs}) == 6
 
 
 def test_blocks_wrap_round_at_the_end_of_the_ports() -> None:
@@ -81,6 +99,11 @@ def test_roles_take_ranks_in_order_and_tasks_of_a_host_never_share_a_port() -> N
         "worker": ["n1:20001", "n2:20000", "n2:20001"],
         "ps": ["n1:20002"],
     }
+
+
+def test_every_task_may_be_given_its_own_port() -> None:
+    addresses = cluster({"worker": 2, "ps": 1}, tasks_on("n1", "n2", "n1"), [14001, 14004, 14003])
+    assert addresses == {"worker": ["n1:14001", "n2:14004"], "ps": ["n1:14003"]}
 
 
 def test_roles_may_be_given_as_pairs_and_empty_ones_are_left_out() -> None:

@@ -137,6 +137,8 @@ class Plan:
         Whether the ranks get TF_CONFIG.
     ports
         First and last port of the range that TF_CONFIG may use.
+    reserved_ports
+        Whether srun reserves ports for the step, which come before those of the range.
     pin_gpus
         Whether a rank sees only its own share of the node's GPUs.
     time_limit_s
@@ -158,6 +160,7 @@ class Plan:
     entry: Entry
     tf_config: bool = False
     ports: tuple[int, int] = (20000, 29999)
+    reserved_ports: bool = False
     pin_gpus: bool = True
     time_limit_s: int | None = None
     template_folder: str | None = None

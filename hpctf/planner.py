@@ -55,6 +55,7 @@ def make_plan(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
     check_directive_value("job name", run_id)
+    launch = _launch(site, layout.launcher, layout.options)
     return Planned(
         Plan(
             run_id=run_id,
@@ -71,10 +72,11 @@ def make_plan(
                 for role in layout.roles
             ),
             components=tuple(components),
-            launch=_launch(site, layout.launcher, layout.options),
+            launch=launch,
             entry=_entry(estimator, run_folder),
             tf_config=layout.tf_config,
             ports=(site.ports.first, site.ports.last),
+            reserved_ports=(site.ports.reserved and layout.tf_config and launch.method == "srun"),
             pin_gpus=pin,
             time_limit_s=time_limit(estimator, target),
             template_folder=site.templates and os.path.expanduser(site.templates),

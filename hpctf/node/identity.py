@@ -73,10 +73,10 @@ def identify(plan: dict[str, Any], env: Mapping[str, str]) -> Identity:
 def environment(
     plan: dict[str, Any], me: Identity, inherited: Mapping[str, str], run_folder: str
 ) -> dict[str, str]:
-    """Return the whole environment of the training process.
+    """Return the whole environment of the training process, but for TF_CONFIG.
 
     In order: what the job has, the training environment's own, the person's variables, and what
-    hpctf says of the run (HPCTF_*, TF_CONFIG, the GPUs).
+    hpctf says of the run (HPCTF_*, the GPUs).
     """
     entry = plan["entry"]
     env = {key: value for key, value in inherited.items() if key != "TF_CONFIG"}
@@ -97,18 +97,8 @@ def environment(
         HPCTF_LOCAL_RANK=str(me.local_rank),
         HPCTF_WORLD_SIZE=str(me.world_size),
     )
-    if plan["tf_config"]:
-        env["TF_CONFIG"] = tf_config(plan, me, inherited)
     env.update(gpu_share(plan, me, inherited))
     return env
-
-
-def tf_config(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> str:
-    """Return this rank's TF_CONFIG."""
-    first, last = plan["ports"]
-    return cluster_spec.tf_config(
-        role_counts(plan), env, rank=me.rank, ports=cluster_spec.Ports(first, last)
-    )
 
 
 def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dict[str, str]:

@@ -59,7 +59,9 @@ def _start(
 ) -> process.Process:
     env = identity.environment(plan, me, os.environ, run_folder)
     if plan["tf_config"]:
-        _check_port(env["TF_CONFIG"], me)
+        from hpctf.node.ports import settle
+
+        env["TF_CONFIG"] = settle(plan, me, os.environ, run_folder)
     command = plan["entry"]["command"]
     if identity.role_named(plan, me.role)["runs"] == "server":
         command = [plan["entry"]["python"], NODE_SERVER]
@@ -96,26 +98,6 @@ def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folde
         log.write(message)
     _record_start(state, me, None)
     return _finish(process.Ended(code, None, None), state, _result_keeper(run_folder, me))
-
-
-def _check_port(tf_config: str, me: identity.Identity) -> None:
-    """Refuse to start on a port that somebody else holds: TensorFlow would hang or crash later."""
-    import json
-    import socket
-
-    spec = json.loads(tf_config)
-    address = spec["cluster"][me.role][me.index]
-    port = int(address.rpartition(":")[2])
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise HpctfError(
-                f"port {port} of {me.host}, which TF_CONFIG gives {me.name}, cannot be used: "
-                f"{error.strerror}",
-                "Another program holds it: submit again, or give the site another range (ports:).",
-            ) from None
 
 
 def _poll(

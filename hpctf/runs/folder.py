@@ -88,8 +88,8 @@ class RunFolder:
     def make(self, ranks: list[tuple[str, int]]) -> None:
         """Make the folder and its rooms, private to the user.
 
-        The ranks' state files are made now: on NFS, hosts see appends to a file that is there
-        sooner than a new name.
+        The state files of the ranks, and of the ports they agree on, are made now: on NFS, hosts
+        see appends to a file that is there sooner than a new name.
 
         Raises
         ------
@@ -101,8 +101,8 @@ class RunFolder:
             self.path.mkdir(mode=PRIVATE_FOLDER)
             for name in _FOLDERS:
                 (self.path / name).mkdir(mode=PRIVATE_FOLDER)
-            for role, index in ranks:
-                (self.state / f"{role}-{index}.jsonl").touch(mode=0o600)
+            for name in [*(f"{role}-{index}" for role, index in ranks), "ports"]:
+                (self.state / f"{name}.jsonl").touch(mode=0o600)
         except OSError as error:
             raise RunFolderError(
                 f"The run folder {str(self.path)!r} cannot be made: {error.strerror}.",

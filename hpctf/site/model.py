@@ -103,12 +103,17 @@ class PsSettings:
 
 @dataclass(frozen=True)
 class PortRange:
-    """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up)."""
+    """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up).
+
+    ``reserved``: let Slurm reserve ports for each step (``srun --resv-ports``, which needs
+    MpiParams=ports=... in slurm.conf), and take those of the range only if one is in use.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     first: Port = 20000
     last: Port = 29999
+    reserved: bool = False
 
     def __post_init__(self) -> None:
         if self.last < self.first:

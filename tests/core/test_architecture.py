@@ -35,6 +35,8 @@ BEFORE_TRAINING = [
     "rank",
     "ends",
     "identity",
+    "ports",
+    "claims",
     "cluster_spec",
     "job_environment",
     "hosts",

@@ -270,29 +270,6 @@ def wait_for_state(person: Person, run: str, state: str) -> None:
     wait_until(lambda: person.status(run)["state"] == state)
 
 
-def test_a_taken_port_is_told_before_training_starts(person: Person) -> None:
-    site = person.write("site.yaml", "name: narrow\nports: {first: 25000, last: 25000}\n")
-    script = person.write("proj/ok.py", "print('trained')\n")
-    listen = (
-        "import socket, time\n"
-        "server = socket.create_server(('', 25000))\n"
-        "print('listening', flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    enter = ["nsenter", "--net=/run/netns/hpctf-n1", "python3", "-c", listen]
-    with subprocess.Popen(enter, stdout=subprocess.PIPE) as holder:
-        try:
-            assert holder.stdout is not None
-            holder.stdout.readline()
-            words = ["--site", site, "--backend", "collective", "--sbatch", "nodelist=n1"]
-            done = person.hpctf("submit", *words, "--wait", script, check=False)
-        finally:
-            holder.kill()
-    assert done.returncode == 1
-    assert "port 25000 of n1" in done.stderr and "cannot be used" in done.stderr
-    assert "trained" not in person.hpctf("logs", "@last").stdout
-
-
 def test_an_srun_that_does_not_end_is_ended_once_every_rank_has(person: Person) -> None:
     # Slurm's own srun does so now and then; this one always does.
     endless = person.write("bin/srun", '#!/bin/sh\n/usr/bin/srun "$@"\nexec sleep 600\n')

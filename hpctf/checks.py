@@ -10,10 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpctf.errors import UsageError, did_you_mean
+from hpctf.errors import UsageError, did_you_mean, shown
 
 LONGEST_WORD = 131_071
 """Bytes of the longest argument or ``NAME=VALUE`` that Linux passes on (MAX_ARG_STRLEN)."""
+
+MOST_WORDS = 500_000
+"""Bytes of all of a script's arguments together, and of all variables. Linux passes on a quarter
+of the stack's limit (execve(2)), 2 MB as a rule, and the job's own environment is in it too."""
+
+_POINTER = 9
+"""Bytes that each word costs besides its own: its address, and the NUL at its end."""
+
+LONGEST_PATH = 4095
+"""Bytes of the longest path that Linux takes (PATH_MAX without its NUL)."""
+
+LONGEST_NAME = 255
+
+MOST = 1_000_000
+"""The largest count of anything; more is a slip, and planning it would take all memory."""
 
 
 def check_source_directory(
@@ -22,10 +37,10 @@ def check_source_directory(
     """Return the source folder as an absolute path; a function needs none."""
     if source_directory is None:
         return None if function else Path.cwd()
-    folder = Path(os.path.expanduser(source_directory)).absolute()
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise UsageError(f"source_directory {str(folder)!r} {what}.")
+    folder = _absolute("source_directory", source_directory)
+    if not os.path.isdir(folder):
+        what = "is not a folder" if os.path.exists(folder) else _absence(folder)
+        raise UsageError(f"source_directory {shown(str(folder))} {what}.")
     return folder
 
 
@@ -42,19 +57,21 @@ def check_entry_script(
     if not entry_script:
         raise UsageError("Neither entry_script nor function is given: name what is to run.")
     if not isinstance(entry_script, (str, os.PathLike)):
-        raise UsageError(f"entry_script must be a script's name, not {entry_script!r}.")
+        raise UsageError(f"entry_script must be a script's name, not {shown(entry_script)}.")
     assert folder is not None
+    check_path("entry_script", entry_script)
     relative = os.path.relpath(folder / entry_script, folder)
     if relative.split(os.sep)[0] == os.pardir:
         raise UsageError(
-            f"entry_script {entry_script!r} lies outside source_directory {str(folder)!r}.",
+            f"entry_script {shown(entry_script)} lies outside source_directory {str(folder)!r}.",
             "Only what lies in source_directory goes with the run: name a folder that holds both.",
         )
-    if not (folder / relative).is_file():
-        beside = (folder / relative).parent
-        near = [str(path.relative_to(folder)) for path in beside.glob("*.py")]
+    script = folder / relative
+    if not os.path.isfile(script):
+        beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
+        near = [str(path.relative_to(folder)) for path in beside]
         raise UsageError(
-            f"entry_script {relative!r} does not exist in {str(folder)!r}."
+            f"entry_script {shown(relative)} {_absence(script)} in {str(folder)!r}."
             f"{did_you_mean(relative, near)}"
         )
     return relative
@@ -63,11 +80,12 @@ def check_entry_script(
 def check_script_params(script_params: Mapping[str, object] | None) -> dict[str, str]:
     """Return the script's arguments by name, as text."""
     if script_params is not None and not isinstance(script_params, Mapping):
-        raise UsageError(f"script_params must be a mapping, not {script_params!r}.")
+        raise UsageError(f"script_params must be a mapping, not {shown(script_params)}.")
     params = {str(key): str(value) for key, value in (script_params or {}).items()}
     for key, value in params.items():
-        _check_word(f"script_params[{key!r}]", key)
-        _check_word(f"script_params[{key!r}]", value)
+        _check_word(f"script_params[{shown(key)}]", key)
+        _check_word(f"script_params[{shown(key)}]", value)
+    _check_sum("script_params", [*params, *params.values()])
     return params
 
 
@@ -81,44 +99,49 @@ def check_arguments(
         if script_params:
             raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
         if arguments is not None and not isinstance(arguments, Mapping):
-            raise UsageError(f"arguments of a function must be a mapping, not {arguments!r}.")
+            raise UsageError(f"arguments of a function must be a mapping, not {shown(arguments)}.")
         return {str(key): value for key, value in (arguments or {}).items()}
     if isinstance(arguments, (str, bytes, Mapping)):
-        raise UsageError(f"arguments of a script must be a list of words, not {arguments!r}.")
+        raise UsageError(f"arguments of a script must be a list of words, not {shown(arguments)}.")
     words = [str(word) for word in arguments or []]
     for position, word in enumerate(words):
         _check_word(f"arguments[{position}]", word)
+    _check_sum("arguments", words)
     return words
 
 
 def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
     """Return the variables as text; those that hpctf sets are refused."""
     if variables is not None and not isinstance(variables, Mapping):
-        raise UsageError(f"environment_variables must be a mapping, not {variables!r}.")
+        raise UsageError(f"environment_variables must be a mapping, not {shown(variables)}.")
     environment = {str(key): str(value) for key, value in (variables or {}).items()}
     for key, value in environment.items():
         if not key or "=" in key:
-            raise UsageError(f"environment_variables: {key!r} cannot be a variable's name.")
+            raise UsageError(f"environment_variables: {shown(key)} cannot be a variable's name.")
         if key == "TF_CONFIG" or key.startswith("HPCTF_"):
-            raise UsageError(f"environment_variables: {key} is set by hpctf itself.")
-        _check_word(f"environment_variables[{key!r}]", f"{key}={value}")
+            raise UsageError(f"environment_variables: {shown(key)[1:-1]} is set by hpctf itself.")
+        _check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
+    _check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])
     return environment
 
 
 def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
     if isinstance(inputs, (str, bytes)):
-        raise UsageError(f"inputs must be a mapping of names to paths, not {inputs!r}.")
+        raise UsageError(f"inputs must be a mapping of names to paths, not {shown(inputs)}.")
     named = (
         inputs.items() if isinstance(inputs, Mapping) else [(Path(p).stem, p) for p in inputs or []]
     )
     paths: dict[str, str] = {}
     for name, path in named:
-        if not str(name).isidentifier():
-            raise UsageError(f"inputs: {name!r} cannot be a name; use letters, digits and _.")
-        absolute = Path(os.path.expanduser(path)).absolute()
-        if not absolute.exists():
-            raise UsageError(f"inputs[{name!r}]: {str(absolute)!r} does not exist.")
+        if not str(name).isidentifier() or len(str(name)) > LONGEST_NAME:
+            raise UsageError(
+                f"inputs: {shown(name)} cannot be a name; use letters, digits and _, "
+                f"{LONGEST_NAME} at most."
+            )
+        absolute = _absolute(f"inputs[{name!r}]", path)
+        if not os.path.exists(absolute):
+            raise UsageError(f"inputs[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
         if str(name).upper() in {known.upper() for known in paths}:
             raise UsageError(
                 f"inputs: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} holds one.",
@@ -131,28 +154,40 @@ def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, 
 def check_name(parameter: str, value: str | None) -> str | None:
     """Return a name that may be absent."""
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{parameter} must be a name, not {value!r}.")
+        raise UsageError(f"{parameter} must be a name, not {shown(value)}.")
+    if value is not None:
+        check_path(parameter, value)
+    return value
+
+
+def check_choice(parameter: str, value: str, allowed: Sequence[str]) -> str:
+    """Return a value that is one of those allowed."""
+    if value not in allowed:
+        raise UsageError(
+            f"{parameter} is {value!r}, but must be one of {', '.join(allowed)}."
+            f"{did_you_mean(str(value), list(allowed))}"
+        )
     return value
 
 
 def check_flag(parameter: str, value: bool) -> bool:
     """Return True or False; words such as 'no' are neither."""
     if not isinstance(value, bool):
-        raise UsageError(f"{parameter} is {value!r}, but must be True or False.")
+        raise UsageError(f"{parameter} is {shown(value)}, but must be True or False.")
     return value
 
 
 def check_list(parameter: str, values: Sequence[str] | None) -> list[str]:
     """Return a list of texts; a single text is not one."""
     if isinstance(values, (str, bytes)):
-        raise UsageError(f"{parameter} must be a list, not {values!r}.", f"Say [{values!r}].")
+        raise UsageError(f"{parameter} must be a list, not {shown(values)}.")
     return [str(value) for value in values or []]
 
 
 def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:
     """Return a mapping whose keys are text."""
     if options is not None and not isinstance(options, Mapping):
-        raise UsageError(f"{parameter} must be a mapping, not {options!r}.")
+        raise UsageError(f"{parameter} must be a mapping, not {shown(options)}.")
     return {str(key): value for key, value in (options or {}).items()}
 
 
@@ -161,8 +196,54 @@ def check_count(name: str, value: int | None, least: int = 1) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{name} is {value!r}, but must be a whole number of {least} or more.")
+        raise UsageError(
+            f"{name} is {shown(value)}, but must be a whole number of {least} or more."
+        )
+    most = 100 * MOST if name.endswith("_seconds") else MOST
+    if value > most:
+        raise UsageError(f"{name} is {shown(value)}, but must be {most:,} at most.")
     return value
+
+
+def check_path(where: str, path: str | os.PathLike[str]) -> None:
+    """Refuse a path that no file can have: the system would not even look."""
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise UsageError(f"{where} {shown(text)} does not exist: no path holds a NUL character.")
+    _check_word(where, text)
+    if len(os.fsencode(text)) > LONGEST_PATH:
+        raise UsageError(
+            f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes."
+        )
+
+
+def _absolute(parameter: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` expanded and seen from here."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"{parameter} must be a path, not {shown(path)}.")
+    check_path(parameter, path)
+    return Path(os.path.expanduser(path)).absolute()
+
+
+def _absence(path: Path) -> str:
+    """Return why a path leads to nothing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    return "does not exist"
+
+
+def _check_sum(where: str, words: Sequence[str]) -> None:
+    """Refuse more words than execve(2) can pass on together."""
+    size = sum(len(os.fsencode(word)) + _POINTER for word in words)
+    if size > MOST_WORDS:
+        raise UsageError(
+            f"{where} has {size} bytes in all, but a script can be given {MOST_WORDS} at most.",
+            "Write them to a file of source_directory instead.",
+        )
 
 
 def _check_word(where: str, text: str) -> None:
@@ -170,7 +251,7 @@ def _check_word(where: str, text: str) -> None:
     if "\0" in text:
         raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
     try:
-        size = len(text.encode("utf-8", "surrogateescape"))
+        size = len(os.fsencode(text))
     except UnicodeEncodeError as error:
         character = text[error.start]
         raise UsageError(f"{where} holds {character!r}, which is no character.") from None

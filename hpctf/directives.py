@@ -6,10 +6,21 @@ import math
 from collections.abc import Mapping
 
 from hpctf.backends.layout import Group
-from hpctf.errors import UsageError, did_you_mean
+from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.estimator import TensorFlow
-from hpctf.sbatch import DIRECTIVE_KEY, OURS, check_directive_value, seconds_of, time_text
+from hpctf.plan import Interruption
+from hpctf.sbatch import (
+    DIRECTIVE_KEY,
+    OURS,
+    check_directive_value,
+    our_option,
+    seconds_of,
+    time_text,
+)
 from hpctf.site.model import Site, Target
+
+REQUEUE_S = 15
+"""Seconds that a job keeps for itself, after its script's grace, to have itself requeued."""
 
 
 def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target, pin: bool) -> int:
@@ -40,9 +51,14 @@ def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target
 
 
 def directives(
-    estimator: TensorFlow, group: Group, site: Site, target: Target, gpus: int
+    estimator: TensorFlow,
+    group: Group,
+    site: Site,
+    target: Target,
+    gpus: int,
+    of_job: Mapping[str, object],
 ) -> tuple[tuple[str, str], ...]:
-    """Return a component's sbatch options, each once.
+    """Return a component's sbatch options, each once; `of_job` are those of the job as a whole.
 
     A later layer replaces an earlier one: the site's directives, the target's fields, the
     target's directives, what the person asked for, the person's own sbatch options. False takes
@@ -59,6 +75,7 @@ def directives(
         target.directives,
         {"cpus-per-task": estimator.cpus_per_task, "mem": estimator.mem},
         {"time": None if seconds is None else time_text(seconds)},
+        of_job,
         check_sbatch(estimator.sbatch),
     )
     for layer in layers:
@@ -71,6 +88,29 @@ def directives(
     )
     for key, value in made:
         check_directive_value(key, value)
+    return made
+
+
+def job_directives(estimator: TensorFlow, rules: Interruption, launcher: str) -> dict[str, object]:
+    """Return what a job as a whole is asked for: that it may be requeued, and how it is warned.
+
+    Raises
+    ------
+    UsageError
+        The person's own sbatch options say otherwise.
+    """
+    made: dict[str, object] = {}
+    if estimator.max_restarts is not None:
+        made["requeue" if estimator.max_restarts else "no-requeue"] = True
+    if rules.signal:
+        # mpirun's ranks are not tasks of Slurm's: the batch script tells it.
+        to = "B:" if launcher == "mpirun" else ""
+        made["signal"] = f"{to}{rules.signal}@{rules.grace_s + REQUEUE_S}"
+    for key in made.keys() & {key.replace("_", "-") for key in estimator.sbatch}:
+        raise UsageError(
+            f"--sbatch {key}: hpctf sets it itself for a training that restarts.",
+            "Leave it out, or max_restarts and grace_seconds (--max-restarts, --grace).",
+        )
     return made
 
 
@@ -108,11 +148,13 @@ def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for given, value in options.items():
         key = given.lstrip("-").replace("_", "-")
-        if key in OURS:
-            raise UsageError(f"--sbatch {key}: hpctf sets it itself; {OURS[key]}.")
+        ours = our_option(key)
+        if ours is not None:
+            which = "it" if ours == key else ours
+            raise UsageError(f"--sbatch {key}: hpctf sets {which} itself; {OURS[ours]}.")
         if not DIRECTIVE_KEY.match(key):
             raise UsageError(
-                f"--sbatch {given!r} is not the long name of an sbatch option."
+                f"--sbatch {shown(given)} is not the long name of an sbatch option."
                 f"{did_you_mean(key, ['partition', 'account', 'qos', 'mem', 'reservation'])}"
             )
         checked[key] = value

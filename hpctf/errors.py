@@ -26,6 +26,7 @@ __all__ = [
     "TrainingFailed",
     "UsageError",
     "did_you_mean",
+    "shown",
 ]
 
 
@@ -95,9 +96,23 @@ class TrainingFailed(HpctfError):
     exit_code = 1
 
 
+def shown(value: object, most: int = 200) -> str:
+    """Return ``repr(value)`` for a message: cut in the middle where it is long, and without
+    walking through all of a value that holds itself or far more than anybody reads."""
+    import reprlib
+
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = most
+    short.maxlevel = 2
+    return short.repr(value)
+
+
+_LONGEST_COMPARED = 100
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of `known`, or the empty string."""
     import difflib
 
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:_LONGEST_COMPARED], known, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpctf.checks import (
     check_arguments,
+    check_choice,
     check_count,
     check_entry_script,
     check_environment,
@@ -62,6 +63,9 @@ class ParameterServer:
         Whether there is a chief besides the workers. The coordinator needs one.
     placement
         ``hetjob`` (ps on nodes of their own), ``shared`` (beside the workers); None: the site's.
+    max_worker_restarts
+        How often a worker that crashes is started again in its place while the chief goes on.
+        TensorFlow's coordinator waits for it and gives it work again.
     """
 
     worker_count: int = 1
@@ -69,6 +73,7 @@ class ParameterServer:
     coordinator: bool = True
     chief: bool = True
     placement: str | None = None
+    max_worker_restarts: int = 0
 
     backend = "ps"
 
@@ -91,8 +96,9 @@ _NOT_YET = (
     "pip_requirements_file",
     "framework_version",
     "custom_docker_image",
-    "resume_from",
 )
+
+_TELL = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
 class TensorFlow:
@@ -136,13 +142,23 @@ class TensorFlow:
         Data by name (or a list of paths): ``HPCTF_INPUT_<NAME>`` tells the script where it lies.
     max_run_duration_seconds
         Time limit of the job.
+    max_restarts
+        How often the job starts itself again when it was warned of its time limit, or pre-empted
+        with a grace: the script finds its checkpoints in HPCTF_CHECKPOINT_DIR. None leaves
+        restarts to Slurm (pre-emption, node failure); 0 forbids these, too.
+    grace_seconds
+        Seconds that a warned script has to write a checkpoint; by default the site's.
+    warning_signal
+        What the script gets: ``SIGTERM``, ``SIGINT``, ``SIGUSR1`` or ``SIGUSR2``.
+    resume_from
+        A run, its id, or a folder: the new run begins with a copy of its checkpoints.
     python
         Interpreter of an existing training environment; by default the one that runs hpctf.
     sbatch
         More sbatch options by long name, such as ``{"reservation": "course"}``.
     conda_packages, pip_packages, conda_dependencies_file, pip_requirements_file, \
-framework_version, custom_docker_image, resume_from
-        Kept, and refused at submission until hpctf builds environments and resumes runs.
+framework_version, custom_docker_image
+        Kept, and refused at submission until hpctf builds environments.
 
     Raises
     ------
@@ -180,7 +196,10 @@ framework_version, custom_docker_image, resume_from
         pip_requirements_file: str | None = None,
         framework_version: str | None = None,
         custom_docker_image: str | None = None,
-        resume_from: str | None = None,
+        max_restarts: int | None = None,
+        grace_seconds: int | None = None,
+        warning_signal: str = "SIGTERM",
+        resume_from: object = None,
         **unknown: object,
     ) -> None:
         if unknown:
@@ -215,6 +234,9 @@ framework_version, custom_docker_image, resume_from
         self.pip_requirements_file = pip_requirements_file
         self.framework_version = framework_version
         self.custom_docker_image = custom_docker_image
+        self.max_restarts = check_count("max_restarts", max_restarts, least=0)
+        self.grace_seconds = check_count("grace_seconds", grace_seconds)
+        self.warning_signal = check_choice("warning_signal", warning_signal, _TELL)
         self.resume_from = resume_from
         self._settle_distribution(
             distributed_backend,
@@ -255,9 +277,18 @@ framework_version, custom_docker_image, resume_from
         self.pin_gpus = training.pin_gpus if isinstance(training, Mpi) else None
         self.coordinator = self.chief = True
         self.ps_placement: str | None = None
+        self.max_worker_restarts = 0
         if isinstance(training, ParameterServer):
             self.coordinator, self.chief = training.coordinator, training.chief
             self.ps_placement = training.placement
+            restarts = check_count("max_worker_restarts", training.max_worker_restarts, least=0)
+            self.max_worker_restarts = restarts or 0
+            if restarts and not self.chief:
+                raise UsageError(
+                    f"max_worker_restarts is {restarts}, but chief is False: workers decide then "
+                    "when the run ends, and cannot be started again meanwhile.",
+                    "Leave the chief, or use max_restarts, which starts the whole job again.",
+                )
         if self.coordinator and not self.chief:
             raise UsageError(
                 "ParameterServer(coordinator=True, chief=False): the coordinator is the chief.",
@@ -301,12 +332,9 @@ framework_version, custom_docker_image, resume_from
             value = getattr(self, name)
             if value:
                 raise UsageError(
-                    f"{name} is {value!r}, but hpctf does not build environments or resume runs "
-                    "yet.",
+                    f"{name} is {value!r}, but hpctf does not build environments yet.",
                     "Install the packages into a virtual environment yourself and name its "
-                    "interpreter: --python EXE, or TensorFlow(python=...)."
-                    if name != "resume_from"
-                    else "Give the checkpoint's path to the script as an argument.",
+                    "interpreter: --python EXE, or TensorFlow(python=...).",
                 )
 
     def command_line(self) -> list[str]:

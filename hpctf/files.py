@@ -6,8 +6,11 @@ training starts.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+
+from hpctf.errors import RunFolderError
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -35,8 +38,15 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int = PR
             os.fsync(stream.fileno())
         os.rename(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        _remove(temporary)
         raise
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # what went wrong before is what there is to tell
 
 
 def write_json(path: str | os.PathLike[str], value: Any, mode: int = PRIVATE_FILE) -> None:
@@ -56,6 +66,12 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     A single `write` on a descriptor opened with O_APPEND: lines of different processes on one
     file system never mix (POSIX write(2)); every rank writes a file of its own all the same,
     since NFS does not keep that promise between hosts.
+
+    Raises
+    ------
+    OSError
+        The record is not on the disk, or not all of it: a full disk takes a part of a line. That
+        part is passed over by `read_records`, and the next record begins on a line of its own.
     """
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
@@ -63,7 +79,8 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line  # somebody was cut short in the middle of a line
-        os.write(descriptor, line)
+        while line:  # a full disk writes what it can before it says that it is full
+            line = line[os.write(descriptor, line) :]
     finally:
         os.close(descriptor)
 
@@ -81,7 +98,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             yield record
@@ -97,3 +114,65 @@ def tail(path: str | os.PathLike[str], lines: int = 20, limit: int = 65536) -> l
     except FileNotFoundError:
         return []
     return text.splitlines()[-lines:]
+
+
+def cannot_write(
+    path: str | os.PathLike[str], error: OSError, *, needed: int = 0, written: int = 0
+) -> RunFolderError:
+    """Return what to tell when the file system refuses `path` of a run folder.
+
+    Parameters
+    ----------
+    needed, written
+        Bytes that were to be written in all, and that were: a full disk is told with both.
+    """
+    where = repr(os.fspath(path))
+    if error.errno == errno.EDQUOT or os.strerror(errno.EDQUOT) in str(error):
+        return RunFolderError(
+            f"{where} cannot be written: your quota on its file system is used up"
+            f"{_amounts(path, needed, written)}.",
+            f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
+        )
+    if error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        return RunFolderError(
+            f"{where} cannot be written: its file system is full, "
+            f"{os.strerror(errno.ENOSPC)}{_amounts(path, needed, written)}.",
+            f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
+        )
+    return RunFolderError(
+        f"{where} cannot be made: {error.strerror or error}{_obstacle(path, error)}.",
+        f"Choose another runs root: {_RUNS_ROOT}.",
+    )
+
+
+_RUNS_ROOT = "HPCTF_RUNS_ROOT, or runs_root in the site file"
+
+
+def _amounts(path: str | os.PathLike[str], needed: int, written: int) -> str:
+    """Return how much is free and needed; what was written takes up what had been free."""
+    try:
+        found = os.statvfs(_existing(path))
+    except OSError:
+        return ""
+    if found.f_files and not found.f_favail:
+        return " (it has no room for more files, however small)"
+    free = f"{(found.f_bavail * found.f_frsize + written) / 1e6:.1f} MB were free"
+    return f" ({free}, {needed / 1e6:.1f} MB are needed)" if needed else f" ({free})"
+
+
+def _obstacle(path: str | os.PathLike[str], error: OSError) -> str:
+    """Return the folder above `path` that is in the way, if it is not `path` itself."""
+    nearest = _existing(path)
+    if error.errno == errno.ENOTDIR:
+        return f": {nearest!r} is not a folder"
+    if error.errno == errno.EACCES and nearest != os.fspath(path):
+        return f": you may not write {nearest!r}"
+    return ""
+
+
+def _existing(path: str | os.PathLike[str]) -> str:
+    """Return the nearest of a path and the folders above it that is there."""
+    nearest = os.fspath(path)
+    while not os.path.lexists(nearest) and os.path.dirname(nearest) != nearest:
+        nearest = os.path.dirname(nearest)
+    return nearest

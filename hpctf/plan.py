@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Role:
         Seconds that a task which does not decide may go on after the last deciding one ended.
     uses_gpu
         Whether its tasks see the node's GPUs.
+    serves
+        Whether its tasks only serve others: asked to end, they go on until the deciding ones have
+        ended, who may need them to write a checkpoint.
+    max_restarts
+        How often a task that crashes is started again in its place, while the others go on.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Role:
     decides: bool = True
     grace_s: float = 0.0
     uses_gpu: bool = True
+    serves: bool = False
+    max_restarts: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,28 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Interruption:
+    """What happens before a time limit, and when the job is taken off its nodes.
+
+    Parameters
+    ----------
+    signal
+        Name of the signal by which Slurm warns the ranks (``USR2``), or None: no warning.
+    tell
+        Name of the signal that the script gets for it, and for Slurm's SIGTERM.
+    grace_s
+        Seconds that the script has from then on.
+    max_restarts
+        How often the job starts itself again afterwards.
+    """
+
+    signal: str | None = None
+    tell: str = "TERM"
+    grace_s: int = 60
+    max_restarts: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a run will do.
 
@@ -145,6 +174,10 @@ class Plan:
         Seconds the job may run; None is the site's own limit.
     template_folder
         The site's folder of templates, looked in before hpctf's own.
+    interruption
+        How the script is warned, and whether the job starts again.
+    resumed_from
+        Folder that the checkpoints were copied from, or None.
     """
 
     run_id: str
@@ -164,6 +197,8 @@ class Plan:
     pin_gpus: bool = True
     time_limit_s: int | None = None
     template_folder: str | None = None
+    interruption: Interruption = field(default_factory=Interruption)
+    resumed_from: str | None = None
     version: int = PLAN_VERSION
 
     @property
@@ -187,6 +222,7 @@ class Plan:
         raw["components"] = tuple(_component(component) for component in raw["components"])
         raw["launch"] = Launch(**_tuples(raw["launch"]))
         raw["entry"] = Entry(**_tuples(raw["entry"]))
+        raw["interruption"] = Interruption(**raw["interruption"])
         raw["ports"] = tuple(raw["ports"])
         return cls(**raw)
 

@@ -10,10 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpctf import backends
-from hpctf.directives import directives, gpus_per_node, time_limit
+from hpctf.directives import (
+    REQUEUE_S,
+    directives,
+    gpus_per_node,
+    job_directives,
+    time_limit,
+)
 from hpctf.errors import UsageError
 from hpctf.estimator import TensorFlow
-from hpctf.plan import Component, Entry, Launch, Plan
+from hpctf.plan import Component, Entry, Interruption, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value
 from hpctf.site.load import find_target
@@ -44,12 +50,15 @@ def make_plan(
     name, target = find_target(site, estimator.compute_target)
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
-    components = []
+    limit = time_limit(estimator, target)
+    rules = _interruption(estimator, site, limit)
+    of_job = job_directives(estimator, rules, layout.launcher)
+    components: list[Component] = []
     for group in layout.groups:
         group_name, group_target = find_target(site, group.target or name)
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
         gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
-        made = directives(estimator, group, site, group_target, gpus)
+        made = directives(estimator, group, site, group_target, gpus, {} if components else of_job)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
@@ -78,10 +87,29 @@ def make_plan(
             ports=(site.ports.first, site.ports.last),
             reserved_ports=(site.ports.reserved and layout.tf_config and launch.method == "srun"),
             pin_gpus=pin,
-            time_limit_s=time_limit(estimator, target),
+            time_limit_s=limit,
+            interruption=rules,
             template_folder=site.templates and os.path.expanduser(site.templates),
         ),
         layout.notes,
+    )
+
+
+def _interruption(estimator: TensorFlow, site: Site, limit: int | None) -> Interruption:
+    """Return how the script is warned: at all only if it is to restart, or was given a grace."""
+    asked, restarts = estimator.grace_seconds, estimator.max_restarts or 0
+    if asked and limit and asked + REQUEUE_S >= limit:
+        raise UsageError(
+            f"grace_seconds is {asked}, but the time limit is {limit} s, of which the job needs "
+            f"{REQUEUE_S} s for itself: the script would be warned at its start.",
+            "Ask for more time (--time), or give less grace (--grace).",
+        )
+    usual = site.warning.grace_s if limit is None else min(site.warning.grace_s, limit // 3)
+    return Interruption(
+        signal=site.warning.signal if restarts or asked else None,
+        tell=estimator.warning_signal.removeprefix("SIG"),
+        grace_s=asked or max(1, usual),
+        max_restarts=restarts,
     )
 
 

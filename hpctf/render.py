@@ -6,6 +6,7 @@ becomes one shell word. ``{{ lines | raw }}`` is for the site's shell lines alon
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from functools import lru_cache
@@ -79,6 +80,7 @@ def _environment(site_folder: str | None, keep: bool) -> jinja2.Environment:
     )
     environment.filters["raw"] = Raw
     environment.filters["slurm_path"] = _slurm_path
+    environment.filters["json_text"] = _json_text
     return environment
 
 
@@ -107,6 +109,11 @@ def _quote(value: Any) -> Any:
 def _slurm_path(path: str) -> str:
     """Return a path as sbatch's --output wants it: ``%`` begins a pattern there (sbatch(1))."""
     return path.replace("%", "%%")
+
+
+def _json_text(text: str) -> str:
+    """Return a text as it stands between the quotes of a JSON string."""
+    return json.dumps(text)[1:-1]
 
 
 def _folders(plan: Plan) -> str:

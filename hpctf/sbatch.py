@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hpctf.errors import UsageError
+from hpctf.errors import UsageError, shown
 
-DIRECTIVE_KEY = re.compile(r"^[a-z][a-z0-9-]*$")
+DIRECTIVE_KEY = re.compile(r"\A[a-z][a-z0-9-]{0,63}\Z")
 
 OURS = {
     "job-name": "hpctf finds the job again by it; use --name or --experiment",
@@ -35,8 +35,8 @@ _NOT_A_SITES = set(OURS) - {"cpus-per-task", "time"}
 """Those that a site may not set either."""
 
 _TIME = re.compile(
-    r"^(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
-    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)|(?P<mm>\d+)(?::(?P<ms>\d+))?)$"
+    r"\A(?:(?P<days>N)-(?P<dh>N)(?::(?P<dm>N)(?::(?P<ds>N))?)?"
+    r"|(?P<h>N):(?P<m>N):(?P<s>N)|(?P<mm>N)(?::(?P<ms>N))?)\Z".replace("N", "[0-9]{1,9}")
 )
 
 
@@ -53,7 +53,7 @@ def seconds_of(text: str) -> int:
     match = _TIME.match(text.strip())
     if not match:
         raise UsageError(
-            f"Time {text!r} is not in Slurm's notation.",
+            f"Time {shown(text)} is not in Slurm's notation.",
             "Say minutes (30), HH:MM:SS (01:30:00) or D-HH:MM:SS (2-00:00:00).",
         )
     part = {key: int(value or 0) for key, value in match.groupdict().items()}
@@ -71,17 +71,34 @@ def time_text(seconds: int) -> str:
 def check_directives(directives: Mapping[str, object]) -> None:
     """Refuse a site's directives that hpctf sets itself, or that no ``#SBATCH`` line can carry."""
     for key, value in directives.items():
-        if key in _NOT_A_SITES:
-            raise UsageError(f"{key!r} is set by hpctf itself: {OURS[key]}")
+        ours = our_option(key)
+        if ours in _NOT_A_SITES:
+            raise UsageError(f"{key!r} is set by hpctf itself: {OURS[ours]}")
         if not DIRECTIVE_KEY.match(key):
-            raise UsageError(f"{key!r} is not the long name of an sbatch option, such as 'mem'")
+            raise UsageError(
+                f"{shown(key)} is not the long name of an sbatch option, such as 'mem'"
+            )
         check_directive_value(repr(key), str(value))
 
 
+def our_option(key: str) -> str | None:
+    """Return which of `OURS` sbatch may take an option for, or None.
+
+    sbatch takes the beginning of an option's name for the option (getopt_long(3); measured:
+    ``#SBATCH --arra=0-1`` makes a job array).
+    """
+    if key in OURS:
+        return key
+    return next((name for name in OURS if key and name.startswith(key)), None)
+
+
 def check_directive_value(what: str, value: str) -> None:
-    """Refuse a value that cannot stand on a ``#SBATCH`` line."""
-    if not value.isprintable() or not value.isascii() or len(value) > 1000:
+    """Refuse a value that cannot stand on a ``#SBATCH`` line.
+
+    sbatch takes a backslash for a quote, even within quotes (measured: ``'a\\b'`` becomes ``ab``).
+    """
+    if not value.isprintable() or not value.isascii() or "\\" in value or len(value) > 1000:
         raise UsageError(
-            f"{what}: {value[:60]!r} cannot stand on an #SBATCH line: it needs plain printable "
-            "characters, 1,000 at most."
+            f"{what}: {shown(value)} cannot stand on an #SBATCH line: it needs plain printable "
+            "ASCII characters without a backslash, 1,000 at most."
         )

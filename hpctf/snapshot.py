@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from hpctf.copying import IGNORE_FILE, OUTPUTS, Copier, Entry, cannot_read
 from hpctf.errors import RunFolderError, UsageError
 
 NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 """Folders that never go with a run, at any depth; nor do virtual environments."""
 
-OUTPUT_FOLDERS = {"outputs", "logs"}
-"""Folders at the top that a run makes itself, as in Azure ML: old ones stay behind."""
+OUTPUT_FOLDERS = {OUTPUTS, "logs"}
+"""Names at the top that are a run's own, as in Azure ML: old ones stay behind, be they folders,
+files or links."""
 
 _STAY = NEVER | OUTPUT_FOLDERS
 
-IGNORE_FILES = (".hpctfignore", ".amlignore", ".gitignore")
+IGNORE_FILES = (IGNORE_FILE, ".amlignore", ".gitignore")
 """The first of these at the top of the source folder says what else to leave out."""
+
+DEEPEST = 200
+"""Folders within folders. Python removes a folder by a call for each level."""
+
+LONGEST_PATH = 4095
+"""Bytes of the longest path that Linux takes (PATH_MAX without its NUL)."""
 
 Ignores = Callable[[str], bool]
 
@@ -27,9 +34,12 @@ Ignores = Callable[[str], bool]
 def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | None = None) -> int:
     """Copy what goes with a run and return its size in bytes.
 
-    Files keep their modes and times. A link stays a link: within the folder as it is, elsewhere
-    to the absolute place, so that a link to a data set is not followed. Sockets and pipes are
-    left out.
+    Files keep their permissions and times; empty folders go too. A link stays a link: to what
+    goes with the run it leads within the copy, to all else to the same place as before, so that a
+    link to a data set is not followed. Sockets, pipes and devices are left out, unopened.
+
+    Each file is copied as it was at one moment; one that is written meanwhile is copied again. A
+    file that vanishes before its turn is left out.
 
     Parameters
     ----------
@@ -38,75 +48,96 @@ def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | No
     destination
         The folder to make, in a run folder that exists; runs within `source` are left out.
     max_mb
-        The largest size, in megabytes.
+        The largest size, in megabytes. A file counts with its whole length, holes included.
     needed
         The entry script, relative to `source`.
 
     Raises
     ------
     UsageError
-        The folder is larger than `max_mb`, or `needed` is left out; nothing has been copied then.
+        The folder is larger than `max_mb`, or `needed` is left out. Nothing has been copied then,
+        unless the folder grew meanwhile.
     RunFolderError
-        A file cannot be read or written.
+        A file cannot be read or written, or changed each time that it was copied.
     """
     source = source.resolve()
-    runs = {str(folder) for folder in destination.resolve().parents[:3]}
-    files = list(_walk(source, "", _ignores(source), runs))
-    if needed is not None and needed not in files:
-        raise UsageError(
-            f"entry_script {needed!r} does not go with the run: an ignore file of {str(source)!r} "
-            f"names it, or it lies in a folder that stays behind ({', '.join(sorted(_STAY))}).",
-            f"Take it out of the ignore file, or list what to leave out in {IGNORE_FILES[0]}, "
-            "which comes before .amlignore and .gitignore.",
-        )
-    size = _check_size(source, files, max_mb)
-    destination.mkdir(mode=0o700)
-    for relative in files:
-        target = destination / relative
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _copy(source / relative, target, source)
-        except OSError as error:
-            raise RunFolderError(
-                f"{str(source / relative)!r} cannot be copied into the run: {error.strerror}.",
-                f"Make it readable, or name it in {source / IGNORE_FILES[0]}.",
-            ) from None
-    return size
+    entries = list(_walk(source, _ignores(source), _inodes(destination.resolve().parents[:3])))
+    if needed is not None:
+        _check_needed(source, {entry.name for entry in entries}, needed)
+    _check_paths(destination, entries)
+
+    def check_size(sizes: Mapping[str, int]) -> int:
+        return _check_size(source, sizes, max_mb)
+
+    copier = Copier(source, destination, entries, check_size)
+    check_size(copier.sizes)
+    if needed in copier.copy():
+        raise _vanished(source / str(needed))
+    return sum(copier.sizes.values())
 
 
-def _walk(source: Path, inside: str, ignored: Ignores, runs: set[str]) -> Iterator[str]:
-    try:
-        entries = sorted(os.scandir(source / inside), key=lambda entry: entry.name)
-    except OSError as error:
-        raise RunFolderError(
-            f"{str(source / inside)!r} cannot be read: {error.strerror}."
-        ) from None
-    for entry in entries:
-        relative = os.path.join(inside, entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            hidden = entry.name in NEVER or (not inside and entry.name in OUTPUT_FOLDERS)
-            if hidden or entry.path in runs or _is_environment(entry.path) or _is_run(entry.path):
-                continue
-            if not ignored(relative + "/"):
-                yield from _walk(source, relative, ignored, runs)
-        elif not ignored(relative) and (entry.is_symlink() or entry.is_file()):
+def _walk(source: Path, ignored: Ignores, runs: set[tuple[int, int]]) -> Iterator[Entry]:
+    """Yield what goes with a run, folders before what is in them."""
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        for entry in _list(source, inside):
+            name = os.path.join(inside, entry.name)
             if not inside and entry.name in OUTPUT_FOLDERS:
                 continue
-            yield relative
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name in NEVER or ignored(name + "/") or _stays(entry.path, runs):
+                    continue
+                _check_depth(source, name)
+                waiting.append(name)
+                yield Entry(name, is_folder=True)
+            elif not ignored(name) and (entry.is_symlink() or entry.is_file()):
+                yield Entry(name, size=_size(entry))
 
 
-def _is_environment(folder: str) -> bool:
-    return os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+def _list(source: Path, inside: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(source / inside) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if inside:
+            return []  # it has gone since the folder above was read
+        raise cannot_read(source, error) from None
+    except OSError as error:
+        raise cannot_read(source / inside, error) from None
 
 
-def _is_run(folder: str) -> bool:
+def _stays(folder: str, runs: set[tuple[int, int]]) -> bool:
+    """Whether a folder holds no code: runs, one run, or a virtual environment."""
+    if _inodes([folder]) & runs or os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        return True
     return all(os.path.exists(os.path.join(folder, name)) for name in ("run.json", "plan.json"))
+
+
+def _inodes(folders: Iterable[str | Path]) -> set[tuple[int, int]]:
+    """Return what folders are known by, whatever path leads to them."""
+    found = set()
+    for folder in folders:
+        try:
+            status = os.stat(folder)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return 0  # gone, or not to be read: the copy will tell
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _ignores(source: Path) -> Ignores:
     for name in IGNORE_FILES:
         path = source / name
-        if path.is_file():
+        if os.path.isfile(path):
             import pathspec
 
             try:
@@ -117,34 +148,63 @@ def _ignores(source: Path) -> Ignores:
     return lambda relative: False
 
 
-def _check_size(source: Path, files: list[str], max_mb: int) -> int:
-    sizes = {relative: _size(source / relative) for relative in files}
+def _check_needed(source: Path, names: set[str], needed: str) -> None:
+    """Refuse to leave the entry script out; it may also be reached by a link to its folder."""
+    folders = [str(folder) for folder in Path(needed).parents]
+    if needed in names or any(os.path.islink(source / name) for name in names & set(folders)):
+        return
+    if not os.path.lexists(source / needed):
+        raise _vanished(source / needed)
+    raise UsageError(
+        f"entry_script {needed!r} does not go with the run: an ignore file of {str(source)!r} "
+        f"names it, or it lies in a folder that stays behind ({', '.join(sorted(_STAY))}).",
+        f"Take it out of the ignore file, or list what to leave out in {IGNORE_FILES[0]}, "
+        "which comes before .amlignore and .gitignore.",
+    )
+
+
+def _vanished(script: Path) -> RunFolderError:
+    return RunFolderError(
+        f"entry_script {str(script)!r} vanished while the source folder was copied.",
+        "Put it back, and submit again.",
+    )
+
+
+def _check_depth(source: Path, folder: str) -> None:
+    if folder.count(os.sep) >= DEEPEST:
+        top = folder.split(os.sep)[0]
+        raise UsageError(
+            f"source_directory {str(source)!r} holds folders more than {DEEPEST} deep, in {top!r}.",
+            f"Name what is not code in {source / IGNORE_FILE}.",
+        )
+
+
+def _check_paths(destination: Path, entries: list[Entry]) -> None:
+    """Refuse names that are too long only in the run folder, before anything is copied."""
+    room = LONGEST_PATH - len(os.fsencode(destination)) - 1
+    for entry in entries:
+        if len(os.fsencode(entry.name)) > room:
+            raise UsageError(
+                f"{entry.name[:80]!r}... has a path so long that its copy in "
+                f"{str(destination)!r} would have more than {LONGEST_PATH} bytes.",
+                "Choose a runs root with a shorter path (HPCTF_RUNS_ROOT), or name the file in "
+                f"{IGNORE_FILE}.",
+            )
+
+
+def _check_size(source: Path, sizes: Mapping[str, int], max_mb: int) -> int:
     total = sum(sizes.values())
     if total > max_mb * 1_000_000:
-        largest = sorted(sizes, key=lambda relative: sizes[relative], reverse=True)[:3]
-        named = ", ".join(f"{name} ({sizes[name] / 1e6:.0f} MB)" for name in largest)
+        largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:3]
+        named = ", ".join(f"{_shown(name)} ({sizes[name] / 1e6:.0f} MB)" for name in largest)
         raise UsageError(
             f"source_directory {str(source)!r} holds {total / 1e6:.0f} MB, but a run takes at most "
             f"{max_mb} MB of it. The largest: {named}.",
-            f"Name what is not code in {source / IGNORE_FILES[0]} (a line each, as in .gitignore), "
+            f"Name what is not code in {source / IGNORE_FILE} (a line each, as in .gitignore), "
             "or give data as inputs=...",
         )
     return total
 
 
-def _size(path: Path) -> int:
-    try:
-        found = path.lstat()
-    except OSError:
-        return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-def _copy(path: Path, target: Path, source: Path) -> None:
-    if not path.is_symlink():
-        shutil.copy2(path, target)
-        return
-    link = os.readlink(path)
-    resolved = os.path.normpath(path.parent / link)
-    within = not os.path.isabs(link) and Path(resolved).is_relative_to(source)
-    target.symlink_to(link if within else resolved)
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)

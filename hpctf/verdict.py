@@ -1,4 +1,4 @@
-"""What the ranks' state files say: who runs, who ended how, and who failed first.
+"""What the run folder says of a job: which start of it is on, who runs, who ended how.
 
 The nodes and the login side read the same files through this one module.
 """
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIGNAL_BASE = 128
+JOB_STATE = "job.jsonl"
+"""File in ``state/`` to which the batch script and `hpctf.node.conclude` append."""
 
 
 @dataclass(frozen=True)
 class RankState:
     """One rank, as its state file tells.
 
-    ``state`` is ``NotStarted``, ``Running``, ``Completed`` or ``Failed``; ``asked`` says who asked
-    it to end (see `hpctf.node.process.Ended`); times are seconds since the epoch.
+    ``state`` is ``NotStarted``, ``Running``, ``Completed``, ``Failed``, or ``Canceled`` for one
+    that ended because it was asked to; ``asked`` says by whom (see `hpctf.node.process.Ended`);
+    times are seconds since the epoch. ``restarts`` counts how often it was started again in its
+    place. ``oom`` tells what the kernel killed for want of memory (`hpctf.node.memory`).
     """
 
     role: str
@@ -34,6 +38,9 @@ class RankState:
     asked: str | None = None
     started: float | None = None
     ended: float | None = None
+    attempt: int = 0
+    restarts: int = 0
+    oom: dict[str, int | None] | None = None
 
     @property
     def name(self) -> str:
@@ -48,10 +55,64 @@ class RankState:
         return SIGNAL_BASE + self.signal if self.signal else 0
 
 
-def read_ranks(run_folder: str | os.PathLike[str], plan: dict[str, Any]) -> list[RankState]:
-    """Return the state of every rank of a run, in rank order."""
+@dataclass(frozen=True)
+class JobRecord:
+    """What the job itself has put on record of its latest start.
+
+    ``attempt`` is Slurm's count of restarts, None before the first start. ``exit_code`` and
+    ``reason`` are its last word, once there is one; ``requeued`` says why it asked to be started
+    again, and ``own_restarts`` how often it has.
+    """
+
+    attempt: int | None = None
+    job_id: str | None = None
+    host: str | None = None
+    started: float | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    requeued: str | None = None
+    own_restarts: int = 0
+
+
+def read_job(run_folder: str | os.PathLike[str]) -> JobRecord:
+    """Return what ``state/job.jsonl`` says; every start supersedes what was said before."""
+    job = JobRecord()
+    for record in read_records(os.path.join(run_folder, "state", JOB_STATE)):
+        event = record.get("event")
+        if event == "started":
+            job = JobRecord(
+                attempt=int(record.get("attempt") or 0),
+                job_id=record.get("job_id"),
+                host=record.get("host"),
+                started=record.get("time"),
+                own_restarts=job.own_restarts,
+            )
+        elif event == "requeued":
+            job = replace(
+                job, requeued=str(record.get("cause") or ""), own_restarts=job.own_restarts + 1
+            )
+        elif event == "ended":
+            job = replace(
+                job, exit_code=record.get("exit_code"), reason=str(record.get("reason") or "")
+            )
+    return job
+
+
+def read_ranks(
+    run_folder: str | os.PathLike[str], plan: dict[str, Any], attempt: int | None = None
+) -> list[RankState]:
+    """Return the state of every rank of a run, in rank order.
+
+    Parameters
+    ----------
+    attempt
+        Which start of the job counts: what ranks left in another is passed over. None is the
+        latest on record.
+    """
     folder = os.path.join(run_folder, "state")
-    return [_read_rank(folder, role, index) for role, index in ranks_of(plan)]
+    if attempt is None:
+        attempt = read_job(run_folder).attempt
+    return [_read_rank(folder, role, index, attempt) for role, index in ranks_of(plan)]
 
 
 def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
@@ -59,13 +120,21 @@ def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
     return [(role["name"], index) for role in plan["roles"] for index in range(role["count"])]
 
 
-def _read_rank(folder: str, role: str, index: int) -> RankState:
+def _read_rank(folder: str, role: str, index: int, attempt: int | None) -> RankState:
     state = RankState(role, index)
     for record in read_records(os.path.join(folder, f"{role}-{index}.jsonl")):
+        if attempt not in (None, record.get("attempt", attempt)):
+            continue
         event = record.get("event")
         if event == "started":
             state = RankState(
-                role, index, "Running", host=record.get("host"), started=record.get("time")
+                role,
+                index,
+                "Running",
+                host=record.get("host"),
+                started=record.get("time"),
+                attempt=record.get("attempt") or 0,
+                restarts=record.get("restart") or 0,
             )
         elif event == "ended":
             state = replace(
@@ -74,9 +143,16 @@ def _read_rank(folder: str, role: str, index: int) -> RankState:
                 signal=record.get("signal"),
                 asked=record.get("asked"),
                 ended=record.get("time"),
+                oom=record.get("oom"),
             )
-            state = replace(state, state="Failed" if state.status else "Completed")
+            state = replace(state, state=_ending(state))
     return state
+
+
+def _ending(rank: RankState) -> str:
+    if rank.asked not in (None, "end"):
+        return "Canceled"
+    return "Failed" if rank.status else "Completed"
 
 
 def first_failure(ranks: Iterable[RankState]) -> RankState | None:
@@ -85,12 +161,28 @@ def first_failure(ranks: Iterable[RankState]) -> RankState | None:
     A rank that somebody asked to end counts only when no other failed: launchers end every rank
     once one has failed.
     """
-    failed = [rank for rank in ranks if rank.state == "Failed"]
+    failed = [rank for rank in ranks if rank.state in ("Failed", "Canceled") and rank.status]
     return min(failed, key=lambda r: (r.asked is not None, r.ended or 0.0), default=None)
 
 
+def first_interrupted(ranks: Iterable[RankState], plan: dict[str, Any]) -> RankState | None:
+    """Return the deciding rank that was first asked to end, unless one had failed before.
+
+    Ranks that fail afterwards do so for want of those that are gone.
+    """
+    decides = {role["name"] for role in plan["roles"] if role["decides"]}
+    ended = sorted(
+        (rank for rank in ranks if rank.state in ("Failed", "Canceled")),
+        key=lambda rank: rank.ended or 0.0,
+    )
+    if not ended or ended[0].asked is None:
+        return None
+    return next((rank for rank in ended if rank.state == "Canceled" and rank.role in decides), None)
+
+
 def describe_end(rank: RankState) -> str:
-    """Return ``exit code 7`` or ``signal 9 (SIGKILL)``."""
+    """Return ``exit code 7`` or ``signal 9 (SIGKILL)``, and that memory was short."""
+    how = f"exit code {rank.exit_code}"
     if rank.signal:
         import signal
 
@@ -98,8 +190,8 @@ def describe_end(rank: RankState) -> str:
             name = signal.Signals(rank.signal).name
         except ValueError:
             name = "unknown"
-        return f"signal {rank.signal} ({name})"
-    return f"exit code {rank.exit_code}"
+        how = f"signal {rank.signal} ({name})"
+    return f"{how}, out of memory" if rank.oom else how
 
 
 def tell_failure(rank: RankState, run_folder: str | os.PathLike[str], lines: int = 20) -> str:

@@ -38,17 +38,19 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
 def _roles(
     estimator: TensorFlow, workers: int, servers: int, ps_component: int
 ) -> tuple[Role, ...]:
-    ps = Role("ps", servers, component=ps_component, decides=False, uses_gpu=False)
+    ps = Role("ps", servers, component=ps_component, decides=False, uses_gpu=False, serves=True)
+    restarts = estimator.max_worker_restarts
     if estimator.coordinator:
+        worker = Role("worker", workers, runs="server", decides=False, serves=True)
         return (
             Role("chief", 1, uses_gpu=False),
-            Role("worker", workers, runs="server", decides=False),
+            replace(worker, max_restarts=restarts),
             replace(ps, runs="server"),
         )
     if not estimator.chief:
         return (Role("worker", workers), ps)
     worker = Role("worker", workers, decides=False, grace_s=SCRIPT_WORKER_GRACE_S)
-    return (Role("chief", 1), worker, ps)
+    return (Role("chief", 1), replace(worker, max_restarts=restarts), ps)
 
 
 def _shared(

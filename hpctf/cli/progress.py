@@ -59,4 +59,5 @@ _WORDS = {
     "Running": "running",
     "Completed": "completed",
     "Failed": "failed",
+    "Canceled": "cancelled",
 }

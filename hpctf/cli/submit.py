@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, say, site_option, wait_for
-from hpctf.errors import UsageError, did_you_mean
+from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
+from hpctf.errors import UsageError, shown
 from hpctf.estimator import BACKENDS
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
     from hpctf.planner import Planned
     from hpctf.runs.run import Run
-
-JOB_SUFFIXES = (".yaml", ".yml")
 
 
 class Submit(click.Command):
@@ -52,12 +51,23 @@ class Submit(click.Command):
     help="Script on the chief alone, or on every task.",
 )
 @click.option("--chief/--no-chief", default=None, help="ps: a chief besides the workers (default).")
+@click.option(
+    "--max-worker-restarts", type=int, metavar="N", help="ps: start a crashed worker again."
+)
 @click.option("--use-gpu", is_flag=True, help="Ask for GPUs.")
 @click.option("--gpus-per-node", type=int, help="Ask for so many GPUs a node.")
 @click.option("--pin-gpus/--no-pin-gpus", default=None, help="A rank sees only its own GPUs.")
 @click.option("--cpus-per-task", type=int, help="CPUs a process.")
 @click.option("--mem", help="Memory a node, as Slurm writes it (16G).")
 @click.option("--time", "time_limit", help="Time limit, as Slurm writes it (30, 01:30:00).")
+@click.option(
+    "--max-restarts", type=int, metavar="N", help="Start again at the time limit (0: never again)."
+)
+@click.option("--grace", "grace", type=int, metavar="SECONDS", help="Time to write a checkpoint.")
+@click.option(
+    "--warn-with", "warning_signal", metavar="SIGNAL", help="What a warned script gets (SIGTERM)."
+)
+@click.option("--resume-from", metavar="RUN|FOLDER", help="Begin with a copy of its checkpoints.")
 @click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable to set.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="Data to use.")
@@ -84,7 +94,7 @@ def submit(context: click.Context, /, script: str, **options: Any) -> None:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
     }
     if script.endswith(JOB_SUFFIXES):
-        given = {**_job_file(Path(script)), **given}
+        given = {**read_job_file(Path(script), submit.params), **given}
         script = given.pop("script", None)
     _submit(script, given)
 
@@ -111,7 +121,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
         _answer(run, False)
     status = wait_for(run, show_output=actions["follow"] and not actions["as_json"])
     if actions["as_json"]:
-        from hpctf.runs.run import details
+        from hpctf.runs.statuses import details
 
         answer_json(details(run, status))
     run.raise_for(status)
@@ -163,13 +173,15 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         "placement": options.pop("ps_placement", None),
         "coordinator": {"coordinator": True, "script": False}.get(options.pop("ps_mode", "")),
         "chief": options.pop("chief", None),
+        "max_worker_restarts": options.pop("max_worker_restarts", None),
     }
     ps_options = {key: value for key, value in ps_options.items() if value is not None}
     pin = options.pop("pin_gpus", None)
     training: Any = None
     if ps_options and backend != "ps":
         raise UsageError(
-            "--ps-placement, --ps-mode and --chief belong to backend 'ps'.", "Say --backend ps."
+            "--ps-placement, --ps-mode, --chief and --max-worker-restarts belong to backend 'ps'.",
+            "Say --backend ps.",
         )
     if backend == "ps" and ps_options:
         training = ParameterServer(
@@ -197,6 +209,10 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         environment_variables=_pairs("--env", options.pop("variables", ())),
         inputs=_pairs("--input", options.pop("inputs", ())),
         max_run_duration_seconds=None if time_limit is None else seconds_of(str(time_limit)),
+        max_restarts=options.pop("max_restarts", None),
+        grace_seconds=options.pop("grace", None),
+        warning_signal=_signal(options.pop("warning_signal", "SIGTERM")),
+        resume_from=options.pop("resume_from", None),
         python=options.pop("python", None),
         sbatch=_sbatch(options.pop("sbatch", ())),
         pip_packages=list(options.pop("pip", ())),
@@ -204,6 +220,11 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         custom_docker_image=options.pop("container", None),
         **counts,
     )
+
+
+def _signal(name: str) -> str:
+    """Return a signal's name as Python and the man pages have it: ``term`` is SIGTERM."""
+    return "SIG" + name.upper().removeprefix("SIG")
 
 
 def _one(count: int | None) -> int:
@@ -240,7 +261,7 @@ def _pairs(option: str, given: Sequence[str] | dict[str, Any]) -> dict[str, str]
     for text in given:
         name, equals, value = str(text).partition("=")
         if not equals or not name:
-            raise UsageError(f"{option} {text!r} is not of the form NAME=VALUE.")
+            raise UsageError(f"{option} {shown(text)} is not of the form NAME=VALUE.")
         pairs[name] = value
     return pairs
 
@@ -252,104 +273,3 @@ def _sbatch(given: Sequence[str] | dict[str, str]) -> dict[str, object]:
         return {key: flags.get(value.lower(), value) for key, value in given.items()}
     pairs = [text.partition("=") for text in given]
     return {key: value if equals else True for key, equals, value in pairs}
-
-
-_JOB_KEYS = {
-    "args": "arguments",
-    "env": "variables",
-    "ps": "servers",
-    "time": "time_limit",
-    "input": "inputs",
-    "inputs": "inputs",
-}
-"""Keys of a job file that differ from the parameters they set; the others are the options'."""
-
-_LISTS = {"arguments", "pip", "conda"}
-_MAPPINGS = {"variables", "inputs", "sbatch", "script_params"}
-"""The parameters that a job file gives as lists and mappings; the others are single values."""
-
-_PATHS = {"script", "source_dir", "python", "site"}
-
-
-def _job_file(path: Path) -> dict[str, Any]:
-    """Return a job file's options: the command line's names, and ``script``, ``args``,
-    ``script_params``. Paths are relative to the file."""
-    import yaml
-
-    try:
-        content = _as_written(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The job file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"The job file {path} is not YAML: {error}.") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: a job file is a mapping such as 'script: train.py'.")
-    parameters = {parameter.name for parameter in submit.params} - {"dry_run", "as_json"}
-    known = (parameters - set(_JOB_KEYS.values())) | set(_JOB_KEYS) | {"script_params"}
-    names = sorted(name.replace("_", "-") for name in known if name)
-    options: dict[str, Any] = {}
-    for given, value in content.items():
-        name = str(given).replace("-", "_")
-        if name not in known:
-            raise UsageError(
-                f"{path}: there is no key {given!r}.{did_you_mean(str(given), names)}",
-                f"Known keys: {', '.join(names)}",
-            )
-        name = _JOB_KEYS.get(name, name)
-        if value is None:
-            continue
-        try:
-            options[name] = _convert(name, value)
-        except click.BadParameter as error:
-            raise UsageError(f"{path}: {given}: {error.message}") from None
-    return _beside(path.parent, options)
-
-
-def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Return a job file's options with their relative paths seen from the file's folder."""
-    paths = _PATHS & set(options)
-    seen: dict[str, Any] = {name: str(base / os.path.expanduser(options[name])) for name in paths}
-    if "source_dir" in seen:
-        seen["script"] = options.get("script")  # lies in source_dir
-    for name in ("python", "site"):  # a name, unless it is a path
-        value = options.get(name, "")
-        if os.sep not in value and not value.endswith(JOB_SUFFIXES):
-            seen.pop(name, None)
-    if "inputs" in options:
-        inputs = options["inputs"].items()
-        seen["inputs"] = {name: str(base / os.path.expanduser(path)) for name, path in inputs}
-    return {**options, **seen}
-
-
-def _convert(name: str, value: Any) -> Any:
-    """Return a job file's value as the option `name` would have it from the command line."""
-    if name in _LISTS:
-        if not isinstance(value, list):
-            raise click.BadParameter(f"it must be a list, not {value!r}.")
-        return [_text(item) for item in value]
-    if name in _MAPPINGS:
-        if not isinstance(value, dict):
-            raise click.BadParameter(f"it must be a mapping, not {value!r}.")
-        return {str(key): _text(item) for key, item in value.items()}
-    parameter = next(parameter for parameter in submit.params if parameter.name == name)
-    return parameter.type.convert(_text(value), parameter, None)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        raise click.BadParameter(f"{value!r} is not a single value.")
-    return "" if value is None else str(value)
-
-
-def _as_written(text: str) -> Any:
-    """Read YAML with every value as the text it was written as, like a command line's words:
-    ``yes``, ``007`` and ``1:30:00`` are no booleans and numbers yet. Only null is none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {  # noqa: RUF012
-            first: [(tag, form) for tag, form in known if tag.endswith((":null", ":merge"))]
-            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    return yaml.load(text, Loader)

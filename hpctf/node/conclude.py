@@ -1,44 +1,150 @@
-"""The job's verdict: the exit code of the first rank that failed of itself, on record and told."""
+"""The job's last act: its verdict, on record and told, or its wish to be started again.
+
+The verdict is the exit code of the first rank that failed of itself. A job whose ranks were asked
+to end (Slurm's warning of the time limit, or pre-emption that gives them a grace) has not
+completed, whatever their exit codes: it asks Slurm to be requeued, as often as its plan allows.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 
-from hpctf.files import append_record, read_json
-from hpctf.verdict import first_failure, read_ranks, tell_failure
+from hpctf.files import append_record, read_json, tail
+from hpctf.node.ends import attempt_of
+from hpctf.verdict import (
+    JOB_STATE,
+    first_failure,
+    first_interrupted,
+    read_job,
+    read_ranks,
+    tell_failure,
+)
 
-JOB_STATE = "job.jsonl"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hpctf.verdict import RankState
+
 NO_RECORD = 1
+INTERRUPTED = 128 + 15
+START_AGAIN = -1
+"""What `verdict` returns instead of an exit code."""
+
+_ASK_AGAIN_S = 5.0
+_ASK_FOR_S = 600.0
+_TAKEN_OFF_S = 120.0
+"""Seconds that Slurm has to take a requeued job off its nodes (KillWait is 30 s by default)."""
 
 
-def conclude(run_folder: str, launcher_status: int) -> int:
-    """Return the job's exit code, and record it.
+def conclude(
+    run_folder: str, launcher_status: int, cause: str | None = None, *, may_restart: bool = True
+) -> int:
+    """Return the job's exit code, having put it on record.
+
+    A requeued job never returns; where there is no Slurm, `START_AGAIN` is returned.
 
     Parameters
     ----------
     launcher_status
         What srun or mpirun returned. The ranks' own records come first: a launcher reports 143
         for a rank that it ended after another one's exit code 7 (measured).
+    cause
+        What interrupted the ranks, where that is known; None: their records say.
+    may_restart
+        Whether the job may be started again at all.
     """
-    plan = read_json(os.path.join(run_folder, "plan.json"))
-    ranks = read_ranks(run_folder, plan)
-    failure = first_failure(ranks)
-    silent = [rank.name for rank in ranks if rank.state not in ("Completed", "Failed")]
-    code = 0
-    if failure:
-        code = failure.status
-        print(tell_failure(failure, run_folder), file=sys.stderr)
-    elif silent:
-        code = launcher_status or NO_RECORD
-        names = ", ".join(silent[:5]) + (" ..." if len(silent) > 5 else "")
-        words = (
-            f"hpctf: the launcher ended with status {launcher_status}, and {names} left no record"
-        )
-        print(words, file=sys.stderr)
-    append_record(
-        os.path.join(run_folder, "state", JOB_STATE),
-        {"event": "ended", "time": time.time(), "exit_code": code},
-    )
+    code, words = verdict(run_folder, launcher_status, cause, may_restart)
+    if code == START_AGAIN:
+        code, words = _start_again(run_folder, words)
+        if code == START_AGAIN:
+            return code
+    record(run_folder, "ended", exit_code=code, reason=words)
     return code
+
+
+def verdict(
+    run_folder: str, launcher_status: int, cause: str | None, may_restart: bool
+) -> tuple[int, str]:
+    """Return (exit code, why in words), or (`START_AGAIN`, what interrupted the job)."""
+    plan = read_json(os.path.join(run_folder, "plan.json"))
+    ranks = read_ranks(run_folder, plan, attempt_of(os.environ))
+    silent = [rank.name for rank in ranks if rank.state in ("NotStarted", "Running")]
+    interrupted = first_interrupted(ranks, plan)
+    if interrupted and not silent:
+        cause = cause or _cause(interrupted)
+        if may_restart and _restarts_left(run_folder, plan):
+            return START_AGAIN, cause
+        return INTERRUPTED, _stopped(interrupted, cause, plan["interruption"]["max_restarts"])
+    failure = first_failure(ranks)
+    if failure and (failure.asked is None or not silent):
+        print(tell_failure(failure, run_folder), file=sys.stderr)
+        return failure.status, ""
+    if silent:
+        return launcher_status or NO_RECORD, _silence(run_folder, silent, launcher_status)
+    return 0, ""
+
+
+def record(run_folder: str, event: str, **more: Any) -> None:
+    """Append to the job's state file."""
+    line = {"event": event, "time": time.time(), "attempt": attempt_of(os.environ), **more}
+    try:
+        append_record(os.path.join(run_folder, "state", JOB_STATE), line)
+    except OSError as error:
+        print(f"hpctf: {event} is not on record: {error}", file=sys.stderr)
+
+
+def _cause(rank: RankState) -> str:
+    if rank.asked == "warning":
+        return "Slurm's warning (time limit or pre-emption)"
+    return f"{rank.asked} from outside"
+
+
+def _restarts_left(run_folder: str, plan: dict[str, Any]) -> bool:
+    if os.path.exists(os.path.join(run_folder, "state", "cancel.json")):
+        return False
+    return bool(read_job(run_folder).own_restarts < plan["interruption"]["max_restarts"])
+
+
+def _stopped(rank: RankState, cause: str, most: int) -> str:
+    words = f"{rank.name} on {rank.host} was stopped by {cause}"
+    return f"{words}; its {most} restarts are used up" if most else words
+
+
+def _silence(run_folder: str, silent: list[str], launcher_status: int) -> str:
+    """Return, and tell, that ranks left no record, with the launcher's last error."""
+    names = ", ".join(silent[:5]) + (" ..." if len(silent) > 5 else "")
+    words = f"the launcher ended with status {launcher_status}, and {names} left no record"
+    log = tail(os.path.join(run_folder, "logs", "job.log"))
+    errors = [line for line in log if "error:" in line and "srun: error: n" not in line]
+    if errors:
+        words += f": {errors[-1]}"
+    print(f"hpctf: {words}", file=sys.stderr)
+    return words
+
+
+def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
+    """Have the job started again; return the verdict if that cannot be."""
+    print(f"hpctf: interrupted by {cause}: to be started again", file=sys.stderr)
+    record(run_folder, "requeued", cause=cause)
+    job_id = os.environ.get("SLURM_JOB_ID")
+    if job_id is None:
+        return START_AGAIN, cause  # the controller of a local run does it
+    return _requeue(job_id)
+
+
+def _requeue(job_id: str) -> tuple[int, str]:
+    """Have Slurm requeue this job, and wait to be taken off; return only if that does not come."""
+    until = time.monotonic() + _ASK_FOR_S
+    while True:
+        done = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True)
+        if done.returncode == 0:
+            time.sleep(_TAKEN_OFF_S)
+            return INTERRUPTED, "Slurm took the request to start it again, but has not done so"
+        words = done.stderr.strip()
+        if "Unable to contact" not in words or time.monotonic() > until:
+            return INTERRUPTED, f"Slurm would not start it again: {words}"
+        time.sleep(_ASK_AGAIN_S)  # slurmctld is away

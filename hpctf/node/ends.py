@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+LOCAL_ATTEMPT = "HPCTF_LOCAL_ATTEMPT"
+
+
 def attempt_of(env: Mapping[str, str]) -> int:
-    """Return which start of the job this is: 0, and one more each time Slurm requeues it."""
-    return int(env.get("SLURM_RESTART_COUNT") or 0)
+    """Return which start of the job this is: 0, and one more each time it is requeued."""
+    return int(env.get("SLURM_RESTART_COUNT") or env.get(LOCAL_ATTEMPT) or 0)
 
 
 class Ends:

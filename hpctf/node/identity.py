@@ -6,6 +6,7 @@ import os
 
 from hpctf import cluster_spec
 from hpctf.errors import ClusterSpecError
+from hpctf.node.ends import attempt_of
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def environment(
         HPCTF_RUN_FOLDER=run_folder,
         HPCTF_OUTPUTS_DIR=os.path.join(run_folder, "outputs"),
         HPCTF_CHECKPOINT_DIR=os.path.join(run_folder, "checkpoints"),
-        HPCTF_RESTART_COUNT=inherited.get("SLURM_RESTART_COUNT", "0"),
+        HPCTF_RESTART_COUNT=str(attempt_of(inherited)),
         HPCTF_BACKEND=plan["backend"],
         HPCTF_ROLE=me.role,
         HPCTF_INDEX=str(me.index),
@@ -97,6 +98,8 @@ def environment(
         HPCTF_LOCAL_RANK=str(me.local_rank),
         HPCTF_WORLD_SIZE=str(me.world_size),
     )
+    if plan["resumed_from"]:
+        env["HPCTF_RESUMED_FROM"] = plan["resumed_from"]
     env.update(gpu_share(plan, me, inherited))
     return env
 

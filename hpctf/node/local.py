@@ -1,37 +1,56 @@
 """The controller of a local run: ``python start.py local RUN_FOLDER``.
 
-submitit's controller starts the ranks; this one also ends all of them once one fails, gives them
-time to end, and leaves the job's verdict, as srun and the batch script do on a cluster.
+submitit's controller starts the ranks; this one also ends all of them once one fails, warns them
+before the time limit, starts them again if the plan says so, leaves no process behind, and gives
+the job's verdict, as srun and the batch script do on a cluster.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
+from typing import Any
 
 from submitit.local.local import Controller
 
-from hpctf.node.conclude import conclude
+from hpctf.files import read_json
+from hpctf.node.conclude import START_AGAIN, conclude, record
+from hpctf.node.ends import LOCAL_ATTEMPT
 from hpctf.node.process import KILL_AFTER_S
+from hpctf.scheduler.local import start_time
 
 _POLL_S = 0.05
 _GRACE_S = KILL_AFTER_S + 2.0
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 class RunController(Controller):
-    """submitit's controller, with srun's ``--kill-on-bad-exit``."""
+    """submitit's controller, with srun's ``--kill-on-bad-exit`` and Slurm's ``--signal``."""
+
+    def __init__(self, folder: str, interruption: dict[str, Any]) -> None:
+        super().__init__(folder)  # type: ignore[arg-type]
+        self.codes: list[int | None] = []
+        self.stopped = self.timed_out = False
+        self._warning = interruption["signal"] and getattr(signal, f"SIG{interruption['signal']}")
+        self._grace_s = interruption["grace_s"]
+        signal.signal(signal.SIGTERM, self._stop)
 
     def wait(self, freq: int = 24) -> list[int | None]:
         """Wait until every rank has ended, one has failed, or the time is up."""
         until = time.monotonic() + self.timeout_s
+        warn_at = until - self._grace_s if self._warning else until
         while time.monotonic() < until:
             codes = [task.poll() for task in self.tasks]
             if all(code is not None for code in codes) or any(codes):
                 return codes
+            if time.monotonic() >= warn_at:
+                self._forward_signal(self._warning)
+                warn_at = until
             time.sleep(_POLL_S)
-        print(f"hpctf: the time limit of {self.timeout_s} s has passed", file=sys.stderr)
+        self.timed_out = True
         return [task.poll() for task in self.tasks]
 
     def kill_tasks(self) -> None:
@@ -46,10 +65,52 @@ class RunController(Controller):
                 task.wait()
         self.codes = [task.returncode for task in self.tasks]
         super().kill_tasks()
+        _end_what_is_left()
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopped = True
+        self._forward_signal(number)  # type: ignore[arg-type]
 
 
 def run_local(run_folder: str) -> int:
-    """Run every rank and return the job's exit code."""
-    controller = RunController(os.path.join(run_folder, "submitit"))  # type: ignore[arg-type]
-    controller.run(max_retry=1)
-    return conclude(run_folder, next((abs(code) for code in controller.codes if code), 0))
+    """Run every rank, as often as the plan allows, and return the job's exit code."""
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    plan = read_json(os.path.join(run_folder, "plan.json"))
+    attempt = 0
+    while True:
+        os.environ[LOCAL_ATTEMPT] = str(attempt)
+        identity = {"job_id": str(os.getpid()), "start_time": start_time(os.getpid())}
+        record(run_folder, "started", host=os.uname().nodename, **identity)
+        print(f"hpctf: start {attempt} of process {os.getpid()}", file=sys.stderr, flush=True)
+        controller = RunController(os.path.join(run_folder, "submitit"), plan["interruption"])
+        controller.run(max_retry=1)
+        status = next((abs(code) for code in controller.codes if code), 0)
+        limit = f"its time limit of {controller.timeout_s} s" if controller.timed_out else None
+        code = conclude(run_folder, status, limit, may_restart=not controller.stopped)
+        if code != START_AGAIN:
+            return code
+        attempt += 1
+
+
+def _end_what_is_left() -> None:
+    """Kill what the trainings left running: a child of theirs that made itself a daemon is ours
+    now (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    while left := _children():
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        for pid in left:
+            os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """Return this process's children, zombies included (proc(5): the stat file's fourth field)."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
+                parent = stream.read().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(parent) == os.getpid():
+            found.append(int(name))
+    return found

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import time
 from collections import namedtuple
 
+from hpctf.node.signals import ENDING, Signals
+
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT")
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILL_AFTER_S = 5.0
-"""Seconds between a request to end and SIGKILL, unless Slurm's own KillWait is shorter."""
+"""Seconds between a request to end and SIGKILL once the job has failed or been cancelled."""
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 """Exit codes of a program that could not be started: the shell's (POSIX, 2.8.2)."""
 
+WARNING = "warning"
+END = "end"
+
 
 class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
     """How a process ended.
 
-    ``exit_code`` is None when a signal ended it; ``asked`` names who asked it to end: a signal's
-    name, ``end`` for hpctf itself, or None. Ending when hpctf asks is success, whatever the code.
+    ``exit_code`` is None when a signal ended it; ``asked`` names who asked it to end: ``warning``
+    (Slurm's, of the time limit or of pre-emption), another signal's name, ``end`` for hpctf
+    itself, or None. Ending when hpctf asks is success, whatever the code.
     """
 
     __slots__ = ()
@@ -41,6 +44,21 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
         return self.exit_code if self.exit_code is not None else 128 + (self.signal or 0)
 
 
+class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds"))):
+    """How a process is asked to end.
+
+    ``warning`` is the number of Slurm's warning signal, or None; ``tell`` that of the signal which
+    the process gets for it and for SIGTERM; ``grace_s`` the seconds until SIGKILL; ``holds``
+    whether it serves others and so is told nothing before they have ended.
+    """
+
+    __slots__ = ()
+    warning: int | None
+    tell: int
+    grace_s: float
+    holds: bool
+
+
 class Process:
     """A process in a session of its own, whose signals and end this rank looks after.
 
@@ -50,18 +68,26 @@ class Process:
         What to run, where, and its whole environment.
     log
         File that its output and errors are appended to.
+    signals, manners
+        What reaches the rank, and how it is passed on.
     """
 
-    def __init__(self, command: Sequence[str], cwd: str, env: Mapping[str, str], log: str) -> None:
-        self._asked: str | None = None
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        log: str,
+        signals: Signals,
+        manners: Manners,
+    ) -> None:
+        self.asked: str | None = None
+        self._told: set[int] = set()
         self._kill_at: float | None = None
-        self._wake, wakeup = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(wakeup, False)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        for name in (*PASSED_ON, "SIGCHLD"):
-            signal.signal(getattr(signal, name), _noted)
+        self._signals = signals
+        self._manners = manners
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        signals.raises = False
         self._child = subprocess.Popen(
             command,
             cwd=cwd,
@@ -80,10 +106,15 @@ class Process:
 
     def ask_to_end(self) -> None:
         """Send SIGTERM on hpctf's own account; SIGKILL follows after `KILL_AFTER_S`."""
-        if self._asked is None:
-            self._asked = "end"
-        self._send(signal.SIGTERM)
-        self._kill_at = time.monotonic() + KILL_AFTER_S
+        if self.asked is None or self._manners.holds:
+            self.asked = END
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Give a process no more than `KILL_AFTER_S`, also one that was promised more."""
+        self._tell(signal.SIGTERM)
+        until = time.monotonic() + KILL_AFTER_S
+        self._kill_at = until if self._kill_at is None else min(self._kill_at, until)
 
     def wait(self, poll: Callable[[], float]) -> Ended:
         """Wait for the end, passing signals on, and leave nothing of its group behind.
@@ -96,42 +127,46 @@ class Process:
         while self._child.poll() is None:
             pause = poll()
             if self._kill_at is not None:
-                pause = min(pause, max(0.0, self._kill_at - time.monotonic()))
-            select.select([self._wake], [], [], pause)
-            self._pass_on(_drain(self._wake))
+                pause = min(pause, self._kill_at - time.monotonic())
+            for number in self._signals.wait(pause):
+                self._take(number)
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._send(signal.SIGKILL)
                 self._kill_at = None
         self._send(signal.SIGKILL)
         code = self._child.returncode
-        if self._asked == "end":
-            return Ended(0, None, self._asked)
+        if self.asked == END:
+            return Ended(0, None, END)
         if code < 0:
-            return Ended(None, -code, self._asked)
-        return Ended(code, None, self._asked)
+            return Ended(None, -code, self.asked)
+        return Ended(code, None, self.asked)
 
-    def _pass_on(self, numbers: bytes) -> None:
-        for number in numbers:
-            if number == signal.SIGCHLD:
-                continue
+    def _take(self, number: int) -> None:
+        """Do what a signal asks."""
+        if number == self._manners.warning:
+            self._ask(WARNING, self._manners.tell)
+        elif number in ENDING:
+            # The script's own signal first; Slurm's SIGTERM is for those that went on after it.
+            tell = self._manners.tell if number == signal.SIGTERM else number
+            self._ask(signal.Signals(number).name, number if tell in self._told else tell)
+        elif number != signal.SIGCHLD:
             self._send(number)
-            if number in ENDING and self._asked is None:
-                self._asked = signal.Signals(number).name
-                self._kill_at = time.monotonic() + KILL_AFTER_S
+
+    def _ask(self, by: str, number: int) -> None:
+        if self.asked is None:
+            self.asked = by
+            self._kill_at = time.monotonic() + self._manners.grace_s
+        if not self._manners.holds:
+            self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        """Send a signal once: Slurm repeats its own, and a script may be writing a checkpoint."""
+        if number not in self._told:
+            self._told.add(number)
+            self._send(number)
 
     def _send(self, number: int) -> None:
         try:
             os.killpg(self._child.pid, number)
         except (ProcessLookupError, PermissionError):
             return
-
-
-def _noted(number: int, frame: object) -> None:
-    """Do nothing: the wakeup descriptor has told the loop already."""
-
-
-def _drain(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 512)
-    except BlockingIOError:
-        return b""

@@ -1,21 +1,24 @@
 """One rank, from start to record.
 
 It takes its role from its rank, starts the person's process (or TensorFlow's standard server)
-with the environment that follows, passes signals on, ends once the deciding roles have ended if
-its own does not decide, and records how it went. submitit, which keeps the result, is imported
-while the training is already on its way.
+with the environment that follows, passes signals on, starts a crashed worker again if the plan
+says so, ends once the deciding roles have ended if its own does not decide, and records how it
+went. submitit, which keeps the result, is imported while the training is already on its way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
 
 from hpctf.errors import HpctfError
-from hpctf.files import append_record, read_json
+from hpctf.files import append_record, read_json, read_records
 from hpctf.node import identity, process
 from hpctf.node.ends import Ends, attempt_of
+from hpctf.node.signals import AskedToEnd, Signals
 from hpctf.resources import NODE_SERVER
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
@@ -26,111 +29,227 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 30.0
 FOLLOW_S = 0.2
-"""How often a rank that does not decide looks whether the deciding ones have ended."""
+"""How often a rank that does not decide, or that was asked to end, looks what the others do."""
+LOCAL_S = 1.0
+"""How often a rank without Slurm looks whether its controller is still there."""
 
 
 def run_rank(run_folder: str) -> int:
     """Run this rank's part of a run and return its exit status."""
-    plan = read_json(os.path.join(run_folder, "plan.json"))
+    try:
+        plan = read_json(os.path.join(run_folder, "plan.json"))
+    except OSError as error:
+        host = os.uname().nodename
+        print(f"hpctf: {host} cannot read the run folder: {error}", file=sys.stderr)
+        return process.NOT_EXECUTABLE
+    signals = Signals(_number(plan["interruption"]["signal"]))
     try:
         me = identity.identify(plan, os.environ)
-        state = os.path.join(run_folder, "state", f"{me.name}.jsonl")
-        try:
-            child = _start(plan, me, state, run_folder)
-        except (HpctfError, OSError) as error:
-            return _cannot_start(error, me, state, run_folder)
     except HpctfError as error:
         print(f"hpctf: {error}", file=sys.stderr)
         return error.exit_code
-    keeper = _result_keeper(run_folder, me)
-    return _finish(child.wait(_poll(plan, me, child, state, run_folder)), state, keeper)
+    return Rank(plan, me, run_folder, signals).run()
 
 
-def _finish(ended: process.Ended, state: str, keeper: ResultKeeper | None) -> int:
-    """Put a rank's end on record, keep its result, and return its exit status."""
-    append_record(state, {"event": "ended", "time": time.time(), **ended._asdict()})
-    if keeper is not None:
-        keeper.keep(ended)
-    return ended.status
+class Rank:
+    """This rank of a run."""
 
+    def __init__(
+        self, plan: dict[str, Any], me: identity.Identity, run_folder: str, signals: Signals
+    ) -> None:
+        self._plan = plan
+        self._me = me
+        self._run_folder = run_folder
+        self._signals = signals
+        self._attempt = attempt_of(os.environ)
+        self._role = identity.role_named(plan, me.role)
+        self._keeper: ResultKeeper | None = None
 
-def _start(
-    plan: dict[str, Any], me: identity.Identity, state: str, run_folder: str
-) -> process.Process:
-    env = identity.environment(plan, me, os.environ, run_folder)
-    if plan["tf_config"]:
-        from hpctf.node.ports import settle
+    def run(self) -> int:
+        """Run the process to its end, and once more after each crash that the plan forgives."""
+        restarts = 0
+        try:
+            command, env = self._prepare()
+            while True:
+                child = self._start(command, env, restarts)
+                self._keeper = self._keeper or _result_keeper(self._run_folder, self._me)
+                ended = child.wait(Watch(self, child))
+                if not self._comes_back(ended, restarts):
+                    return self._finish(ended)
+                restarts += 1
+                self._record(
+                    "restarting", exit_code=ended.exit_code, signal=ended.signal, restart=restarts
+                )
+        except AskedToEnd as asked:
+            self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
+            name = signal.Signals(asked.number).name
+            warned = asked.number == _number(self._plan["interruption"]["signal"])
+            how = process.WARNING if warned else name
+            return self._finish(process.Ended(None, asked.number, how))
+        except (HpctfError, OSError) as error:
+            return self._cannot_start(error)
 
-        env["TF_CONFIG"] = settle(plan, me, os.environ, run_folder)
-    command = plan["entry"]["command"]
-    if identity.role_named(plan, me.role)["runs"] == "server":
-        command = [plan["entry"]["python"], NODE_SERVER]
+    def in_state(self, name: str) -> str:
+        """Return the path of a file in the run's state folder."""
+        return os.path.join(self._run_folder, "state", name)
+
+    def beat(self) -> None:
+        """Say that the rank is alive."""
+        self._record("heartbeat")
+
+    def deciders(self) -> Ends | None:
+        """Return who has to end before this rank may, or None if it decides itself."""
+        if self._role["decides"]:
+            return None
+        deciding = [role for role in self._plan["roles"] if role["decides"]]
+        return Ends(self._run_folder, deciding, self._attempt)
+
+    @property
+    def grace_s(self) -> float:
+        """Seconds that the rank may go on after the deciding ones have ended."""
+        return float(self._role["grace_s"])
+
+    def is_lost(self) -> bool:
+        """Whether the job has failed of itself, or its owner has cancelled it."""
+        if os.path.exists(self.in_state("cancel.json")):
+            return True
+        failures = read_records(self.in_state("failed.jsonl"))
+        return any(record.get("attempt") == self._attempt for record in failures)
+
+    def _prepare(self) -> tuple[list[str], dict[str, str]]:
+        env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
+        if self._plan["tf_config"]:
+            from hpctf.node.ports import settle
+
+            env["TF_CONFIG"] = settle(self._plan, self._me, os.environ, self._run_folder)
+        if self._role["runs"] != "server":
+            return self._plan["entry"]["command"], env
         # Workers must notice a lost chief, rather than fail at its first absence (TensorFlow's
         # guide to parameter server training).
         env["GRPC_FAIL_FAST"] = "use_caller"
-    log = os.path.join(run_folder, "logs", f"{me.name}.log")
-    child = process.Process(command, os.path.join(run_folder, "snapshot"), env, log)
-    _record_start(state, me, child.pid)
-    return child
+        return [self._plan["entry"]["python"], NODE_SERVER], env
+
+    def _start(self, command: list[str], env: dict[str, str], restarts: int) -> process.Process:
+        child = process.Process(
+            command,
+            os.path.join(self._run_folder, "snapshot"),
+            env,
+            self._log,
+            self._signals,
+            self._manners(),
+        )
+        extra = {"restart": restarts} if restarts else {}
+        self._record("started", host=self._me.host, rank=self._me.rank, pid=child.pid, **extra)
+        return child
+
+    def _manners(self) -> process.Manners:
+        rules = self._plan["interruption"]
+        return process.Manners(
+            warning=_number(rules["signal"]),
+            tell=_number(rules["tell"]) or signal.SIGTERM,
+            grace_s=rules["grace_s"],
+            holds=self._role["serves"],
+        )
+
+    def _comes_back(self, ended: process.Ended, restarts: int) -> bool:
+        crashed = bool(ended.status) and ended.asked is None
+        return crashed and restarts < self._role["max_restarts"] and not self.is_lost()
+
+    @property
+    def _log(self) -> str:
+        return os.path.join(self._run_folder, "logs", f"{self._me.name}.log")
+
+    def _record(self, event: str, **more: Any) -> None:
+        """Append to the rank's state file; a full disk must not end the training."""
+        record = {"event": event, "time": time.time(), "attempt": self._attempt, **more}
+        try:
+            append_record(self.in_state(f"{self._me.name}.jsonl"), record)
+        except OSError as error:
+            print(f"hpctf: {self._me.name}: {event} is not on record: {error}", file=sys.stderr)
+
+    def _finish(self, ended: process.Ended) -> int:
+        """Put the end on record, keep the result, and return the exit status.
+
+        Who was asked to end has not failed: the launcher would end the others at once, and those
+        may be writing their checkpoints.
+        """
+        from hpctf.node.memory import out_of_memory
+
+        oom = out_of_memory() if ended.status else None
+        self._record("ended", **ended._asdict(), oom=oom)
+        if ended.status and ended.asked is None:
+            with contextlib.suppress(OSError):
+                append_record(
+                    self.in_state("failed.jsonl"), {"attempt": self._attempt, "rank": self._me.name}
+                )
+        keeper = self._keeper or _result_keeper(self._run_folder, self._me)
+        if keeper is not None:
+            try:
+                keeper.keep(ended)
+            except OSError as error:
+                print(f"hpctf: {self._me.name}: its result is not kept: {error}", file=sys.stderr)
+        return ended.status if ended.asked is None else 0
+
+    def _cannot_start(self, error: Exception) -> int:
+        """Say in the rank's own log, and on record, why nothing could be started."""
+        code = process.NOT_FOUND if isinstance(error, FileNotFoundError) else process.NOT_EXECUTABLE
+        if isinstance(error, HpctfError):
+            code = error.exit_code
+        message = f"hpctf: {self._me.name} on {self._me.host} could not start: {error}\n"
+        try:
+            with open(self._log, "a", encoding="utf-8", errors="replace") as log:
+                log.write(message)
+        except OSError:
+            print(message, end="", file=sys.stderr)
+        self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
+        return self._finish(process.Ended(code, None, None))
 
 
-def _record_start(state: str, me: identity.Identity, pid: int | None) -> None:
-    append_record(
-        state,
-        {
-            "event": "started",
-            "time": time.time(),
-            "host": me.host,
-            "rank": me.rank,
-            "pid": pid,
-            "attempt": attempt_of(os.environ),
-        },
-    )
+class Watch:
+    """What a rank does while its process runs; called, it returns the seconds to its next turn.
 
+    It beats, ends a process that only serves once the deciding ranks have ended, and takes back
+    a promised grace once the job is lost.
+    """
 
-def _cannot_start(error: Exception, me: identity.Identity, state: str, run_folder: str) -> int:
-    """Say in the rank's own log, and on record, why nothing could be started."""
-    code = process.NOT_FOUND if isinstance(error, FileNotFoundError) else process.NOT_EXECUTABLE
-    if isinstance(error, HpctfError):
-        code = error.exit_code
-    message = f"hpctf: {me.name} on {me.host} could not start: {error}\n"
-    with open(os.path.join(run_folder, "logs", f"{me.name}.log"), "a", encoding="utf-8") as log:
-        log.write(message)
-    _record_start(state, me, None)
-    return _finish(process.Ended(code, None, None), state, _result_keeper(run_folder, me))
+    def __init__(self, rank: Rank, child: process.Process) -> None:
+        self._rank = rank
+        self._child = child
+        self._deciders = rank.deciders()
+        self._beat_at = time.monotonic() + HEARTBEAT_S
+        self._end_at: float | None = None
+        self._controller = os.environ.get("SUBMITIT_LOCAL_JOB_ID")
 
-
-def _poll(
-    plan: dict[str, Any],
-    me: identity.Identity,
-    child: process.Process,
-    state: str,
-    run_folder: str,
-) -> Any:
-    """Return what the rank does while its process runs: heartbeats, and following the deciders."""
-    role = identity.role_named(plan, me.role)
-    follows = not role["decides"]
-    deciders = [one for one in plan["roles"] if one["decides"]]
-    ends = Ends(run_folder, deciders, attempt_of(os.environ))
-    beat_at = time.monotonic() + HEARTBEAT_S
-    end_at: float | None = None
-
-    def poll() -> float:
-        nonlocal beat_at, end_at
+    def __call__(self) -> float:
         now = time.monotonic()
-        if now >= beat_at:
-            append_record(state, {"event": "heartbeat", "time": time.time()})
-            beat_at = now + HEARTBEAT_S
-        if follows and ends.all():
-            if end_at is None:
-                end_at = now + role["grace_s"]
-            if now >= end_at:
-                child.ask_to_end()
-                end_at = float("inf")
-        waiting = FOLLOW_S if follows and end_at != float("inf") else HEARTBEAT_S
-        return min(waiting, beat_at - now)
+        if now >= self._beat_at:
+            self._rank.beat()
+            self._beat_at = now + HEARTBEAT_S
+        self._follow(now)
+        if self._controller and not os.path.exists(f"/proc/{self._controller}"):
+            self._child.hurry()  # it was killed, and nobody else would end this process
+        if self._child.asked and self._rank.is_lost():
+            self._child.hurry()
+        return min(self._pause(), self._beat_at - now)
 
-    return poll
+    def _follow(self, now: float) -> None:
+        if self._deciders is None or not self._deciders.all():
+            return
+        if self._end_at is None:
+            self._end_at = now + self._rank.grace_s
+        if now >= self._end_at:
+            self._child.ask_to_end()
+            self._end_at = float("inf")
+
+    def _pause(self) -> float:
+        following = self._deciders is not None and self._end_at != float("inf")
+        if following or self._child.asked:
+            return FOLLOW_S
+        return LOCAL_S if self._controller else HEARTBEAT_S
+
+
+def _number(name: str | None) -> int | None:
+    return None if name is None else getattr(signal, f"SIG{name}")
 
 
 def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper | None:

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.errors import RunFolderError, RunNotFound, UsageError
-from hpctf.files import PRIVATE_FOLDER, read_json, write_json
+from hpctf.errors import RunNotFound, UsageError, shown
+from hpctf.files import PRIVATE_FOLDER, cannot_write, read_json, write_json
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 LAST = "@last"
 _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+_OF_THE_JOB = ("job", "failed", "ports")
+"""State files besides the ranks': the job's own record, who failed, the ports agreed on."""
+_LONGEST_ROOT = 3000
+"""What is below it has room within the 4,095 bytes of the longest path."""
 _FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
 
 
@@ -88,8 +92,8 @@ class RunFolder:
     def make(self, ranks: list[tuple[str, int]]) -> None:
         """Make the folder and its rooms, private to the user.
 
-        The state files of the ranks, and of the ports they agree on, are made now: on NFS, hosts
-        see appends to a file that is there sooner than a new name.
+        The state files are made now: on NFS, hosts see appends to a file that is there sooner
+        than a new name.
 
         Raises
         ------
@@ -101,13 +105,10 @@ class RunFolder:
             self.path.mkdir(mode=PRIVATE_FOLDER)
             for name in _FOLDERS:
                 (self.path / name).mkdir(mode=PRIVATE_FOLDER)
-            for name in [*(f"{role}-{index}" for role, index in ranks), "ports"]:
+            for name in [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]:
                 (self.state / f"{name}.jsonl").touch(mode=0o600)
         except OSError as error:
-            raise RunFolderError(
-                f"The run folder {str(self.path)!r} cannot be made: {error.strerror}.",
-                "Choose another runs root: HPCTF_RUNS_ROOT, or runs_root in the site file.",
-            ) from None
+            raise cannot_write(self.path, error) from None
 
     def remove(self) -> None:
         """Remove the folder, and the experiment's and the root if nothing else is in them."""
@@ -123,9 +124,9 @@ class RunFolder:
 
 def check_name(what: str, name: str) -> str:
     """Return an experiment's or a run's name, or refuse it: folders and jobs are named so."""
-    if not _EXPERIMENT.match(name):
+    if not isinstance(name, str) or not _EXPERIMENT.fullmatch(name):
         raise UsageError(
-            f"The {what}'s name is {name!r}, but must be of letters, digits, _ and -, begin "
+            f"The {what}'s name is {shown(name)}, but must be of letters, digits, _ and -, begin "
             "with a letter or digit, and have 64 characters at most."
         )
     return name
@@ -140,10 +141,10 @@ def check_root(root: str) -> Path:
     """Return the runs root as an absolute path that a batch script can name."""
     path = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(root))))
     text = str(path)
-    if not text.isprintable() or not text.isascii() or "\\" in text:
+    if not text.isprintable() or not text.isascii() or "\\" in text or len(text) > _LONGEST_ROOT:
         raise UsageError(
-            f"The runs root is {text!r}, which sbatch cannot name: it needs plain printable "
-            "characters without a backslash.",
+            f"The runs root is {shown(text)}, which sbatch cannot name: it needs plain printable "
+            f"ASCII characters without a backslash, {_LONGEST_ROOT} at most.",
             "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
         )
     return path

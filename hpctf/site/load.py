@@ -10,11 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import hpctf
-from hpctf.errors import SiteError, UsageError, did_you_mean
+from hpctf.checks import check_path
+from hpctf.errors import SiteError, UsageError, did_you_mean, shown
 from hpctf.files import read_json, write_json
 from hpctf.resources import SITE_CONFIGS, cache_folder
 from hpctf.site import model
 from hpctf.site.model import Site, Target, site_from
+from hpctf.site.reading import NotReadable, named, read_text
 
 ADMIN_FOLDER = "/etc/hpctf/sites"
 
@@ -60,14 +62,15 @@ def load_site(name: str | os.PathLike[str] | None = None, *, keep: bool = True) 
     """
     wanted = os.fspath(name) if name else os.environ.get("HPCTF_SITE") or default_site_name()
     if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
-        return read_site(Path(wanted).expanduser(), keep=keep)
+        check_path("site", wanted)
+        return read_site(Path(os.path.expanduser(wanted)), keep=keep)
     for folder in reversed(folders()):
         path = folder / f"{wanted}.yaml"
-        if path.is_file():
+        if os.path.isfile(path):
             return read_site(path, keep=keep)
     known = sorted(site_files())
     raise UsageError(
-        f"There is no site {wanted!r}.{did_you_mean(wanted, known)}",
+        f"There is no site {shown(wanted)}.{did_you_mean(wanted, known)}",
         f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
     )
 
@@ -79,11 +82,13 @@ def read_site(path: Path, *, keep: bool = True) -> Site:
     check costs more time than all else that submitting does.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
-        raise SiteError(f"The site file {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SiteError(f"The site file {path} cannot be read: {error}.") from None
+        raise SiteError(f"The site file {named(path)} does not exist.") from None
+    except NotReadable as error:
+        raise SiteError(
+            f"The site file {named(path, error.line)} cannot be read: {error}."
+        ) from None
     kept = _kept_file(text)
     try:
         site = site_from(read_json(kept))
@@ -107,9 +112,10 @@ def find_target(site: Site, name: str | None) -> tuple[str, Target]:
     if chosen not in site.targets:
         known = sorted(site.targets)
         raise UsageError(
-            f"Site {site.name!r} has no compute target {chosen!r}.{did_you_mean(chosen, known)}",
+            f"Site {site.name!r} has no compute target {shown(chosen)}."
+            f"{did_you_mean(chosen, known)}",
             f"Its targets: {', '.join(known)}. For a partition that no target describes: "
-            f"--sbatch partition={chosen}.",
+            "--sbatch partition=NAME.",
         )
     return chosen, site.targets[chosen]
 

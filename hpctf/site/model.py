@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from hpctf.errors import shown
 from hpctf.sbatch import check_directives, seconds_of
 
 
@@ -29,14 +30,14 @@ DirectiveValue = str | int | bool
 Count = Annotated[int, Between(1)]
 Port = Annotated[int, Between(1024, 65535)]
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z")
 _STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
 
 
 def check_name(what: str, name: str | None) -> None:
     """Refuse what cannot stand in a file's name or on a command line as it is."""
     if name is not None and not _NAME.match(name):
-        raise ValueError(f"{what} is {name!r}, but must be of letters, digits, _, . and -")
+        raise ValueError(f"{what} is {shown(name)}, but must be of letters, digits, _, . and -")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,20 @@ class PortRange:
 
 
 @dataclass(frozen=True)
+class WarningSettings:
+    """How trainings that restart are warned before their time limit.
+
+    ``signal`` is what Slurm sends to the ranks (``sbatch --signal``), ``grace_s`` the seconds that
+    a script has from the warning on.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    signal: Literal["USR1", "USR2"] = "USR2"
+    grace_s: Annotated[int, Between(1, 86_400)] = 60
+
+
+@dataclass(frozen=True)
 class Site:
     """A cluster, as its admin describes it."""
 
@@ -137,6 +152,7 @@ class Site:
     mpi: MpiSettings = field(default_factory=MpiSettings)
     ps: PsSettings = field(default_factory=PsSettings)
     ports: PortRange = field(default_factory=PortRange)
+    warning: WarningSettings = field(default_factory=WarningSettings)
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     epilogue: tuple[str, ...] = ()
@@ -152,10 +168,15 @@ class Site:
         for key, name in (("default_target", self.default_target), ("ps.target", self.ps.target)):
             if name is not None and name not in self.targets:
                 known = ", ".join(sorted(self.targets)) or "none"
-                raise ValueError(f"{key} names {name!r}, which is not in targets ({known})")
+                raise ValueError(f"{key} names {shown(name)}, which is not in targets ({known})")
 
 
-_SECTIONS: dict[str, Any] = {"mpi": MpiSettings, "ps": PsSettings, "ports": PortRange}
+_SECTIONS: dict[str, Any] = {
+    "mpi": MpiSettings,
+    "ps": PsSettings,
+    "ports": PortRange,
+    "warning": WarningSettings,
+}
 
 
 def site_from(plain: dict[str, Any]) -> Site:

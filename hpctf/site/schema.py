@@ -9,13 +9,14 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from hpctf.errors import SiteError, did_you_mean
+from hpctf.errors import SiteError, did_you_mean, shown
 from hpctf.site.model import Site, Target
+from hpctf.site.reading import NotReadable, named, parse_yaml, plain
 
-_Yaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_PROBLEMS = 50
 
 
-class _Loader(_Yaml):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """YAML without numbers of base 60: ``1:30:00`` is a time, and not 5400."""
 
 
@@ -35,18 +36,17 @@ def parse_site(path: Path, text: str) -> Site:
         Every error of the text, each with file, line, what was found and what is allowed.
     """
     try:
-        raw = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"{mark.line + 1}: " if mark else " "
-        problem = getattr(error, "problem", None) or "not valid"
-        raise SiteError(f"{path}:{line}this is not YAML: {problem}.") from None
+        raw = parse_yaml(text, _Loader)
+    except NotReadable as error:
+        where = named(path, error.line)
+        raise SiteError(f"{where}: this is not YAML that can be used: {error}.") from None
     if not isinstance(raw, dict):
-        raise SiteError(f"{path}:1: a site file is a mapping such as 'name: my-cluster'.")
+        raise SiteError(f"{named(path, 1)}: a site file is a mapping such as 'name: my-cluster'.")
     try:
         return TypeAdapter(Site).validate_python(raw)
     except ValidationError as error:
-        lines = [_explain(path, text, dict(problem)) for problem in error.errors()]
+        problems = error.errors()[:_MOST_PROBLEMS]
+        lines = [_explain(path, text, dict(problem)) for problem in problems]
         raise SiteError("\n".join(lines)) from None
 
 
@@ -59,8 +59,9 @@ def _explain(path: Path, text: str, problem: dict[str, Any]) -> str:
         if known:
             message += f" Known here: {', '.join(known)}"
     elif problem["type"] not in ("missing", "value_error"):
-        message += f" (found {problem['input']!r})"
-    return f"{path}:{_line_of(text, where)}: {'.'.join(where) or 'site'}: {message}"
+        message += f" (found {shown(problem['input'])})"
+    at = named(path, _line_of(text, where))
+    return f"{at}: {plain('.'.join(where)) or 'site'}: {message}"
 
 
 def _keys_at(where: list[str]) -> list[str]:

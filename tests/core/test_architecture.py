@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict",
-    1: "estimator checks backends site snapshot render directives planner environment",
+    1: "estimator checks backends site snapshot copying render directives planner environment",
     2: "submission scheduler node runs tracking",
     3: "tuning models report",
     4: "cli __main__",
@@ -31,6 +31,7 @@ LONGEST = 400
 BEFORE_TRAINING = [
     "start",
     "process",
+    "signals",
     "files",
     "rank",
     "ends",

@@ -170,13 +170,19 @@ HOSTILE = [
 
 
 def words_of(script: str, *names: str) -> list[str]:
-    """Run what a script does before its step and return its variables; `command` is the step."""
+    """Run what a script does before its step and return its variables; `command` is the step.
+
+    All but putting its start on record, which needs a run folder: tests/faults has real ones.
+    """
     lines = script.splitlines()
+    begin = lines.index('state="$run/state/job.jsonl"')
+    del lines[begin : next(n for n, line in enumerate(lines) if "stop 127" in line) + 1]
     step = next(n for n, line in enumerate(lines) if line.startswith(("srun", "mpirun")))
     end = lines.index("status=$?")
     said = "".join(f'printf "%s\\0" "${{{name}}}"\n' for name in names)
     stubs = 'srun() { printf "%s\\0" "$@"; }; mpirun() { srun "$@"; }; module() { srun "$@"; }\n'
     launch = [line for line in lines[step:end] if ' attend "$run"' not in line]
+    launch = launch[: launch.index("launcher=$!")] if "launcher=$!" in launch else launch
     text = "\n".join([stubs, *lines[:step], said, *launch, ""])
     done = subprocess.run(
         ["bash", "-eu", "-c", text], capture_output=True, env={"SLURM_ARRAY_TASK_ID": "1"}

@@ -22,6 +22,7 @@ COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
     "runs": ("hpctf.cli.runs", "List runs, the latest first."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
+    "why": ("hpctf.cli.why", "Tell why a run waits, or why it failed."),
     "wait": ("hpctf.cli.runs", "Wait for a run to end."),
     "cancel": ("hpctf.cli.runs", "Cancel runs."),
     "result": ("hpctf.cli.runs", "Print every rank's result."),

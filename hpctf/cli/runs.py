@@ -42,7 +42,8 @@ def runs(
     from itertools import islice
 
     from hpctf.runs.folder import run_folders, runs_root_of
-    from hpctf.runs.run import Run, details, statuses
+    from hpctf.runs.run import Run
+    from hpctf.runs.statuses import details, statuses
 
     folders = run_folders(runs_root_of(site), experiment)
     listed = [Run(folder) for folder in islice(folders, limit if limit and not state else None)]
@@ -76,7 +77,7 @@ def runs(
 @json_option
 def status(run_name: str, site: str | None, as_json: bool) -> None:
     """Show the state of RUN (an id, a unique prefix, or @last) and of its ranks."""
-    from hpctf.runs.run import details
+    from hpctf.runs.statuses import details
 
     run = open_run(run_name, site)
     found = details(run, run.look())
@@ -103,7 +104,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
 @json_option
 def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
     """Wait for RUN to end; exit 1 if it did not complete."""
-    from hpctf.runs.run import details
+    from hpctf.runs.statuses import details
 
     run = open_run(run_name, site)
     found = wait_for(run, show_output=follow and not as_json)

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,12 +15,15 @@ from hpctf.errors import RunFolderError, TrainingFailed, UsageError, did_you_mea
 from hpctf.files import tail, write_json
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
-from hpctf.runs.state import Status, determine, settled
-from hpctf.scheduler.jobs import JobStatus, Scheduler
+from hpctf.runs.state import Status
+from hpctf.runs.statuses import details, scheduler_of, statuses
+from hpctf.scheduler.jobs import Scheduler
 from hpctf.verdict import first_failure, ranks_of, tell_failure
 
 if TYPE_CHECKING:
     from submitit.core.core import Job
+
+    from hpctf.runs.why import Explanation
 
 
 class Run:
@@ -66,7 +69,7 @@ class Run:
 
     def scheduler(self) -> Scheduler:
         """Return the scheduler that has the run's job."""
-        return scheduler_of([self])
+        return scheduler_of(self)
 
     @property
     def status(self) -> str:
@@ -88,6 +91,12 @@ class Run:
         ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
         """
         return details(self, self.look())
+
+    def why(self) -> Explanation:
+        """Return why the run waits, runs or failed, in plain words, and what can be done."""
+        from hpctf.runs.why import explain
+
+        return explain(self)
 
     def wait_for_completion(
         self,
@@ -247,89 +256,6 @@ class Run:
 
 
 _ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}
-
-
-def scheduler_of(runs: Iterable[Run]) -> Scheduler:
-    """Return the scheduler of runs that share one."""
-    from hpctf.scheduler.local import LocalProcesses
-    from hpctf.scheduler.slurm import Slurm
-
-    records = [(run.plan["scheduler"], run.folder.read_record()) for run in runs]
-    if records and records[0][0] == "local":
-        identities = {
-            str(record["job_id"]): (record["job_host"], record["job_start_time"])
-            for _, record in records
-            if record.get("job_id") is not None
-        }
-        return LocalProcesses(identities)
-    return Slurm(records[0][1].get("cluster") if records else None)
-
-
-def statuses(runs: Iterable[Run]) -> dict[str, Status]:
-    """Return the status of every run by id, asking each scheduler once for all of its jobs."""
-    found: dict[str, Status] = {}
-    open_runs: dict[tuple[str, str | None], list[tuple[Run, dict[str, Any]]]] = {}
-    for run in runs:
-        final = settled(run.folder, run.plan)
-        if final is not None:
-            found[run.id] = final
-            continue
-        record = run.folder.read_record()
-        key = (run.plan["scheduler"], record.get("cluster"))
-        open_runs.setdefault(key, []).append((run, record))
-    for group in open_runs.values():
-        jobs = _ask(group)
-        for run, record in group:
-            job = jobs.get(str(record.get("job_id")))
-            found[run.id] = determine(run.folder, record, run.plan, job)
-    return found
-
-
-def _ask(group: list[tuple[Run, dict[str, Any]]]) -> dict[str, JobStatus]:
-    """Return the jobs by id, without those whose name says that the id is another job's now."""
-    names = {str(rec["job_id"]): run.id for run, rec in group if rec.get("job_id") is not None}
-    if not names:
-        return {}
-    jobs = scheduler_of([run for run, _ in group]).query(names)
-    arrays = {str(rec["job_id"]): rec.get("job_name") for _, rec in group}
-    return {
-        job_id: job
-        for job_id, job in jobs.items()
-        if job.name in ("", names[job_id], arrays.get(job_id))
-    }
-
-
-def details(run: Run, status: Status) -> dict[str, Any]:
-    """Return what `Run.get_details` does, for a status already known."""
-    record = run.folder.read_record()
-    return {
-        "id": run.id,
-        "experiment": run.experiment,
-        "state": status.state,
-        "reason": status.reason,
-        "job_id": record.get("job_id"),
-        "exit_code": status.exit_code,
-        "backend": run.plan["backend"],
-        "site": run.plan["site"],
-        "target": run.plan["target"],
-        "submitted": record.get("submitted"),
-        "user": record.get("user"),
-        "git_commit": record.get("git_commit"),
-        "run_folder": str(run.folder.path),
-        "roles": [
-            {
-                "role": rank.role,
-                "index": rank.index,
-                "host": rank.host,
-                "state": rank.state,
-                "exit_code": rank.exit_code,
-                "signal": rank.signal,
-                "started": rank.started,
-                "ended": rank.ended,
-            }
-            for rank in status.ranks
-        ],
-    }
 
 
 def _check_ownership(folder: Path) -> None:

@@ -6,10 +6,19 @@ import contextlib
 import time
 from typing import Any, NamedTuple
 
-from hpctf.files import read_json, read_records, write_json
+from hpctf.files import read_json, write_json
+from hpctf.runs.evidence import from_log
 from hpctf.runs.folder import RunFolder
 from hpctf.scheduler.jobs import JobStatus
-from hpctf.verdict import RankState, describe_end, first_failure, read_ranks
+from hpctf.verdict import (
+    JobRecord,
+    RankState,
+    describe_end,
+    first_failure,
+    first_interrupted,
+    read_job,
+    read_ranks,
+)
 
 FINAL = ("Completed", "Failed", "Canceled")
 """The states that a run does not leave."""
@@ -18,8 +27,8 @@ STATES = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing", *FINAL)
 """Azure ML's names of what a run can be."""
 
 SETTLE_S = 30.0
-"""Seconds that a run whose job has gone may take until its records are seen (NFS caches names
-and sizes for up to 60 s by default; the files are there from the start, so sizes alone count)."""
+"""Seconds of silence before a run is given up whose job the scheduler does not know. A rank beats
+every 30 s, and a job that slurmctld has forgotten may run on until its nodes register again."""
 
 _OF_SLURM = {
     "PENDING": "Queued",
@@ -32,28 +41,54 @@ _OF_SLURM = {
     "COMPLETING": "Finalizing",
     "STAGE_OUT": "Finalizing",
 }
-_REASONS = {
+REASONS = {
     "TIMEOUT": "it reached its time limit",
     "OUT_OF_MEMORY": "it used more memory than it asked for",
     "NODE_FAIL": "a node failed",
     "BOOT_FAIL": "a node could not be started",
     "DEADLINE": "its deadline passed",
     "PREEMPTED": "it was pre-empted by another job",
+    "REVOKED": "another cluster of the federation took its job",
 }
+"""Slurm's states of a job that did not end of itself, in plain words."""
+
+_GONE = "its job is not known to the scheduler any more, and left no record of its end"
 
 
 class Status(NamedTuple):
-    """A run's state, why, and its ranks."""
+    """A run's state, why, and its ranks.
+
+    ``away`` says why the scheduler could not be asked; the rest is then what the run folder tells.
+    """
 
     state: str
     reason: str
     exit_code: int | None
     ranks: tuple[RankState, ...]
+    away: str = ""
 
     @property
     def final(self) -> bool:
         """Whether the run will stay in this state."""
         return self.state in FINAL
+
+
+class Answer(NamedTuple):
+    """What the scheduler answered about one run.
+
+    Parameters
+    ----------
+    job
+        The run's job; None if it knows no such job.
+    away
+        Why the scheduler could not be asked at all; empty if it was.
+    unsure
+        Whether it may know more later: its accounting could not be asked.
+    """
+
+    job: JobStatus | None
+    away: str = ""
+    unsure: bool = False
 
 
 def settled(folder: RunFolder, plan: dict[str, Any]) -> Status | None:
@@ -66,88 +101,130 @@ def settled(folder: RunFolder, plan: dict[str, Any]) -> Status | None:
     return Status(final["state"], final["reason"], final["exit_code"], ranks)
 
 
-def job_verdict(folder: RunFolder) -> int | None:
-    """Return the exit code that the job itself recorded as its last act, or None."""
-    code = None
-    for record in read_records(folder.state / "job.jsonl"):
-        if record.get("event") == "ended":
-            code = record.get("exit_code")
-        elif record.get("event") == "started":
-            code = None
-    return code
-
-
 def determine(
-    folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], job: JobStatus | None
+    folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], answer: Answer
 ) -> Status:
-    """Return the run's state, and settle it if it is final.
+    """Return the run's state, and settle it if it is final and the scheduler agrees.
 
     Parameters
     ----------
     record, plan
         The content of ``run.json`` and ``plan.json``.
-    job
-        What the scheduler says of the job; None if it knows no such job.
     """
-    ranks = tuple(read_ranks(folder.path, plan))
-    status = _determine(folder, record, job, ranks)
-    if status.final:
+    own = read_job(folder.path)
+    ranks = tuple(read_ranks(folder.path, plan, own.attempt))
+    status = _Case(folder, record, plan, own, ranks).judge(answer)
+    if status.final and not answer.away and not (answer.unsure and answer.job is None):
         final = {"state": status.state, "reason": status.reason, "exit_code": status.exit_code}
         with contextlib.suppress(OSError):  # somebody who may look, but not write
             write_json(folder.final, {**final, "time": time.time()})
     return status
 
 
-def _determine(
-    folder: RunFolder, record: dict[str, Any], job: JobStatus | None, ranks: tuple[RankState, ...]
-) -> Status:
-    if record.get("job_id") is None:
-        return Status("NotStarted", "it has not been submitted", None, ranks)
-    code = job_verdict(folder)
-    if job is not None and job.active:
-        return _while_active(job, code, ranks)
-    failure = first_failure(ranks)
-    if (job is not None and job.state == "CANCELLED") or (code != 0 and folder.cancelled.exists()):
-        return Status("Canceled", "it was cancelled", code, ranks)
-    if code == 0:
-        return Status("Completed", "", 0, ranks)
-    if code is not None:
-        words = _who_failed(failure) if failure else f"its launcher ended with status {code}"
-        return Status("Failed", words, code, ranks)
-    return _without_verdict(folder, job, failure, ranks)
+class _Case(NamedTuple):
+    """What a run folder tells: its records, the job's own and the ranks'."""
+
+    folder: RunFolder
+    record: dict[str, Any]
+    plan: dict[str, Any]
+    own: JobRecord
+    ranks: tuple[RankState, ...]
+
+    def judge(self, answer: Answer) -> Status:
+        if self.record.get("job_id") is None:
+            return Status("NotStarted", "it has not been submitted", None, self.ranks)
+        if answer.away:
+            if self.own.exit_code is None:
+                return self._unasked(answer.away)
+            return self._ended(None)._replace(away=answer.away)
+        job = answer.job
+        if job is not None and job.active:
+            return self._active(job)
+        if job is None:
+            job = from_log(self.folder, str(self.record["job_id"]))
+        if job is None and self.own.exit_code is None and self._lately():
+            words = "the scheduler does not know its job; its last records may still come"
+            return Status("Finalizing", words, None, self.ranks)
+        return self._ended(job)
+
+    def _unasked(self, away: str) -> Status:
+        """Say what was so when the folder was last written to."""
+        if self.own.requeued is not None or not (self.own.started or self._begun):
+            state = "Queued"
+        else:
+            state = "Running"
+        return Status(state, f"the scheduler could not be asked: {away}", None, self.ranks, away)
+
+    def _active(self, job: JobStatus) -> Status:
+        state = _OF_SLURM.get(job.state)
+        if state == "Queued":  # what an earlier start has left behind does not count
+            return Status(state, _reason(job), None, self.ranks)
+        if self.own.exit_code is not None:
+            return Status("Finalizing", "", self.own.exit_code, self.ranks)
+        if state is None:
+            state = "Running" if self._begun else "Preparing"
+        return Status(state, _reason(job), None, self.ranks)
+
+    def _ended(self, job: JobStatus | None) -> Status:
+        code = self.own.exit_code
+        asked_to = code != 0 and self.folder.cancelled.exists()
+        if asked_to or (job is not None and job.state == "CANCELLED"):
+            return Status("Canceled", self._who_cancelled(job), code, self.ranks)
+        if code == 0:
+            return Status("Completed", "", 0, self.ranks)
+        failure = first_failure(self.ranks)
+        if code is None and failure is not None:
+            code = failure.status
+        return Status("Failed", self._why_failed(job, failure), code, self.ranks)
+
+    def _who_cancelled(self, job: JobStatus | None) -> str:
+        by = job.by if job else ""
+        if not by and self.folder.cancelled.exists():
+            by = read_json(self.folder.cancelled).get("by") or ""
+        return f"it was cancelled by user {by}" if by else "it was cancelled"
+
+    def _why_failed(self, job: JobStatus | None, failure: RankState | None) -> str:
+        """Return the first cause that is known: a rank's own failure before all others."""
+        interrupted = first_interrupted(self.ranks, self.plan)
+        if failure and failure.asked is None and not interrupted:
+            return _who_failed(failure)
+        cause = REASONS.get(job.state, "") if job else ""
+        if cause or self.own.reason:
+            return ": ".join(words for words in (cause, self.own.reason) if words)
+        if failure:
+            return _who_failed(failure)
+        if self.own.exit_code is not None:
+            return f"its launcher ended with status {self.own.exit_code}"
+        if job is None:
+            return _GONE
+        return f"its job ended before the training did: Slurm says {job.state}{_because(job)}"
+
+    @property
+    def _begun(self) -> bool:
+        return any(rank.state != "NotStarted" for rank in self.ranks)
+
+    def _lately(self) -> bool:
+        """Whether something was written lately to the records of a job that Slurm does not know.
+
+        Processes of this machine are there or not, and write their records before they go.
+        """
+        if self.plan["scheduler"] == "local":
+            return False
+        records = [self.folder.record, *self.folder.state.glob("*.jsonl")]
+        return time.time() - max(path.stat().st_mtime for path in records) < SETTLE_S
 
 
 def _who_failed(failure: RankState) -> str:
     return f"{failure.name} on {failure.host} failed with {describe_end(failure)}"
 
 
-def _while_active(job: JobStatus, code: int | None, ranks: tuple[RankState, ...]) -> Status:
-    if code is not None:
-        return Status("Finalizing", "", code, ranks)
-    state = _OF_SLURM.get(job.state)
-    if state is None:
-        started = any(rank.state != "NotStarted" for rank in ranks)
-        state = "Running" if started else "Preparing"
-    reason = "" if job.reason in ("", "None") else job.reason
+def _reason(job: JobStatus) -> str:
     if job.state in ("SUSPENDED", "STOPPED"):
-        reason = f"{job.state.lower()} by Slurm"
-    return Status(state, reason, None, ranks)
+        return f"{job.state.lower()} by Slurm"
+    if job.reason not in ("", "None"):
+        return job.reason
+    return job.state if job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD") else ""
 
 
-def _without_verdict(
-    folder: RunFolder,
-    job: JobStatus | None,
-    failure: RankState | None,
-    ranks: tuple[RankState, ...],
-) -> Status:
-    """Judge a job that has ended, or gone, without a word of its own: never Completed."""
-    if job is None and time.time() - folder.record.stat().st_mtime < SETTLE_S:
-        return Status("Finalizing", "its job has just left the queue", None, ranks)
-    if failure and failure.asked is None:
-        return Status("Failed", _who_failed(failure), failure.status, ranks)
-    if job is None:
-        words = "its job is not known to the scheduler any more, and left no record of its end"
-    else:
-        cause = _REASONS.get(job.state, f"Slurm says {job.state}")
-        words = f"its job ended before the training did: {cause}"
-    return Status("Failed", words, failure.status if failure else None, ranks)
+def _because(job: JobStatus) -> str:
+    return f" ({job.reason})" if job.reason not in ("", "None") else ""

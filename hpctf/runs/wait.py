@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hpctf.errors import SchedulerError
-from hpctf.runs.state import Status, job_verdict
+from hpctf.runs.state import Status
+from hpctf.runs.statuses import from_folder
+from hpctf.verdict import read_job, read_ranks
 
 if TYPE_CHECKING:
     from hpctf.runs.logs import LogPrinter
@@ -22,55 +25,107 @@ _FINALIZING_S = 0.5
 def wait(
     run: Run, on_change: Callable[[Status, float], None] | None, printer: LogPrinter | None
 ) -> Status:
-    """Return the run's final status once there is one; see `Run.wait_for_completion`."""
-    ask_at = began = time.monotonic()
+    """Return the run's final status once there is one; see `Run.wait_for_completion`.
+
+    A scheduler that is away is asked again for as long as it takes, and `on_change` is told;
+    the log goes on meanwhile.
+    """
+    began = ask_at = time.monotonic()
     status: Status | None = None
+    question: _Question | None = None
+    away_since = ""
     while True:
         now = time.monotonic()
-        waited = now - began
-        if now >= ask_at or (status and status.state != "Finalizing" and _has_verdict(run)):
-            status = _ask(run, status)
-            ask_at = now + _pause(status, waited)
+        if question is None and (now >= ask_at or _has_come_to_an_end(run, status)):
+            question = _Question(run)
+        pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
+        answer = question.answer(pause) if question else None
+        if answer is not None:
+            away_since = (away_since or time.strftime("%H:%M:%S")) if answer.away else ""
+            status = _keep(run, status, answer, away_since)
+            ask_at = time.monotonic() + _pause(status, time.monotonic() - began)
+            question = None
         elif status is not None:
             status = _look(run, status)
         if printer is not None:
             printer.show(final=status is not None and status.final)
         if status is not None:
             if on_change:
-                on_change(status, waited)
+                on_change(status, time.monotonic() - began)
             if status.final:
                 return status
-        time.sleep(min(_LOOK_S[1], max(_LOOK_S[0], waited / 60)))
+        if question is None:
+            time.sleep(pause)
 
 
-def _has_verdict(run: Run) -> bool:
-    return job_verdict(run.folder) is not None
+class _Question:
+    """One look at the run with the scheduler's help, which may take long to answer.
+
+    In a thread that nobody waits for: neither the log nor an interrupted wait stands still.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._answers: queue.SimpleQueue[Status | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=self._ask, args=(run,), daemon=True).start()
+
+    def answer(self, timeout: float) -> Status | None:
+        """Return the status, or None if it has not come in time."""
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _ask(self, run: Run) -> None:
+        try:
+            self._answers.put(run.look())
+        except BaseException as error:
+            self._answers.put(error)
 
 
-def _pause(status: Status | None, waited: float) -> float:
+def _keep(run: Run, before: Status | None, answer: Status, away_since: str) -> Status:
+    """Return the answer; of a scheduler that is away, what was known before stays so.
+
+    Raises
+    ------
+    SchedulerError
+        This machine has no way to ask it, and never will.
+    """
+    if not answer.away or answer.final:
+        return answer
+    run.scheduler().require()
+    known = answer if before is None else _look(run, before)
+    words = f"the scheduler has not answered since {away_since}: {answer.away}"
+    return known._replace(reason=words, away=answer.away)
+
+
+def _has_come_to_an_end(run: Run, status: Status | None) -> bool:
+    """Whether the job has left its verdict since the scheduler was asked."""
+    if status is None or status.away or status.state == "Finalizing":
+        return False
+    own = read_job(run.folder.path)
+    return own.exit_code is not None and status.state != "Queued"
+
+
+def _pause(status: Status, waited: float) -> float:
     """Return the seconds until the scheduler is asked again; a job about to go, it is soon."""
-    if status is not None and status.state == "Finalizing":
+    if status.state == "Finalizing":
         return _FINALIZING_S
     return min(_ASK_S[1], max(_ASK_S[0], waited / 10))
 
 
-def _ask(run: Run, before: Status | None) -> Status | None:
-    """Return the status; a scheduler that is away for a while is asked again, not despaired of."""
-    try:
-        return run.look()
-    except SchedulerError:
-        if before is None:
-            raise
-        return before
-
-
 def _look(run: Run, before: Status) -> Status:
     """Return the status with the ranks as they are now, without asking the scheduler."""
-    from hpctf.verdict import read_ranks
-
+    if before.away:
+        told = from_folder(run, before.away)
+        if told.final:
+            return told
     ranks = tuple(read_ranks(run.folder.path, run.plan))
     # A requeued job's ranks have started before: only what is new tells that it runs.
     new = any(now.started != then.started for now, then in zip(ranks, before.ranks, strict=True))
     waiting = before.state in ("Queued", "Preparing")
-    state = "Running" if new and waiting else before.state
-    return before._replace(ranks=ranks, state=state)
+    state = "Running" if new and waiting and any(rank.started for rank in ranks) else before.state
+    reason = "" if state != before.state and not before.away else before.reason
+    return before._replace(ranks=ranks, state=state, reason=reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 ACTIVE = {
@@ -25,13 +25,22 @@ ACTIVE = {
 """Slurm's states of a job that has not ended for good (squeue(1), JOB STATE CODES)."""
 
 
+Names = Mapping[str, Collection[str]]
+"""The names that a job may have, by its id. Schedulers use an id again for another job: the name
+tells."""
+
+
 class JobStatus(NamedTuple):
-    """One job: its state in Slurm's words, and why it is in it."""
+    """One job: its state in Slurm's words, why it is in it, and who cancelled it if that is known.
+
+    ``by`` is a user's name.
+    """
 
     job_id: str
     name: str
     state: str
     reason: str = ""
+    by: str = ""
 
     @property
     def active(self) -> bool:
@@ -40,10 +49,22 @@ class JobStatus(NamedTuple):
 
 
 class Scheduler(Protocol):
-    """What the rest of hpctf may ask of a scheduler."""
+    """What the rest of hpctf may ask of a scheduler.
 
-    def query(self, job_ids: Iterable[str]) -> dict[str, JobStatus]:
-        """Return what is known of the jobs; those it knows nothing of are left out."""
+    ``accounting_away`` says why the last query could not ask for jobs that it has forgotten; empty
+    if it could, or if there is nothing to ask.
+    """
+
+    accounting_away: str
+
+    def require(self) -> None:
+        """Raise `SchedulerError` where this machine has no way to ask it."""
+
+    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
+        """Return what is known of the jobs; those it knows nothing of are left out.
+
+        A job of another name than `names` allows is not the one that was asked for.
+        """
 
     def cancel(self, job_id: str) -> None:
         """End a job, wherever it is."""

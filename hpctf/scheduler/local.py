@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterable
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler.jobs import JobStatus
+from hpctf.scheduler.jobs import JobStatus, Names
 
 
 def start_time(pid: int) -> str | None:
@@ -38,8 +38,12 @@ class LocalProcesses:
 
     def __init__(self, identities: dict[str, tuple[str, str]]) -> None:
         self._identities = identities
+        self.accounting_away = ""
 
-    def query(self, job_ids: Iterable[str]) -> dict[str, JobStatus]:
+    def require(self) -> None:
+        """Do nothing: a machine can always look at its own processes."""
+
+    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
         """Return as RUNNING the jobs whose controller is alive, or out of sight on another host."""
         return {
             job_id: JobStatus(job_id, "", "RUNNING")

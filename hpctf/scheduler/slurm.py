@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-import subprocess
+import pwd
+import time
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler.jobs import JobStatus
+from hpctf.scheduler import commands
+from hpctf.scheduler.jobs import JobStatus, Names
 
-_SEPARATOR = "|"
-_TIMEOUT_S = 60
+_SQUEUE_S = 20.0
+_SACCT_S = 10.0
+"""Seconds that a command may take. Left alone, squeue tries for 18 s to reach a slurmctld whose
+host is up but does not answer (measured, 22.05), and longer if the host is down."""
+
+_DISABLED = "accounting storage is disabled"
+"""What sacct says where there is no accounting at all (sacct.c)."""
+
+
+class _Row(NamedTuple):
+    job_id: str
+    state: str
+    reason: str
+    submitted: str
+    name: str
+
+    @property
+    def rank(self) -> tuple[bool, str]:
+        """What orders the rows of one job: a het job's first component speaks for all, and what
+        was submitted last for what was before."""
+        return self.job_id.endswith("+0"), self.submitted
 
 
 def leader(job_id: str) -> str:
@@ -31,77 +53,110 @@ class Slurm:
 
     def __init__(self, cluster: str | None = None) -> None:
         self._clusters = [f"--clusters={cluster}"] if cluster else []
+        self.accounting_away = ""
+        """Why sacct could not be asked in the last query; empty if it was, or has nothing to say
+        anywhere here."""
 
-    def query(self, job_ids: Iterable[str]) -> dict[str, JobStatus]:
+    def require(self) -> None:
+        """Raise `SchedulerError` where there is no squeue."""
+        commands.require("squeue")
+
+    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
         """Return what Slurm knows of the jobs, by id; of a het job, what its leader does.
 
-        One squeue for all; one sacct for those that squeue no longer knows. Where accounting is
-        off or away, they are left out.
+        One squeue for all; one sacct for those that squeue no longer knows, and for the cancelled
+        ones, since it alone tells by whom. Where accounting is off or away, they are left out.
 
         Raises
         ------
         SchedulerError
             squeue could not be asked.
         """
+        self.accounting_away = ""
         wanted = sorted(set(job_ids))
         if not wanted:
             return {}
-        known = self._squeue(wanted)
-        missing = [job_id for job_id in wanted if job_id not in known]
-        if missing:
-            known.update(self._sacct(missing))
+        known = _statuses(self._squeue(_jobs_option(wanted), "--array"), names)
+        unsure = [i for i in wanted if i not in known or known[i].state == "CANCELLED"]
+        told = self._ended(unsure, names) if unsure else {}
+        for job_id, status in told.items():
+            if job_id not in known or (status.state == "CANCELLED" and status.by):
+                known[job_id] = status
         return {job_id: known[job_id] for job_id in wanted if job_id in known}
+
+    def find(self, names: Iterable[str], since: float) -> dict[str, str]:
+        """Return the ids of the jobs that have these names, of which each is one job's alone.
+
+        Of a het job its leader's id, of a job array the array's own.
+
+        Parameters
+        ----------
+        since
+            Seconds since the epoch: no job looked for was submitted before. sacct(1) wants it.
+
+        Raises
+        ------
+        SchedulerError
+            squeue or sacct could not be asked, and so the answer is not known. That there is no
+            accounting is an answer.
+        """
+        wanted = sorted(set(names))
+        if not wanted:
+            return {}
+        listed = commands.words(wanted)
+        found = _ids(self._squeue([f"--name={listed[0]}"] if len(listed) == 1 else []))
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+            options = [f"--name={word}" for word in commands.words(missing)]
+            rows = self._sacct([f"--starttime={start}", "--allusers", *options])
+            found = {**_ids(rows), **found}
+        return {name: found[name] for name in wanted if name in found}
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job with scancel; of a het job, every component."""
-        self._run(["scancel", *self._clusters, job_id])
+        commands.run(["scancel", *self._clusters, job_id], _SQUEUE_S)
 
-    def _squeue(self, job_ids: list[str]) -> dict[str, JobStatus]:
-        command = ["squeue", *self._clusters, "--noheader", "--states=all", "--array"]
-        command += ["--format=%i|%T|%r|%j", f"--jobs={','.join(_main_ids(job_ids))}"]
+    def _ended(self, job_ids: list[str], names: Names | None) -> dict[str, JobStatus]:
+        """Return what sacct knows of jobs that have ended.
+
+        A job that it still calls running, though squeue does not know it, has been lost: slurmdbd
+        was never told of its end (sacctmgr(1), runaway jobs).
+        """
         try:
-            output = self._run(command)
+            rows = self._sacct([f"--jobs={word}" for word in commands.words(_main_ids(job_ids))])
+        except SchedulerError as error:
+            self.accounting_away = error.message
+            return {}
+        told = _statuses(rows, names)
+        return {job_id: told[job_id] for job_id in job_ids if _has_ended(told.get(job_id))}
+
+    def _squeue(self, options: list[str], *more: str) -> Iterator[_Row]:
+        command = ["squeue", *self._clusters, "--noheader", "--states=all", *more]
+        command += ["--format=%i|%T|%r|%V|%j", *options]
+        try:
+            return _rows(commands.run(command, _SQUEUE_S))
         except SchedulerError as error:
             if "Invalid job id specified" in error.message:
-                return {}
+                return iter(())
             raise
-        rows = (line.split(_SEPARATOR, 3) for line in output.splitlines())
-        return _by_leader(
-            JobStatus(row[0], row[3], row[1], row[2]) for row in rows if len(row) == 4
-        )
 
-    def _sacct(self, job_ids: list[str]) -> dict[str, JobStatus]:
+    def _sacct(self, options: list[str]) -> Iterator[_Row]:
         command = ["sacct", *self._clusters, "--noheader", "--parsable2", "--allocations"]
-        command += ["--format=JobID,State,Reason,JobName", f"--jobs={','.join(_main_ids(job_ids))}"]
+        command += ["--duplicates", "--format=JobID,State,Reason,Submit,JobName", *options]
         try:
-            output = self._run(command)
-        except SchedulerError:
-            return {}
-        rows = (line.split(_SEPARATOR, 3) for line in output.splitlines())
-        return _by_leader(
-            # "CANCELLED by 1000" is the state CANCELLED
-            JobStatus(row[0], row[3], row[1].split(" ")[0], row[2])
-            for row in rows
-            if len(row) == 4
-        )
+            return _rows(commands.run(command, _SACCT_S))
+        except SchedulerError as error:
+            if _DISABLED in error.message:
+                return iter(())
+            raise
 
-    @staticmethod
-    def _run(command: list[str]) -> str:
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-            )
-        except FileNotFoundError:
-            raise SchedulerError(
-                f"There is no {command[0]!r} on this machine.",
-                "Run hpctf where Slurm's commands are, or choose --site local.",
-            ) from None
-        except subprocess.TimeoutExpired:
-            raise SchedulerError(f"{command[0]} did not answer within {_TIMEOUT_S} s.") from None
-        if done.returncode:
-            words = done.stderr.strip() or f"exit code {done.returncode}"
-            raise SchedulerError(f"{command[0]}: {words}")
-        return done.stdout
+
+def _jobs_option(job_ids: list[str]) -> list[str]:
+    """Return squeue's filter, or none for more ids than one word can hold: of a repeated option
+    the last one alone counts, and all jobs are fetched from slurmctld either way."""
+    listed = commands.words(_main_ids(job_ids))
+    return [f"--jobs={listed[0]}"] if len(listed) == 1 else []
 
 
 def _main_ids(job_ids: list[str]) -> list[str]:
@@ -109,11 +164,45 @@ def _main_ids(job_ids: list[str]) -> list[str]:
     return sorted({job_id.partition("_")[0] for job_id in job_ids})
 
 
-def _by_leader(statuses: Iterator[JobStatus]) -> dict[str, JobStatus]:
-    """Key each job by its leader's id; a het job's first component speaks for all."""
-    found: dict[str, JobStatus] = {}
-    for status in statuses:
-        key = leader(status.job_id)
-        if key not in found or status.job_id.endswith("+0"):
-            found[key] = status._replace(job_id=key)
-    return found
+def _rows(output: str) -> Iterator[_Row]:
+    fields = (line.split("|", 4) for line in output.splitlines())
+    return (_Row(*row) for row in fields if len(row) == len(_Row._fields))
+
+
+def _statuses(rows: Iterator[_Row], names: Names | None) -> dict[str, JobStatus]:
+    """Key each job by its leader's id, without those that have a name they should not have."""
+    found: dict[str, _Row] = {}
+    for row in rows:
+        key = leader(row.job_id)
+        if names is not None and row.name not in names.get(key, ()):
+            continue
+        if key not in found or row.rank >= found[key].rank:
+            found[key] = row
+    return {key: _status(key, row) for key, row in found.items()}
+
+
+def _status(key: str, row: _Row) -> JobStatus:
+    state, _, uid = row.state.partition(" by ")  # sacct: "CANCELLED by 1000"
+    return JobStatus(key, row.name, state, row.reason, _user(uid))
+
+
+def _user(uid: str) -> str:
+    if not uid.isdigit():
+        return ""
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except KeyError:
+        return f"number {uid}"
+
+
+def _has_ended(status: JobStatus | None) -> bool:
+    return status is not None and not status.active
+
+
+def _ids(rows: Iterator[_Row]) -> dict[str, str]:
+    """Return the leader's or the array's id by name, of what was submitted last."""
+    found: dict[str, _Row] = {}
+    for row in rows:
+        if row.name not in found or row.submitted >= found[row.name].submitted:
+            found[row.name] = row
+    return {name: leader(row.job_id).partition("_")[0] for name, row in found.items()}

@@ -203,7 +203,8 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(message)
         pytest.skip(message)
     with _shared_use():
-        standing = up(temporary=True)
+        with _no_faults():
+            standing = up(temporary=True)
         if len(standing.nodes) < LEAST_NODES:
             pytest.fail(
                 f"the cluster that stands has {len(standing.nodes)} nodes, but the tests need "
@@ -227,6 +228,14 @@ def _shared_use() -> Iterator[None]:
         finally:
             if _becomes_only_user(lock.fileno()) and (directory / "temporary").exists():
                 down()
+
+
+@contextmanager
+def _no_faults() -> Iterator[None]:
+    """Wait until no test injects faults (tests/faults): the cluster would look ill."""
+    with (_directory() / "faults.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
 
 
 def _becomes_only_user(lock: int) -> bool:

@@ -64,11 +64,14 @@ class Faults:
 
     @contextmanager
     def settings(self, *lines: str, **values: str) -> Iterator[None]:
-        """Run slurmctld with other values in slurm.conf, and more lines, for a while."""
+        """Run slurmctld with other values in slurm.conf, and more lines, for a while.
+
+        An empty value takes its line away.
+        """
         text = self._as_it_was
         for key, value in values.items():
             text = re.sub(rf"(?m)^{key}=.*\n", "", text)
-            text = f"{key}={value}\n{text}"
+            text = f"{key}={value}\n{text}" if value else text
         self._conf.write_text("\n".join([text.rstrip("\n"), *lines]) + "\n")
         self._restart_controller()
         try:

@@ -263,7 +263,6 @@ def test_inputs_tell_the_script_where_they_lie(source: Path) -> None:
         ("pip_packages", ["keras"]),
         ("framework_version", "2.16"),
         ("custom_docker_image", "tf:latest"),
-        ("resume_from", "run_1"),
     ],
 )
 def test_what_is_not_built_yet_is_kept_and_refused_when_planned(

@@ -1,0 +1,129 @@
+"""The state of any number of runs, for one question to each scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hpctf.errors import SchedulerError
+from hpctf.runs.state import Answer, Status, determine, settled
+from hpctf.scheduler.jobs import Scheduler
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+
+class _Open(NamedTuple):
+    """A run that is not settled yet, with its ``run.json``."""
+
+    run: Run
+    record: dict[str, Any]
+
+    @property
+    def job_id(self) -> str | None:
+        job_id = self.record.get("job_id")
+        return None if job_id is None else str(job_id)
+
+    @property
+    def names(self) -> set[str]:
+        """What its job may be called: a job array has the name of its first run, and local
+        processes have none."""
+        return {self.run.id, self.record.get("job_name") or self.run.id, ""}
+
+
+def scheduler_of(run: Run) -> Scheduler:
+    """Return the scheduler that has a run's job."""
+    return _scheduler(run.plan["scheduler"], [_Open(run, run.folder.read_record())])
+
+
+def statuses(runs: Iterable[Run]) -> dict[str, Status]:
+    """Return the status of every run by id, asking each scheduler once for all of its jobs.
+
+    A scheduler that cannot be asked is no error: what the run folders tell is returned, with the
+    reason in ``Status.away``, and nothing is settled.
+    """
+    found: dict[str, Status] = {}
+    groups: dict[tuple[str, str | None], list[_Open]] = {}
+    for run in runs:
+        final = settled(run.folder, run.plan)
+        if final is not None:
+            found[run.id] = final
+            continue
+        record = run.folder.read_record()
+        key = (run.plan["scheduler"], record.get("cluster"))
+        groups.setdefault(key, []).append(_Open(run, record))
+    for (scheduler, _), group in groups.items():
+        answers = _ask(scheduler, group)
+        for one, answer in zip(group, answers, strict=True):
+            found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
+    return found
+
+
+def from_folder(run: Run, away: str) -> Status:
+    """Return the status as the run's folder tells it; `away` is why the scheduler is not asked."""
+    return determine(run.folder, run.folder.read_record(), run.plan, Answer(None, away))
+
+
+def details(run: Run, status: Status) -> dict[str, Any]:
+    """Return what `Run.get_details` does, for a status already known."""
+    record = run.folder.read_record()
+    return {
+        "id": run.id,
+        "experiment": run.experiment,
+        "state": status.state,
+        "reason": status.reason,
+        "job_id": record.get("job_id"),
+        "exit_code": status.exit_code,
+        "backend": run.plan["backend"],
+        "site": run.plan["site"],
+        "target": run.plan["target"],
+        "submitted": record.get("submitted"),
+        "user": record.get("user"),
+        "git_commit": record.get("git_commit"),
+        "run_folder": str(run.folder.path),
+        "roles": [
+            {
+                "role": rank.role,
+                "index": rank.index,
+                "host": rank.host,
+                "state": rank.state,
+                "exit_code": rank.exit_code,
+                "signal": rank.signal,
+                "oom": rank.oom,
+                "attempt": rank.attempt,
+                "restarts": rank.restarts,
+                "started": rank.started,
+                "ended": rank.ended,
+            }
+            for rank in status.ranks
+        ],
+    }
+
+
+def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
+    """Return what the scheduler says of each run's job."""
+    names = {one.job_id: one.names for one in group if one.job_id is not None}
+    asked = _scheduler(scheduler, group)
+    try:
+        jobs = asked.query(names, names)
+    except SchedulerError as error:
+        return [Answer(None, away=error.message)] * len(group)
+    unsure = bool(asked.accounting_away)
+    return [Answer(jobs.get(one.job_id or ""), unsure=unsure) for one in group]
+
+
+def _scheduler(kind: str, group: list[_Open]) -> Scheduler:
+    """Return the scheduler of runs that share one."""
+    if kind == "local":
+        from hpctf.scheduler.local import LocalProcesses
+
+        return LocalProcesses(
+            {
+                one.job_id: (one.record["job_host"], one.record["job_start_time"])
+                for one in group
+                if one.job_id is not None
+            }
+        )
+    from hpctf.scheduler.slurm import Slurm
+
+    return Slurm(group[0].record.get("cluster"))

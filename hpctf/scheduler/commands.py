@@ -1,0 +1,60 @@
+"""Calling Slurm's commands: what they say, or one error that says why they could not be asked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from hpctf.errors import SchedulerError
+
+_WORD = 100_000
+"""Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""
+
+
+def run(command: list[str], timeout: float) -> str:
+    """Return what a command prints.
+
+    Raises
+    ------
+    SchedulerError
+        It is not there, does not answer in time, or fails; its own words are kept.
+    """
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+    except FileNotFoundError:
+        raise _not_here(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(f"{command[0]} did not answer within {timeout:g} s.") from None
+    if done.returncode:
+        words = done.stderr.strip() or f"exit code {done.returncode}"
+        raise SchedulerError(f"{command[0]}: {words}")
+    return done.stdout
+
+
+def require(command: str) -> None:
+    """Raise `SchedulerError` unless the command is there."""
+    if shutil.which(command) is None:
+        raise _not_here(command)
+
+
+def words(items: list[str]) -> list[str]:
+    """Join items by commas into as few words as Linux lets a command have."""
+    joined: list[str] = []
+    length = _WORD
+    for item in items:
+        length += len(item) + 1
+        if length > _WORD:
+            joined.append(item)
+            length = len(item)
+        else:
+            joined[-1] += f",{item}"
+    return joined
+
+
+def _not_here(command: str) -> SchedulerError:
+    return SchedulerError(
+        f"There is no {command!r} on this machine.",
+        "Run hpctf where Slurm's commands are, or choose --site local.",
+    )

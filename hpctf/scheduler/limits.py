@@ -1,0 +1,120 @@
+"""Slurm's reasons that name a limit, such as QOSMaxCpuPerUserLimit: whose, on what, how much.
+
+Sources: Slurm's page "Job Reason Codes"; sacctmgr(1) for the columns that hold the figures.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_RESOURCES = {
+    "cpu": ("CPUs", "cpu"),
+    "mem": ("memory", "mem"),
+    "memory": ("memory", "mem"),
+    "node": ("nodes", "node"),
+    "gres": ("GPUs or other generic resources", "gres/"),
+    "license": ("licenses", "license/"),
+    "bb": ("burst buffer", "bb/"),
+    "billing": ("billing units", "billing"),
+    "energy": ("energy", "energy"),
+    "unknown": ("a resource", ""),
+    "jobs": ("running jobs", ""),
+    "submitjob": ("jobs, running or waiting", ""),
+    "submitjobs": ("jobs, running or waiting", ""),
+    "wall": ("time", ""),
+    "wallduration": ("time", ""),
+}
+"""What is limited, in plain words, and its name in sacctmgr's lists."""
+
+_FORM = re.compile(
+    r"^(?P<owner>Assoc|QOS|)(?P<kind>Grp|Max|Min)(?P<what>SubmitJobs?|WallDuration|Wall|Jobs"
+    r"|Cpu|CPU|Memory|Mem|Node|GRES|License|BB|Billing|Energy|Unknown)"
+    r"(?P<minutes>RunMinutes|Minutes)?(?:Per(?P<scope>Job|Node|User|Account))?"
+    r"(?:Limit|NotSatisfied)?$"
+)
+_MINUTES = {"": "", "Minutes": "-minutes in all", "RunMinutes": "-minutes of running jobs"}
+_SCOPES = {
+    "Job": "a job may have",
+    "Node": "a job may have on a node",
+    "User": "a user may have",
+    "Account": "an account may have",
+}
+_COUNTS = {
+    ("Grp", "jobs"): "GrpJobs",
+    ("Grp", "submitjobs"): "GrpSubmit",
+    ("Grp", "wall"): "GrpWall",
+    ("Max", "wallduration"): "MaxWall",
+    ("Max", "jobs"): "MaxJobs",
+    ("Max", "submitjob"): "MaxSubmit",
+    ("Max", "submitjobs"): "MaxSubmit",
+}
+_PER = {"User": "PU", "Account": "PA"}
+
+
+class Limit(NamedTuple):
+    """A limit that a job meets.
+
+    ``owner`` is ``qos`` or ``assoc``; ``words`` says what is limited; ``column`` is sacctmgr's, and
+    ``resource`` the name before the figure in it, empty where the column is the figure.
+    """
+
+    owner: str
+    words: str
+    column: str
+    resource: str
+
+    @property
+    def subject(self) -> str:
+        """Whose limit it is."""
+        return "its QOS" if self.owner == "qos" else "its account"
+
+    def figure(self, value: str) -> str:
+        """Return the limit in a column's value: ``4`` in ``cpu=4,mem=8G``; empty if there is
+        none."""
+        if not self.resource:
+            return value
+        pairs = (pair.partition("=") for pair in value.split(","))
+        return ", ".join(
+            amount if name == self.resource else f"{amount} {name}"
+            for name, _, amount in pairs
+            if amount and name.startswith(self.resource)
+        )
+
+
+def parse(reason: str) -> Limit | None:
+    """Return the limit that a reason names, or None if it names none."""
+    found = _FORM.match(reason)
+    if found is None:
+        return None
+    kind, scope = found["kind"], found["scope"]
+    owner = "assoc" if found["owner"] == "Assoc" else "qos"  # Max*PerAccount is the QOS's
+    what = found["what"].lower()
+    name, resource = _RESOURCES[what]
+    minutes = found["minutes"] or ""
+    column = _COUNTS.get((kind, what))
+    if column is None:
+        column = _tres_column(kind, minutes, scope)
+    elif column in ("MaxJobs", "MaxSubmit") and owner == "qos":
+        column += _PER.get(scope or "User", "PU")
+    return Limit(owner, _words(kind, name + _MINUTES[minutes], scope), column, resource)
+
+
+def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
+    if kind == "Min":
+        return "MinTRES"
+    if kind == "Grp":
+        return {"": "GrpTRES", "Minutes": "GrpTRESMins", "RunMinutes": "GrpTRESRunMins"}[minutes]
+    if minutes:
+        return "MaxTRESMins"
+    return {"Node": "MaxTRESPerNode", "User": "MaxTRESPU", "Account": "MaxTRESPA"}.get(
+        scope or "", "MaxTRES"
+    )
+
+
+def _words(kind: str, name: str, scope: str | None) -> str:
+    if kind == "Min":
+        return f"the {name} a job must ask for at least"
+    if kind == "Grp":
+        return f"the {name} all of its jobs together may have"
+    return f"the {name} {_SCOPES.get(scope or '', 'a user may have')}"

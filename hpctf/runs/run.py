@@ -5,18 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hpctf.errors import RunFolderError, TrainingFailed, UsageError, did_you_mean
+from hpctf.errors import TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import details, scheduler_of, statuses
+from hpctf.runs.trust import trusted_results
 from hpctf.scheduler.jobs import Scheduler
 from hpctf.verdict import first_failure, ranks_of, tell_failure
 
@@ -192,11 +192,10 @@ class Run:
             The files are not the user's own, or others may write them: a pickle runs code.
         """
         self.wait_for_completion()
-        for folder in (self.folder.path, self.folder.submitit):
-            _check_ownership(folder)
-        job = self._submitit_job()
         try:
-            values = [job.task(rank).result() for rank in range(job.num_tasks)]
+            with trusted_results(self.folder.path) as submitit:
+                job = self._submitit_job(submitit)
+                values = [job.task(rank).result() for rank in range(job.num_tasks)]
         except ImportError as error:
             raise UsageError(
                 f"The results of run {self.id} hold objects of packages that are not installed "
@@ -247,22 +246,12 @@ class Run:
         names = [name for name in self.get_file_names() if name.startswith(prefix)]
         return [self.download_file(name, Path(output_directory) / name) for name in names]
 
-    def _submitit_job(self) -> Job[Any]:
+    def _submitit_job(self, folder: Path) -> Job[Any]:
         from hpctf.submission import jobs
 
         assert self.job_id is not None
         ranks = len(ranks_of(self.plan))
-        return jobs.reopen(self.plan["scheduler"], self.folder.submitit, self.job_id, ranks)
+        return jobs.reopen(self.plan["scheduler"], folder, self.job_id, ranks)
 
 
 _ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}
-
-
-def _check_ownership(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise RunFolderError(
-            f"{str(folder)!r} belongs to somebody else, or others may write it: its results are "
-            "pickles, which run code when read.",
-            "Read results only as the user who submitted the run, from a folder of mode 0700.",
-        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import hpctf
 from hpctf.errors import SubmissionError, UsageError
-from hpctf.files import write_atomic, write_json
+from hpctf.files import cannot_write, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.run import Run
@@ -118,9 +118,11 @@ class Experiment:
             submit_plans(plans, estimators, folders)
         except BaseException as error:
             # Once sbatch has its script, only its own refusal says that no job came of it.
-            if isinstance(error, SubmissionError) or not folders[0].script.exists():
+            if isinstance(error, SubmissionError) or not os.path.exists(folders[0].script):
                 for folder in made:
                     folder.remove()
+            if isinstance(error, OSError) and error.filename != "sbatch":
+                raise cannot_write(folders[0].path, error) from None
             raise
         return [Run(folder) for folder in folders]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.errors import RunFolderError, UsageError
+from hpctf.errors import UsageError
 from hpctf.snapshot import take_snapshot
 
 from ..conftest import TEST_USER, skip_or_fail
@@ -220,15 +220,6 @@ def test_a_file_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path) -> 
         assert "name it in" in done.stderr and ".hpctfignore" in done.stderr
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def test_a_full_disk_is_told(source: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copy2", full)
-    with pytest.raises(RunFolderError, match="No space left on device"):
-        taken(source, copy)
 
 
 def test_an_entry_script_that_stays_behind_is_refused(tmp_path: Path) -> None:

@@ -290,13 +290,56 @@ def test_a_slurm_without_ports_to_reserve(person: Person, faults: Faults, clock:
     reserving = site(person, 8, reserved="true")
     script = person.write("proj/ok.py", "print('trained')\n")
     words = ["--site", reserving, "--backend", "collective", "--wait", script]
-    with faults.settings(MpiParams=""):
+    with faults.settings(MpiParams="none"):
         clock.injected()
         done = person.hpctf("submit", *words, check=False)
         clock.right()
     assert done.returncode == 1
-    told = done.stderr + person.hpctf("logs", "@last", "--role", "job").stdout
-    assert "reserve" in told
+    assert "Requires more ports than can be reserved" in done.stderr
+    assert "trained" not in person.hpctf("logs", "@last").stdout
+
+
+def site_with_a_late_rank(person: Person, seconds: float) -> Path:
+    """Write a site on which rank 1 of a step starts so much later than the others."""
+    prolog = person.write("bin/prolog", f'#!/bin/sh\n[ "$SLURM_PROCID" != 1 ] || sleep {seconds}\n')
+    srun = person.write("bin/srun", f'#!/bin/sh\nexec /usr/bin/srun --task-prolog={prolog} "$@"\n')
+    prolog.chmod(0o755)
+    srun.chmod(0o755)
+    return person.write(
+        "late.yaml",
+        f"name: late\nprologue: ['PATH={srun.parent}:$PATH']\nports: "
+        f"{{first: {FIRST}, last: {FIRST + 7}}}\n",
+    )
+
+
+@pytest.mark.fault("a rank starts 3 s later than the others", "they wait for it")
+def test_a_rank_that_starts_late_is_waited_for(person: Person, clock: Clock) -> None:
+    words = ["--site", site_with_a_late_rank(person, 3), "--backend", "collective", "--nodes", "2"]
+    run, job = submit_later(person, *words)
+    begin(person, job)
+    clock.injected()
+    found = cluster_of(person, run)
+    clock.right()
+    assert ports_of(found) == {Ports(FIRST, FIRST + 7).block(job, 1)}
+
+
+@pytest.mark.fault("a run is cancelled whose ranks wait for one that hangs", "all end at once")
+def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
+    person: Person, clock: Clock
+) -> None:
+    words = ["--site", site_with_a_late_rank(person, 600), "--backend", "collective"]
+    run, job = submit_later(person, *words, "--nodes", "3")
+    begin(person, job)
+    state = Path(person.status(run)["run_folder"]) / "state"
+    wait_until(lambda: all(list(read_records(state / f"worker-{rank}.jsonl")) for rank in (0, 2)))
+    clock.injected()
+    person.hpctf("cancel", run)
+    person.hpctf("wait", run, check=False, timeout=60)
+    clock.right()
+    assert person.status(run)["state"] == "Canceled"
+    for rank in (0, 2):
+        ended = list(read_records(state / f"worker-{rank}.jsonl"))[-1]
+        assert (ended["event"], ended["asked"]) == ("ended", "SIGTERM")
 
 
 @pytest.mark.fault("a port is taken under a local run", "the whole group moves")

@@ -139,6 +139,8 @@ def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, 
                 f"inputs: {shown(name)} cannot be a name; use letters, digits and _, "
                 f"{LONGEST_NAME} at most."
             )
+        if not path:
+            raise UsageError(f"inputs[{name!r}] is {shown(path)}, which names no path.")
         absolute = _absolute(f"inputs[{name!r}]", path)
         if not os.path.exists(absolute):
             raise UsageError(f"inputs[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
@@ -211,7 +213,7 @@ def check_path(where: str, path: str | os.PathLike[str]) -> None:
     if "\0" in text:
         raise UsageError(f"{where} {shown(text)} does not exist: no path holds a NUL character.")
     _check_word(where, text)
-    if len(os.fsencode(text)) > LONGEST_PATH:
+    if _size(text) > LONGEST_PATH:
         raise UsageError(
             f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes."
         )
@@ -236,9 +238,14 @@ def _absence(path: Path) -> str:
     return "does not exist"
 
 
+def _size(text: str) -> int:
+    """Return how many bytes a text has on the nodes, whatever the locale is here."""
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
 def _check_sum(where: str, words: Sequence[str]) -> None:
     """Refuse more words than execve(2) can pass on together."""
-    size = sum(len(os.fsencode(word)) + _POINTER for word in words)
+    size = sum(_size(word) + _POINTER for word in words)
     if size > MOST_WORDS:
         raise UsageError(
             f"{where} has {size} bytes in all, but a script can be given {MOST_WORDS} at most.",
@@ -251,7 +258,7 @@ def _check_word(where: str, text: str) -> None:
     if "\0" in text:
         raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
     try:
-        size = len(os.fsencode(text))
+        size = _size(text)
     except UnicodeEncodeError as error:
         character = text[error.start]
         raise UsageError(f"{where} holds {character!r}, which is no character.") from None

@@ -88,6 +88,11 @@ def directives(
     )
     for key, value in made:
         check_directive_value(key, value)
+        if not value and chosen[key] is not True:
+            raise UsageError(
+                f"{key}: its value is empty; sbatch would take the next option for it.",
+                f"Leave {key} out, or the '=' if it is an option without a value.",
+            )
     return made
 
 

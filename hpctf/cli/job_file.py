@@ -91,7 +91,7 @@ def _content(path: Path) -> dict[Any, Any]:
 def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Return a job file's options with their relative paths seen from the file's folder."""
     paths = _PATHS & set(options)
-    seen: dict[str, Any] = {name: str(base / os.path.expanduser(options[name])) for name in paths}
+    seen: dict[str, Any] = {name: _from(base, options[name]) for name in paths}
     if "source_dir" in seen:
         seen["script"] = options.get("script")  # lies in source_dir
     for name in ("python", "site"):  # a name, unless it is a path
@@ -100,8 +100,13 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
             seen.pop(name, None)
     if "inputs" in options:
         inputs = options["inputs"].items()
-        seen["inputs"] = {name: str(base / os.path.expanduser(path)) for name, path in inputs}
+        seen["inputs"] = {name: _from(base, path) for name, path in inputs}
     return {**options, **seen}
+
+
+def _from(base: Path, path: str) -> str:
+    """Return a path as seen from `base`; an empty one names nothing, and is refused later."""
+    return str(base / os.path.expanduser(path)) if path else path
 
 
 def _convert(name: str, value: Any, parameter: click.Parameter | None) -> Any:
@@ -127,10 +132,11 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise click.BadParameter(f"{shown(value)} has a tag; leave it out.")
     try:
-        if b"\0" in os.fsencode(value):
-            raise click.BadParameter(f"{shown(value)} holds a NUL character.")
+        value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise click.BadParameter(f"{shown(value)} holds half of a character.") from None
+    if "\0" in value:
+        raise click.BadParameter(f"{shown(value)} holds a NUL character.")
     return value
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpctf.checks import check_path
 from hpctf.cli.common import answer_json, json_option, say, site_option, wait_for
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.errors import UsageError, shown
@@ -107,7 +108,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     site = options.pop("site", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     estimator = _estimator(script, options)
-    name = experiment or _experiment_of(script)
+    name = _experiment_of(script) if experiment is None else experiment
     exp = Experiment(name, site=load_site(site, keep=not actions["dry_run"]))
     if actions["dry_run"]:
         _dry_run(exp.plan(estimator, run_name), actions["as_json"])
@@ -238,13 +239,16 @@ def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
     """
     if not script:
         raise UsageError("No script is named.", "hpctf submit SCRIPT, or script: in the job file.")
+    check_path("script", script)
     path = Path(os.path.expanduser(script))
     if source_dir is None:
         folder = path.parent
         return str(folder), path.name
+    check_path("--source-dir", source_dir)
     folder = Path(os.path.expanduser(source_dir)).absolute()
     inside = folder / path
-    if not inside.is_file() and path.is_file() and path.absolute().is_relative_to(folder):
+    elsewhere = not os.path.isfile(inside) and os.path.isfile(path)
+    if elsewhere and path.absolute().is_relative_to(folder):
         inside = path.absolute()
     return str(folder), str(inside)
 

@@ -60,7 +60,9 @@ def load_site(name: str | os.PathLike[str] | None = None, *, keep: bool = True) 
     SiteError
         Its YAML is wrong: every error is listed with its line.
     """
-    wanted = os.fspath(name) if name else os.environ.get("HPCTF_SITE") or default_site_name()
+    wanted = (
+        os.fspath(name) if name is not None else os.environ.get("HPCTF_SITE") or default_site_name()
+    )
     if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
         check_path("site", wanted)
         return read_site(Path(os.path.expanduser(wanted)), keep=keep)
@@ -108,7 +110,7 @@ def read_site(path: Path, *, keep: bool = True) -> Site:
 
 def find_target(site: Site, name: str | None) -> tuple[str, Target]:
     """Return (name, target) of a site's compute target; None is the site's default one."""
-    chosen = name or site.default_target
+    chosen = site.default_target if name is None else name
     if chosen not in site.targets:
         known = sorted(site.targets)
         raise UsageError(

@@ -61,12 +61,14 @@ class JobRecord:
 
     ``attempt`` is Slurm's count of restarts, None before the first start. ``exit_code`` and
     ``reason`` are its last word, once there is one; ``requeued`` says why it asked to be started
-    again, and ``own_restarts`` how often it has.
+    again, and ``own_restarts`` how often it has. ``start_time`` is a local controller's, see
+    `hpctf.scheduler.local`.
     """
 
     attempt: int | None = None
     job_id: str | None = None
     host: str | None = None
+    start_time: str | None = None
     started: float | None = None
     exit_code: int | None = None
     reason: str = ""
@@ -84,6 +86,7 @@ def read_job(run_folder: str | os.PathLike[str]) -> JobRecord:
                 attempt=int(record.get("attempt") or 0),
                 job_id=record.get("job_id"),
                 host=record.get("host"),
+                start_time=record.get("start_time"),
                 started=record.get("time"),
                 own_restarts=job.own_restarts,
             )

@@ -8,6 +8,7 @@ completed, whatever their exit codes: it asks Slurm to be requeued, as often as 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,12 +74,15 @@ def verdict(
     plan = read_json(os.path.join(run_folder, "plan.json"))
     ranks = read_ranks(run_folder, plan, attempt_of(os.environ))
     silent = [rank.name for rank in ranks if rank.state in ("NotStarted", "Running")]
+    may_restart = may_restart and _restarts_left(run_folder, plan)
     interrupted = first_interrupted(ranks, plan)
     if interrupted and not silent:
         cause = cause or _cause(interrupted)
-        if may_restart and _restarts_left(run_folder, plan):
+        if may_restart:
             return START_AGAIN, cause
         return INTERRUPTED, _stopped(interrupted, cause, plan["interruption"]["max_restarts"])
+    if may_restart and launcher_status == _warned_status(plan):
+        return START_AGAIN, "Slurm's warning, which came before every rank was there"
     failure = first_failure(ranks)
     if failure and (failure.asked is None or not silent):
         print(tell_failure(failure, run_folder), file=sys.stderr)
@@ -95,6 +99,12 @@ def record(run_folder: str, event: str, **more: Any) -> None:
         append_record(os.path.join(run_folder, "state", JOB_STATE), line)
     except OSError as error:
         print(f"hpctf: {event} is not on record: {error}", file=sys.stderr)
+
+
+def _warned_status(plan: dict[str, Any]) -> int | None:
+    """Return the launcher's status once the warning has ended a rank that did not know it yet."""
+    name = plan["interruption"]["signal"]
+    return None if name is None else 128 + getattr(signal, f"SIG{name}")
 
 
 def _cause(rank: RankState) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import cannot_write, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
+from hpctf.runs.orphans import this_process
 from hpctf.runs.run import Run
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
@@ -117,24 +119,24 @@ class Experiment:
                 self._fill(folder, plan.to_json(), estimator)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
-            # Once sbatch has its script, only its own refusal says that no job came of it.
+            # Once sbatch has its script, only its own refusal says that no job came of it; else
+            # hpctf.runs.orphans finds out.
             if isinstance(error, SubmissionError) or not os.path.exists(folders[0].script):
                 for folder in made:
                     folder.remove()
-            if isinstance(error, OSError) and error.filename != "sbatch":
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.update_record(submitter=None)
+            if isinstance(error, OSError):
                 raise cannot_write(folders[0].path, error) from None
+            if isinstance(error, KeyboardInterrupt) and folders[0].path.exists():
+                tell(f"interrupted: see what became of it with 'hpctf status {plans[0].run_id}'")
             raise
         return [Run(folder) for folder in folders]
 
     def _fill(self, folder: RunFolder, plan: str, estimator: TensorFlow) -> None:
+        """Write what the run is before all else: from then on it is on record, whatever happens."""
         source = estimator.source_directory
-        if source is None:
-            folder.snapshot.mkdir(mode=0o700)
-        else:
-            take_snapshot(
-                source, folder.snapshot, self.site.max_snapshot_mb, estimator.entry_script
-            )
-        (folder.snapshot / "outputs").symlink_to("../outputs")
         write_atomic(folder.plan, plan)
         write_json(
             folder.record,
@@ -142,6 +144,7 @@ class Experiment:
                 "id": folder.run_id,
                 "experiment": self.name,
                 "job_id": None,
+                "submitter": this_process(),
                 "submitted": time.time(),
                 "user": getpass.getuser(),
                 "host": os.uname().nodename,
@@ -151,6 +154,13 @@ class Experiment:
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
             },
         )
+        if source is None:
+            folder.snapshot.mkdir(mode=0o700)
+        else:
+            take_snapshot(
+                source, folder.snapshot, self.site.max_snapshot_mb, estimator.entry_script
+            )
+        (folder.snapshot / "outputs").symlink_to("../outputs")
 
 
 def _private_places(planned: Planned) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hpctf.errors import TrainingFailed, UsageError, did_you_mean
+from hpctf.errors import SchedulerError, TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
@@ -157,16 +157,20 @@ class Run:
         SchedulerError
             The scheduler refused.
         """
-        if self.look().final:
+        status = self.look()
+        if status.final:
             return
-        write_json(self.folder.cancelled, {"time": time.time(), "by": getpass.getuser()})
         job_id = self.job_id
-        if job_id is not None:
-            try:
-                self.scheduler().cancel(job_id)
-            except Exception:
-                self.folder.cancelled.unlink(missing_ok=True)
-                raise
+        if job_id is None:
+            raise SchedulerError(
+                f"Run {self.id} has no job yet: {status.reason}.", "Cancel it once it has one."
+            )
+        write_json(self.folder.cancelled, {"time": time.time(), "by": getpass.getuser()})
+        try:
+            self.scheduler().cancel(job_id)
+        except Exception:
+            self.folder.cancelled.unlink(missing_ok=True)
+            raise
 
     def result(self) -> Any:
         """Return the first rank's result: a function's value, or how the script's rank ended.

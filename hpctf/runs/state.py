@@ -115,10 +115,25 @@ def determine(
     ranks = tuple(read_ranks(folder.path, plan, own.attempt))
     status = _Case(folder, record, plan, own, ranks).judge(answer)
     if status.final and not answer.away and not (answer.unsure and answer.job is None):
-        final = {"state": status.state, "reason": status.reason, "exit_code": status.exit_code}
-        with contextlib.suppress(OSError):  # somebody who may look, but not write
-            write_json(folder.final, {**final, "time": time.time()})
+        _settle(folder, status)
     return status
+
+
+def never_submitted(
+    folder: RunFolder, plan: dict[str, Any], reason: str, *, lost: bool, away: str = ""
+) -> Status:
+    """Return the state of a run without a job; `lost` says that there never will be one."""
+    ranks = tuple(read_ranks(folder.path, plan))
+    status = Status("Failed" if lost else "NotStarted", reason, None, ranks, away)
+    if lost:
+        _settle(folder, status)
+    return status
+
+
+def _settle(folder: RunFolder, status: Status) -> None:
+    final = {"state": status.state, "reason": status.reason, "exit_code": status.exit_code}
+    with contextlib.suppress(OSError):  # somebody who may look, but not write
+        write_json(folder.final, {**final, "time": time.time()})
 
 
 class _Case(NamedTuple):
@@ -131,8 +146,6 @@ class _Case(NamedTuple):
     ranks: tuple[RankState, ...]
 
     def judge(self, answer: Answer) -> Status:
-        if self.record.get("job_id") is None:
-            return Status("NotStarted", "it has not been submitted", None, self.ranks)
         if answer.away:
             if self.own.exit_code is None:
                 return self._unasked(answer.away)

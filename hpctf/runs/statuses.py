@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.runs.state import Answer, Status, determine, settled
+from hpctf.runs.state import Answer, Status, determine, never_submitted, settled
 from hpctf.scheduler.jobs import Scheduler
 
 if TYPE_CHECKING:
@@ -43,15 +43,17 @@ def statuses(runs: Iterable[Run]) -> dict[str, Status]:
     reason in ``Status.away``, and nothing is settled.
     """
     found: dict[str, Status] = {}
-    groups: dict[tuple[str, str | None], list[_Open]] = {}
+    still_open: list[_Open] = []
     for run in runs:
         final = settled(run.folder, run.plan)
         if final is not None:
             found[run.id] = final
-            continue
-        record = run.folder.read_record()
-        key = (run.plan["scheduler"], record.get("cluster"))
-        groups.setdefault(key, []).append(_Open(run, record))
+        else:
+            still_open.append(_Open(run, run.folder.read_record()))
+    groups: dict[tuple[str, str | None], list[_Open]] = {}
+    for one in _with_jobs(still_open, found):
+        key = (one.run.plan["scheduler"], one.record.get("cluster"))
+        groups.setdefault(key, []).append(one)
     for (scheduler, _), group in groups.items():
         answers = _ask(scheduler, group)
         for one, answer in zip(group, answers, strict=True):
@@ -59,9 +61,34 @@ def statuses(runs: Iterable[Run]) -> dict[str, Status]:
     return found
 
 
+def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
+    """Return those that have a job, adopted ones included; the others' status goes to `found`."""
+    orphans = [one for one in opened if one.job_id is None]
+    if not orphans:
+        return opened
+    from hpctf.runs.orphans import fates
+
+    known = fates(orphans)
+    with_jobs = []
+    for one in opened:
+        fate = known.get(one.run.id)
+        if fate is None:
+            with_jobs.append(one)
+        elif fate.record.get("job_id") is not None:
+            with_jobs.append(_Open(one.run, fate.record))
+        else:
+            found[one.run.id] = never_submitted(
+                one.run.folder, one.run.plan, fate.reason, lost=fate.lost, away=fate.away
+            )
+    return with_jobs
+
+
 def from_folder(run: Run, away: str) -> Status:
     """Return the status as the run's folder tells it; `away` is why the scheduler is not asked."""
-    return determine(run.folder, run.folder.read_record(), run.plan, Answer(None, away))
+    record = run.folder.read_record()
+    if record.get("job_id") is None:
+        return never_submitted(run.folder, run.plan, away, lost=False, away=away)
+    return determine(run.folder, record, run.plan, Answer(None, away))
 
 
 def details(run: Run, status: Status) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,11 @@ from submitit.core import core
 from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
-from hpctf.errors import SchedulerError, SubmissionError
+from hpctf.errors import SchedulerError
 from hpctf.files import write_atomic
 from hpctf.scheduler.slurm import Slurm
+from hpctf.submission.batch import parse, sbatch
 from hpctf.submission.payload import PAYLOAD, write_payload
-
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 class QueueWatcher(core.InfoWatcher):
@@ -110,9 +106,7 @@ class TemplateExecutor(SlurmExecutor):
         for submission, folder in zip(delayed_submissions, self._folders, strict=True):
             write_payload(submission, folder, self._source_directory)
         write_atomic(self._script_file, self._make_submission_file_text("", ""))
-        output = self._sbatch(self._make_submission_command(self._script_file))
-        main_id = self._get_job_id_from_submission_command(output)
-        self.cluster = cluster_of(output)
+        main_id, self.cluster = parse(sbatch(self._make_submission_command(self._script_file)))
         tasks = list(range(self._num_tasks()))
         jobs: list[core.Job[Any]] = []
         for number, folder in enumerate(self._folders):
@@ -133,37 +127,4 @@ class TemplateExecutor(SlurmExecutor):
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
         """Return the id from ``id`` or ``id;cluster``: a het job's leader's, an array's own."""
-        return _parse(string)[0]
-
-    @staticmethod
-    def _sbatch(command: list[str]) -> str:
-        """Run sbatch outside of any job that hpctf itself may run in: its SLURM_ variables would
-        be taken for options of the new one."""
-        env = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith("SLURM_") or key in _KEPT
-        }
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-        if done.returncode:
-            raise SubmissionError(
-                f"sbatch refused the job: {done.stderr.strip() or done.stdout.strip()}",
-                "Nothing was submitted. --dry-run prints the script.",
-            )
-        return done.stdout
-
-
-def cluster_of(output: str) -> str | None:
-    """Return the cluster's name from sbatch's ``id;cluster``, or None."""
-    return _parse(output)[1]
-
-
-def _parse(output: bytes | str) -> tuple[str, str | None]:
-    text = output.decode() if isinstance(output, bytes) else output
-    match = re.search(r"^(\d+)(?:;(\S+))?\s*$", text, re.MULTILINE)
-    if match is None:
-        raise SchedulerError(
-            f"sbatch's answer is not a job id: {text!r}",
-            "The job may have been submitted all the same: look with squeue.",
-        )
-    return match.group(1), match.group(2)
+        return parse(string)[0]

@@ -11,6 +11,7 @@ from hpctf.errors import UsageError
 from hpctf.plan import Plan
 from hpctf.render import render
 from hpctf.scheduler.local import start_time
+from hpctf.submission.batch import uninterrupted
 from hpctf.submission.payload import delayed_submission
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def submit_plans(
     UsageError
         The plans of an array differ in more than their runs.
     SubmissionError
-        sbatch refused.
+        sbatch refused: there is no job.
+    NoAnswer
+        There may be a job; the run folders must stay (`hpctf.runs.orphans`).
     """
     payloads = [
         delayed_submission(estimator, plan)
@@ -38,12 +41,13 @@ def submit_plans(
     if plans[0].scheduler == "local":
         from hpctf.submission.local import DetachedExecutor
 
-        job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
-        folders[0].update_record(
-            job_id=job.job_id,
-            job_host=os.uname().nodename,
-            job_start_time=start_time(int(job.job_id)),
-        )
+        with uninterrupted():
+            job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
+            folders[0].update_record(
+                job_id=job.job_id,
+                job_host=os.uname().nodename,
+                job_start_time=start_time(int(job.job_id)),
+            )
         return
     from hpctf.submission.slurm import TemplateExecutor
 
@@ -55,11 +59,15 @@ def submit_plans(
         plans[0].tasks,
         source,
     )
-    jobs = executor._internal_process_submissions(payloads)
-    for folder, job in zip(folders, jobs, strict=True):
-        folder.update_record(job_id=job.job_id, cluster=executor.cluster, job_name=plans[0].run_id)
-        if folder is not folders[0]:
+    for number, folder in enumerate(folders):
+        array = {"array_index": number} if len(folders) > 1 else {}
+        folder.update_record(job_name=plans[0].run_id, **array)
+        if number:
             folder.script.symlink_to(folders[0].script)
+    with uninterrupted():
+        jobs = executor._internal_process_submissions(payloads)
+        for folder, job in zip(folders, jobs, strict=True):
+            folder.update_record(job_id=job.job_id, cluster=executor.cluster)
 
 
 def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:

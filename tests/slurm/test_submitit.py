@@ -8,7 +8,8 @@ import pytest
 
 from hpctf.errors import SchedulerError
 from hpctf.scheduler.slurm import Slurm, leader
-from hpctf.submission.slurm import TemplateExecutor, cluster_of
+from hpctf.submission.batch import parse
+from hpctf.submission.slurm import TemplateExecutor
 
 from ..cluster.fixture import Cluster
 from ..conftest import Person
@@ -75,8 +76,8 @@ def test_a_job_is_known_by_its_leaders_id() -> None:
 
 def test_sbatchs_answer_may_name_the_cluster() -> None:
     assert TemplateExecutor._get_job_id_from_submission_command(b"17;west\n") == "17"
-    assert cluster_of("17;west\n") == "west"
-    assert cluster_of("17\n") is None
+    assert parse("17;west\n") == ("17", "west")
+    assert parse("17\n") == ("17", None)
 
 
 def test_an_answer_without_an_id_says_that_a_job_may_be_there() -> None:

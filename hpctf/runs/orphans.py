@@ -1,0 +1,119 @@
+"""Runs whose submission was cut short: has Slurm taken the job, and under which id?
+
+hpctf may be killed at any point of a submission, also after sbatch has handed the job over. A
+job's name is its run's id and nobody else's, so the job is found by it, or is known not to be.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hpctf.errors import SchedulerError
+from hpctf.scheduler.local import start_time
+from hpctf.verdict import read_job
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+LATE_S = 60.0
+"""Seconds after hpctf's death during which an sbatch of its may still hand a job over."""
+
+_BEFORE_S = 3600.0
+"""How much earlier than the submission sacct is asked from: clocks differ."""
+
+LOST = "its submission was cut short before a scheduler took the job: submit it again"
+COMING = "it is being submitted"
+SOUGHT = "its submission was cut short; whether Slurm took the job shows within a minute"
+
+
+class Fate(NamedTuple):
+    """What became of a submission: the run's record now, or why there is no job.
+
+    ``lost`` says that there will never be one.
+    """
+
+    record: dict[str, Any]
+    reason: str = ""
+    lost: bool = False
+    away: str = ""
+
+
+def this_process() -> dict[str, Any]:
+    """Return what ``run.json`` keeps of the process that submits."""
+    pid = os.getpid()
+    return {"host": os.uname().nodename, "pid": pid, "start_time": start_time(pid)}
+
+
+def fates(runs: Iterable[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+    """Return what became of runs without a job id, by run id; an adopted job goes on record.
+
+    Slurm is asked once for all of those that it may have taken.
+    """
+    known: dict[str, Fate] = {}
+    sought: list[tuple[Run, dict[str, Any]]] = []
+    for run, record in runs:
+        started = _from_own_record(run, record)
+        if started is not None:
+            known[run.id] = started
+        elif _submitting(record):
+            known[run.id] = Fate(record, COMING)
+        elif run.plan["scheduler"] == "local" or not os.path.lexists(run.folder.script):
+            known[run.id] = Fate(record, LOST, lost=True)
+        else:
+            sought.append((run, record))
+    return {**known, **_from_slurm(sought)}
+
+
+def _from_own_record(run: Run, record: dict[str, Any]) -> Fate | None:
+    """Adopt a job that has started: it has put its id on record itself."""
+    job = read_job(run.folder.path)
+    if job.job_id is None:
+        return None
+    if run.plan["scheduler"] == "local":
+        return _adopt(run, record, job.job_id, job_host=job.host, job_start_time=job.start_time)
+    return _adopt(run, record, job.job_id)
+
+
+def _submitting(record: dict[str, Any]) -> bool:
+    """Whether the process that submits is at work still, as far as can be seen from here."""
+    submitter = record.get("submitter")
+    if submitter is None:
+        return False
+    if submitter.get("host") != os.uname().nodename:
+        return time.time() - (record.get("submitted") or 0.0) < LATE_S
+    found = start_time(int(submitter["pid"]))
+    return found is not None and found == submitter.get("start_time")
+
+
+def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+    if not sought:
+        return {}
+    from hpctf.scheduler.slurm import Slurm
+
+    names = {run.id: record.get("job_name") or run.id for run, record in sought}
+    since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
+    try:
+        found = Slurm().find(names.values(), since)
+    except SchedulerError as error:
+        away = error.message
+        return {run.id: Fate(record, f"{SOUGHT}: {away}", away=away) for run, record in sought}
+    return {run.id: _fate(run, record, found.get(names[run.id])) for run, record in sought}
+
+
+def _fate(run: Run, record: dict[str, Any], job_id: str | None) -> Fate:
+    if job_id is None:
+        written = os.lstat(run.folder.script).st_mtime
+        late = time.time() - written < LATE_S
+        return Fate(record, SOUGHT) if late else Fate(record, LOST, lost=True)
+    index = record.get("array_index")
+    return _adopt(run, record, job_id if index is None else f"{job_id}_{index}")
+
+
+def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
+    adopted = {**record, "job_id": job_id, **more}
+    if os.access(run.folder.path, os.W_OK):
+        run.folder.update_record(job_id=job_id, **more)
+    return Fate(adopted)

@@ -1,0 +1,212 @@
+"""A submission is never lost and never doubled, wherever it is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import Person
+from .conftest import Clock
+from .inject import Faults, wait_until
+
+pytestmark = pytest.mark.slurm
+
+BEFORE = "sleep 1.5\nexec /usr/bin/sbatch {words}\n"
+AFTER = "/usr/bin/sbatch {words} >$0.said\nsleep 1.5\ncat $0.said\n"
+
+
+def slow_sbatch(person: Person, text: str) -> dict[str, str]:
+    """Put an sbatch of our own first on PATH, which ends in Slurm's; return the environment."""
+    path = person.write("bin/sbatch", "#!/bin/bash\ntouch $0.called\n" + text.format(words='"$@"'))
+    path.chmod(0o755)
+    path.parent.chmod(0o777)
+    return {"PATH": f"{path.parent}:/usr/local/bin:/usr/bin:/bin"}
+
+
+def begin(person: Person, *words: str | Path, **env: str) -> subprocess.Popen[str]:
+    """Begin an hpctf command as the person, in the background."""
+    plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(person.home)}
+    command = [person.bin / "hpctf", *words]
+    return subprocess.Popen(
+        ["/usr/sbin/runuser", "-u", str(person.user), "--", *map(str, command)],
+        env={**plain, **person.env, **person.cluster.env, **env},
+        cwd=person.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """Return the process id of hpctf itself, under runuser."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: bool(listed.read_text().split()), 10)
+    return int(listed.read_text().split()[0])
+
+
+def runs(person: Person) -> list[dict[str, Any]]:
+    """Return ``hpctf runs --json``."""
+    found: list[dict[str, Any]] = json.loads(person.hpctf("runs", "--json", "-n", "0").stdout)
+    return found
+
+
+def jobs_by_name(person: Person) -> dict[str, str]:
+    """Return the jobs that were submitted from the person's home: ids by name."""
+    shown = person.cluster.run("squeue", "--noheader", "--states=all", "--format=%j|%i|%Z")
+    rows = [line.split("|") for line in shown.stdout.splitlines()]
+    return {name: job for name, job, folder in rows if folder == str(person.home)}
+
+
+@pytest.mark.parametrize(
+    "text", [BEFORE, AFTER], ids=["before Slurm has the job", "once Slurm has the job"]
+)
+@pytest.mark.fault("hpctf killed while sbatch is at work", "finds the job by its name")
+def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: str) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    env = slow_sbatch(person, text)
+    submitting = begin(person, "submit", script, **env)
+    wait_until((person.home / "bin/sbatch.called").exists)
+    time.sleep(0.5)
+    clock.injected()
+    os.kill(child_of(submitting), signal.SIGKILL)
+    submitting.communicate(timeout=30)
+    (run,) = runs(person)
+    person.hpctf("wait", run["id"], timeout=60)
+    clock.right()
+    assert person.status(run["id"])["state"] == "Completed"
+    assert person.status(run["id"])["job_id"] == jobs_by_name(person)[run["id"]]
+
+
+@pytest.mark.fault("hpctf killed at any point of a submission", "one job or none, and says which")
+def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "import time\ntime.sleep(600)\n")
+    for number in range(200):
+        person.write(f"proj/data/{number}", "x" * 1000)
+    clock.injected()
+    for delay in range(0, 400, 20):
+        submitting = begin(person, "submit", "--sbatch", "begin=now+1hour", script)
+        hpctf = child_of(submitting)
+        time.sleep(delay / 1000)
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.kill(hpctf, signal.SIGKILL)
+        submitting.communicate(timeout=30)
+    listed = {run["id"]: run for run in runs(person)}
+    jobs = jobs_by_name(person)
+    known = [run for run in listed.values() if run["job_id"]]
+    assert {run["id"]: run["job_id"] for run in known} == jobs
+    for run in listed.values():
+        if run["job_id"] is None and run["state"] == "Failed":
+            assert "its submission was cut short" in run["reason"]
+    clock.right()
+    assert {run["state"] for run in known} <= {"Queued"}
+    assert len(listed) > len(known), "none was cut early enough"
+    assert known, "none was cut late enough"
+    person.hpctf("cancel", *[run["id"] for run in known])
+
+
+@pytest.mark.fault("hpctf killed before sbatch", "Failed: its submission was cut short")
+def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print(1)\n")
+    person.write("proj/big", "x" * 50_000_000)
+    submitting = begin(person, "submit", script)
+    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot")))
+    clock.injected()
+    os.kill(child_of(submitting), signal.SIGKILL)
+    submitting.communicate(timeout=30)
+    waited = person.hpctf("wait", "@last", check=False, timeout=30)
+    clock.right()
+    assert waited.returncode == 1
+    assert "its submission was cut short" in waited.stderr
+    assert jobs_by_name(person) == {}
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["job taken", "job not taken"])
+@pytest.mark.fault("sbatch gets no answer from slurmctld", "finds out whether there is a job")
+def test_an_sbatch_without_an_answer(person: Person, clock: Clock, taken: bool) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    words = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    text = f"echo '{words}' >&2; exit 1\n"
+    env = slow_sbatch(person, ("/usr/bin/sbatch {words} >/dev/null\n" if taken else "") + text)
+    clock.injected()
+    done = person.hpctf("submit", script, check=False, **env)
+    assert done.returncode == 3
+    assert "Socket timed out" in done.stderr and "hpctf status @last" in done.stderr
+    folder = next(person.home.glob("runs/*/*"))
+    if not taken:
+        assert person.status()["state"] == "NotStarted"
+        assert "whether Slurm took the job" in person.status()["reason"]
+        long_ago = time.time() - 3600
+        os.utime(folder / "job.sbatch", (long_ago, long_ago))
+    waited = person.hpctf("wait", "@last", check=taken, timeout=60)
+    clock.right()
+    assert waited.returncode == (0 if taken else 1)
+    assert len(jobs_by_name(person)) == int(taken)
+
+
+@pytest.mark.fault("slurmctld is down at submission", "says so and leaves nothing")
+def test_submitting_without_a_controller(person: Person, faults: Faults, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print(1)\n")
+    with faults.stopped("slurmctld"):
+        clock.injected()
+        done = person.hpctf("submit", script, check=False, timeout=120)
+        clock.right()
+    assert done.returncode == 3
+    assert "Unable to contact slurm controller" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (person.home / "runs").exists()
+    assert jobs_by_name(person) == {}
+
+
+@pytest.mark.fault("eight submissions at once", "eight runs, eight jobs, no folder shared")
+def test_submissions_side_by_side_share_nothing(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    clock.injected()
+    several = [begin(person, "submit", "--name", "same", script) for _ in range(8)]
+    ids = [one.communicate(timeout=60)[0].strip() for one in several]
+    assert [one.returncode for one in several] == [0] * 8
+    assert len(set(ids)) == 8
+    for run in ids:
+        person.hpctf("wait", run, timeout=60)
+    clock.right()
+    assert {run["id"]: run["job_id"] for run in runs(person)} == jobs_by_name(person)
+
+
+@pytest.mark.fault("Ctrl-C while sbatch is at work", "the job's id is on record all the same")
+def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    submitting = begin(person, "submit", script, **slow_sbatch(person, AFTER))
+    wait_until((person.home / "bin/sbatch.called").exists)
+    clock.injected()
+    os.kill(child_of(submitting), signal.SIGINT)
+    told = submitting.communicate(timeout=30)[1]
+    clock.right()
+    (run,) = runs(person)
+    assert submitting.returncode == 130
+    assert f"hpctf status {run['id']}" in told and "Traceback" not in told
+    assert run["job_id"] == jobs_by_name(person)[run["id"]]
+    person.hpctf("wait", run["id"], timeout=60)
+
+
+@pytest.mark.fault("Ctrl-C while files are copied", "nothing is left")
+def test_ctrl_c_before_sbatch_leaves_nothing(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print(1)\n")
+    for number in range(40):
+        person.write(f"proj/big{number}", "x" * 10_000_000)
+    submitting = begin(person, "submit", script)
+    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot/big*")))
+    clock.injected()
+    os.kill(child_of(submitting), signal.SIGINT)
+    submitting.communicate(timeout=30)
+    clock.right()
+    assert submitting.returncode == 130
+    assert not (person.home / "runs").exists()
+    assert jobs_by_name(person) == {}

@@ -127,7 +127,9 @@ class Copier:
         with open(descriptor, "rb", buffering=0) as stream:
             self._copy_content(name, path, target, stream, before)
             after = os.fstat(descriptor)
-        return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        self._written += before.st_size if same else 0
+        return same
 
     def _copy_content(
         self, name: str, path: Path, target: Path, stream: BinaryIO, before: os.stat_result
@@ -139,7 +141,6 @@ class Copier:
         with self._writing(target), open(target, "xb") as copy:
             for block in _blocks(path, stream, before.st_size):
                 copy.write(block)
-                self._written += len(block)
             os.fchmod(copy.fileno(), mode)
         with self._writing(target):
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -169,8 +170,16 @@ class Copier:
         try:
             yield
         except OSError as error:
-            needed = sum(self.sizes.values())
-            raise cannot_write(target, error, needed=needed, written=self._written) from None
+            needed, written = sum(self.sizes.values()), self._written + _length(target)
+            raise cannot_write(target, error, needed=needed, written=written) from None
+
+
+def _length(path: Path) -> int:
+    """Return the length of a file that was begun, 0 if it was not."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 @contextmanager

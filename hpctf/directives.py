@@ -13,6 +13,7 @@ from hpctf.sbatch import (
     DIRECTIVE_KEY,
     OURS,
     check_directive_value,
+    check_not_empty,
     our_option,
     seconds_of,
     time_text,
@@ -88,11 +89,7 @@ def directives(
     )
     for key, value in made:
         check_directive_value(key, value)
-        if not value and chosen[key] is not True:
-            raise UsageError(
-                f"{key}: its value is empty; sbatch would take the next option for it.",
-                f"Leave {key} out, or the '=' if it is an option without a value.",
-            )
+        check_not_empty(key, chosen[key])
     return made
 
 

@@ -34,6 +34,17 @@ OURS = {
 _NOT_A_SITES = set(OURS) - {"cpus-per-task", "time"}
 """Those that a site may not set either."""
 
+_NEED_VALUES = (
+    "account bb bbf begin cluster-constraint clusters comment constraint core-spec "
+    "cores-per-socket cpu-freq cpus-per-gpu deadline delay-boot dependency distribution exclude "
+    "export-file extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket "
+    "gpus-per-task gres gres-flags input licenses mail-type mail-user mcs-label mem mem-bind "
+    "mem-per-cpu mem-per-gpu mincpus network nodefile nodelist ntasks-per-core ntasks-per-gpu "
+    "ntasks-per-socket open-mode partition power priority profile qos reservation signal "
+    "sockets-per-node switches thread-spec threads-per-core time-min tmp uid wckey"
+)
+"""Options that are no bare flags, besides ours."""
+
 _TIME = re.compile(
     r"\A(?:(?P<days>N)-(?P<dh>N)(?::(?P<dm>N)(?::(?P<ds>N))?)?"
     r"|(?P<h>N):(?P<m>N):(?P<s>N)|(?P<mm>N)(?::(?P<ms>N))?)\Z".replace("N", "[0-9]{1,9}")
@@ -101,4 +112,17 @@ def check_directive_value(what: str, value: str) -> None:
         raise UsageError(
             f"{what}: {shown(value)} cannot stand on an #SBATCH line: it needs plain printable "
             "ASCII characters without a backslash, 1,000 at most."
+        )
+
+
+def check_not_empty(key: str, value: object) -> None:
+    """Refuse an option without the value it needs: sbatch would take the next option for it.
+
+    Measured: ``#SBATCH --comment`` before ``#SBATCH --begin=now`` gives the comment
+    ``--begin=now``, and a job that begins at once.
+    """
+    if value == "" or (value is True and key in _NEED_VALUES.split()):
+        raise UsageError(
+            f"sbatch option {key!r} has no value, and would take the next option for it.",
+            f"Say {key}=VALUE, or leave it out.",
         )

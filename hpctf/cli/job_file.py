@@ -28,7 +28,7 @@ _LISTS = {"arguments", "pip", "conda"}
 _MAPPINGS = {"variables", "inputs", "sbatch", "script_params"}
 """The parameters that a job file gives as lists and mappings; the others are single values."""
 
-_PATHS = {"script", "source_dir", "python", "site"}
+_PATHS = {"script", "source_dir", "python", "site", "resume_from"}
 
 
 def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     seen: dict[str, Any] = {name: _from(base, options[name]) for name in paths}
     if "source_dir" in seen:
         seen["script"] = options.get("script")  # lies in source_dir
-    for name in ("python", "site"):  # a name, unless it is a path
+    for name in ("python", "site", "resume_from"):  # a name, unless it is a path
         value = options.get(name, "")
         if os.sep not in value and not value.endswith(JOB_SUFFIXES):
             seen.pop(name, None)

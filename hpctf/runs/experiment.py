@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from hpctf.files import cannot_write, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.orphans import this_process
+from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
@@ -25,6 +27,7 @@ from hpctf.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
+    from hpctf.plan import Plan
 
 
 class Experiment:
@@ -61,8 +64,12 @@ class Experiment:
         planned = make_plan(
             estimator, self.site, run_id=run_id, experiment=self.name, run_folder=folder
         )
+        plan = planned.plan
+        if estimator.resume_from is not None:
+            source = checkpoints_of(estimator.resume_from, self.runs_root)
+            plan = replace(plan, resumed_from=str(source))
         notes = [*planned.notes, *_private_places(planned)]
-        return Planned(planned.plan, tuple(notes))
+        return Planned(plan, tuple(notes))
 
     def submit(self, estimator: TensorFlow, on_note: Any = None, *, name: str | None = None) -> Run:
         """Submit a training and return its run.
@@ -116,7 +123,7 @@ class Experiment:
             for folder, plan, estimator in zip(folders, plans, estimators, strict=True):
                 made.append(folder)
                 folder.make(plan.ranks())
-                self._fill(folder, plan.to_json(), estimator)
+                self._fill(folder, plan, estimator)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
             # Once sbatch has its script, only its own refusal says that no job came of it; else
@@ -134,10 +141,10 @@ class Experiment:
             raise
         return [Run(folder) for folder in folders]
 
-    def _fill(self, folder: RunFolder, plan: str, estimator: TensorFlow) -> None:
+    def _fill(self, folder: RunFolder, plan: Plan, estimator: TensorFlow) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         source = estimator.source_directory
-        write_atomic(folder.plan, plan)
+        write_atomic(folder.plan, plan.to_json())
         write_json(
             folder.record,
             {
@@ -161,6 +168,8 @@ class Experiment:
                 source, folder.snapshot, self.site.max_snapshot_mb, estimator.entry_script
             )
         (folder.snapshot / "outputs").symlink_to("../outputs")
+        if plan.resumed_from is not None:
+            copy_checkpoints(Path(plan.resumed_from), folder.checkpoints)
 
 
 def _private_places(planned: Planned) -> list[str]:

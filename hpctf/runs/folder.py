@@ -72,6 +72,11 @@ class RunFolder:
         return self.path / "outputs"
 
     @property
+    def checkpoints(self) -> Path:
+        """``checkpoints/``: what outlives restarts; HPCTF_CHECKPOINT_DIR."""
+        return self.path / "checkpoints"
+
+    @property
     def final(self) -> Path:
         """``state/final.json``: the settled state, once it is settled."""
         return self.state / "final.json"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctf import TensorFlow, UsageError
 from hpctf.plan import Plan
 from hpctf.render import render
 
@@ -166,3 +167,27 @@ def script_of(plan: Plan) -> list[str]:
     """Return the lines of a plan's batch script, with the run's names made equal."""
     text = render(plan, keep=False).replace(plan.run_folder, "/RUN").replace(plan.run_id, "RUN")
     return text.splitlines()
+
+
+@pytest.mark.parametrize("key", ["arra", "outp", "wra", "job", "n", "tim", "--erro", "pars"])
+def test_the_beginning_of_an_option_is_that_option(ways: Ways, key: str) -> None:
+    """As sbatch takes it: ``#SBATCH --arra=0-3`` would make a job array."""
+    for way in WAYS:
+        answer = ways.named(way)(sbatch={key: "1"})
+        assert isinstance(answer, Refused) and "hpctf sets" in answer.said
+
+
+@pytest.mark.parametrize("asked", [{"sbatch": {"comment": ""}}, {"mem": ""}])
+def test_an_option_without_its_value_would_swallow_the_next(
+    ways: Ways, asked: dict[str, object]
+) -> None:
+    for way in WAYS:
+        answer = ways.named(way)(**asked)
+        assert isinstance(answer, Refused) and "would take the next option" in answer.said
+
+
+@pytest.mark.parametrize("count", [10**7, 10**30, 10**4000])
+@pytest.mark.parametrize("name", ["node_count", "process_count_per_node", "worker_count"])
+def test_counts_beyond_all_clusters_are_refused(ways: Ways, name: str, count: int) -> None:
+    with pytest.raises(UsageError, match="1,000,000 at most"):
+        TensorFlow(ways.place, entry_script="train.py", distributed_backend="mpi", **{name: count})

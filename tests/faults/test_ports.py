@@ -84,11 +84,9 @@ def submit_later(person: Person, *words: str | Path, seconds: float = 0) -> tupl
 
 
 def begin(person: Person, *jobs: int) -> None:
-    """Let jobs begin now, together."""
-    for line in person.cluster.run("squeue", "--noheader", "--format=%A %i").stdout.splitlines():
-        job_id, name = line.split()
-        if int(name.partition("+")[0]) in jobs:
-            person.cluster.run("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+    """Let jobs begin now, together; a heterogeneous one with all its components."""
+    for job in jobs:
+        person.cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def cluster_of(person: Person, run: str) -> dict[str, list[str]]:

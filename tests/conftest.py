@@ -135,6 +135,15 @@ class Person:
         """Return the content of a file in the run's outputs."""
         return (Path(self.status(run)["run_folder"]) / "outputs" / name).read_text()
 
+    def leave(self) -> None:
+        """Cancel what a test has left in the queue, and remove the home."""
+        listed = self.cluster.run("squeue", "--noheader", "--format=%i|%Z", check=False).stdout
+        rows = [line.split("|") for line in listed.splitlines()]
+        mine = [job for job, folder in rows if folder == str(self.home)]
+        if mine:
+            self.cluster.run("scancel", *mine, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
     def jobs(self) -> list[str]:
         """Return the queue's jobs of this person's runs."""
         ids = {json.loads(p.read_text())["id"] for p in self.home.glob("runs/*/*/run.json")}
@@ -162,7 +171,7 @@ def person(cluster: Cluster, installed: Path, request: pytest.FixtureRequest) ->
             fcntl.flock(lock, fcntl.LOCK_SH)
         someone = make_person(cluster, installed, "person", user)
         yield someone
-        shutil.rmtree(someone.home, ignore_errors=True)
+        someone.leave()
 
 
 def run_python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -226,8 +226,8 @@ class Watch:
             self._rank.beat()
             self._beat_at = now + HEARTBEAT_S
         self._follow(now)
-        if self._controller and not os.path.exists(f"/proc/{self._controller}"):
-            self._child.hurry()  # it was killed, and nobody else would end this process
+        if self._controller and _has_gone(int(self._controller)):
+            self._child.hurry()  # nobody else would end this process
         if self._child.asked and self._rank.is_lost():
             self._child.hurry()
         return min(self._pause(), self._beat_at - now)
@@ -246,6 +246,12 @@ class Watch:
         if following or self._child.asked:
             return FOLLOW_S
         return LOCAL_S if self._controller else HEARTBEAT_S
+
+
+def _has_gone(pid: int) -> bool:
+    from hpctf.scheduler.local import start_time
+
+    return start_time(pid) is None
 
 
 def _number(name: str | None) -> int | None:

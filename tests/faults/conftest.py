@@ -16,6 +16,7 @@ fault was injected and when the right state was there::
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ import pytest
 
 from ..cluster.fixture import Cluster
 from . import report
-from .inject import Faults
+from .inject import Faults, wait_until
 
 
 @pytest.fixture
@@ -37,6 +38,30 @@ def faults(cluster: Cluster) -> Iterator[Faults]:
             yield injected
         finally:
             injected.repair()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the suite if a training's process outlives it, on whichever node."""
+    yield
+    ours = (f"-{os.getpid()}-", str(tmp_path_factory.getbasetemp()))
+    wait_until(lambda: not any(part in one for one in trainings() for part in ours), 30)
+
+
+def trainings() -> list[str]:
+    """Return the processes that belong to anybody's run, as ``pid HPCTF_RUN_FOLDER=...``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended, or is another user's
+        found += [
+            f"{path.parent.name} {variable.decode()}"
+            for variable in variables
+            if variable.startswith(b"HPCTF_RUN_FOLDER=")
+        ]
+    return found
 
 
 class Clock:

@@ -1,0 +1,141 @@
+"""Faults of runs on this machine alone, without Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from hpctf import Experiment, MultiWorker, Run, TensorFlow
+from hpctf.scheduler.local import start_time
+
+from .conftest import Clock
+from .inject import wait_until
+
+EPOCHS = """
+import json, os, signal, sys, time
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+checkpoint = os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], os.environ["HPCTF_RANK"])
+done = json.load(open(checkpoint)) if os.path.exists(checkpoint) else 0
+for epoch in range(done, 12):
+    time.sleep(0.5)
+    with open("outputs/epochs-" + os.environ["HPCTF_RANK"], "a") as log:
+        log.write(f"{epoch}\\n")
+    json.dump(epoch + 1, open(checkpoint, "w"))
+    if asked:
+        sys.exit(0)
+"""
+
+DAEMON = """
+import subprocess, sys
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+open("outputs/pid", "w").write(str(child.pid))
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """An experiment of this machine's, with an empty runs root."""
+    return Experiment("test", site="local", runs_root=tmp_path / "runs")
+
+
+def project(tmp_path: Path, script: str) -> Path:
+    """Return a source folder with ``train.py``."""
+    folder = tmp_path / "proj"
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(script)
+    return folder
+
+
+def epochs_of(run: Run, rank: int = 0) -> list[int]:
+    path = run.folder.outputs / f"epochs-{rank}"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.fault("time limit of a run on this machine", "warns, starts again, resumes")
+def test_the_time_limit_of_a_local_run(
+    experiment: Experiment, tmp_path: Path, clock: Clock
+) -> None:
+    source = project(tmp_path, EPOCHS)
+    estimator = TensorFlow(
+        source,
+        entry_script="train.py",
+        distributed_training=MultiWorker(2),
+        max_run_duration_seconds=20,
+        grace_seconds=4,
+        max_restarts=3,
+    )
+    estimator.max_run_duration_seconds = 5
+    with pytest.raises(ValueError, match="grace_seconds is 4"):
+        experiment.submit(estimator)
+    estimator.max_run_duration_seconds, estimator.grace_seconds = 5, None
+    clock.injected()
+    run = experiment.submit(estimator)
+    assert run.wait_for_completion().state == "Completed"
+    clock.right()
+    assert [epochs_of(run, rank) for rank in (0, 1)] == [list(range(12))] * 2
+
+
+@pytest.mark.fault("a script leaves a daemon behind", "ends it with the run")
+def test_a_daemon_of_the_script_ends_with_the_run(
+    experiment: Experiment, tmp_path: Path, clock: Clock
+) -> None:
+    clock.injected()
+    run = experiment.submit(TensorFlow(project(tmp_path, DAEMON), entry_script="train.py"))
+    run.wait_for_completion()
+    wait_until(lambda: start_time(int((run.folder.outputs / "pid").read_text())) is None, 10)
+    clock.right()
+
+
+@pytest.mark.fault("the controller of a local run is killed", "Failed; its ranks are ended")
+def test_a_killed_controller_takes_its_ranks_along(
+    experiment: Experiment, tmp_path: Path, clock: Clock
+) -> None:
+    text = "import os, time\nopen('outputs/pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+    run = experiment.submit(TensorFlow(project(tmp_path, text), entry_script="train.py"))
+    noted = run.folder.outputs / "pid"
+    wait_until(lambda: noted.exists() and noted.read_text() != "", 20)
+    assert run.job_id is not None
+    os.kill(int(run.job_id), signal.SIGKILL)
+    clock.injected()
+    wait_until(lambda: start_time(int(noted.read_text())) is None, 10)
+    status = run.wait_for_completion(raise_on_error=False)
+    clock.right()
+    assert status.state == "Failed"
+
+
+@pytest.mark.fault("hpctf killed as a local run begins", "finds the run by its own record")
+def test_a_local_run_whose_submission_was_cut_is_found_again(
+    experiment: Experiment, tmp_path: Path, clock: Clock
+) -> None:
+    run = experiment.submit(
+        TensorFlow(project(tmp_path, "import time\ntime.sleep(2)\n"), entry_script="train.py")
+    )
+    record = json.loads(run.folder.record.read_text())
+    wait_until(lambda: (run.folder.state / "job.jsonl").read_text() != "", 20)
+    cut = {**record, "job_id": None, "job_host": None, "job_start_time": None}
+    cut["submitter"] = {**record["submitter"], "start_time": "0"}  # a process that is no more
+    run.folder.record.write_text(json.dumps(cut))
+    clock.injected()
+    assert run.wait_for_completion().state == "Completed"
+    clock.right()
+    assert run.job_id == record["job_id"]
+
+
+def test_a_local_run_that_somebody_ends_is_not_started_again(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    source = project(tmp_path, EPOCHS)
+    run = experiment.submit(TensorFlow(source, entry_script="train.py", max_restarts=3))
+    wait_until(lambda: bool(epochs_of(run)), 20)
+    assert run.job_id is not None
+    os.kill(int(run.job_id), signal.SIGTERM)
+    status = run.wait_for_completion(raise_on_error=False)
+    assert status.state == "Failed" and "SIGTERM from outside" in status.reason
+    time.sleep(0.5)
+    assert len(epochs_of(run)) < 12

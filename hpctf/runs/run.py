@@ -139,15 +139,18 @@ class Run:
         """Raise `TrainingFailed` with the whole story unless the status is Completed."""
         if status.state == "Completed":
             return
+        from hpctf.runs.why import says_more
+
+        hint = f"hpctf why {self.id} says more." if says_more(self, status) else None
         failure = first_failure(status.ranks)
         ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
-        if failure and status.state == "Failed":
-            raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}")
+        if failure and failure.asked is None and status.state == "Failed":
+            raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}", hint)
         message = f"{ending}: {status.reason}."
         last = tail(self.folder.logs / "job.log", 10)
         if last and status.state == "Failed":
             message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
-        raise TrainingFailed(message)
+        raise TrainingFailed(message, hint)
 
     def cancel(self) -> None:
         """Cancel the run; one that has ended stays as it is.

@@ -59,6 +59,16 @@ def explain(run: Run) -> Explanation:
     return tell(run, status, headline)
 
 
+def says_more(run: Run, status: Status) -> bool:
+    """Whether `explain` has more to say of a failure than what happened and the last lines."""
+    if status.state != "Failed":
+        return False
+    failure = first_failure(status.ranks)
+    if _slurms_cause(status):
+        return True
+    return bool((_of_rank(run, failure) if failure else _of_log(run, "job"))[1])
+
+
 _STATES = {
     "NotStarted": "has not been submitted",
     "Preparing": "is being started",
@@ -115,7 +125,7 @@ def _failed(run: Run, status: Status, headline: str) -> Explanation:
 
 def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
     """Return (facts, ways out) of a failure: of Slurm's cause, or else of the rank that failed."""
-    cause = next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
+    cause = _slurms_cause(status)
     failure = first_failure(status.ranks)
     if status.state == "Canceled":
         return [], []
@@ -124,6 +134,11 @@ def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure)
     return _of_log(run, "job")
+
+
+def _slurms_cause(status: Status) -> str:
+    """Return Slurm's state that a run's reason begins with the words of, or nothing."""
+    return next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
 
 
 def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:

@@ -122,6 +122,13 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         ),
     ),
     (
+        r"execve\(\): (\S+): No such file|slurmstepd: error: execve",
+        Symptom(
+            "the nodes do not see hpctf's own Python",
+            "Install hpctf on a file system that the nodes share.",
+        ),
+    ),
+    (
         r"PermissionError: .*?'([^']+)'|(\S+): Permission denied",
         Symptom("it may not read, write or run {1}", "Give it the permission, or another place."),
     ),
@@ -163,18 +170,15 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         ),
     ),
     (
-        r"execve\(\): (\S+): No such file|slurmstepd: error: execve",
-        Symptom(
-            "the nodes do not see hpctf's own Python",
-            "Install hpctf on a file system that the nodes share.",
-        ),
-    ),
-    (
         r"Unable to create step for job|Job credential expired|Communication connection failure"
         r"|Task launch for StepId=\S+ failed",
         Symptom("Slurm could not start its step on the nodes", "Submit it again."),
     ),
 ]
+_CHATTER = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+: [IWE] ")
+"""Begins TensorFlow's own lines: those on missing CUDA stand in every log of a machine without."""
+
+_TRACEBACK = "Traceback (most recent call last)"
 _COMPILED = [(re.compile(pattern), symptom) for pattern, symptom in _PATTERNS]
 
 _SIGNALS = {
@@ -211,12 +215,17 @@ _CODES = {
 def of_lines(lines: list[str], python: str) -> Symptom | None:
     """Return what the lines mean: the latest one that is known; None if none is.
 
+    Where Python raised, only what follows counts.
+
     Parameters
     ----------
     python
         The training's Python, which missing modules are missing in.
     """
-    for line in reversed(lines):
+    begun = [number for number, line in enumerate(lines) if _TRACEBACK in line]
+    for line in reversed(lines[begun[-1] :] if begun else lines):
+        if _CHATTER.match(line):
+            continue
         for pattern, symptom in _COMPILED:
             found = pattern.search(line)
             if found:

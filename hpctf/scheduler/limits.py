@@ -9,23 +9,23 @@ import re
 from typing import NamedTuple
 
 _RESOURCES = {
-    "cpu": ("CPUs", "cpu"),
-    "mem": ("memory", "mem"),
-    "memory": ("memory", "mem"),
-    "node": ("nodes", "node"),
-    "gres": ("GPUs or other generic resources", "gres/"),
-    "license": ("licenses", "license/"),
-    "bb": ("burst buffer", "bb/"),
-    "billing": ("billing units", "billing"),
-    "energy": ("energy", "energy"),
-    "unknown": ("a resource", ""),
-    "jobs": ("running jobs", ""),
-    "submitjob": ("jobs, running or waiting", ""),
-    "submitjobs": ("jobs, running or waiting", ""),
-    "wall": ("time", ""),
-    "wallduration": ("time", ""),
+    "cpu": ("CPUs", "CPU", "cpu"),
+    "mem": ("memory", "memory", "mem"),
+    "memory": ("memory", "memory", "mem"),
+    "node": ("nodes", "node", "node"),
+    "gres": ("GPUs (or other generic resources)", "GPU", "gres/"),
+    "license": ("licenses", "license", "license/"),
+    "bb": ("burst buffer", "burst buffer", "bb/"),
+    "billing": ("billing units", "billing", "billing"),
+    "energy": ("energy", "energy", "energy"),
+    "unknown": ("some resource", "resource", ""),
+    "jobs": ("running jobs", "", ""),
+    "submitjob": ("jobs, running or waiting,", "", ""),
+    "submitjobs": ("jobs, running or waiting,", "", ""),
+    "wall": ("time", "", ""),
+    "wallduration": ("time", "", ""),
 }
-"""What is limited, in plain words, and its name in sacctmgr's lists."""
+"""What is limited, in plain words; the same before "-minutes"; its name in sacctmgr's lists."""
 
 _FORM = re.compile(
     r"^(?P<owner>Assoc|QOS|)(?P<kind>Grp|Max|Min)(?P<what>SubmitJobs?|WallDuration|Wall|Jobs"
@@ -33,12 +33,11 @@ _FORM = re.compile(
     r"(?P<minutes>RunMinutes|Minutes)?(?:Per(?P<scope>Job|Node|User|Account))?"
     r"(?:Limit|NotSatisfied)?$"
 )
-_MINUTES = {"": "", "Minutes": "-minutes in all", "RunMinutes": "-minutes of running jobs"}
 _SCOPES = {
-    "Job": "a job may have",
-    "Node": "a job may have on a node",
-    "User": "a user may have",
-    "Account": "an account may have",
+    "Job": "that a job may have",
+    "Node": "that a job may have on a node",
+    "User": "that a user may have",
+    "Account": "that an account may have",
 }
 _COUNTS = {
     ("Grp", "jobs"): "GrpJobs",
@@ -90,14 +89,16 @@ def parse(reason: str) -> Limit | None:
     kind, scope = found["kind"], found["scope"]
     owner = "assoc" if found["owner"] == "Assoc" else "qos"  # Max*PerAccount is the QOS's
     what = found["what"].lower()
-    name, resource = _RESOURCES[what]
+    name, single, resource = _RESOURCES[what]
     minutes = found["minutes"] or ""
+    if minutes:
+        name = f"{single}-minutes"
     column = _COUNTS.get((kind, what))
     if column is None:
         column = _tres_column(kind, minutes, scope)
     elif column in ("MaxJobs", "MaxSubmit") and owner == "qos":
         column += _PER.get(scope or "User", "PU")
-    return Limit(owner, _words(kind, name + _MINUTES[minutes], scope), column, resource)
+    return Limit(owner, _words(kind, name, minutes, scope), column, resource)
 
 
 def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
@@ -112,9 +113,13 @@ def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
     )
 
 
-def _words(kind: str, name: str, scope: str | None) -> str:
+def _words(kind: str, name: str, minutes: str, scope: str | None) -> str:
     if kind == "Min":
-        return f"the {name} a job must ask for at least"
-    if kind == "Grp":
-        return f"the {name} all of its jobs together may have"
-    return f"the {name} {_SCOPES.get(scope or '', 'a user may have')}"
+        return f"the {name} that a job must ask for at least"
+    if kind == "Max":
+        return f"the {name} {_SCOPES.get(scope or '', 'that a user may have')}"
+    if minutes == "Minutes":
+        return f"the {name} that all jobs under it together may use up"
+    if minutes == "RunMinutes":
+        return f"the {name} that all jobs running under it together may take"
+    return f"the {name} that all jobs under it together may have"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hpctf.runs import symptoms
+from hpctf.scheduler import limits, reasons
 
 from ..conftest import Person
 from .conftest import Clock
@@ -162,7 +167,7 @@ def test_limits_and_licenses(person: Person, faults: Faults, clock: Clock) -> No
             wait_for_reason(person, second, "QOSMaxJobsPerUserLimit")
             told = why(person, second)
             clock.right()
-            assert "its QOS has a limit on the running jobs a user may have" in told
+            assert "its QOS has a limit on the running jobs that a user may have" in told
             assert "The limit is 1 (QOS normal)." in told
             person.hpctf("cancel", first, second)
             run("sacctmgr", "--immediate", "modify", "qos", "normal", "set", "MaxJobsPerUser=-1")
@@ -246,11 +251,63 @@ def test_a_program_that_the_node_cannot_run(person: Person) -> None:
     assert "A program is not one that the node's machine can run." in told
 
 
+@pytest.mark.parametrize(
+    ("log", "meaning"),
+    [
+        ("ImportError: libcudart.so.12: cannot open shared object file: No such file", "libcudart"),
+        ("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB", "memory it asked"),
+        ("tensorflow...ResourceExhaustedError: {{function_node}} OOM when allocating", "a device"),
+        ("OSError: [Errno 28] No space left on device: 'x'", "a disk is full"),
+        ("OSError: [Errno 122] Disk quota exceeded: 'x'", "disk quota"),
+        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "run /data/x"),
+        ("  File \"t.py\", line 1\n    x = = 1\nSyntaxError: invalid syntax", "not valid Python"),
+        ("The application appears to have been direct launched using \"srun\",\nbut OMPI was not "
+         "built with SLURM's PMI support", "MPI and srun"),
+        ("[1,0]<stderr>: Stalled ranks:\n0: [allreduce.a]", "waited for others"),
+        ("slurmstepd: error: execve(): /opt/x/python: No such file or directory", "hpctf's own"),
+        ("tensorflow...UnavailableError: failed to connect to all addresses", "lost the connec"),
+        ("TypeError: Cannot convert PerReplica:{ to Tensor", "Keras 3"),
+    ],
+)  # fmt: skip
+def test_what_the_last_lines_of_a_log_mean(log: str, meaning: str) -> None:
+    known = symptoms.of_lines(log.splitlines(), "/usr/bin/python3")
+    assert known is not None and meaning in known.meaning
+
+
+def test_tensorflows_chatter_about_cuda_is_not_taken_for_a_cause() -> None:
+    chatter = "2026-11-23 15:00:00.1: E cuda_driver.cc:266] failed call to cuInit: NO_DEVICE"
+    assert symptoms.of_lines([chatter, "Segmentation fault"], "python") is not None
+    raised = "Traceback (most recent call last):\nValueError: Shapes (3,) and (4,) do not fit"
+    assert symptoms.of_lines(["x: not found", chatter, *raised.splitlines()], "python") is None
+
+
 def test_a_time_limit(person: Person) -> None:
     told = failed(person, "--time", "1", text=SLEEP)
     assert "failed: it reached its time limit" in told
     assert "Its time limit was 0:01:00." in told
     assert "--time" in told and "--max-restarts" in told
+
+
+def test_every_limit_that_this_slurm_knows_is_told_in_plain_words() -> None:
+    library = next(Path("/usr/lib").glob("*/slurm*/libslurmfull.so"), None)
+    if library is None:
+        pytest.skip("NO libslurmfull.so, which holds the names of Slurm's reasons")
+    form = rb"\0((?:Assoc(?:Grp|Max)|QOS(?:Grp|Max|Min))\w+|Max\w+PerAccount)(?=\0)"
+    names = {name.decode() for name in re.findall(form, library.read_bytes())}
+    assert len(names) > 100
+    assert [name for name in names if limits.parse(name) is None] == []
+    assert "CPU-minutes that all jobs under it together may use up" in told_as(
+        "AssocGrpCPUMinutesLimit"
+    )
+    assert "the nodes that a job may have" in told_as("QOSMaxNodePerJobLimit")
+
+
+def told_as(reason: str) -> str:
+    return reasons.explain(reason, "1").meaning
+
+
+def test_a_reason_that_nobody_knows_is_told_in_slurms_own_words() -> None:
+    assert told_as("Moon_is_full") == "Slurm says Moon is full"
 
 
 def test_completed_and_running(person: Person) -> None:

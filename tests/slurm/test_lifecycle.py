@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -239,22 +238,6 @@ def test_a_finished_run_is_known_without_asking_slurm(person: Person) -> None:
     run = person.hpctf("submit", "--wait", script).stdout.strip()
     found = person.hpctf("status", run, "--json", PATH="/nowhere").stdout
     assert json.loads(found)["state"] == "Completed"
-
-
-def test_a_vanished_job_is_failed_never_completed(person: Person) -> None:
-    script = person.write("proj/ok.py", "import time\ntime.sleep(600)\n")
-    run = person.hpctf("submit", script).stdout.strip()
-    wait_for_state(person, run, "Running")
-    person.cluster.run("scancel", person.status(run)["job_id"])
-    record = Path(person.status(run)["run_folder"]) / "run.json"
-    content = json.loads(record.read_text())
-    record.write_text(json.dumps({**content, "job_id": "9999999"}))
-    long_ago = time.time() - 3600
-    os.utime(record, (long_ago, long_ago))
-    waited = person.hpctf("wait", run, check=False, timeout=60)
-    assert waited.returncode == 1
-    assert person.status(run)["state"] == "Failed"
-    assert "not known to the scheduler" in person.status(run)["reason"]
 
 
 def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:

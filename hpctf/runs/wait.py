@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import from_folder
-from hpctf.verdict import read_job, read_ranks
+from hpctf.verdict import JobRecord, read_job, read_ranks
 
 if TYPE_CHECKING:
     from hpctf.runs.logs import LogPrinter
@@ -34,9 +34,11 @@ def wait(
     status: Status | None = None
     question: _Question | None = None
     away_since = ""
+    known = JobRecord()
     while True:
         now = time.monotonic()
-        if question is None and (now >= ask_at or _has_come_to_an_end(run, status)):
+        if question is None and (now >= ask_at or _has_come_to_an_end(run, status, known)):
+            known = read_job(run.folder.path)
             question = _Question(run)
         pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
         answer = question.answer(pause) if question else None
@@ -101,12 +103,12 @@ def _keep(run: Run, before: Status | None, answer: Status, away_since: str) -> S
     return known._replace(reason=words, away=answer.away)
 
 
-def _has_come_to_an_end(run: Run, status: Status | None) -> bool:
-    """Whether the job has left its verdict since the scheduler was asked."""
+def _has_come_to_an_end(run: Run, status: Status | None, known: JobRecord) -> bool:
+    """Whether the job has left a verdict that it had not when the scheduler was last asked."""
     if status is None or status.away or status.state == "Finalizing":
         return False
     own = read_job(run.folder.path)
-    return own.exit_code is not None and status.state != "Queued"
+    return own.exit_code is not None and own != known
 
 
 def _pause(status: Status, waited: float) -> float:

@@ -43,8 +43,19 @@ class Figures:
         self._clusters = [f"--clusters={cluster}"] if cluster else []
 
     def job(self, job_id: str) -> dict[str, str]:
-        """Return ``scontrol show job`` by field; of a het job, its leader's."""
-        return fields(self._first("scontrol", "show", "job", "--oneliner", job_id))
+        """Return ``scontrol show job`` by field.
+
+        Of a het job its leader's, with the nodes of all components, and without the rest of what
+        the leader alone asks for.
+        """
+        lines = self._lines("scontrol", "show", "job", "--oneliner", job_id)
+        components = [fields(line) for line in lines if line]
+        if len(components) < 2:
+            return components[0] if components else {}
+        nodes = sum(int(one.get("NumNodes", "0").partition("-")[0]) for one in components)
+        whole = {"NumNodes": str(nodes), "TRES": "", "ReqTRES": ""}
+        leader = next((one for one in components if one.get("HetJobOffset") == "0"), components[0])
+        return {**leader, **whole}
 
     def partition(self, name: str) -> dict[str, str]:
         """Return ``scontrol show partition`` by field."""

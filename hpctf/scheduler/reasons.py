@@ -153,8 +153,11 @@ def explain(reason: str, job_id: str) -> Reason:
 
 
 def plain(reason: str) -> str:
-    """Return a reason with blanks, as squeue writes it; scontrol writes ``_`` for them."""
-    return reason.replace("_", " ").strip(" ()")
+    """Return a reason with blanks, as squeue writes it; scontrol writes ``_`` for them.
+
+    No reason is ``None``, as Slurm writes it.
+    """
+    return reason.replace("_", " ").strip(" ()") or "None"
 
 
 def _limited(limit: limits.Limit) -> Reason:

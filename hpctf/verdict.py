@@ -26,7 +26,8 @@ class RankState:
     ``state`` is ``NotStarted``, ``Running``, ``Completed``, ``Failed``, or ``Canceled`` for one
     that ended because it was asked to; ``asked`` says by whom (see `hpctf.node.process.Ended`);
     times are seconds since the epoch. ``restarts`` counts how often it was started again in its
-    place. ``oom`` tells what the kernel killed for want of memory (`hpctf.node.memory`).
+    place. ``oom`` tells what the kernel killed for want of memory (`hpctf.node.memory`), ``full``
+    whether the run folder's file system was full when it failed.
     """
 
     role: str
@@ -41,6 +42,7 @@ class RankState:
     attempt: int = 0
     restarts: int = 0
     oom: dict[str, int | None] | None = None
+    full: bool = False
 
     @property
     def name(self) -> str:
@@ -147,6 +149,7 @@ def _read_rank(folder: str, role: str, index: int, attempt: int | None) -> RankS
                 asked=record.get("asked"),
                 ended=record.get("time"),
                 oom=record.get("oom"),
+                full=bool(record.get("full")),
             )
             state = replace(state, state=_ending(state))
     return state
@@ -184,7 +187,7 @@ def first_interrupted(ranks: Iterable[RankState], plan: dict[str, Any]) -> RankS
 
 
 def describe_end(rank: RankState) -> str:
-    """Return ``exit code 7`` or ``signal 9 (SIGKILL)``, and that memory was short."""
+    """Return ``exit code 7`` or ``signal 9 (SIGKILL)``, and that memory or disk was short."""
     how = f"exit code {rank.exit_code}"
     if rank.signal:
         import signal
@@ -194,7 +197,9 @@ def describe_end(rank: RankState) -> str:
         except ValueError:
             name = "unknown"
         how = f"signal {rank.signal} ({name})"
-    return f"{how}, out of memory" if rank.oom else how
+    if rank.oom:
+        how += ", out of memory"
+    return f"{how}, the run folder's file system being full" if rank.full else how
 
 
 def tell_failure(rank: RankState, run_folder: str | os.PathLike[str], lines: int = 20) -> str:

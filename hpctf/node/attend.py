@@ -2,35 +2,43 @@
 
 Now and then srun goes on for ever though every task of a step over several components has ended
 (measured: Slurm 22.05.8, 2 of 56 heterogeneous jobs whose tasks ended within 0.1 s of each other).
-It is ended then; the ranks' own records say how the step went.
+It is ended then, and also some time after a rank has failed, when those that Slurm killed have left
+no record of their end; the ranks' own records say how the step went.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 
 from hpctf.files import read_json
-from hpctf.node.ends import Ends, attempt_of
+from hpctf.node.ends import Ends, attempt_of, has_failed
+from hpctf.node.process import KILL_AFTER_S
+from hpctf.node.saying import say
 from hpctf.scheduler.local import start_time
 
 _LOOK_S = 0.5
 _GRACE_S = 3.0
 """Seconds that srun has to end of itself once every rank has."""
+_FAILED_S = KILL_AFTER_S + 4.0
+"""Seconds that it has to end all the others once one has failed."""
 
 
 def attend(run_folder: str, pid: int) -> int:
     """Return once srun has ended, of itself or for us."""
     plan = read_json(os.path.join(run_folder, "plan.json"))
-    ends = Ends(run_folder, plan["roles"], attempt_of(os.environ))
-    until: float | None = None
+    attempt = attempt_of(os.environ)
+    ends = Ends(run_folder, plan["roles"], attempt)
+    until = float("inf")
     while start_time(pid) is not None:
-        if until is None and ends.all():
-            until = time.monotonic() + _GRACE_S
-        if until is not None and time.monotonic() >= until:
-            print("hpctf: every rank has ended, but srun has not: ending it", file=sys.stderr)
+        now = time.monotonic()
+        if ends.all():
+            until = min(until, now + _GRACE_S)
+        elif has_failed(run_folder, attempt):
+            until = min(until, now + _FAILED_S)
+        if now >= until:
+            say("the training has ended, but srun has not: ending it")
             os.kill(pid, signal.SIGKILL)
             return 0
         time.sleep(_LOOK_S)

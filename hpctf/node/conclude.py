@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from hpctf.files import append_record, read_json, tail
 from hpctf.node.ends import attempt_of
+from hpctf.node.saying import say
 from hpctf.verdict import (
     JOB_STATE,
     first_failure,
@@ -85,7 +85,7 @@ def verdict(
         return START_AGAIN, "Slurm's warning, which came before every rank was there"
     failure = first_failure(ranks)
     if failure and (failure.asked is None or not silent):
-        print(tell_failure(failure, run_folder), file=sys.stderr)
+        say(tell_failure(failure, run_folder))
         return failure.status, ""
     if silent:
         return launcher_status or NO_RECORD, _silence(run_folder, silent, launcher_status)
@@ -98,7 +98,7 @@ def record(run_folder: str, event: str, **more: Any) -> None:
     try:
         append_record(os.path.join(run_folder, "state", JOB_STATE), line)
     except OSError as error:
-        print(f"hpctf: {event} is not on record: {error}", file=sys.stderr)
+        say(f"{event} is not on record: {error}")
 
 
 def _warned_status(plan: dict[str, Any]) -> int | None:
@@ -132,13 +132,13 @@ def _silence(run_folder: str, silent: list[str], launcher_status: int) -> str:
     errors = [line for line in log if "error:" in line and "srun: error: n" not in line]
     if errors:
         words += f": {errors[-1]}"
-    print(f"hpctf: {words}", file=sys.stderr)
+    say(words)
     return words
 
 
 def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
     """Have the job started again; return the verdict if that cannot be."""
-    print(f"hpctf: interrupted by {cause}: to be started again", file=sys.stderr)
+    say(f"interrupted by {cause}: to be started again")
     record(run_folder, "requeued", cause=cause)
     job_id = os.environ.get("SLURM_JOB_ID")
     if job_id is None:

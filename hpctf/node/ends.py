@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hpctf.files import read_records
+from hpctf.files import append_record, read_records
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -18,6 +18,20 @@ LOCAL_ATTEMPT = "HPCTF_LOCAL_ATTEMPT"
 def attempt_of(env: Mapping[str, str]) -> int:
     """Return which start of the job this is: 0, and one more each time it is requeued."""
     return int(env.get("SLURM_RESTART_COUNT") or env.get(LOCAL_ATTEMPT) or 0)
+
+
+def has_failed(run_folder: str, attempt: int) -> bool:
+    """Whether a rank has failed of itself in an attempt of the job: each such one says so."""
+    return any(record.get("attempt") == attempt for record in read_records(_failures(run_folder)))
+
+
+def record_failure(run_folder: str, attempt: int, rank: str) -> None:
+    """Say that a rank has failed of itself."""
+    append_record(_failures(run_folder), {"attempt": attempt, "rank": rank})
+
+
+def _failures(run_folder: str) -> str:
+    return os.path.join(run_folder, "state", "failed.jsonl")
 
 
 class Ends:

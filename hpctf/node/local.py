@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from hpctf.files import read_json
 from hpctf.node.conclude import START_AGAIN, conclude, record
 from hpctf.node.ends import LOCAL_ATTEMPT
 from hpctf.node.process import KILL_AFTER_S
+from hpctf.node.saying import say
 from hpctf.scheduler.local import start_time
 
 _POLL_S = 0.05
@@ -81,7 +81,7 @@ def run_local(run_folder: str) -> int:
         os.environ[LOCAL_ATTEMPT] = str(attempt)
         identity = {"job_id": str(os.getpid()), "start_time": start_time(os.getpid())}
         record(run_folder, "started", host=os.uname().nodename, **identity)
-        print(f"hpctf: start {attempt} of process {os.getpid()}", file=sys.stderr, flush=True)
+        say(f"start {attempt} of process {os.getpid()}")
         controller = RunController(os.path.join(run_folder, "submitit"), plan["interruption"])
         controller.run(max_retry=1)
         status = next((abs(code) for code in controller.codes if code), 0)

@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-KILL_AFTER_S = 5.0
+KILL_AFTER_S = 4.0
 """Seconds between a request to end and SIGKILL once the job has failed or been cancelled."""
 
 NOT_FOUND = 127

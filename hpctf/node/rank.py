@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 
 from hpctf.errors import HpctfError
-from hpctf.files import append_record, read_json, read_records
+from hpctf.files import append_record, read_json
 from hpctf.node import identity, process
-from hpctf.node.ends import Ends, attempt_of
+from hpctf.node.ends import Ends, attempt_of, has_failed, record_failure
+from hpctf.node.saying import say
 from hpctf.node.signals import AskedToEnd, Signals
 from hpctf.resources import NODE_SERVER
 
@@ -40,13 +40,13 @@ def run_rank(run_folder: str) -> int:
         plan = read_json(os.path.join(run_folder, "plan.json"))
     except OSError as error:
         host = os.uname().nodename
-        print(f"hpctf: {host} cannot read the run folder: {error}", file=sys.stderr)
+        say(f"{host} cannot read the run folder: {error}")
         return process.NOT_EXECUTABLE
     signals = Signals(_number(plan["interruption"]["signal"]))
     try:
         me = identity.identify(plan, os.environ)
     except HpctfError as error:
-        print(f"hpctf: {error}", file=sys.stderr)
+        say(str(error))
         return error.exit_code
     return Rank(plan, me, run_folder, signals).run()
 
@@ -64,30 +64,26 @@ class Rank:
         self._attempt = attempt_of(os.environ)
         self._role = identity.role_named(plan, me.role)
         self._keeper: ResultKeeper | None = None
+        self._what: tuple[list[str], dict[str, str]] | None = None
 
     def run(self) -> int:
         """Run the process to its end, and once more after each crash that the plan forgives."""
         restarts = 0
-        try:
-            command, env = self._prepare()
-            while True:
-                child = self._start(command, env, restarts)
-                self._keeper = self._keeper or _result_keeper(self._run_folder, self._me)
-                ended = child.wait(Watch(self, child))
-                if not self._comes_back(ended, restarts):
-                    return self._finish(ended)
-                restarts += 1
-                self._record(
-                    "restarting", exit_code=ended.exit_code, signal=ended.signal, restart=restarts
-                )
-        except AskedToEnd as asked:
-            self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
-            name = signal.Signals(asked.number).name
-            warned = asked.number == _number(self._plan["interruption"]["signal"])
-            how = process.WARNING if warned else name
-            return self._finish(process.Ended(None, asked.number, how))
-        except (HpctfError, OSError) as error:
-            return self._cannot_start(error)
+        while True:
+            try:
+                child = self._start(restarts)
+            except AskedToEnd as asked:
+                return self._stopped_early(asked.number)
+            except (HpctfError, OSError) as error:
+                return self._cannot_start(error)
+            self._keeper = self._keeper or _result_keeper(self._run_folder, self._me)
+            ended = child.wait(Watch(self, child))
+            if not self._comes_back(ended, restarts):
+                return self._finish(ended)
+            restarts += 1
+            self._record(
+                "restarting", exit_code=ended.exit_code, signal=ended.signal, restart=restarts
+            )
 
     def in_state(self, name: str) -> str:
         """Return the path of a file in the run's state folder."""
@@ -113,8 +109,7 @@ class Rank:
         """Whether the job has failed of itself, or its owner has cancelled it."""
         if os.path.exists(self.in_state("cancel.json")):
             return True
-        failures = read_records(self.in_state("failed.jsonl"))
-        return any(record.get("attempt") == self._attempt for record in failures)
+        return has_failed(self._run_folder, self._attempt)
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
@@ -129,7 +124,9 @@ class Rank:
         env["GRPC_FAIL_FAST"] = "use_caller"
         return [self._plan["entry"]["python"], NODE_SERVER], env
 
-    def _start(self, command: list[str], env: dict[str, str], restarts: int) -> process.Process:
+    def _start(self, restarts: int) -> process.Process:
+        self._what = self._what or self._prepare()
+        command, env = self._what
         child = process.Process(
             command,
             os.path.join(self._run_folder, "snapshot"),
@@ -165,7 +162,7 @@ class Rank:
         try:
             append_record(self.in_state(f"{self._me.name}.jsonl"), record)
         except OSError as error:
-            print(f"hpctf: {self._me.name}: {event} is not on record: {error}", file=sys.stderr)
+            say(f"{self._me.name}: {event} is not on record: {error}")
 
     def _finish(self, ended: process.Ended) -> int:
         """Put the end on record, keep the result, and return the exit status.
@@ -175,32 +172,39 @@ class Rank:
         """
         from hpctf.node.memory import out_of_memory
 
-        oom = out_of_memory() if ended.status else None
-        self._record("ended", **ended._asdict(), oom=oom)
+        oom, full = None, False
+        if ended.status:
+            oom, full = out_of_memory(), _is_full(self._run_folder)
+        self._record("ended", **ended._asdict(), oom=oom, full=full)
         if ended.status and ended.asked is None:
             with contextlib.suppress(OSError):
-                append_record(
-                    self.in_state("failed.jsonl"), {"attempt": self._attempt, "rank": self._me.name}
-                )
+                record_failure(self._run_folder, self._attempt, self._me.name)
         keeper = self._keeper or _result_keeper(self._run_folder, self._me)
         if keeper is not None:
             try:
                 keeper.keep(ended)
             except OSError as error:
-                print(f"hpctf: {self._me.name}: its result is not kept: {error}", file=sys.stderr)
+                say(f"{self._me.name}: its result is not kept: {error}")
         return ended.status if ended.asked is None else 0
+
+    def _stopped_early(self, number: int) -> int:
+        """Put on record that a signal came before there was a process to pass it on to."""
+        self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
+        warned = number == _number(self._plan["interruption"]["signal"])
+        how = process.WARNING if warned else signal.Signals(number).name
+        return self._finish(process.Ended(None, number, how))
 
     def _cannot_start(self, error: Exception) -> int:
         """Say in the rank's own log, and on record, why nothing could be started."""
         code = process.NOT_FOUND if isinstance(error, FileNotFoundError) else process.NOT_EXECUTABLE
         if isinstance(error, HpctfError):
             code = error.exit_code
-        message = f"hpctf: {self._me.name} on {self._me.host} could not start: {error}\n"
+        message = f"{self._me.name} on {self._me.host} could not start: {error}"
         try:
             with open(self._log, "a", encoding="utf-8", errors="replace") as log:
-                log.write(message)
+                log.write(f"hpctf: {message}\n")
         except OSError:
-            print(message, end="", file=sys.stderr)
+            say(message)
         self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
         return self._finish(process.Ended(code, None, None))
 
@@ -248,6 +252,13 @@ class Watch:
         return LOCAL_S if self._controller else HEARTBEAT_S
 
 
+def _is_full(folder: str) -> bool:
+    """Whether nothing can be written any more: then no log says so."""
+    with contextlib.suppress(OSError):
+        return os.statvfs(folder).f_bavail == 0
+    return False
+
+
 def _has_gone(pid: int) -> bool:
     from hpctf.scheduler.local import start_time
 
@@ -266,6 +277,6 @@ def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper | Non
         site.main()  # -S kept site-packages away until now
         from hpctf.node.result import ResultKeeper
     except ImportError as error:
-        print(f"hpctf: {me.name}: no result will be kept: {error}", file=sys.stderr)
+        say(f"{me.name}: no result will be kept: {error}")
         return None
     return ResultKeeper(run_folder, me)

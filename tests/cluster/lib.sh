@@ -217,7 +217,7 @@ start_slurmd() {
     # `ip netns exec` would remount /sys, and slurmd would find no cgroups.
     # shellcheck disable=SC2016  # expanded by the inner shell
     start_daemon "slurmd-$node" nsenter --net="/run/netns/hpctf-$node" \
-        unshare --uts --mount --propagation slave bash -ec '
+        unshare --uts --mount bash -ec '
             node=$1 tmp=$2 conf=$3
             shift 3
             hostname "$node"

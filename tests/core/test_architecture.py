@@ -32,6 +32,7 @@ BEFORE_TRAINING = [
     "start",
     "process",
     "signals",
+    "saying",
     "files",
     "rank",
     "ends",

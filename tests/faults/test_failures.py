@@ -234,9 +234,10 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     folder = next(trainer.home.glob(f"runs/*/{run}"))
     log = folder / "logs/chief-0.log"
     wait_until(lambda: log.exists() and "epoch 3:" in log.read_text(), 120)
-    os.kill(states_of(folder, "worker-1")[0]["pid"], signal.SIGKILL)
+    (first,) = [one for one in states_of(folder, "worker-1") if one["event"] == "started"]
+    os.kill(first["pid"], signal.SIGKILL)
     clock.injected()
-    wait_until(lambda: len([s for s in states_of(folder, "worker-1") if "pid" in s]) == 2)
+    wait_until(lambda: states_of(folder, "worker-1")[-1].get("restart") == 1)
     clock.right()
     done = trainer.hpctf("wait", run, check=False, timeout=240)
     assert done.returncode == 0, done.stderr

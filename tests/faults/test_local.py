@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.scheduler.local import start_time
 
+from ..conftest import skip_or_fail
 from .conftest import Clock
 from .inject import wait_until
 
@@ -79,6 +82,39 @@ def test_the_time_limit_of_a_local_run(
     assert run.wait_for_completion().state == "Completed"
     clock.right()
     assert [epochs_of(run, rank) for rank in (0, 1)] == [list(range(12))] * 2
+
+
+FILL = """
+print("filling the disk", flush=True)
+with open("outputs/full", "wb", buffering=0) as stream:
+    while True:
+        stream.write(bytes(65536))
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    if os.geteuid() != 0:
+        skip_or_fail("only root may mount a small disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.fault("the disk of the runs is full while a run trains", "Failed, and says so")
+def test_a_disk_that_a_training_fills(small_disk: Path, tmp_path: Path, clock: Clock) -> None:
+    experiment = Experiment("test", site="local", runs_root=small_disk)
+    clock.injected()
+    run = experiment.submit(TensorFlow(project(tmp_path, FILL), entry_script="train.py"))
+    status = run.wait_for_completion(raise_on_error=False)
+    clock.right()
+    assert (status.state, status.exit_code) == ("Failed", 1)
+    assert "file system being full" in status.reason
+    (run.folder.outputs / "full").unlink()
+    assert run.status == "Failed"
 
 
 @pytest.mark.fault("a script leaves a daemon behind", "ends it with the run")

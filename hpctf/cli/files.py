@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
-from hpctf.runs.logs import LogPrinter
+from hpctf.runs.logs import LogPrinter, LogPrinters
 from hpctf.verdict import ranks_of
-
-_LOOK_S = 0.3
 
 
 @click.command()
@@ -39,18 +36,19 @@ def logs(
             f"Run {run.id} has no rank {asked}.{hint}",
             "Its ranks: " + ", ".join(f"{r['name']} 0-{r['count'] - 1}" for r in run.plan["roles"]),
         )
-    printers = [
-        LogPrinter(run.folder.logs / f"{name}.log", name if len(names) > 1 else "")
-        for name in names
-    ]
+    printers = LogPrinters(
+        [
+            LogPrinter(run.folder.logs / f"{name}.log", name if len(names) > 1 else "")
+            for name in names
+        ]
+    )
+    if not follow:
+        printers.show(final=True)
+        return
+    from hpctf.runs.wait import wait
+
     try:
-        while True:
-            final = not follow or run.look().final
-            for printer in printers:
-                printer.show(final)
-            if final:
-                return
-            time.sleep(_LOOK_S)
+        wait(run, None, printers)
     except KeyboardInterrupt:
         say(f"Interrupted: run {run.id} goes on.")
         raise

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+
+class LogPrinters:
+    """Prints several logs, as `LogPrinter` does one."""
+
+    def __init__(self, printers: Sequence[LogPrinter]) -> None:
+        self._printers = printers
+
+    def show(self, final: bool) -> None:
+        """Print the new lines of each."""
+        for printer in self._printers:
+            printer.show(final)
 
 
 class LogPrinter:

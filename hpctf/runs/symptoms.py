@@ -1,6 +1,6 @@
 """What the last lines of a log mean: patterns of the usual failures, in plain words.
 
-Each was seen in a real log of Python, TensorFlow, Horovod, Open MPI, Slurm or the shell.
+They are the words of Python, TensorFlow, Horovod, Open MPI, Slurm and the shell.
 """
 
 from __future__ import annotations

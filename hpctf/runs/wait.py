@@ -13,7 +13,7 @@ from hpctf.runs.statuses import from_folder
 from hpctf.verdict import JobRecord, read_job, read_ranks
 
 if TYPE_CHECKING:
-    from hpctf.runs.logs import LogPrinter
+    from hpctf.runs.logs import LogPrinter, LogPrinters
     from hpctf.runs.run import Run
 
 _LOOK_S = (0.2, 2.0)
@@ -23,7 +23,9 @@ _FINALIZING_S = 0.5
 
 
 def wait(
-    run: Run, on_change: Callable[[Status, float], None] | None, printer: LogPrinter | None
+    run: Run,
+    on_change: Callable[[Status, float], None] | None,
+    printer: LogPrinter | LogPrinters | None,
 ) -> Status:
     """Return the run's final status once there is one; see `Run.wait_for_completion`.
 

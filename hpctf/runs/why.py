@@ -11,7 +11,7 @@ from hpctf.files import tail
 from hpctf.runs import symptoms
 from hpctf.runs.state import REASONS, Status
 from hpctf.scheduler.figures import UNSET, Figures
-from hpctf.verdict import RankState, first_failure, read_job
+from hpctf.verdict import RankState, first_failure, first_interrupted, read_job
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -131,6 +131,11 @@ def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
         return [], []
     if cause:
         return _SLURMS[cause](run, status) if cause in _SLURMS else ([], [])
+    if first_interrupted(status.ranks, run.plan):
+        return list(_progress(run, status)), [
+            "Go on in a new run: hpctf submit --resume-from "
+            f"{run.id} ...; or allow more restarts: --max-restarts."
+        ]
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure)
     return _of_log(run, "job")
@@ -145,6 +150,8 @@ def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:
     if rank.oom:
         return _of_memory(run, rank.oom, rank.name)
     facts, advice = _of_log(run, rank.name)
+    if rank.full:
+        return facts, [f"Make room on the file system of {run.folder.path}, and submit again."]
     if not advice:
         known = symptoms.of_end(rank.exit_code, rank.signal)
         if known:

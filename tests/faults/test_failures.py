@@ -98,6 +98,8 @@ def test_the_first_failure_is_told_and_everything_ends(
     assert f"{culprit} on n" in done.stderr and told in done.stderr
     assert f"the last words of {culprit}" in done.stderr
     assert person.status(run)["exit_code"] == code
+    why = person.hpctf("why", run).stdout
+    assert f"{culprit} on n" in why and told in why and "the last words" in why
     assert person.jobs() == []
 
 
@@ -149,6 +151,7 @@ def test_a_training_python_that_is_gone(person: Person, clock: Clock) -> None:
     done = person.hpctf("wait", run, check=False, timeout=60)
     clock.right()
     assert f"No such file or directory: '{python}'" in done.stderr
+    assert f"No such file or directory: '{python}'" in person.hpctf("why", run).stdout
     assert person.status(run)["exit_code"] == 127
 
 
@@ -169,6 +172,7 @@ def test_an_hpctf_python_that_is_gone(person: Person, clock: Clock) -> None:
     assert done.returncode == 1
     reason = person.status(made.stdout.strip())["reason"]
     assert f"hpctf's Python, {bin_folder / 'python'}, is not there on node n" in reason
+    assert reason in person.hpctf("why", "@last").stdout
     assert person.status(made.stdout.strip())["exit_code"] == 127
 
 
@@ -186,6 +190,7 @@ def test_a_missing_environment_module(person: Person, clock: Clock) -> None:
     assert done.returncode == 1
     assert "module load openmpi/9 failed on node n" in person.status()["reason"]
     assert "Unable to locate a modulefile" in done.stderr
+    assert "module load openmpi/9 failed on node n" in person.hpctf("why", "@last").stdout
 
 
 @pytest.mark.fault("out of memory", "says so, with the memory asked for and used")
@@ -202,6 +207,9 @@ def test_out_of_memory(person: Person, clock: Clock) -> None:
     failed = next(role for role in person.status()["roles"] if role["oom"])
     assert failed["oom"]["limit"] == 150 * 1024**2
     assert person.status()["exit_code"] == 137
+    why = person.hpctf("why", "@last").stdout
+    assert "It may have 0.16 GB there, and used 0.16 GB." in why
+    assert "--mem (it was 150M)" in why
 
 
 @pytest.fixture

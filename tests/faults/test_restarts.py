@@ -181,6 +181,7 @@ def test_restarts_are_counted(person: Person, clock: Clock) -> None:
     clock.right()
     assert done.returncode == 1
     assert "its 1 restarts are used up" in person.status(run)["reason"]
+    assert f"--resume-from {run}" in person.hpctf("why", run).stdout
     assert starts(person, run) == 2
     assert person.jobs() == []
 
@@ -197,6 +198,7 @@ def test_no_restart_when_forbidden(person: Person, faults: Faults, clock: Clock)
     clock.right()
     assert done.returncode == 1
     assert "pre-empted" in person.status(run)["reason"]
+    assert "--max-restarts" in person.hpctf("why", run).stdout
     assert starts(person, run) == 1
 
 
@@ -307,5 +309,6 @@ def test_a_run_that_was_requeued_is_queued_until_it_starts_again(person: Person)
     time.sleep(1)
     held = person.status(run)
     assert (held["state"], held["exit_code"]) == ("Queued", None)
+    assert "scontrol release" in person.hpctf("why", run).stdout
     person.hpctf("cancel", run)
     assert person.status(run)["state"] == "Canceled"

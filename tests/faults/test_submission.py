@@ -126,6 +126,7 @@ def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> N
     clock.right()
     assert waited.returncode == 1
     assert "its submission was cut short" in waited.stderr
+    assert "its submission was cut short" in person.hpctf("why", "@last").stdout
     assert jobs_by_name(person) == {}
 
 

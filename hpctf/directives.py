@@ -93,8 +93,12 @@ def directives(
     return made
 
 
-def job_directives(estimator: TensorFlow, rules: Interruption, launcher: str) -> dict[str, object]:
+def job_directives(
+    estimator: TensorFlow, rules: Interruption, launcher: str, *, leads: bool
+) -> dict[str, object]:
     """Return what a job as a whole is asked for: that it may be requeued, and how it is warned.
+
+    Every component says that it may be requeued; the one that `leads` is warned for all.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def job_directives(estimator: TensorFlow, rules: Interruption, launcher: str) ->
     made: dict[str, object] = {}
     if estimator.max_restarts is not None:
         made["requeue" if estimator.max_restarts else "no-requeue"] = True
-    if rules.signal:
+    if rules.signal and leads:
         # mpirun's ranks are not tasks of Slurm's: the batch script tells it.
         to = "B:" if launcher == "mpirun" else ""
         made["signal"] = f"{to}{rules.signal}@{rules.grace_s + REQUEUE_S}"

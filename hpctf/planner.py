@@ -52,13 +52,13 @@ def make_plan(
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
     limit = time_limit(estimator, target)
     rules = _interruption(estimator, site, limit)
-    of_job = job_directives(estimator, rules, layout.launcher)
     components: list[Component] = []
     for group in layout.groups:
         group_name, group_target = find_target(site, group.target or name)
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
         gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
-        made = directives(estimator, group, site, group_target, gpus, {} if components else of_job)
+        of_job = job_directives(estimator, rules, layout.launcher, leads=not components)
+        made = directives(estimator, group, site, group_target, gpus, of_job)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)

@@ -106,6 +106,9 @@ def determine(
 ) -> Status:
     """Return the run's state, and settle it if it is final and the scheduler agrees.
 
+    While the scheduler is away a job's own word that it has completed is enough; a failure may yet
+    turn out to be a cancellation.
+
     Parameters
     ----------
     record, plan
@@ -114,7 +117,8 @@ def determine(
     own = read_job(folder.path)
     ranks = tuple(read_ranks(folder.path, plan, own.attempt))
     status = _Case(folder, record, plan, own, ranks).judge(answer)
-    if status.final and not answer.away and not (answer.unsure and answer.job is None):
+    asked = not answer.away and not (answer.unsure and answer.job is None)
+    if status.final and (asked or status.state == "Completed"):
         _settle(folder, status)
     return status
 

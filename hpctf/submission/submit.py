@@ -91,5 +91,9 @@ def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
 def _size(plan: Plan) -> Plan:
     """Return the plan without what may differ between the tasks of an array."""
     return replace(
-        plan, run_id="", run_folder="", entry=replace(plan.entry, command=(), environment={})
+        plan,
+        run_id="",
+        run_folder="",
+        resumed_from=None,
+        entry=replace(plan.entry, command=(), environment={}),
     )

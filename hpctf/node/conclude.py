@@ -8,6 +8,7 @@ completed, whatever their exit codes: it asks Slurm to be requeued, as often as 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -35,6 +36,8 @@ INTERRUPTED = 128 + 15
 START_AGAIN = -1
 """What `verdict` returns instead of an exit code."""
 
+_TASK_ENDED = re.compile(r"srun: error: \S+: tasks? ")
+"""How srun tells that a task ended, which is no news here: ``srun: error: n1: task 0: Killed``."""
 _ASK_AGAIN_S = 5.0
 _ASK_FOR_S = 600.0
 _TAKEN_OFF_S = 120.0
@@ -129,7 +132,7 @@ def _silence(run_folder: str, silent: list[str], launcher_status: int) -> str:
     names = ", ".join(silent[:5]) + (" ..." if len(silent) > 5 else "")
     words = f"the launcher ended with status {launcher_status}, and {names} left no record"
     log = tail(os.path.join(run_folder, "logs", "job.log"))
-    errors = [line for line in log if "error:" in line and "srun: error: n" not in line]
+    errors = [line for line in log if "error:" in line and not _TASK_ENDED.match(line)]
     if errors:
         words += f": {errors[-1]}"
     say(words)

@@ -184,7 +184,11 @@ class _Case(NamedTuple):
 
     def _ended(self, job: JobStatus | None) -> Status:
         code = self.own.exit_code
-        asked_to = code != 0 and self.folder.cancelled.exists()
+        asked_here = self.folder.cancelled.exists()
+        if job is not None and job.told_later and not asked_here and self._lately():
+            words = "it was cancelled; by whom is not known yet"
+            return Status("Finalizing", words, None, self.ranks)
+        asked_to = code != 0 and asked_here
         if asked_to or (job is not None and job.state == "CANCELLED"):
             return Status("Canceled", self._who_cancelled(job), code, self.ranks)
         if code == 0:

@@ -33,7 +33,8 @@ tells."""
 class JobStatus(NamedTuple):
     """One job: its state in Slurm's words, why it is in it, and who cancelled it if that is known.
 
-    ``by`` is a user's name.
+    ``by`` is a user's name; ``told_later`` says that it may be known in a moment: accounting has
+    not heard of the end yet.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class JobStatus(NamedTuple):
     state: str
     reason: str = ""
     by: str = ""
+    told_later: bool = False
 
     @property
     def active(self) -> bool:

@@ -78,11 +78,27 @@ class Slurm:
             return {}
         known = _statuses(self._squeue(_jobs_option(wanted), "--array"), names)
         unsure = [i for i in wanted if i not in known or known[i].state == "CANCELLED"]
-        told = self._ended(unsure, names) if unsure else {}
-        for job_id, status in told.items():
-            if job_id not in known or (status.state == "CANCELLED" and status.by):
-                known[job_id] = status
+        accounted = self._accounted(unsure, names) if unsure else None
+        if accounted is not None:
+            self._complete(known, unsure, accounted)
         return {job_id: known[job_id] for job_id in wanted if job_id in known}
+
+    @staticmethod
+    def _complete(
+        known: dict[str, JobStatus], unsure: list[str], accounted: dict[str, JobStatus]
+    ) -> None:
+        """Add to what squeue knows what sacct does: jobs that have gone, and who cancelled one.
+
+        A job that is still running for sacct, though squeue does not know it, has been lost:
+        slurmdbd was never told of its end (sacctmgr(1), runaway jobs).
+        """
+        for job_id in unsure:
+            status = accounted.get(job_id)
+            if job_id in known:
+                by, late = (status.by, status.active) if status else ("", True)
+                known[job_id] = known[job_id]._replace(by=by, told_later=late)
+            elif status is not None and not status.active:
+                known[job_id] = status
 
     def find(self, names: Iterable[str], since: float) -> dict[str, str]:
         """Return the ids of the jobs that have these names, of which each is one job's alone.
@@ -110,26 +126,25 @@ class Slurm:
             start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
             options = [f"--name={word}" for word in commands.words(missing)]
             rows = self._sacct([f"--starttime={start}", "--allusers", *options])
-            found = {**_ids(rows), **found}
+            found = {**_ids(rows or iter(())), **found}
         return {name: found[name] for name in wanted if name in found}
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job with scancel; of a het job, every component."""
         commands.run(["scancel", *self._clusters, job_id], _SQUEUE_S)
 
-    def _ended(self, job_ids: list[str], names: Names | None) -> dict[str, JobStatus]:
-        """Return what sacct knows of jobs that have ended.
-
-        A job that it still calls running, though squeue does not know it, has been lost: slurmdbd
-        was never told of its end (sacctmgr(1), runaway jobs).
-        """
+    def _accounted(self, job_ids: list[str], names: Names | None) -> dict[str, JobStatus] | None:
+        """Return what sacct knows of jobs, which may lag behind by seconds; None if nothing can
+        be known from it, now or later."""
         try:
             rows = self._sacct([f"--jobs={word}" for word in commands.words(_main_ids(job_ids))])
         except SchedulerError as error:
             self.accounting_away = error.message
-            return {}
+            return None
+        if rows is None:
+            return None
         told = _statuses(rows, names)
-        return {job_id: told[job_id] for job_id in job_ids if _has_ended(told.get(job_id))}
+        return {job_id: told[job_id] for job_id in job_ids if job_id in told}
 
     def _squeue(self, options: list[str], *more: str) -> Iterator[_Row]:
         command = ["squeue", *self._clusters, "--noheader", "--states=all", *more]
@@ -141,14 +156,15 @@ class Slurm:
                 return iter(())
             raise
 
-    def _sacct(self, options: list[str]) -> Iterator[_Row]:
+    def _sacct(self, options: list[str]) -> Iterator[_Row] | None:
+        """Return sacct's rows, or None where there is no accounting."""
         command = ["sacct", *self._clusters, "--noheader", "--parsable2", "--allocations"]
         command += ["--duplicates", "--format=JobID,State,Reason,Submit,JobName", *options]
         try:
             return _rows(commands.run(command, _SACCT_S))
         except SchedulerError as error:
             if _DISABLED in error.message:
-                return iter(())
+                return None
             raise
 
 
@@ -193,10 +209,6 @@ def _user(uid: str) -> str:
         return pwd.getpwuid(int(uid)).pw_name
     except KeyError:
         return f"number {uid}"
-
-
-def _has_ended(status: JobStatus | None) -> bool:
-    return status is not None and not status.active
 
 
 def _ids(rows: Iterator[_Row]) -> dict[str, str]:

@@ -19,7 +19,8 @@ Each fault below is really injected, on a real Slurm of four nodes ({slurm}), by
 
     make reliability
 
-The seconds go from the fault to the moment hpctf tells the right state. They hold for the test
+The seconds go from the fault to the moment hpctf tells the right state, in the slowest of a fault's
+cases. They hold for the test
 cluster, whose time-outs are short (KillWait 5 s, SlurmdTimeout 10 s) and whose machine has two
 cores; where Slurm itself decides how long something takes, yours take longer.
 """
@@ -28,9 +29,11 @@ _ROOMS = {
     "test_state": "The truth about state",
     "test_failures": "Failures",
     "test_restarts": "Pre-emption, time limit, requeue, resume",
+    "test_time_limits": "Time limits",
     "test_ports": "Ports",
     "test_submission": "Submission",
     "test_files": "Files",
+    "test_local": "Runs on this machine, without Slurm",
     "test_why": "`hpctf why`",
 }
 
@@ -80,5 +83,8 @@ class Reliability:
 
 def _table(rows: list[tuple[str, str, float]]) -> str:
     lines = ["| fault | what hpctf does | seconds |", "|---|---|---|"]
-    lines += [f"| {what} | {does} | {seconds:.1f} |" for what, does, seconds in rows]
+    longest: dict[tuple[str, str], float] = {}
+    for what, does, seconds in rows:
+        longest[what, does] = max(seconds, longest.get((what, does), 0.0))
+    lines += [f"| {what} | {does} | {seconds:.1f} |" for (what, does), seconds in longest.items()]
     return "\n".join(lines) + "\n"

@@ -281,13 +281,6 @@ def test_tensorflows_chatter_about_cuda_is_not_taken_for_a_cause() -> None:
     assert symptoms.of_lines(["x: not found", chatter, *raised.splitlines()], "python") is None
 
 
-def test_a_time_limit(person: Person) -> None:
-    told = failed(person, "--time", "1", text=SLEEP)
-    assert "failed: it reached its time limit" in told
-    assert "Its time limit was 0:01:00." in told
-    assert "--time" in told and "--max-restarts" in told
-
-
 def test_every_limit_that_this_slurm_knows_is_told_in_plain_words() -> None:
     library = next(Path("/usr/lib").glob("*/slurm*/libslurmfull.so"), None)
     if library is None:

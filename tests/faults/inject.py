@@ -80,6 +80,26 @@ class Faults:
             self._conf.write_text(self._as_it_was)
             self._restart_controller()
 
+    @contextmanager
+    def forgetful(self, first_job_id: str) -> Iterator[None]:
+        """Run a slurmctld that has forgotten all jobs, and gives out that id next, for a while."""
+        memory = [
+            self.cluster.directory / "state" / name for name in ("job_state", "job_state.old")
+        ]
+        self.stop("slurmctld")
+        for path in memory:
+            path.rename(f"{path}.kept")
+        self._conf.write_text(f"FirstJobId={first_job_id}\n{self._as_it_was}")
+        self.start("slurmctld")
+        try:
+            yield
+        finally:
+            self.stop("slurmctld")
+            for path in memory:
+                Path(f"{path}.kept").rename(path)
+            self._conf.write_text(self._as_it_was)
+            self.start("slurmctld")
+
     def repair(self) -> None:
         """Bring back what a test that failed half-way left down."""
         if self._conf.read_text() != self._as_it_was:

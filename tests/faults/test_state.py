@@ -117,19 +117,21 @@ def test_no_accounting_and_a_job_that_was_purged(
 
 
 @pytest.mark.fault("the job's id is another job's now", "the name tells them apart")
-def test_a_job_id_used_again(person: Person, clock: Clock) -> None:
+def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock) -> None:
     run, job = running(person)
-    command = ["sbatch", "--parsable", "--job-name=other", "--wrap=sleep 600"]
-    other = person.cluster.run(*command, "--output=/dev/null").stdout.strip()
-    folder = folder_of(person, run)
-    record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**record, "job_id": other}))
     person.cluster.run("scancel", job)
     wait_until(lambda: not person.jobs())
-    clock.injected()
-    assert told(person, run) == ("Canceled", "it was cancelled")
-    clock.right()
-    person.cluster.run("scancel", other)
+    accounted = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", "--jobs"]
+    wait_until(lambda: "CANCELLED" in person.cluster.run(*accounted, job).stdout)
+    with faults.forgetful(job):
+        command = ["sbatch", "--parsable", "--job-name=other", "--wrap=sleep 600"]
+        other = person.cluster.run(*command, "--output=/dev/null").stdout.strip()
+        assert other == job
+        clock.injected()
+        assert told(person, run) == ("Canceled", "it was cancelled by user root")
+        clock.right()
+        assert person.hpctf("wait", run, check=False).returncode == 1
+        person.cluster.run("scancel", other)
 
 
 @pytest.mark.fault(

@@ -118,20 +118,19 @@ class Experiment:
             tell(note)
         plans = [one.plan for one in planned]
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
-        made: list[RunFolder] = []
+        made: list[tuple[RunFolder, list[Path]]] = []
         try:
             for folder, plan, estimator in zip(folders, plans, estimators, strict=True):
-                made.append(folder)
-                folder.make(plan.ranks())
+                made.append((folder, folder.make(plan.ranks())))
                 self._fill(folder, plan, estimator)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
             # Once sbatch has its script, only its own refusal says that no job came of it; else
             # hpctf.runs.orphans finds out.
             if isinstance(error, SubmissionError) or not os.path.exists(folders[0].script):
-                for folder in made:
-                    folder.remove()
-            for folder in made:
+                for folder, above in reversed(made):
+                    folder.remove(above)
+            for folder, _ in made:
                 with contextlib.suppress(OSError):
                     folder.update_record(submitter=None)
             if isinstance(error, OSError):

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,37 +94,55 @@ class RunFolder:
         plan: dict[str, Any] = read_json(self.plan)
         return plan
 
-    def make(self, ranks: list[tuple[str, int]]) -> None:
+    def make(self, ranks: list[tuple[str, int]]) -> list[Path]:
         """Make the folder and its rooms, private to the user.
 
         The state files are made now: on NFS, hosts see appends to a file that is there sooner
         than a new name.
 
+        Returns
+        -------
+        list
+            The folders above it that had to be made too, the innermost first; for `remove`.
+
         Raises
         ------
         RunFolderError
-            The file system does not let it be made.
+            The file system does not let it be made; nothing of it is left.
         """
+        above = [folder for folder in self.path.parents if not os.path.lexists(folder)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-            self.path.mkdir(mode=PRIVATE_FOLDER)
+            self.path.mkdir(mode=PRIVATE_FOLDER)  # fails if somebody else has it
+        except OSError as error:
+            _remove_empty(above)
+            raise cannot_write(self.path, error) from None
+        try:
             for name in _FOLDERS:
                 (self.path / name).mkdir(mode=PRIVATE_FOLDER)
             for name in [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]:
                 (self.state / f"{name}.jsonl").touch(mode=0o600)
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
+        except BaseException as error:
+            self.remove(above)
+            if isinstance(error, OSError):
+                raise cannot_write(self.path, error) from None
+            raise
+        return above
 
-    def remove(self) -> None:
-        """Remove the folder, and the experiment's and the root if nothing else is in them."""
+    def remove(self, above: Iterable[Path] = ()) -> None:
+        """Remove the folder, and those above it that `make` made, if nothing else is in them."""
         shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):  # the first that is not empty
-            for folder in self.path.parents[:2]:
-                folder.rmdir()
+        _remove_empty(above)
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of ``run.json``, atomically."""
         write_json(self.record, {**self.read_record(), **changes})
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):  # the first that is not empty
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_name(what: str, name: str) -> str:

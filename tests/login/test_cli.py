@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -290,3 +291,20 @@ def test_a_reader_that_leaves_early_gets_no_traceback(home: Path, words: list[st
         child.stdout.close()
         said = child.stderr.read()
     assert "Traceback" not in said and "Exception ignored" not in said
+
+
+def test_a_refused_submission_takes_away_what_it_made_and_nothing_else(home: Path) -> None:
+    refusing = home / "bin" / "sbatch"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho 'sbatch: error: no' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    own = home / "own-root"
+    own.mkdir()
+    path = f"{refusing.parent}:{os.environ['PATH']}"
+    for root, stays in ((own, True), (home / "made" / "by" / "it", False)):
+        env = {"PATH": path, "HPCTF_RUNS_ROOT": str(root), "HPCTF_SITE": "slurm"}
+        done = hpctf("submit", "proj/train.py", cwd=home, env=env)
+        assert done.returncode == SITE and "sbatch refused the job" in done.stderr
+        assert root.exists() == stays
+    assert not (home / "made").exists()
+    assert list(own.iterdir()) == []

@@ -14,25 +14,26 @@ _FILE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 _HEAD = """# Reliability
 
-Each fault below is really injected, on a real Slurm of four nodes ({slurm}), by the tests in
-`tests/faults/`. This table is made from a run of them, {date}:
+Each fault below is really injected by the tests in `tests/faults/`, on a real Slurm of four nodes
+({slurm}). This table is made from a run of them, {date}:
 
     make reliability
 
 The seconds go from the fault to the moment hpctf tells the right state, in the slowest of a fault's
-cases. They hold for the test
-cluster, whose time-outs are short (KillWait 5 s, SlurmdTimeout 10 s) and whose machine has two
-cores; where Slurm itself decides how long something takes, yours take longer.
+cases. They hold for the test cluster, whose time-outs are short (KillWait 5 s, SlurmdTimeout 10 s)
+and whose machine has two cores; where Slurm itself decides how long something takes, yours take
+longer.
 """
 
 _ROOMS = {
     "test_state": "The truth about state",
     "test_failures": "Failures",
-    "test_restarts": "Pre-emption, time limit, requeue, resume",
+    "test_restarts": "Pre-emption, requeue, resume",
     "test_time_limits": "Time limits",
     "test_ports": "Ports",
     "test_submission": "Submission",
     "test_files": "Files",
+    "test_changing_files": "Files that change while they are copied",
     "test_local": "Runs on this machine, without Slurm",
     "test_why": "`hpctf why`",
 }

@@ -303,6 +303,27 @@ def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
     assert json.loads(trainer.output("metrics.json", run))["accuracy"] >= 0.95
 
 
+@pytest.mark.tensorflow
+@pytest.mark.fault("a coordinator's training is warned", "its ps serve to the end; resumes")
+def test_a_coordinator_is_warned_and_goes_on(trainer: Person, clock: Clock) -> None:
+    words = ["--backend", "ps", "--workers", "1", "--max-restarts", "2"]
+    script = trainer.home / "examples/digits/ps.py"
+    run = trainer.hpctf(
+        *["submit", "--python", trainer.env["PYTHON"], *words, script, "--", "--epochs", "14"]
+    ).stdout.strip()
+    log = next(trainer.home.glob(f"runs/*/{run}")) / "logs/chief-0.log"
+    wait_until(lambda: log.exists() and "epoch 6:" in log.read_text(), 120)
+    # what Slurm sends before the time limit
+    trainer.cluster.run("scancel", "--signal=USR2", f"{trainer.status(run)['job_id']}.0")
+    clock.injected()
+    trainer.hpctf("wait", run, timeout=240)
+    clock.right()
+    text = log.read_text()
+    assert text.count("epoch 4:") == 1, "it went on from the checkpoint of epoch 4"
+    assert "epoch 14:" in text
+    assert json.loads(trainer.output("metrics.json", run))["accuracy"] >= 0.95
+
+
 @pytest.mark.fault("slurmd killed under a running step", "the run goes on")
 def test_a_killed_slurmd_does_not_end_the_training(
     person: Person, faults: Faults, clock: Clock

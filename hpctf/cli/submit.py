@@ -64,10 +64,8 @@ class Submit(click.Command):
 @click.option(
     "--max-restarts", type=int, metavar="N", help="Start again at the time limit (0: never again)."
 )
-@click.option("--grace", "grace", type=int, metavar="SECONDS", help="Time to write a checkpoint.")
-@click.option(
-    "--warn-with", "warning_signal", metavar="SIGNAL", help="What a warned script gets (SIGTERM)."
-)
+@click.option("--grace", type=int, metavar="SECONDS", help="Time to write a checkpoint.")
+@click.option("--warn-with", metavar="SIGNAL", help="What a warned script gets (SIGTERM).")
 @click.option("--resume-from", metavar="RUN|FOLDER", help="Begin with a copy of its checkpoints.")
 @click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable to set.")
@@ -212,7 +210,7 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         max_run_duration_seconds=None if time_limit is None else seconds_of(str(time_limit)),
         max_restarts=options.pop("max_restarts", None),
         grace_seconds=options.pop("grace", None),
-        warning_signal=_signal(options.pop("warning_signal", "SIGTERM")),
+        warning_signal=_signal(options.pop("warn_with", "SIGTERM")),
         resume_from=options.pop("resume_from", None),
         python=options.pop("python", None),
         sbatch=_sbatch(options.pop("sbatch", ())),

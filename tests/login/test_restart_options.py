@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from hpctf import ParameterServer, TensorFlow, UsageError
 
-from .helpers import options, planned, project, site_of
+from .helpers import hpctf, options, planned, project, site_of
 
 
 @pytest.fixture
@@ -83,6 +84,17 @@ def test_what_cannot_be_is_refused(source: Path, asked: dict[str, Any], message:
     with pytest.raises(UsageError) as caught:
         planned(source, **asked)
     assert message in str(caught.value)
+
+
+def test_a_job_file_says_restarts_in_the_options_names(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "job.yaml").write_text(
+        "script: train.py\nmax-restarts: 2\ngrace: 30\nwarn-with: usr1\ntime: 60\n"
+    )
+    done = hpctf("submit", "--dry-run", "--site", "slurm", "--json", "job.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rules = json.loads(done.stdout)["plan"]["interruption"]
+    assert rules == {"signal": "USR2", "tell": "USR1", "grace_s": 30, "max_restarts": 2}
 
 
 def test_workers_come_back_only_where_a_chief_decides(source: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
+from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
@@ -36,6 +36,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_faults_meanwhile(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let nobody inject faults into a cluster that a test uses, but for this very test."""
+    names = set(request.fixturenames)
+    if "cluster" not in names or "faults" in names:
+        yield
+        return
+    with no_faults():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -161,17 +172,10 @@ def make_person(on: Cluster, installed: Path, name: str, user: str | None) -> Pe
 
 @pytest.fixture
 def person(cluster: Cluster, installed: Path, request: pytest.FixtureRequest) -> Iterator[Person]:  # noqa: F811
-    """An ordinary user with an empty home, which goes away with what is in it.
-
-    Nobody injects faults into the cluster meanwhile, unless this very test does.
-    """
-    user = getattr(request, "param", TEST_USER)
-    with (cluster.directory / "faults.lock").open("w") as lock:
-        if "faults" not in request.fixturenames:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-        someone = make_person(cluster, installed, "person", user)
-        yield someone
-        someone.leave()
+    """An ordinary user with an empty home, which goes away with what is in it."""
+    someone = make_person(cluster, installed, "person", getattr(request, "param", TEST_USER))
+    yield someone
+    someone.leave()
 
 
 def run_python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -118,13 +118,17 @@ class Experiment:
             tell(note)
         plans = [one.plan for one in planned]
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
+        commits = [_git_commit(estimator.source_directory) for estimator in estimators]
         made: list[tuple[RunFolder, list[Path]]] = []
         try:
-            for folder, plan, estimator in zip(folders, plans, estimators, strict=True):
+            for folder, plan, estimator, commit in zip(
+                folders, plans, estimators, commits, strict=True
+            ):
                 made.append((folder, folder.make(plan.ranks())))
-                self._fill(folder, plan, estimator)
+                self._fill(folder, plan, estimator, commit)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
+            cause = cannot_write(folders[0].path, error) if isinstance(error, OSError) else error
             # Once sbatch has its script, only its own refusal says that no job came of it; else
             # hpctf.runs.orphans finds out.
             if isinstance(error, SubmissionError) or not os.path.exists(folders[0].script):
@@ -133,14 +137,14 @@ class Experiment:
             for folder, _ in made:
                 with contextlib.suppress(OSError):
                     folder.update_record(submitter=None)
-            if isinstance(error, OSError):
-                raise cannot_write(folders[0].path, error) from None
             if isinstance(error, KeyboardInterrupt) and folders[0].path.exists():
                 tell(f"interrupted: see what became of it with 'hpctf status {plans[0].run_id}'")
-            raise
+            raise cause from None
         return [Run(folder) for folder in folders]
 
-    def _fill(self, folder: RunFolder, plan: Plan, estimator: TensorFlow) -> None:
+    def _fill(
+        self, folder: RunFolder, plan: Plan, estimator: TensorFlow, commit: str | None
+    ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         source = estimator.source_directory
         write_atomic(folder.plan, plan.to_json())
@@ -156,7 +160,7 @@ class Experiment:
                 "host": os.uname().nodename,
                 "command": sys.argv,
                 "source_directory": None if source is None else str(source),
-                "git_commit": _git_commit(source),
+                "git_commit": commit,
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
             },
         )

@@ -115,18 +115,18 @@ class RunFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
             self.path.mkdir(mode=PRIVATE_FOLDER)  # fails if somebody else has it
         except OSError as error:
+            refusal = cannot_write(self.path, error)  # says what is free now
             _remove_empty(above)
-            raise cannot_write(self.path, error) from None
+            raise refusal from None
         try:
             for name in _FOLDERS:
                 (self.path / name).mkdir(mode=PRIVATE_FOLDER)
             for name in [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]:
                 (self.state / f"{name}.jsonl").touch(mode=0o600)
         except BaseException as error:
+            cause = cannot_write(self.path, error) if isinstance(error, OSError) else error
             self.remove(above)
-            if isinstance(error, OSError):
-                raise cannot_write(self.path, error) from None
-            raise
+            raise cause from None
         return above
 
     def remove(self, above: Iterable[Path] = ()) -> None:

@@ -203,7 +203,7 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(message)
         pytest.skip(message)
     with _shared_use():
-        with _no_faults():
+        with no_faults():
             standing = up(temporary=True)
         if len(standing.nodes) < LEAST_NODES:
             pytest.fail(
@@ -231,8 +231,8 @@ def _shared_use() -> Iterator[None]:
 
 
 @contextmanager
-def _no_faults() -> Iterator[None]:
-    """Wait until no test injects faults (tests/faults): the cluster would look ill."""
+def no_faults() -> Iterator[None]:
+    """Wait until no test injects faults (tests/faults), and let none begin."""
     with (_directory() / "faults.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -83,20 +84,24 @@ class Faults:
     @contextmanager
     def forgetful(self, first_job_id: str) -> Iterator[None]:
         """Run a slurmctld that has forgotten all jobs, and gives out that id next, for a while."""
-        memory = [
-            self.cluster.directory / "state" / name for name in ("job_state", "job_state.old")
-        ]
+        state = self.cluster.directory / "state"
+        memory = [*state.glob("job_state*"), *state.glob("hash.*")]
+        kept = state.with_name("state.kept")
+        kept.mkdir()
         self.stop("slurmctld")
         for path in memory:
-            path.rename(f"{path}.kept")
+            path.rename(kept / path.name)
         self._conf.write_text(f"FirstJobId={first_job_id}\n{self._as_it_was}")
         self.start("slurmctld")
         try:
             yield
         finally:
             self.stop("slurmctld")
-            for path in memory:
-                Path(f"{path}.kept").rename(path)
+            for path in [*state.glob("job_state*"), *state.glob("hash.*")]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in kept.iterdir():
+                path.rename(state / path.name)
+            kept.rmdir()
             self._conf.write_text(self._as_it_was)
             self.start("slurmctld")
 

@@ -40,46 +40,52 @@ _ROOMS = {
 
 
 class Reliability:
-    """Collects the faults of a run and writes the table if every test passed."""
+    """Collects what was measured; files of which every test passed get their section anew."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._rows: dict[str, list[tuple[str, str, float]]] = {}
-        self._failed = False
-        self._tests = 0
+        self._failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test's rows once it is over."""
-        self._failed = self._failed or report.failed
-        if report.when != "teardown":
-            return
-        self._tests += 1
-        for name, row in report.user_properties:
-            if name == PROPERTY:
-                room, what, does, seconds = row  # type: ignore[misc]
-                self._rows.setdefault(room, []).append((what, does, seconds))
+        if report.failed:
+            self._failed.add(Path(report.location[0]).stem)
+        if report.when == "teardown":
+            for name, row in report.user_properties:
+                if name == PROPERTY:
+                    room, what, does, seconds = row  # type: ignore[misc]
+                    self._rows.setdefault(room, []).append((what, does, seconds))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the file."""
-        if self._failed:
-            terminalreporter.write_line("docs/reliability.md is not written: a test failed.")
-            return
-        _FILE.write_text(self._text())
-        terminalreporter.write_line(f"wrote {_FILE}")
-
-    def _text(self) -> str:
-        slurm = subprocess.run(["sinfo", "--version"], capture_output=True, text=True).stdout
+        unknown = self._rows.keys() - _ROOMS.keys()
+        assert not unknown, f"say in _ROOMS what {sorted(unknown)} is about"
+        measured = {
+            _ROOMS[room]: _table(rows)
+            for room, rows in self._rows.items()
+            if room not in self._failed
+        }
+        sections = {**_sections(), **measured}
         parts = [
-            _HEAD.format(
-                slurm=f"{slurm.strip()}, Python {platform.python_version()}",
-                date=time.strftime("%Y-%m-%d"),
-            )
+            f"## {title}\n\n{sections[title]}" for title in _ROOMS.values() if title in sections
         ]
-        for room, title in _ROOMS.items():
-            rows = self._rows.pop(room, [])
-            if rows:
-                parts.append(f"## {title}\n\n{_table(rows)}")
-        assert not self._rows, f"say in _ROOMS what {sorted(self._rows)} is about"
-        return "\n".join(parts)
+        _FILE.write_text("\n".join([_head(), *parts]))
+        terminalreporter.write_line(f"{_FILE}: {', '.join(measured) or 'nothing'} measured anew.")
+
+
+def _head() -> str:
+    slurm = subprocess.run(["sinfo", "--version"], capture_output=True, text=True).stdout
+    return _HEAD.format(
+        slurm=f"{slurm.strip()}, Python {platform.python_version()}", date=time.strftime("%Y-%m-%d")
+    )
+
+
+def _sections() -> dict[str, str]:
+    """Return the tables that the file has already, by title."""
+    if not _FILE.exists():
+        return {}
+    pairs = [part.split("\n\n", 1) for part in _FILE.read_text().split("\n## ")[1:]]
+    return {title: table.rstrip("\n") + "\n" for title, table in pairs}
 
 
 def _table(rows: list[tuple[str, str, float]]) -> str:

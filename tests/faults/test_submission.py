@@ -66,6 +66,15 @@ def jobs_by_name(person: Person) -> dict[str, str]:
     return {name: job for name, job, folder in rows if folder == str(person.home)}
 
 
+def with_many_files(script: Path) -> Path:
+    """Put so many files beside a script that copying them takes seconds; return the script."""
+    folder = script.parent / "many"
+    folder.mkdir()
+    for number in range(20_000):
+        (folder / str(number)).touch()
+    return script
+
+
 @pytest.mark.parametrize(
     "text", [BEFORE, AFTER], ids=["before Slurm has the job", "once Slurm has the job"]
 )
@@ -92,7 +101,8 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
     for number in range(200):
         person.write(f"proj/data/{number}", "x" * 1000)
     clock.injected()
-    for delay in range(0, 400, 20):
+    delays = range(0, 400, 20)
+    for delay in delays:
         submitting = begin(person, "submit", "--sbatch", "begin=now+1hour", script)
         hpctf = child_of(submitting)
         time.sleep(delay / 1000)
@@ -108,16 +118,14 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
             assert "its submission was cut short" in run["reason"]
     clock.right()
     assert {run["state"] for run in known} <= {"Queued"}
-    assert len(listed) > len(known), "none was cut early enough"
-    assert known, "none was cut late enough"
+    assert 0 < len(known) < len(delays), "some were cut early enough, and some late enough"
     person.hpctf("cancel", *[run["id"] for run in known])
 
 
 @pytest.mark.fault("hpctf killed before sbatch", "Failed: its submission was cut short")
 def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print(1)\n")
-    os.truncate(person.write("proj/big", ""), 900_000_000)
-    submitting = begin(person, "submit", script)
+    submitting = begin(person, "submit", with_many_files(script))
     hpctf = child_of(submitting)
     wait_until(lambda: any(person.home.glob("runs/*/*/snapshot")))
     clock.injected()
@@ -201,10 +209,9 @@ def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock)
 @pytest.mark.fault("Ctrl-C while files are copied", "nothing is left")
 def test_ctrl_c_before_sbatch_leaves_nothing(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print(1)\n")
-    os.truncate(person.write("proj/big", ""), 900_000_000)
-    submitting = begin(person, "submit", script)
+    submitting = begin(person, "submit", with_many_files(script))
     hpctf = child_of(submitting)
-    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot/big")))
+    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot")))
     clock.injected()
     os.kill(hpctf, signal.SIGINT)
     submitting.communicate(timeout=30)

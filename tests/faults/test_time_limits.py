@@ -5,13 +5,12 @@ All runs of this file are submitted at once: Slurm looks at time limits twice a 
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..cluster.fixture import TEST_USER, Cluster
+from ..cluster.fixture import TEST_USER, Cluster, no_faults
 from ..conftest import Person, make_person
 from .conftest import Clock
 from .resuming import begin_all, check_all_resumed, record_of, starts
@@ -50,8 +49,7 @@ class Limited:
 @pytest.fixture(scope="module")
 def limited(cluster: Cluster, installed: Path) -> Iterator[Limited]:
     """The runs, on a cluster into which nobody injects faults meanwhile."""
-    with (cluster.directory / "faults.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with no_faults():
         person = make_person(cluster, installed, "limited", TEST_USER)
         yield Limited(person)
         person.leave()

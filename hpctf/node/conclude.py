@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import time
 
 from hpctf.files import append_record, read_json, tail
-from hpctf.node.ends import attempt_of
+from hpctf.node.ends import attempt_of, is_cancelled
 from hpctf.node.saying import say
+from hpctf.node.signals import number_of
 from hpctf.verdict import (
     JOB_STATE,
+    SIGNAL_BASE,
     first_failure,
     first_interrupted,
     read_job,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from hpctf.verdict import RankState
 
 NO_RECORD = 1
-INTERRUPTED = 128 + 15
+INTERRUPTED = SIGNAL_BASE + 15
 START_AGAIN = -1
 """What `verdict` returns instead of an exit code."""
 
@@ -106,8 +107,8 @@ def record(run_folder: str, event: str, **more: Any) -> None:
 
 def _warned_status(plan: dict[str, Any]) -> int | None:
     """Return the launcher's status once the warning has ended a rank that did not know it yet."""
-    name = plan["interruption"]["signal"]
-    return None if name is None else 128 + getattr(signal, f"SIG{name}")
+    number = number_of(plan["interruption"]["signal"])
+    return None if number is None else SIGNAL_BASE + number
 
 
 def _cause(rank: RankState) -> str:
@@ -117,7 +118,7 @@ def _cause(rank: RankState) -> str:
 
 
 def _restarts_left(run_folder: str, plan: dict[str, Any]) -> bool:
-    if os.path.exists(os.path.join(run_folder, "state", "cancel.json")):
+    if is_cancelled(run_folder):
         return False
     return bool(read_job(run_folder).own_restarts < plan["interruption"]["max_restarts"])
 

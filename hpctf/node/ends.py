@@ -20,6 +20,11 @@ def attempt_of(env: Mapping[str, str]) -> int:
     return int(env.get("SLURM_RESTART_COUNT") or env.get(LOCAL_ATTEMPT) or 0)
 
 
+def is_cancelled(run_folder: str) -> bool:
+    """Whether somebody has asked hpctf to cancel the run."""
+    return os.path.exists(os.path.join(run_folder, "state", "cancel.json"))
+
+
 def has_failed(run_folder: str, attempt: int) -> bool:
     """Whether a rank has failed of itself in an attempt of the job: each such one says so."""
     return any(record.get("attempt") == attempt for record in read_records(_failures(run_folder)))

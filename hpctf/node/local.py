@@ -20,6 +20,7 @@ from hpctf.node.conclude import START_AGAIN, conclude, record
 from hpctf.node.ends import LOCAL_ATTEMPT
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.saying import say
+from hpctf.node.signals import number_of
 from hpctf.scheduler.local import start_time
 
 _POLL_S = 0.05
@@ -34,20 +35,20 @@ class RunController(Controller):
         super().__init__(folder)  # type: ignore[arg-type]
         self.codes: list[int | None] = []
         self.stopped = self.timed_out = False
-        self._warning = interruption["signal"] and getattr(signal, f"SIG{interruption['signal']}")
+        self._warning = number_of(interruption["signal"])
         self._grace_s = interruption["grace_s"]
         signal.signal(signal.SIGTERM, self._stop)
 
     def wait(self, freq: int = 24) -> list[int | None]:
         """Wait until every rank has ended, one has failed, or the time is up."""
         until = time.monotonic() + self.timeout_s
-        warn_at = until - self._grace_s if self._warning else until
+        warn_at = until - self._grace_s
         while time.monotonic() < until:
             codes = [task.poll() for task in self.tasks]
             if all(code is not None for code in codes) or any(codes):
                 return codes
-            if time.monotonic() >= warn_at:
-                self._forward_signal(self._warning)
+            if self._warning and time.monotonic() >= warn_at:
+                self._forward_signal(signal.Signals(self._warning))
                 warn_at = until
             time.sleep(_POLL_S)
         self.timed_out = True

@@ -16,9 +16,9 @@ import time
 from hpctf.errors import HpctfError
 from hpctf.files import append_record, read_json
 from hpctf.node import identity, process
-from hpctf.node.ends import Ends, attempt_of, has_failed, record_failure
+from hpctf.node.ends import Ends, attempt_of, has_failed, is_cancelled, record_failure
 from hpctf.node.saying import say
-from hpctf.node.signals import AskedToEnd, Signals
+from hpctf.node.signals import AskedToEnd, Signals, number_of
 from hpctf.resources import NODE_SERVER
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
@@ -42,7 +42,7 @@ def run_rank(run_folder: str) -> int:
         host = os.uname().nodename
         say(f"{host} cannot read the run folder: {error}")
         return process.NOT_EXECUTABLE
-    signals = Signals(_number(plan["interruption"]["signal"]))
+    signals = Signals(number_of(plan["interruption"]["signal"]))
     try:
         me = identity.identify(plan, os.environ)
     except HpctfError as error:
@@ -61,6 +61,7 @@ class Rank:
         self._me = me
         self._run_folder = run_folder
         self._signals = signals
+        self._state = os.path.join(run_folder, "state", f"{me.name}.jsonl")
         self._attempt = attempt_of(os.environ)
         self._role = identity.role_named(plan, me.role)
         self._keeper: ResultKeeper | None = None
@@ -85,10 +86,6 @@ class Rank:
                 "restarting", exit_code=ended.exit_code, signal=ended.signal, restart=restarts
             )
 
-    def in_state(self, name: str) -> str:
-        """Return the path of a file in the run's state folder."""
-        return os.path.join(self._run_folder, "state", name)
-
     def beat(self) -> None:
         """Say that the rank is alive."""
         self._record("heartbeat")
@@ -107,9 +104,7 @@ class Rank:
 
     def is_lost(self) -> bool:
         """Whether the job has failed of itself, or its owner has cancelled it."""
-        if os.path.exists(self.in_state("cancel.json")):
-            return True
-        return has_failed(self._run_folder, self._attempt)
+        return is_cancelled(self._run_folder) or has_failed(self._run_folder, self._attempt)
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
@@ -142,8 +137,8 @@ class Rank:
     def _manners(self) -> process.Manners:
         rules = self._plan["interruption"]
         return process.Manners(
-            warning=_number(rules["signal"]),
-            tell=_number(rules["tell"]) or signal.SIGTERM,
+            warning=number_of(rules["signal"]),
+            tell=number_of(rules["tell"]) or signal.SIGTERM,
             grace_s=rules["grace_s"],
             holds=self._role["serves"],
         )
@@ -160,7 +155,7 @@ class Rank:
         """Append to the rank's state file; a full disk must not end the training."""
         record = {"event": event, "time": time.time(), "attempt": self._attempt, **more}
         try:
-            append_record(self.in_state(f"{self._me.name}.jsonl"), record)
+            append_record(self._state, record)
         except OSError as error:
             say(f"{self._me.name}: {event} is not on record: {error}")
 
@@ -190,7 +185,7 @@ class Rank:
     def _stopped_early(self, number: int) -> int:
         """Put on record that a signal came before there was a process to pass it on to."""
         self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
-        warned = number == _number(self._plan["interruption"]["signal"])
+        warned = number == number_of(self._plan["interruption"]["signal"])
         how = process.WARNING if warned else signal.Signals(number).name
         return self._finish(process.Ended(None, number, how))
 
@@ -263,10 +258,6 @@ def _has_gone(pid: int) -> bool:
     from hpctf.scheduler.local import start_time
 
     return start_time(pid) is None
-
-
-def _number(name: str | None) -> int | None:
-    return None if name is None else getattr(signal, f"SIG{name}")
 
 
 def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper | None:

@@ -6,10 +6,13 @@ import os
 import select
 import signal
 
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT")
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def number_of(name: str | None) -> int | None:
+    """Return the number of the signal that a plan calls ``TERM`` or ``USR2``; None for None."""
+    return None if name is None else int(getattr(signal, f"SIG{name}"))
 
 
 class AskedToEnd(Exception):

@@ -31,6 +31,8 @@ Count = Annotated[int, Between(1)]
 Port = Annotated[int, Between(1024, 65535)]
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z")
+_SUFFIX = re.compile(r"\A[A-Za-z0-9.-]{0,64}\Z")
+_UMASK = re.compile(r"\A0?[0-7]{3}\Z")
 _STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
 
 
@@ -45,8 +47,10 @@ class Target:
     """A compute target: a partition, or a way of using one, under a name that people choose.
 
     ``slots`` is how many processes hpctf may place on a node, ``gpus`` how many GPUs a node has
-    (0: none; absent: not known, so not checked). ``directives`` are added to the job's, or
-    replace them; those in ``drop`` are never written, for sites that forbid them.
+    (0: none; absent: not known, so not checked), and ``gpu_request`` the directive that asks for
+    them (none: a node comes with all of its GPUs). ``directives`` are added to the job's, or
+    replace them; those in ``drop`` are never written, for sites that forbid them. ``clusters``
+    names another cluster of the same Slurm (``sbatch --clusters``).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -62,14 +66,16 @@ class Target:
     mem: str | None = None
     gpus: Annotated[int, Between(0)] | None = None
     gpu_type: str | None = None
-    gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    gpu_request: Literal["gpus-per-node", "gres", "none"] = "gpus-per-node"
     time_limit: str | None = None
+    clusters: str | None = None
     directives: dict[str, DirectiveValue] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_directives(self.directives)
         check_name("gpu_type", self.gpu_type)
+        check_name("clusters", self.clusters)
         if self.time_limit is not None:
             seconds_of(self.time_limit)
 
@@ -136,15 +142,110 @@ class WarningSettings:
 
 
 @dataclass(frozen=True)
+class NetworkSettings:
+    """Which network the ranks talk over.
+
+    ``interfaces`` are told to NCCL, Gloo and Open MPI's TCP; ``host_suffix`` makes the name of a
+    node's address there out of its Slurm name (JUWELS: ``i``), for TF_CONFIG.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    interfaces: tuple[str, ...] = ()
+    host_suffix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.interfaces:
+            check_name("interfaces", name)
+        if not _SUFFIX.match(self.host_suffix):
+            raise ValueError(
+                f"host_suffix is {shown(self.host_suffix)}, but must be of letters, digits, . and -"
+            )
+
+
+@dataclass(frozen=True)
+class HorovodSettings:
+    """How Horovod is built for an environment's TensorFlow and the site's MPI.
+
+    ``gpu_operations`` builds it for GPUs (TensorFlow 2.18 or older); ``build_variables`` are set
+    for its build, over hpctf's own (``HOROVOD_NCCL_HOME``, ``CXX`` ...).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    version: str = "0.28.1"
+    gpu_operations: Literal["NCCL", "MPI"] | None = None
+    build_variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("version", self.version)
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """How training environments are built, and where they are kept.
+
+    ``store`` is a folder that login and compute nodes share. ``build_on`` says where building may
+    happen; ``build_target`` and ``build_time`` are those of the build's job. ``conda`` is the
+    program (micromamba, mamba or conda; absent: the first of them that is there). ``index_url``,
+    ``find_links`` (folders of wheels) and ``proxy`` are where packages come from; ``offline``:
+    from nowhere but ``find_links`` and caches. ``pythons`` are interpreters, or folders of them,
+    that ``python_version`` may choose from, besides those on PATH. ``tensorflow`` is the name of
+    the package where it is not PyPI's. ``modules`` are loaded to build and to run.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    store: str = "~/.local/share/hpctf/environments"
+    build_on: Literal["login", "job"] = "login"
+    build_target: str | None = None
+    build_time: str = "01:00:00"
+    pip: Literal["uv", "pip"] = "uv"
+    conda: str | None = None
+    channels: tuple[str, ...] = ("conda-forge",)
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    offline: bool = False
+    proxy: str | None = None
+    pythons: tuple[str, ...] = ()
+    tensorflow: str | None = None
+    modules: tuple[str, ...] = ()
+    horovod: HorovodSettings = field(default_factory=HorovodSettings)
+
+    def __post_init__(self) -> None:
+        check_name("tensorflow", self.tensorflow)
+        seconds_of(self.build_time)
+
+
+@dataclass(frozen=True)
+class ContainerSettings:
+    """What runs container images, and how: ``binds`` are folders that the container sees."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    runtime: Literal["apptainer", "singularity", "pyxis"] = "apptainer"
+    options: tuple[str, ...] = ()
+    binds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Site:
-    """A cluster, as its admin describes it."""
+    """A cluster, as its admin describes it.
+
+    ``extends`` names the site whose settings this one starts from. ``locked`` are dotted keys
+    (``mpi.plugin``, ``targets.gpu``) that no later layer and no option may change. ``umask`` is
+    what the run folder and all that a run writes are made with.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     name: str
+    extends: str | None = None
     description: str = ""
     scheduler: Literal["slurm", "local"] = "slurm"
     runs_root: str = "~/hpctf-runs"
+    umask: str = "0077"
     default_target: str = "default"
     targets: dict[str, Target] = field(default_factory=lambda: {"default": Target()})
     directives: dict[str, DirectiveValue] = field(default_factory=dict)
@@ -153,19 +254,31 @@ class Site:
     ps: PsSettings = field(default_factory=PsSettings)
     ports: PortRange = field(default_factory=PortRange)
     warning: WarningSettings = field(default_factory=WarningSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    environments: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    containers: ContainerSettings = field(default_factory=ContainerSettings)
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     epilogue: tuple[str, ...] = ()
     pin_gpus: bool = True
     max_snapshot_mb: Count = 1000
     templates: str | None = None
+    locked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
+        check_name("extends", self.extends)
+        if not _UMASK.match(self.umask):
+            raise ValueError(f"umask is {shown(self.umask)}, but must be octal, such as 0077")
         check_directives(self.directives)
         for target in self.targets:
             check_name("the target's name", target)
-        for key, name in (("default_target", self.default_target), ("ps.target", self.ps.target)):
+        named = {
+            "default_target": self.default_target,
+            "ps.target": self.ps.target,
+            "environments.build_target": self.environments.build_target,
+        }
+        for key, name in named.items():
             if name is not None and name not in self.targets:
                 known = ", ".join(sorted(self.targets)) or "none"
                 raise ValueError(f"{key} names {shown(name)}, which is not in targets ({known})")
@@ -176,20 +289,25 @@ _SECTIONS: dict[str, Any] = {
     "ps": PsSettings,
     "ports": PortRange,
     "warning": WarningSettings,
+    "network": NetworkSettings,
+    "environments": EnvironmentSettings,
+    "horovod": HorovodSettings,
+    "containers": ContainerSettings,
 }
 
 
 def site_from(plain: dict[str, Any]) -> Site:
     """Return the site that `dataclasses.asdict` made plain, also after a way through JSON."""
-    built = {key: _tuple(value) for key, value in plain.items()}
-    for key, section in _SECTIONS.items():
-        built[key] = section(**{name: _tuple(value) for name, value in plain[key].items()})
-    built["targets"] = {
-        name: Target(**{key: _tuple(value) for key, value in target.items()})
-        for name, target in plain["targets"].items()
-    }
-    return Site(**built)
+    targets = {name: Target(**_built(target)) for name, target in plain["targets"].items()}
+    return Site(**{**_built(plain), "targets": targets})
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _built(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping's values as they were: sections, and tuples where JSON has lists."""
+    built: dict[str, Any] = {}
+    for key, value in plain.items():
+        if key in _SECTIONS:
+            built[key] = _SECTIONS[key](**_built(value))
+        else:
+            built[key] = tuple(value) if isinstance(value, list) else value
+    return built

@@ -17,11 +17,12 @@ _MOST_PROBLEMS = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without numbers of base 60: ``1:30:00`` is a time, and not 5400."""
+    """YAML without numbers of base 60 and 8: ``1:30:00`` is a time, ``0027`` a umask."""
 
 
 def _number(loader: Any, node: yaml.ScalarNode) -> Any:
-    return node.value if ":" in node.value else loader.construct_yaml_int(node)
+    as_text = ":" in node.value or (node.value.startswith("0") and node.value[1:].isdigit())
+    return node.value if as_text else loader.construct_yaml_int(node)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)

@@ -136,7 +136,7 @@ def test_every_error_is_told_at_once_each_with_its_line(tmp_path: Path) -> None:
         ("2", "schedular: there is no such key. Did you mean 'scheduler'? Known here: "),
         ("6", "targets.gpu.partion: there is no such key. Did you mean 'partition'?"),
         ("7", "targets.gpu.slots: Input should be greater than or equal to 1 (found 0)"),
-        ("8", "targets.gpu.gpu_request: Input should be 'gpus-per-node' or 'gres' (found 'grass')"),
+        ("8", "targets.gpu.gpu_request: Input should be 'gpus-per-node', 'gres' or 'none' (found"),
         ("10", "mpi.launcher: Input should be 'srun' or 'mpirun' (found 'orterun')"),
         ("12", "ports.first: Input should be greater than or equal to 1024 (found 80)"),
         ("13", "modules: Input should be a valid tuple (found 'cuda')"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.errors import RunFolderError
-from hpctf.files import PRIVATE_FOLDER, cannot_write
+from hpctf.files import PRIVATE_UMASK, cannot_write, make_folder
 
 ATTEMPTS = 3
 """How often a file is copied that changes meanwhile: one that is saved just now is quiet by then,
@@ -25,6 +25,7 @@ OUTPUTS = "outputs"
 _BLOCK = 1 << 20
 _PERMISSIONS = 0o777
 _OWNER_READS = 0o400
+_WRITING = 0o022
 # Not through a link, and without waiting for a pipe's writer: either may have come since the walk.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE_NOW = (errno.ELOOP, errno.ENXIO)
@@ -52,6 +53,9 @@ class Copier:
     check_size
         Called with the sizes by name when a file is not as large as its entry says; it raises if
         they are too large together.
+    umask
+        What folders are made with. Files keep their permissions, but those who may enter may not
+        write what it forbids them: the run's own code would be theirs to change.
     """
 
     def __init__(
@@ -60,12 +64,15 @@ class Copier:
         destination: Path,
         entries: list[Entry],
         check_size: Callable[[Mapping[str, int]], object],
+        umask: int = PRIVATE_UMASK,
     ) -> None:
         self._source = source
         self._destination = destination
         self._entries = entries
         self._check_size = check_size
         self._goes = {entry.name for entry in entries}
+        self._umask = umask
+        self._forbidden = 0 if umask & PRIVATE_UMASK == PRIVATE_UMASK else umask & _WRITING
         self._written = 0
         self.sizes = {entry.name: entry.size for entry in entries}
 
@@ -78,7 +85,7 @@ class Copier:
             A file cannot be read or written, or changed each time that it was copied.
         """
         with self._writing(self._destination):
-            self._destination.mkdir(mode=PRIVATE_FOLDER)
+            make_folder(self._destination, self._umask)
         absent = [entry for entry in self._entries if not self._copy(entry)]
         # Some programs save by removing and writing anew: by now they have.
         return {entry.name for entry in absent if not self._copy(entry)}
@@ -88,7 +95,7 @@ class Copier:
         path, target = self._source / entry.name, self._destination / entry.name
         if entry.is_folder:
             with self._writing(target):
-                target.mkdir(mode=PRIVATE_FOLDER)
+                make_folder(target, self._umask)
             return True
         for _ in range(ATTEMPTS):
             try:
@@ -137,7 +144,7 @@ class Copier:
         if before.st_size != self.sizes[name]:
             self.sizes[name] = before.st_size
             self._check_size(self.sizes)
-        mode = before.st_mode & _PERMISSIONS | _OWNER_READS
+        mode = before.st_mode & _PERMISSIONS & ~self._forbidden | _OWNER_READS
         with self._writing(target), open(target, "xb") as copy:
             for block in _blocks(path, stream, before.st_size):
                 copy.write(block)

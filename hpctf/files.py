@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 
 from hpctf.errors import RunFolderError
 
@@ -18,16 +19,56 @@ if TYPE_CHECKING:
     from typing import Any
 
 PRIVATE_FILE = 0o600
-PRIVATE_FOLDER = 0o700
+PRIVATE_UMASK = 0o077
+
+_ANYBODY = 0o777
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int = PRIVATE_FILE) -> None:
+def make_folder(path: str | os.PathLike[str], umask: int = PRIVATE_UMASK) -> None:
+    """Make a folder with the permissions that `umask` leaves, whatever this process's own is."""
+    os.mkdir(path, _ANYBODY & ~umask)
+    follow_umask(path, umask)
+
+
+def follow_umask(path: str | os.PathLike[str], umask: int) -> None:
+    """Give a file or folder the permissions that it would have if made under `umask`.
+
+    What a group's folder hands down (the set-group-ID bit, inode(7)) stays.
+    """
+    found = os.stat(path).st_mode
+    most = _ANYBODY if stat.S_ISDIR(found) or found & stat.S_IXUSR else 0o666
+    wanted = stat.S_IMODE(found) & ~_ANYBODY | most & ~umask
+    if stat.S_IMODE(found) != wanted:
+        os.chmod(path, wanted)
+
+
+def follow_umask_below(top: str | os.PathLike[str], umask: int) -> None:
+    """Do `follow_umask` for a folder and all in it; what its links lead to stays as it is."""
+    for folder, _, files in os.walk(top):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            if not os.path.islink(path):
+                follow_umask(path, umask)
+
+
+def mode_beside(path: str | os.PathLike[str]) -> int:
+    """Return the mode of a new file: as open as its folder, or private in somebody else's folder.
+
+    So what is written into a run later follows the umask that its folder was made with.
+    """
+    folder = os.stat(os.path.dirname(os.fspath(path)) or os.curdir)
+    return folder.st_mode & 0o666 if folder.st_uid == os.geteuid() else PRIVATE_FILE
+
+
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes | str, mode: int | None = None
+) -> None:
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
     The temporary file lies beside `path` (rename is atomic within one file system only) and is
-    flushed to disk before the rename.
+    flushed to disk before the rename. `mode` is `mode_beside`'s unless given.
     """
     target = os.fspath(path)
+    mode = mode_beside(target) if mode is None else mode
     temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     payload = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -35,6 +76,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int = PR
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(payload)
             stream.flush()
+            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.rename(temporary, target)
     except BaseException:
@@ -49,7 +91,7 @@ def _remove(path: str) -> None:
         return  # what went wrong before is what there is to tell
 
 
-def write_json(path: str | os.PathLike[str], value: Any, mode: int = PRIVATE_FILE) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, mode: int | None = None) -> None:
     """Write `value` as indented JSON, atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n", mode)
 
@@ -74,7 +116,7 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
         part is passed over by `read_records`, and the next record begins on a line of its own.
     """
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

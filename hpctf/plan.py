@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,8 @@ class Plan:
         How the script is warned, and whether the job starts again.
     resumed_from
         Folder that the checkpoints were copied from, or None.
+    umask
+        What the run folder and all in it are made with, octal (``0077``).
     """
 
     run_id: str
@@ -199,6 +201,7 @@ class Plan:
     template_folder: str | None = None
     interruption: Interruption = field(default_factory=Interruption)
     resumed_from: str | None = None
+    umask: str = "0077"
     version: int = PLAN_VERSION
 
     @property

@@ -90,6 +90,7 @@ def make_plan(
             time_limit_s=limit,
             interruption=rules,
             template_folder=site.templates and os.path.expanduser(site.templates),
+            umask=site.umask,
         ),
         layout.notes,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpctf.copying import IGNORE_FILE, OUTPUTS, Copier, Entry, cannot_read
 from hpctf.errors import RunFolderError, UsageError
+from hpctf.files import PRIVATE_UMASK
 
 NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 """Folders that never go with a run, at any depth; nor do virtual environments."""
@@ -31,7 +32,13 @@ LONGEST_PATH = 4095
 Ignores = Callable[[str], bool]
 
 
-def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | None = None) -> int:
+def take_snapshot(
+    source: Path,
+    destination: Path,
+    max_mb: int,
+    needed: str | None = None,
+    umask: int = PRIVATE_UMASK,
+) -> int:
     """Copy what goes with a run and return its size in bytes.
 
     Files keep their permissions and times; empty folders go too. A link stays a link: to what
@@ -51,6 +58,8 @@ def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | No
         The largest size, in megabytes. A file counts with its whole length, holes included.
     needed
         The entry script, relative to `source`.
+    umask
+        What the copy's folders are made with (`hpctf.copying.Copier`).
 
     Raises
     ------
@@ -69,7 +78,7 @@ def take_snapshot(source: Path, destination: Path, max_mb: int, needed: str | No
     def check_size(sizes: Mapping[str, int]) -> int:
         return _check_size(source, sizes, max_mb)
 
-    copier = Copier(source, destination, entries, check_size)
+    copier = Copier(source, destination, entries, check_size, umask)
     check_size(copier.sizes)
     if needed in copier.copy():
         raise _vanished(source / str(needed))

@@ -86,7 +86,7 @@ class Process:
         self._kill_at: float | None = None
         self._signals = signals
         self._manners = manners
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         signals.raises = False
         self._child = subprocess.Popen(
             command,

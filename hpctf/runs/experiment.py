@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import hpctf
 from hpctf.errors import SubmissionError, UsageError
-from hpctf.files import cannot_write, write_atomic, write_json
+from hpctf.files import cannot_write, make_folder, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.orphans import this_process
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
+from hpctf.runs.trust import OTHERS_WRITE
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
 from hpctf.snapshot import take_snapshot
@@ -68,7 +69,7 @@ class Experiment:
         if estimator.resume_from is not None:
             source = checkpoints_of(estimator.resume_from, self.runs_root)
             plan = replace(plan, resumed_from=str(source))
-        notes = [*planned.notes, *_private_places(planned)]
+        notes = [*planned.notes, *_private_places(planned), *_open_to_writers(planned)]
         return Planned(plan, tuple(notes))
 
     def submit(self, estimator: TensorFlow, on_note: Any = None, *, name: str | None = None) -> Run:
@@ -124,7 +125,7 @@ class Experiment:
             for folder, plan, estimator, commit in zip(
                 folders, plans, estimators, commits, strict=True
             ):
-                made.append((folder, folder.make(plan.ranks())))
+                made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
                 self._fill(folder, plan, estimator, commit)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
@@ -146,7 +147,7 @@ class Experiment:
         self, folder: RunFolder, plan: Plan, estimator: TensorFlow, commit: str | None
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
-        source = estimator.source_directory
+        source, umask = estimator.source_directory, int(plan.umask, 8)
         write_atomic(folder.plan, plan.to_json())
         write_json(
             folder.record,
@@ -165,14 +166,13 @@ class Experiment:
             },
         )
         if source is None:
-            folder.snapshot.mkdir(mode=0o700)
+            make_folder(folder.snapshot, umask)
         else:
-            take_snapshot(
-                source, folder.snapshot, self.site.max_snapshot_mb, estimator.entry_script
-            )
+            most = self.site.max_snapshot_mb
+            take_snapshot(source, folder.snapshot, most, estimator.entry_script, umask)
         (folder.snapshot / "outputs").symlink_to("../outputs")
         if plan.resumed_from is not None:
-            copy_checkpoints(Path(plan.resumed_from), folder.checkpoints)
+            copy_checkpoints(Path(plan.resumed_from), folder.checkpoints, umask)
 
 
 def _private_places(planned: Planned) -> list[str]:
@@ -190,6 +190,17 @@ def _private_places(planned: Planned) -> list[str]:
         "find it."
         for what, path in places.items()
         if path.startswith(("/tmp/", "/dev/shm/"))
+    ]
+
+
+def _open_to_writers(planned: Planned) -> list[str]:
+    """Return a note if a function's value will be refused by `hpctf.runs.trust`."""
+    plan = planned.plan
+    if plan.entry.kind != "function" or int(plan.umask, 8) & OTHERS_WRITE == OTHERS_WRITE:
+        return []
+    return [
+        f"the site's umask is {plan.umask}, so others may write the run: its results will not be "
+        "read, since pickles run code. 0022 or 0027 lets them read only."
     ]
 
 

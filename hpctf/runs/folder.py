@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import RunNotFound, UsageError, shown
-from hpctf.files import PRIVATE_FOLDER, cannot_write, read_json, write_json
+from hpctf.files import (
+    PRIVATE_UMASK,
+    cannot_write,
+    follow_umask,
+    make_folder,
+    read_json,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
@@ -64,6 +71,11 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def job_log(self) -> Path:
+        """``logs/job.log``: what the batch script prints."""
+        return self.logs / "job.log"
+
+    @property
     def state(self) -> Path:
         return self.path / "state"
 
@@ -94,8 +106,8 @@ class RunFolder:
         plan: dict[str, Any] = read_json(self.plan)
         return plan
 
-    def make(self, ranks: list[tuple[str, int]]) -> list[Path]:
-        """Make the folder and its rooms, private to the user.
+    def make(self, ranks: list[tuple[str, int]], umask: int = PRIVATE_UMASK) -> list[Path]:
+        """Make the folder and its rooms, with the permissions that `umask` leaves.
 
         The state files are made now: on NFS, hosts see appends to a file that is there sooner
         than a new name.
@@ -112,17 +124,21 @@ class RunFolder:
         """
         above = [folder for folder in self.path.parents if not os.path.lexists(folder)]
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-            self.path.mkdir(mode=PRIVATE_FOLDER)  # fails if somebody else has it
+            for folder in reversed(above):
+                with contextlib.suppress(FileExistsError):  # made by another submission meanwhile
+                    make_folder(folder, umask)
+            make_folder(self.path, umask)  # fails if somebody else has it
         except OSError as error:
             refusal = cannot_write(self.path, error)  # says what is free now
             _remove_empty(above)
             raise refusal from None
         try:
             for name in _FOLDERS:
-                (self.path / name).mkdir(mode=PRIVATE_FOLDER)
-            for name in [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]:
-                (self.state / f"{name}.jsonl").touch(mode=0o600)
+                make_folder(self.path / name, umask)
+            states = [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]
+            for path in [*(self.state / f"{name}.jsonl" for name in states), self.job_log]:
+                path.touch()
+                follow_umask(path, umask)
         except BaseException as error:
             cause = cannot_write(self.path, error) if isinstance(error, OSError) else error
             self.remove(above)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpctf.copying import cannot_read
 from hpctf.errors import UsageError, shown
-from hpctf.files import cannot_write
+from hpctf.files import PRIVATE_UMASK, cannot_write, follow_umask_below
 from hpctf.runs.folder import RunFolder, find_run
 from hpctf.runs.run import Run
 
@@ -49,8 +49,10 @@ def checkpoints_of(resume_from: object, root: Path) -> Path:
     return _with_content(folder.path, "The folder")
 
 
-def copy_checkpoints(source: Path, destination: Path) -> None:
+def copy_checkpoints(source: Path, destination: Path, umask: int = PRIVATE_UMASK) -> None:
     """Copy checkpoints into a new run's folder, which exists and is empty.
+
+    They get the permissions that the training's own have under `umask`.
 
     Raises
     ------
@@ -59,6 +61,7 @@ def copy_checkpoints(source: Path, destination: Path) -> None:
     """
     try:
         shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
+        follow_umask_below(destination, umask)
     except shutil.Error as error:
         name, _, words = error.args[0][0]
         if any(os.strerror(number) in words for number in _ON_DISK):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hpctf.errors import RunFolderError
 
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESULT = "_result.pkl"
 
@@ -67,7 +67,7 @@ def _check_file(path: Path, entry: os.DirEntry[str]) -> None:
 def _check(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise _not_trusted(path, "belongs to somebody else")
-    if found.st_mode & _OTHERS_WRITE:
+    if found.st_mode & OTHERS_WRITE:
         raise _not_trusted(path, f"may be written by others (mode {stat.S_IMODE(found.st_mode):o})")
 
 
@@ -81,5 +81,7 @@ def _check_above(run_folder: Path) -> None:
 def _not_trusted(path: Path, why: str) -> RunFolderError:
     return RunFolderError(
         f"{str(path)!r} {why}: the run's results are pickles, which run code when read.",
-        "Read results only as the user who submitted the run, from folders of mode 0700.",
+        "Read results only as the user who submitted the run, from folders that nobody else may "
+        "write: a site's umask of 0022 or 0027 lets others read them, 0002 or 0007 lets the group "
+        "write them.",
     )

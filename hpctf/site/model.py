@@ -32,7 +32,7 @@ Port = Annotated[int, Between(1024, 65535)]
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z")
 _SUFFIX = re.compile(r"\A[A-Za-z0-9.-]{0,64}\Z")
-_UMASK = re.compile(r"\A0?[0-7]{3}\Z")
+_UMASK = re.compile(r"\A0?0[0-7]{2}\Z")
 _STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
 
 
@@ -269,7 +269,10 @@ class Site:
         check_name("name", self.name)
         check_name("extends", self.extends)
         if not _UMASK.match(self.umask):
-            raise ValueError(f"umask is {shown(self.umask)}, but must be octal, such as 0077")
+            raise ValueError(
+                f"umask is {shown(self.umask)}, but must be octal and leave the owner everything, "
+                "such as 0077"
+            )
         check_directives(self.directives)
         for target in self.targets:
             check_name("the target's name", target)

@@ -26,8 +26,8 @@ class NoAnswer(SchedulerError):
     """sbatch ended without saying whether slurmctld has taken the job."""
 
 
-def sbatch(command: list[str]) -> str:
-    """Run an sbatch command and return what it says.
+def sbatch(command: list[str], umask: int) -> str:
+    """Run an sbatch command under a umask, which Slurm gives to the job, and return what it says.
 
     Raises
     ------
@@ -44,6 +44,7 @@ def sbatch(command: list[str]) -> str:
             text=True,
             errors="replace",
             env=_outside_of_jobs(),
+            umask=umask,
             start_new_session=True,  # Ctrl-C is for hpctf: sbatch ends what it has begun
         )
     except OSError as error:

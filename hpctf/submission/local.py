@@ -77,6 +77,7 @@ class DetachedExecutor(LocalExecutor):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=int(self._plan.umask, 8),
             )
         tasks = list(range(self._plan.tasks))
         return LocalJob(self.folder, str(process.pid), tasks=tasks, process=process)

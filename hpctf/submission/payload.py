@@ -14,7 +14,7 @@ import cloudpickle
 from submitit.core.utils import CommandFunction, DelayedSubmission
 
 from hpctf.errors import UsageError
-from hpctf.files import write_atomic
+from hpctf.files import follow_umask_below, write_atomic
 from hpctf.resources import PACKAGE
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def write_payload(
         source = Path(cloudpickle.__file__).parent
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / "cloudpickle", ignore=ignore)
+        follow_umask_below(folder / "cloudpickle", ~folder.stat().st_mode & 0o777)
     write_atomic(folder / PAYLOAD, data)
 
 

@@ -11,7 +11,7 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from hpctf.errors import SchedulerError
-from hpctf.files import write_atomic
+from hpctf.files import PRIVATE_UMASK, write_atomic
 from hpctf.scheduler.slurm import Slurm
 from hpctf.submission.batch import parse, sbatch
 from hpctf.submission.payload import PAYLOAD, write_payload
@@ -75,6 +75,8 @@ class TemplateExecutor(SlurmExecutor):
         Ranks of each run.
     source_directory
         Modules that lie there go with the snapshot instead of the pickle.
+    umask
+        The job's.
     """
 
     job_class = TemplateJob
@@ -86,6 +88,7 @@ class TemplateExecutor(SlurmExecutor):
         script_file: Path,
         num_tasks: int,
         source_directory: Path | None = None,
+        umask: int = PRIVATE_UMASK,
     ) -> None:
         super().__init__(folders[0])
         self._folders = folders
@@ -93,6 +96,7 @@ class TemplateExecutor(SlurmExecutor):
         self._script_file = script_file
         self._tasks = num_tasks
         self._source_directory = source_directory
+        self._umask = umask
         self.cluster: str | None = None
 
     def _internal_process_submissions(
@@ -106,7 +110,8 @@ class TemplateExecutor(SlurmExecutor):
         for submission, folder in zip(delayed_submissions, self._folders, strict=True):
             write_payload(submission, folder, self._source_directory)
         write_atomic(self._script_file, self._make_submission_file_text("", ""))
-        main_id, self.cluster = parse(sbatch(self._make_submission_command(self._script_file)))
+        command = self._make_submission_command(self._script_file)
+        main_id, self.cluster = parse(sbatch(command, self._umask))
         tasks = list(range(self._num_tasks()))
         jobs: list[core.Job[Any]] = []
         for number, folder in enumerate(self._folders):

@@ -58,6 +58,7 @@ def submit_plans(
         folders[0].script,
         plans[0].tasks,
         source,
+        int(plans[0].umask, 8),
     )
     for number, folder in enumerate(folders):
         array = {"array_index": number} if len(folders) > 1 else {}

@@ -59,9 +59,7 @@ def mode_beside(path: str | os.PathLike[str]) -> int:
     return folder.st_mode & 0o666 if folder.st_uid == os.geteuid() else PRIVATE_FILE
 
 
-def write_atomic(
-    path: str | os.PathLike[str], data: bytes | str, mode: int | None = None
-) -> None:
+def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int | None = None) -> None:
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
     The temporary file lies beside `path` (rename is atomic within one file system only) and is

@@ -1,4 +1,4 @@
-"""The site's umask: who else may read a run, and that results are read only where none may write."""
+"""The site's umask: who else may read a run, and whose results are read."""
 
 from __future__ import annotations
 

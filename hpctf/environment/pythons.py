@@ -1,0 +1,202 @@
+"""Choosing the interpreter that a virtual environment is made with."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hpctf.errors import SiteError, UsageError, shown
+
+OLDEST = (3, 8)
+"""The oldest Python that hpctf's side of a training runs with."""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A CPython of this machine."""
+
+    path: str
+    version: str
+
+    @property
+    def short(self) -> tuple[int, int]:
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+
+def check_version(python_version: str | None) -> str | None:
+    """Return a Python version as asked, ``3.11`` or ``3.11.7``, or refuse it."""
+    if python_version is None:
+        return None
+    if not re.fullmatch(r"3\.\d{1,2}(\.\d{1,2})?", str(python_version)):
+        raise UsageError(
+            f"python_version is {shown(python_version)}, but must be such as '3.11' or '3.11.7'."
+        )
+    found = tuple(int(part) for part in str(python_version).split(".")[:2])
+    if found < OLDEST:
+        raise UsageError(
+            f"python_version is {shown(python_version)}, but hpctf needs "
+            f"{OLDEST[0]}.{OLDEST[1]} or later."
+        )
+    return str(python_version)
+
+
+def find_python(
+    wanted: str | None,
+    within: tuple[tuple[int, int], tuple[int, int]],
+    listed: Sequence[str],
+    environment: Mapping[str, str],
+    reason: str,
+) -> Interpreter:
+    """Return the first interpreter that fits.
+
+    Parameters
+    ----------
+    wanted
+        A version as asked; None: any within the bounds.
+    within
+        The oldest and the newest that will do.
+    listed
+        The site's interpreters and folders of them; they come first.
+    environment
+        Whose PATH is searched.
+    reason
+        Who sets the bounds, for messages.
+
+    Raises
+    ------
+    UsageError
+        The version asked for is out of bounds.
+    SiteError
+        There is none; the message lists those found.
+    """
+    if wanted is not None:
+        short = tuple(int(part) for part in wanted.split(".")[:2])
+        if not within[0] <= short <= within[1]:
+            raise UsageError(
+                f"python_version is {wanted}, but {reason} needs Python "
+                f"{_dotted(within[0])} to {_dotted(within[1])}."
+            )
+    seen: dict[str, Interpreter] = {}
+    for path in _candidates(listed, environment):
+        found = inspect(path)
+        if found is None or found.path in seen:
+            continue
+        seen[found.path] = found
+        fits = within[0] <= found.short <= within[1]
+        if fits and (wanted is None or f"{found.version}.".startswith(f"{wanted}.")):
+            return found
+    asked = f"Python {wanted}" if wanted else f"Python {_dotted(within[0])} to "
+    asked += "" if wanted else f"{_dotted(within[1])}, which {reason} needs"
+    known = ", ".join(f"{one.version} ({one.path})" for one in seen.values()) or "none"
+    raise SiteError(
+        f"There is no {asked} here. Found: {known}.",
+        "Name its interpreter under environments.pythons in the site file, or ask conda for it: "
+        "conda_packages=['python=3.11'].",
+    )
+
+
+@lru_cache(maxsize=256)
+def inspect(path: str) -> Interpreter | None:
+    """Return what an interpreter is; None if it does not run, or is no CPython."""
+    code = "import json, sys; print(json.dumps([sys.implementation.name, sys.version_info[:3], "
+    code += "getattr(sys, '_base_executable', sys.executable), sys.maxsize]))"
+    try:
+        done = subprocess.run(
+            [path, "-I", "-S", "-c", code],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        name, version, executable, most = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    if name != "cpython" or tuple(version[:2]) < OLDEST or most < 2**32:
+        return None
+    return Interpreter(os.path.realpath(executable), ".".join(map(str, version)))
+
+
+def private_folder_above(path: str) -> str | None:
+    """Return the folder above a file that other users may not enter, or None."""
+    folder = os.path.dirname(os.path.realpath(path))
+    while folder != os.path.dirname(folder):
+        try:
+            if not os.stat(folder).st_mode & stat.S_IXOTH:
+                return folder
+        except OSError:
+            return folder
+        folder = os.path.dirname(folder)
+    return None
+
+
+def doubts(path: str) -> str | None:
+    """Return why nodes or other users may not have an interpreter, or None."""
+    real = os.path.realpath(path)
+    if real.startswith("/tmp/"):
+        return f"Python {real} lies under /tmp, which every node has for itself as a rule."
+    folder = private_folder_above(real)
+    if folder is not None:
+        return f"Python {real} lies in {folder}, which other users may not enter."
+    return None
+
+
+def _candidates(listed: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield interpreters, those that every user can run first."""
+    for entry in listed:
+        place = os.path.expandvars(os.path.expanduser(entry))
+        if not os.path.isdir(place):
+            yield place
+            continue
+        for pattern in _IN_A_FOLDER:
+            yield from sorted(glob.glob(os.path.join(glob.escape(place), pattern)), reverse=True)
+    later = []
+    for path in _found_here(environment):
+        if private_folder_above(path):
+            later.append(path)
+        else:
+            yield path
+    yield from later
+
+
+_IN_A_FOLDER = ("python3", "bin/python3", "*/bin/python3", "python3.[0-9]*[0-9]")
+_NAMES = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)))
+_FOLDERS = (
+    "~/.local/share/uv/python",
+    "~/.pyenv/versions",
+    "/opt/python",
+    "/opt/pyenv/versions",
+    "~/miniforge3/envs",
+    "~/miniconda3/envs",
+)
+
+
+def _found_here(environment: Mapping[str, str]) -> Iterator[str]:
+    path = environment.get("PATH", os.defpath)
+    places = [*path.split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    base = getattr(sys, "_base_executable", sys.executable)
+    folders = [os.path.expanduser(folder) for folder in _FOLDERS]
+    if environment.get("PYENV_ROOT"):
+        folders.insert(0, os.path.join(environment["PYENV_ROOT"], "versions"))
+    for name in _NAMES:
+        for place in places:
+            found = shutil.which(name, path=place) if place else None
+            if found:
+                yield found
+    yield base
+    for folder in folders:
+        yield from sorted(glob.glob(os.path.join(glob.escape(folder), "*/bin/python3")))
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,148 @@
+"""What a training environment is made of, and the name that its content gives it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpctf.environment.requirements import Sources
+from hpctf.errors import UsageError, shown
+
+if TYPE_CHECKING:
+    from hpctf.estimator import TensorFlow
+    from hpctf.site.model import Site
+
+RECIPE = 1
+"""How hpctf builds: a change that makes other environments of the same packages raises it."""
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """All that makes a training environment what it is. Two that differ never share a folder.
+
+    Parameters
+    ----------
+    kind
+        ``pip``: a virtual environment over `python`; ``conda``: Python comes from conda.
+    python_version
+        Of a pip environment's interpreter, in full (``3.11.2``); of a conda one's, as asked.
+    python
+        The interpreter that a pip environment is made with.
+    pip, constraints
+        Requirements, each as pip reads it, and what limits them.
+    sources
+        Where they come from.
+    local
+        Folders and files of this machine among them, each with the digest of its content.
+    conda, channels
+        Conda packages, and the channels that they come from, the first one first.
+    tensorflow
+        The requirement that brings TensorFlow; None if `pip` or `conda` names it, or none does.
+    tensorflow_version
+        What is known of its version before anything is resolved: ``2.21``, or ``""``.
+    horovod
+        The version of Horovod that is built for it; None: without.
+    gpu
+        Whether TensorFlow is to use GPUs.
+    gpu_operations, build_variables, mpi
+        How Horovod is built, and the MPI that it is built for (``Open MPI 4.1.4``).
+    modules
+        Environment modules that are loaded to build and to run.
+    machine
+        The processor's architecture.
+    locked
+        Exact versions to install in place of what `pip` resolves to, from a lock file.
+    locked_conda
+        The same of `conda`: addresses of packages.
+    """
+
+    kind: Literal["pip", "conda"]
+    python_version: str
+    python: str = ""
+    pip: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    sources: Sources = field(default_factory=Sources)
+    local: tuple[tuple[str, str], ...] = ()
+    conda: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    tensorflow: str | None = None
+    tensorflow_version: str = ""
+    horovod: str | None = None
+    gpu: bool = False
+    gpu_operations: str | None = None
+    build_variables: tuple[tuple[str, str], ...] = ()
+    mpi: str = ""
+    modules: tuple[str, ...] = ()
+    machine: str = "x86_64"
+    locked: tuple[str, ...] = ()
+    locked_conda: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The environment's name: what people look for, and a digest of all that it is made of.
+
+        The order of packages does not matter, nor that of constraints; that of channels and
+        modules does.
+        """
+        content = self.plain()
+        for name in ("pip", "constraints", "conda", "local", "locked"):
+            content[name] = sorted(content[name])
+        content["recipe"] = RECIPE
+        text = json.dumps(content, sort_keys=True)
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+        short = ".".join(self.python_version.split(".")[:2])
+        words = [f"tf{self.tensorflow_version}", f"py{short}"]
+        words += ["conda"] if self.kind == "conda" else []
+        words += ["gpu"] if self.gpu else []
+        words += ["mpi"] if self.horovod else []
+        return re.sub(r"[^A-Za-z0-9.-]", "_", "-".join([*words, digest]))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the spec as what JSON can hold; `spec_from` makes it a spec again."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+
+def spec_from(plain: dict[str, Any]) -> EnvironmentSpec:
+    """Return the spec that `EnvironmentSpec.plain` made plain.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    known = {f.name for f in fields(EnvironmentSpec)}
+    try:
+        if set(plain) - known:
+            raise TypeError(f"unknown: {', '.join(sorted(set(plain) - known))}")
+        values = {name: _frozen(value) for name, value in plain.items() if name != "sources"}
+        sources = Sources(**{k: _frozen(v) for k, v in plain.get("sources", {}).items()})
+        return EnvironmentSpec(**values, sources=sources)
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"This is no environment's description: {shown(str(error))}.") from None
+
+
+def _frozen(value: Any) -> Any:
+    """Return lists, and lists in lists, as tuples."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def spec_of(estimator: TensorFlow, site: Site) -> EnvironmentSpec | None:
+    """Return the environment that an estimator asks for; None if it asks for none.
+
+    Nothing is built or written. Python and MPI are those that the site's modules bring.
+
+    Raises
+    ------
+    UsageError
+        Packages, files or versions that cannot be: with file and line.
+    SiteError
+        There is no Python, MPI or module for it here.
+    """
+    from hpctf.environment.asked import asked_of, spec_for
+
+    asked = asked_of(estimator)
+    return None if asked is None else spec_for(asked, site)

@@ -1,0 +1,119 @@
+"""What is known of TensorFlow's packages and versions: names, Pythons, defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hpctf.errors import UsageError, shown
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+TESTED = "2.21"
+"""What is installed when nobody names a version: the newest that hpctf's tests train with."""
+
+NEWEST_WITH_GPU_HOROVOD = "2.18"
+"""Later ones ship no XLA headers, which Horovod's GPU operations are compiled with (measured)."""
+
+EMPTY_HEADERS_FROM = (2, 19)
+"""From here on Horovod's CPU build needs the headers to be there, and nothing of them."""
+
+KERAS_3_FROM = (2, 16)
+"""From here on TensorFlow's Keras is Keras 3; tf-keras is the one that Horovod trains with."""
+
+NAMES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-gpu",
+    "tensorflow-rocm",
+    "tensorflow-cpu-aws",
+    "tensorflow-aarch64",
+    "intel-tensorflow",
+    "tf-nightly",
+    "tf-nightly-cpu",
+    "tf-nightly-gpu",
+)
+"""Packages that bring TensorFlow."""
+
+_PYTHONS = {
+    (2, 21): ((3, 10), (3, 13)),
+    (2, 20): ((3, 9), (3, 13)),
+    (2, 19): ((3, 9), (3, 12)),
+    (2, 18): ((3, 9), (3, 12)),
+    (2, 17): ((3, 9), (3, 12)),
+    (2, 16): ((3, 9), (3, 12)),
+    (2, 15): ((3, 9), (3, 11)),
+    (2, 14): ((3, 9), (3, 11)),
+    (2, 13): ((3, 8), (3, 11)),
+    (2, 12): ((3, 8), (3, 11)),
+    (2, 11): ((3, 8), (3, 10)),
+    (2, 10): ((3, 8), (3, 10)),
+    (2, 9): ((3, 8), (3, 10)),
+    (2, 8): ((3, 8), (3, 10)),
+    (2, 7): ((3, 8), (3, 9)),
+    (2, 6): ((3, 8), (3, 9)),
+    (2, 5): ((3, 8), (3, 9)),
+    (2, 4): ((3, 8), (3, 8)),
+    (2, 3): ((3, 8), (3, 8)),
+    (2, 2): ((3, 8), (3, 8)),
+}
+"""Oldest and newest Python of each version's wheels on PyPI; from 3.8, which hpctf needs."""
+
+_ANY = ((3, 8), (3, 13))
+
+
+def series(version: str) -> tuple[int, int] | None:
+    """Return ``(2, 18)`` for ``2.18.1``; None for text that does not begin so."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def pythons_of(version: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the oldest and the newest Python that a TensorFlow has packages for."""
+    return _PYTHONS.get(series(version) or (0, 0), _ANY)
+
+
+def specifier_of(framework_version: str) -> str:
+    """Return ``==2.18.*`` for ``2.18``, and ``==2.18.1`` for ``2.18.1``.
+
+    Raises
+    ------
+    UsageError
+        It is no version, or older than what runs on the Pythons that hpctf works with.
+    """
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?([abrc]+\d+)?", framework_version):
+        raise UsageError(
+            f"framework_version is {shown(framework_version)}, but must be a version of "
+            f"TensorFlow, such as {TESTED!r} or '2.18.1'."
+        )
+    oldest = min(_PYTHONS)
+    if (series(framework_version) or oldest) < oldest:
+        raise UsageError(
+            f"framework_version is {shown(framework_version)}, but TensorFlow "
+            f"{oldest[0]}.{oldest[1]} is the oldest with packages for Python 3.8, which hpctf "
+            "needs.",
+            "For an older one, build the environment yourself and name it: --python EXE.",
+        )
+    precise = framework_version.count(".") > 1
+    return f"=={framework_version}" if precise else f"=={framework_version}.*"
+
+
+def package_for(site_package: str | None, gpu: bool, machine: str) -> str:
+    """Return the package that brings TensorFlow: the site's, or the one for its processors."""
+    if site_package is not None:
+        return site_package
+    if gpu:
+        return "tensorflow[and-cuda]"
+    return "tensorflow-cpu" if machine == "x86_64" else "tensorflow"
+
+
+def named_version(requirements: Sequence[Requirement]) -> str:
+    """Return the version that people pin TensorFlow to, as ``2.18``; empty if they do not."""
+    for requirement in requirements:
+        for specifier in requirement.specifier:
+            found = series(specifier.version)
+            if specifier.operator in ("==", "===", "~=") and found:
+                return f"{found[0]}.{found[1]}"
+    return ""

@@ -11,8 +11,13 @@ _WORD = 100_000
 """Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""
 
 
-def run(command: list[str], timeout: float) -> str:
+def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
     """Return what a command prints.
+
+    Parameters
+    ----------
+    errors_too
+        Also what it prints to stderr, after the rest: some commands give their answer there.
 
     Raises
     ------
@@ -21,7 +26,13 @@ def run(command: list[str], timeout: float) -> str:
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
@@ -30,7 +41,7 @@ def run(command: list[str], timeout: float) -> str:
     if done.returncode:
         words = done.stderr.strip() or f"exit code {done.returncode}"
         raise SchedulerError(f"{command[0]}: {words}")
-    return done.stdout
+    return done.stdout + done.stderr if errors_too else done.stdout
 
 
 def require(command: str) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from hpctf import Experiment
+
 from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,6 +178,32 @@ def person(cluster: Cluster, installed: Path, request: pytest.FixtureRequest) ->
     someone = make_person(cluster, installed, "person", getattr(request, "param", TEST_USER))
     yield someone
     someone.leave()
+
+
+@pytest.fixture
+def trainer(
+    cluster: Cluster,  # noqa: F811
+    installed: Path,
+    training_python: str,
+    request: pytest.FixtureRequest,
+) -> Iterator[Person]:
+    """Somebody with a copy of the examples, and HPCTF_EXAMPLE_PYTHON to train with."""
+    user = getattr(request, "param", TEST_USER)
+    someone = make_person(cluster, installed, "trainer", user)
+    examples = someone.home / "examples"
+    shutil.copytree(ROOT / "examples", examples)
+    if user:
+        for path in [examples, *examples.rglob("*")]:
+            shutil.chown(path, user)
+    someone.env["HPCTF_EXAMPLE_PYTHON"] = training_python
+    yield someone
+    someone.leave()
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """An experiment of this machine's, with an empty runs root."""
+    return Experiment("test", site="local", runs_root=tmp_path / "runs")
 
 
 def run_python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -24,8 +24,10 @@ from pathlib import Path
 import pytest
 
 from ..cluster.fixture import Cluster
+from ..login.helpers import project
+from ..waiting import wait_until
 from . import report
-from .inject import Faults, wait_until
+from .inject import Faults
 
 
 @pytest.fixture
@@ -38,6 +40,13 @@ def faults(cluster: Cluster) -> Iterator[Faults]:
             yield injected
         finally:
             injected.repair()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A source folder with ``train.py`` and the package that it imports."""
+    folder = project(tmp_path / "proj", "pkg/__init__.py", text="")
+    return project(folder, text="import pkg\n")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..cluster.fixture import Cluster, up
+from ..waiting import wait_until
 
 _HERE = Path(__file__).resolve().parent
 _LIB = _HERE.parent / "cluster" / "lib.sh"
@@ -132,11 +132,3 @@ class Faults:
             timeout=120,
         )
         assert done.returncode == 0, done.stderr
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
-    """Look until something holds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"it never came to hold within {timeout} s"
-        time.sleep(0.1)

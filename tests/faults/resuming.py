@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..conftest import Person
-from .inject import wait_until
+from ..waiting import wait_until
 
 TRAIN = """
 import json, os, signal, sys, time

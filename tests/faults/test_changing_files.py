@@ -23,15 +23,6 @@ from .conftest import Clock
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "proj"
-    (folder / "pkg").mkdir(parents=True)
-    (folder / "train.py").write_text("import pkg\n")
-    (folder / "pkg/__init__.py").write_text("")
-    return folder
-
-
-@pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Where the snapshot goes, in a run folder that exists."""
     (tmp_path / "runs/e/e_1_a").mkdir(parents=True)

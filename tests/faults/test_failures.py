@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import pytest
 
 from hpctf.scheduler.local import start_time
 
-from ..cluster.fixture import TEST_USER, Cluster
-from ..conftest import ROOT, Person, make_person
+from ..conftest import Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 
 pytestmark = pytest.mark.slurm
 
@@ -213,18 +212,6 @@ def test_out_of_memory(person: Person, clock: Clock) -> None:
     assert "--mem (it was 150M)" in why
 
 
-@pytest.fixture
-def trainer(cluster: Cluster, installed: Path, training_python: str) -> Iterator[Person]:
-    """Somebody with a copy of the examples and a Python to train with."""
-    someone = make_person(cluster, installed, "trainer", TEST_USER)
-    shutil.copytree(ROOT / "examples", someone.home / "examples")
-    for path in [someone.home / "examples", *(someone.home / "examples").rglob("*")]:
-        shutil.chown(path, TEST_USER)
-    someone.env["PYTHON"] = training_python
-    yield someone
-    someone.leave()
-
-
 def states_of(folder: Path, rank: str) -> list[dict[str, Any]]:
     lines = (folder / f"state/{rank}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -236,10 +223,9 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     trainer: Person, clock: Clock
 ) -> None:
     words = ["--backend", "ps", "--workers", "2", "--max-worker-restarts", "2"]
+    words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
     script = trainer.home / "examples/digits/ps.py"
-    run = trainer.hpctf(
-        *["submit", "--python", trainer.env["PYTHON"], *words, script, "--", "--epochs", "40"]
-    ).stdout.strip()
+    run = trainer.hpctf("submit", *words, script, "--", "--epochs", "40").stdout.strip()
     folder = next(trainer.home.glob(f"runs/*/{run}"))
     log = folder / "logs/chief-0.log"
     wait_until(lambda: log.exists() and "epoch 3:" in log.read_text(), 120)
@@ -284,8 +270,9 @@ def test_a_worker_that_crashes_too_often_fails_the_run(person: Person, clock: Cl
 @pytest.mark.fault("Keras with BackupAndRestore, requeued twice", "every epoch once")
 def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
     words = ["--max-restarts", "3", "--env", "DIGITS_PAUSE=1"]
+    words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
     script = trainer.home / "examples/digits/resume.py"
-    run = trainer.hpctf("submit", "--python", trainer.env["PYTHON"], *words, script).stdout.strip()
+    run = trainer.hpctf("submit", *words, script).stdout.strip()
     folder = next(trainer.home.glob(f"runs/*/{run}"))
     epochs = folder / "outputs/epochs.txt"
     clock.injected()
@@ -307,10 +294,9 @@ def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
 @pytest.mark.fault("a coordinator's training is warned", "its ps serve to the end; resumes")
 def test_a_coordinator_is_warned_and_goes_on(trainer: Person, clock: Clock) -> None:
     words = ["--backend", "ps", "--workers", "1", "--max-restarts", "2"]
+    words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
     script = trainer.home / "examples/digits/ps.py"
-    run = trainer.hpctf(
-        *["submit", "--python", trainer.env["PYTHON"], *words, script, "--", "--epochs", "14"]
-    ).stdout.strip()
+    run = trainer.hpctf("submit", *words, script, "--", "--epochs", "14").stdout.strip()
     log = next(trainer.home.glob(f"runs/*/{run}")) / "logs/chief-0.log"
     wait_until(lambda: log.exists() and "epoch 6:" in log.read_text(), 120)
     # what Slurm sends before the time limit

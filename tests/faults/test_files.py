@@ -34,15 +34,6 @@ def mounted(place: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "proj"
-    (folder / "pkg").mkdir(parents=True)
-    (folder / "train.py").write_text("import pkg\n")
-    (folder / "pkg/__init__.py").write_text("")
-    return folder
-
-
 def estimator(source: Path) -> TensorFlow:
     return TensorFlow(source, entry_script="train.py")
 

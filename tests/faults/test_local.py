@@ -16,8 +16,9 @@ from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.scheduler.local import start_time
 
 from ..conftest import skip_or_fail
+from ..login.helpers import project
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import wait_until
 
 EPOCHS = """
 import json, os, signal, sys, time
@@ -41,20 +42,6 @@ open("outputs/pid", "w").write(str(child.pid))
 """
 
 
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    """An experiment of this machine's, with an empty runs root."""
-    return Experiment("test", site="local", runs_root=tmp_path / "runs")
-
-
-def project(tmp_path: Path, script: str) -> Path:
-    """Return a source folder with ``train.py``."""
-    folder = tmp_path / "proj"
-    folder.mkdir(exist_ok=True)
-    (folder / "train.py").write_text(script)
-    return folder
-
-
 def epochs_of(run: Run, rank: int = 0) -> list[int]:
     path = run.folder.outputs / f"epochs-{rank}"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
@@ -64,7 +51,7 @@ def epochs_of(run: Run, rank: int = 0) -> list[int]:
 def test_the_time_limit_of_a_local_run(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
-    source = project(tmp_path, EPOCHS)
+    source = project(tmp_path / "proj", text=EPOCHS)
     estimator = TensorFlow(
         source,
         entry_script="train.py",
@@ -108,7 +95,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_a_training_fills(small_disk: Path, tmp_path: Path, clock: Clock) -> None:
     experiment = Experiment("test", site="local", runs_root=small_disk)
     clock.injected()
-    run = experiment.submit(TensorFlow(project(tmp_path, FILL), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=FILL), entry_script="train.py")
+    )
     status = run.wait_for_completion(raise_on_error=False)
     clock.right()
     assert (status.state, status.exit_code) == ("Failed", 1)
@@ -123,7 +112,9 @@ def test_a_daemon_of_the_script_ends_with_the_run(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
     clock.injected()
-    run = experiment.submit(TensorFlow(project(tmp_path, DAEMON), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=DAEMON), entry_script="train.py")
+    )
     run.wait_for_completion()
     wait_until(lambda: start_time(int((run.folder.outputs / "pid").read_text())) is None, 10)
     clock.right()
@@ -134,7 +125,9 @@ def test_a_killed_controller_takes_its_ranks_along(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
     text = "import os, time\nopen('outputs/pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
-    run = experiment.submit(TensorFlow(project(tmp_path, text), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=text), entry_script="train.py")
+    )
     noted = run.folder.outputs / "pid"
     wait_until(lambda: noted.exists() and noted.read_text() != "", 20)
     assert run.job_id is not None
@@ -151,7 +144,9 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
     run = experiment.submit(
-        TensorFlow(project(tmp_path, "import time\ntime.sleep(2)\n"), entry_script="train.py")
+        TensorFlow(
+            project(tmp_path / "proj", text="import time\ntime.sleep(2)\n"), entry_script="train.py"
+        )
     )
     record = json.loads(run.folder.record.read_text())
     wait_until(lambda: (run.folder.state / "job.jsonl").read_text() != "", 20)
@@ -167,7 +162,7 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
 def test_a_local_run_that_somebody_ends_is_not_started_again(
     experiment: Experiment, tmp_path: Path
 ) -> None:
-    source = project(tmp_path, EPOCHS)
+    source = project(tmp_path / "proj", text=EPOCHS)
     run = experiment.submit(TensorFlow(source, entry_script="train.py", max_restarts=3))
     wait_until(lambda: bool(epochs_of(run)), 20)
     assert run.job_id is not None

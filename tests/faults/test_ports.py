@@ -15,8 +15,9 @@ from hpctf.cluster_spec import Ports
 from hpctf.files import read_records
 
 from ..conftest import TEST_USER, Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 
 pytestmark = pytest.mark.slurm
 

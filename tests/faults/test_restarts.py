@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 from .resuming import (
     EPOCHS,
     KINDS,

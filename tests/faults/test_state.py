@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from ..conftest import Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 
 pytestmark = pytest.mark.slurm
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ..conftest import Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 
 pytestmark = pytest.mark.slurm
 
@@ -32,11 +33,19 @@ def slow_sbatch(person: Person, text: str) -> dict[str, str]:
 
 
 def begin(person: Person, *words: str | Path, **env: str) -> subprocess.Popen[str]:
-    """Begin an hpctf command as the person, in the background."""
+    """Begin an hpctf command as the person, in the background, but deaf to no signal."""
     plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(person.home)}
-    command = [person.bin / "hpctf", *words]
+    command = [str(word) for word in (person.bin / "hpctf", *words)]
     return subprocess.Popen(
-        ["/usr/sbin/runuser", "-u", str(person.user), "--", *map(str, command)],
+        [
+            "env",
+            "--default-signal=INT",
+            "/usr/sbin/runuser",
+            "-u",
+            str(person.user),
+            "--",
+            *command,
+        ],
         env={**plain, **person.env, **person.cluster.env, **env},
         cwd=person.home,
         stdout=subprocess.PIPE,
@@ -66,13 +75,29 @@ def jobs_by_name(person: Person) -> dict[str, str]:
     return {name: job for name, job, folder in rows if folder == str(person.home)}
 
 
-def with_many_files(script: Path) -> Path:
-    """Put so many files beside a script that copying them takes seconds; return the script."""
-    folder = script.parent / "many"
-    folder.mkdir()
-    for number in range(20_000):
-        (folder / str(number)).touch()
-    return script
+PAUSES = """\
+import signal, sys
+def pause(event, args):
+    if event == "open" and str(args[0]).endswith("/snapshot/data/file"):
+        open(__file__ + ".paused", "x").close()
+        signal.pause()
+sys.addaudithook(pause)
+"""
+"""A ``sitecustomize`` with which hpctf pauses in the middle of copying, until a signal comes."""
+
+
+def signal_in_mid_copy(person: Person, number: int, clock: Clock) -> subprocess.Popen[str]:
+    """Submit, send hpctf a signal while it copies the files, and return it when it has ended."""
+    pauses = person.write("pauses/sitecustomize.py", PAUSES)
+    pauses.parent.chmod(0o777)
+    person.write("proj/data/file", "copied last")
+    script = person.write("proj/ok.py", "print(1)\n")
+    submitting = begin(person, "submit", script, PYTHONPATH=str(pauses.parent))
+    wait_until(Path(f"{pauses}.paused").exists)
+    clock.injected()
+    os.kill(child_of(submitting), number)
+    submitting.communicate(timeout=30)
+    return submitting
 
 
 @pytest.mark.parametrize(
@@ -124,13 +149,7 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
 
 @pytest.mark.fault("hpctf killed before sbatch", "Failed: its submission was cut short")
 def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> None:
-    script = person.write("proj/ok.py", "print(1)\n")
-    submitting = begin(person, "submit", with_many_files(script))
-    hpctf = child_of(submitting)
-    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot")))
-    clock.injected()
-    os.kill(hpctf, signal.SIGKILL)
-    submitting.communicate(timeout=30)
+    signal_in_mid_copy(person, signal.SIGKILL, clock)
     waited = person.hpctf("wait", "@last", check=False, timeout=30)
     clock.right()
     assert waited.returncode == 1
@@ -208,13 +227,7 @@ def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock)
 
 @pytest.mark.fault("Ctrl-C while files are copied", "nothing is left")
 def test_ctrl_c_before_sbatch_leaves_nothing(person: Person, clock: Clock) -> None:
-    script = person.write("proj/ok.py", "print(1)\n")
-    submitting = begin(person, "submit", with_many_files(script))
-    hpctf = child_of(submitting)
-    wait_until(lambda: any(person.home.glob("runs/*/*/snapshot")))
-    clock.injected()
-    os.kill(hpctf, signal.SIGINT)
-    submitting.communicate(timeout=30)
+    submitting = signal_in_mid_copy(person, signal.SIGINT, clock)
     clock.right()
     assert submitting.returncode == 130
     assert not (person.home / "runs").exists()

@@ -14,8 +14,9 @@ from hpctf.runs import symptoms
 from hpctf.scheduler import limits, reasons
 
 from ..conftest import Person
+from ..waiting import wait_until
 from .conftest import Clock
-from .inject import Faults, wait_until
+from .inject import Faults
 
 pytestmark = pytest.mark.slurm
 

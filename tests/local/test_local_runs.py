@@ -16,6 +16,7 @@ from hpctf import Experiment, ParameterServer, Run, TensorFlow, TrainingFailed
 from hpctf.scheduler.local import start_time
 
 from ..conftest import run_python, skip_or_fail
+from ..login.helpers import project
 
 CLI = "import sys; from hpctf.cli import main; main()"
 
@@ -28,20 +29,6 @@ with open(f"outputs/{name}.json", "w") as stream:
 """
 
 
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    """An experiment of this machine's, with an empty runs root."""
-    return Experiment("test", site="local", runs_root=tmp_path / "runs")
-
-
-def project(tmp_path: Path, script: str) -> Path:
-    """Return a source folder with ``train.py``."""
-    folder = tmp_path / "proj"
-    folder.mkdir(exist_ok=True)
-    (folder / "train.py").write_text(script)
-    return folder
-
-
 def said(run: Run) -> dict[str, dict]:
     """Return what each rank wrote of itself."""
     files = [name for name in run.get_file_names() if name.endswith(".json")]
@@ -49,7 +36,9 @@ def said(run: Run) -> dict[str, dict]:
 
 
 def test_one_process_and_its_outputs(experiment: Experiment, tmp_path: Path) -> None:
-    run = experiment.submit(TensorFlow(project(tmp_path, WHO_AM_I), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=WHO_AM_I), entry_script="train.py")
+    )
     assert run.wait_for_completion().state == run.status == "Completed"
     assert said(run)["worker-0"]["tf"] is None
     copied = run.download_files(output_directory=tmp_path / "here")
@@ -61,7 +50,9 @@ def test_ps_runs_chief_workers_and_servers_side_by_side(
 ) -> None:
     training = ParameterServer(2, 1, coordinator=False)
     estimator = TensorFlow(
-        project(tmp_path, WHO_AM_I), entry_script="train.py", distributed_training=training
+        project(tmp_path / "proj", text=WHO_AM_I),
+        entry_script="train.py",
+        distributed_training=training,
     )
     run = experiment.submit(estimator)
     run.wait_for_completion()
@@ -77,7 +68,7 @@ def test_mpi_ranks_are_started_by_mpirun(experiment: Experiment, tmp_path: Path)
     if not shutil.which("mpirun"):
         skip_or_fail("mpirun is not installed")
     estimator = TensorFlow(
-        project(tmp_path, WHO_AM_I),
+        project(tmp_path / "proj", text=WHO_AM_I),
         entry_script="train.py",
         process_count_per_node=2,
         distributed_backend="mpi",
@@ -99,7 +90,7 @@ def test_the_first_failure_ends_all_ranks_and_is_the_runs(
         "time.sleep(600)\n"
     )
     estimator = TensorFlow(
-        project(tmp_path, script),
+        project(tmp_path / "proj", text=script),
         entry_script="train.py",
         worker_count=3,
         distributed_backend="collective",
@@ -123,7 +114,9 @@ def test_a_function_comes_back_with_its_value(experiment: Experiment) -> None:
 
 def test_cancel_ends_every_process(experiment: Experiment, tmp_path: Path) -> None:
     script = WHO_AM_I + "\nimport time; time.sleep(600)\n"
-    run = experiment.submit(TensorFlow(project(tmp_path, script), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=script), entry_script="train.py")
+    )
     while not said_whole(run):
         time.sleep(0.05)
     pid = said(run)["worker-0"]["pid"]
@@ -143,7 +136,7 @@ def said_whole(run: Run) -> bool:
 
 def test_a_time_limit_ends_the_run(experiment: Experiment, tmp_path: Path) -> None:
     estimator = TensorFlow(
-        project(tmp_path, "import time; time.sleep(600)"),
+        project(tmp_path / "proj", text="import time; time.sleep(600)"),
         entry_script="train.py",
         max_run_duration_seconds=1,
     )
@@ -155,7 +148,9 @@ def test_a_controller_that_was_killed_makes_the_run_failed(
     experiment: Experiment, tmp_path: Path
 ) -> None:
     script = WHO_AM_I + "\nimport time; time.sleep(5)\n"
-    run = experiment.submit(TensorFlow(project(tmp_path, script), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=script), entry_script="train.py")
+    )
     while not said_whole(run):
         time.sleep(0.05)
     assert run.job_id is not None
@@ -168,7 +163,7 @@ def test_a_controller_that_was_killed_makes_the_run_failed(
 
 
 def test_submit_returns_at_once_though_its_output_is_a_pipe(tmp_path: Path) -> None:
-    folder = project(tmp_path, "import time; time.sleep(3)")
+    folder = project(tmp_path / "proj", text="import time; time.sleep(3)")
     env = {"HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
     began = time.monotonic()
     done = run_python("-c", CLI, "submit", str(folder / "train.py"), **env)
@@ -178,7 +173,7 @@ def test_submit_returns_at_once_though_its_output_is_a_pipe(tmp_path: Path) -> N
 
 
 def test_follow_prints_the_first_ranks_log(tmp_path: Path) -> None:
-    folder = project(tmp_path, "print('epoch 1')\nprint('epoch 2')\n")
+    folder = project(tmp_path / "proj", text="print('epoch 1')\nprint('epoch 2')\n")
     env = {"HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
     done = run_python("-c", CLI, "submit", "--follow", str(folder / "train.py"), **env)
     assert len(done.stdout.splitlines()) == 1  # the run's id alone
@@ -194,13 +189,15 @@ def test_a_run_inside_a_slurm_job_does_not_take_its_ranks_from_it(
     monkeypatch.setenv("SLURM_PROCID", "3")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     experiment = Experiment("test", site="local", runs_root=tmp_path / "runs")
-    run = experiment.submit(TensorFlow(project(tmp_path, WHO_AM_I), entry_script="train.py"))
+    run = experiment.submit(
+        TensorFlow(project(tmp_path / "proj", text=WHO_AM_I), entry_script="train.py")
+    )
     run.wait_for_completion()
     assert said(run)["worker-0"]["rank"] == "0"
 
 
 def test_wait_shows_the_state_on_a_terminal(tmp_path: Path) -> None:
-    folder = project(tmp_path, "import time; time.sleep(1)")
+    folder = project(tmp_path / "proj", text="import time; time.sleep(1)")
     command = [sys.executable, "-c", CLI, "submit", "--wait", str(folder / "train.py")]
     env = {**os.environ, "HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
     words = " ".join(f"'{word}'" for word in command)
@@ -212,7 +209,7 @@ def test_wait_shows_the_state_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_run_may_have_a_name_of_its_own(tmp_path: Path) -> None:
-    folder = project(tmp_path, "print(1)")
+    folder = project(tmp_path / "proj", text="print(1)")
     env = {"HPCTF_RUNS_ROOT": str(tmp_path / "runs"), "HPCTF_SITE": "local"}
     words = ["--experiment", "digits", "--name", "wide", "--wait", str(folder / "train.py")]
     run = run_python("-c", CLI, "submit", *words, **env).stdout.strip()

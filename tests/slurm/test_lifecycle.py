@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from hpctf.scheduler.local import start_time
 
 from ..conftest import TEST_USER, Person
+from ..waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -238,14 +238,6 @@ def test_a_finished_run_is_known_without_asking_slurm(person: Person) -> None:
     run = person.hpctf("submit", "--wait", script).stdout.strip()
     found = person.hpctf("status", run, "--json", PATH="/nowhere").stdout
     assert json.loads(found)["state"] == "Completed"
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
-    """Look until something holds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.1)
 
 
 def wait_for_state(person: Person, run: str, state: str) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ..cluster.fixture import TEST_USER, Cluster
-from ..conftest import ROOT, Person, make_person
+from ..conftest import TEST_USER, Person
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
@@ -20,22 +16,6 @@ ENOUGH = 0.95
 USER_AND_ROOT = pytest.mark.parametrize(
     "trainer", [TEST_USER, None], ids=["user", "root"], indirect=True
 )
-
-
-@pytest.fixture
-def trainer(
-    cluster: Cluster, installed: Path, training_python: str, request: pytest.FixtureRequest
-) -> Iterator[Person]:
-    """Somebody with a copy of the examples."""
-    user = getattr(request, "param", TEST_USER)
-    someone = make_person(cluster, installed, "trainer", user)
-    shutil.copytree(ROOT / "examples", someone.home / "examples")
-    if user:
-        for path in [someone.home / "examples", *(someone.home / "examples").rglob("*")]:
-            shutil.chown(path, user)
-    someone.env["HPCTF_EXAMPLE_PYTHON"] = training_python
-    yield someone
-    shutil.rmtree(someone.home, ignore_errors=True)
 
 
 def train(trainer: Person, script: str, *words: str) -> dict[str, float]:

@@ -20,6 +20,9 @@ from hpctf import Experiment
 
 from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 
+_OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLDEN")
+"""Variables that steer the tests themselves."""
+
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 
@@ -34,8 +37,10 @@ def skip_or_fail(reason: str) -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the developer's own sites and runs out of the tests."""
-    for name in ("HPCTF_SITE", "HPCTF_RUNS_ROOT", "TF_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("HPCTF_")] + ["TF_CONFIG"]:
+        if name not in _OF_THE_TESTS:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HPCTF_ADMIN_FOLDER", str(tmp_path / "admin"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 

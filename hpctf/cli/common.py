@@ -25,6 +25,17 @@ def site_option(command: Command) -> Command:
     )(command)
 
 
+def set_option(command: Command) -> Command:
+    """Give a command ``--set``."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set a key of the site, such as mpi.plugin=pmi2 (hpctf site explain).",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Give a command ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)

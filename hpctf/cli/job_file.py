@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ _KEYS = {
     "time": "time_limit",
     "input": "inputs",
     "inputs": "inputs",
+    "set": "settings",
 }
 """Keys of a job file that differ from the parameters they set; the others are the options'."""
 
@@ -111,6 +113,8 @@ def _from(base: Path, path: str) -> str:
 
 def _convert(name: str, value: Any, parameter: click.Parameter | None) -> Any:
     """Return a job file's value as the option `name` would have it from the command line."""
+    if name == "settings":
+        return _settings(value)
     if name in _LISTS:
         if not isinstance(value, list):
             raise click.BadParameter(f"it must be a list, not {shown(value)}.")
@@ -121,6 +125,23 @@ def _convert(name: str, value: Any, parameter: click.Parameter | None) -> Any:
         return {_text(key): "" if item is None else _text(item) for key, item in value.items()}
     assert parameter is not None
     return parameter.type.convert(_text(value), parameter, None)
+
+
+def _settings(value: Any) -> list[str]:
+    """Return what ``set:`` maps as ``--set``'s words; lists and mappings as JSON, which is YAML."""
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"it must be a mapping, not {shown(value)}.")
+    words = []
+    for key, inner in value.items():
+        if isinstance(inner, (dict, list)):
+            try:
+                text = json.dumps(inner)
+            except (TypeError, ValueError, RecursionError):
+                raise click.BadParameter(f"{shown(inner)} cannot be a site's value.") from None
+        else:
+            text = "null" if inner is None else _text(inner)
+        words.append(f"{_text(key)}={text}")
+    return words
 
 
 def _text(value: Any) -> str:

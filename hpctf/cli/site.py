@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option
-from hpctf.errors import SiteError
+from hpctf.cli.common import answer_json, json_option, set_option
+from hpctf.errors import HpctfError
 
 
 @click.group()
@@ -19,35 +20,44 @@ def site() -> None:
 @json_option
 def list_sites(as_json: bool) -> None:
     """List the sites that --site can name; * marks the one used by default."""
-    import os
+    from hpctf.site.find import site_files
+    from hpctf.site.load import default_name, load_site
 
-    from hpctf.site.load import default_site_name, read_site, site_files
-
-    used = os.environ.get("HPCTF_SITE") or default_site_name()
-    rows = []
-    for name, path in sorted(site_files().items()):
+    used = default_name()
+    rows: list[dict[str, Any]] = []
+    for name, paths in site_files().items():
         try:
-            description = read_site(path).description
-        except SiteError as error:
+            description = load_site(name).description
+        except HpctfError as error:
             description = f"cannot be used: {error.message}"
+        files = [str(path) for path in paths]
         rows.append(
-            {"name": name, "description": description, "file": str(path), "default": name == used}
+            {
+                "name": name,
+                "description": description,
+                "file": files[-1],
+                "files": files,
+                "default": name == used,
+            }
         )
     if as_json:
         answer_json(rows)
         return
     for row in rows:
         click.echo(f"{'*' if row['default'] else ' '} {row['name']:16} {row['description']}")
+        for file in row["files"]:
+            click.echo(f"{'':19}{file}")
 
 
 @site.command("show")
 @click.argument("name", required=False)
+@set_option
 @json_option
-def show_site(name: str | None, as_json: bool) -> None:
-    """Show all that a site says, defaults included."""
+def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Show all that a site says, from all of its layers, defaults included."""
     from hpctf.site.load import load_site
 
-    found = load_site(name)
+    found = load_site(name, settings=settings)
     content = asdict(found)
     if as_json:
         answer_json(content)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.checks import check_path
-from hpctf.cli.common import answer_json, json_option, say, site_option, wait_for
+from hpctf.cli.common import (
+    answer_json,
+    json_option,
+    say,
+    set_option,
+    site_option,
+    wait_for,
+)
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.errors import UsageError, shown
 from hpctf.estimator import BACKENDS
@@ -37,6 +44,7 @@ class Submit(click.Command):
 
 @click.command(cls=Submit)
 @site_option
+@set_option
 @click.option("--target", help="Compute target of the site.")
 @click.option("--experiment", help="Experiment (default: the script's name).")
 @click.option("--name", help="What the run's id and its job begin with.")
@@ -103,11 +111,17 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     from hpctf.site.load import load_site
 
     actions = {key: options.pop(key, False) for key in ("wait", "follow", "dry_run", "as_json")}
-    site = options.pop("site", None)
+    site, settings = options.pop("site", None), options.pop("settings", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     estimator = _estimator(script, options)
     name = _experiment_of(script) if experiment is None else experiment
-    exp = Experiment(name, site=load_site(site, keep=not actions["dry_run"]))
+    found = load_site(
+        site,
+        settings=settings,
+        project=estimator.source_directory,
+        keep=not actions["dry_run"],
+    )
+    exp = Experiment(name, site=found)
     if actions["dry_run"]:
         _dry_run(exp.plan(estimator, run_name), actions["as_json"])
         return

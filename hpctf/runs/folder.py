@@ -193,13 +193,23 @@ def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | No
     """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's.
 
     A site that is given by name is read only if it must say.
+
+    Raises
+    ------
+    SiteError
+        The site has locked its runs root, and another one is asked for.
     """
-    chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT")
-    if not chosen:
+    variable = os.environ.get("HPCTF_RUNS_ROOT")
+    chosen = runs_root or variable
+    if not chosen or not isinstance(site, (str, type(None))):
         from hpctf.site.load import load_site
+        from hpctf.site.locks import refuse_locked
         from hpctf.site.model import Site
 
-        chosen = (site if isinstance(site, Site) else load_site(site)).runs_root
+        found = site if isinstance(site, Site) else load_site(site)
+        if chosen and os.fspath(chosen) != found.runs_root:
+            refuse_locked(found, "runs_root", "runs_root=" if runs_root else "HPCTF_RUNS_ROOT")
+        chosen = chosen or found.runs_root
     return check_root(os.fspath(chosen))
 
 

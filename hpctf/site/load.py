@@ -1,9 +1,9 @@
-"""Finding a site by name, and keeping what has been checked once."""
+"""Loading a site, and keeping what has been checked once."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import os
 import shutil
 from dataclasses import asdict, replace
@@ -11,30 +11,18 @@ from pathlib import Path
 
 import hpctf
 from hpctf.checks import check_path
-from hpctf.errors import SiteError, UsageError, did_you_mean, shown
+from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.files import read_json, write_json
-from hpctf.resources import SITE_CONFIGS, cache_folder
+from hpctf.resources import cache_folder
 from hpctf.site import model
+from hpctf.site.find import Asked, find_layers, find_project, folders, is_path
+from hpctf.site.layers import Inputs, Layers, digest
 from hpctf.site.model import Site, Target, site_from
-from hpctf.site.reading import NotReadable, named, read_text
+from hpctf.site.reading import read_text
+from hpctf.site.settings import Settings, variables
 
-ADMIN_FOLDER = "/etc/hpctf/sites"
-
-
-def folders() -> list[Path]:
-    """Return the folders that hold site files; a later one's file hides an earlier one's."""
-    import platformdirs
-
-    return [
-        Path(SITE_CONFIGS),
-        Path(ADMIN_FOLDER),
-        Path(platformdirs.user_config_dir("hpctf")) / "sites",
-    ]
-
-
-def site_files() -> dict[str, Path]:
-    """Return the file of every site that can be named, by name."""
-    return {path.stem: path for folder in folders() for path in sorted(folder.glob("*.yaml"))}
+_MOST_KEPT = 200
+"""Checked sites that are kept; beyond it the older half goes."""
 
 
 def default_site_name() -> str:
@@ -42,70 +30,58 @@ def default_site_name() -> str:
     return "slurm" if shutil.which("sbatch") else "local"
 
 
-def load_site(name: str | os.PathLike[str] | None = None, *, keep: bool = True) -> Site:
-    """Return the site of that name, or of that YAML file.
+def default_name(project: str | os.PathLike[str] | None = None) -> str:
+    """Return the name, or the path, of the site that is used where none is named."""
+    return find_layers(replace(_asked(None, None, project), variables={}), Inputs()).name
+
+
+def load_site(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    project: str | os.PathLike[str] | None = None,
+    keep: bool = True,
+) -> Site:
+    """Return the site of that name, or of that YAML file, with all layers over it.
 
     Parameters
     ----------
     name
         A site's name, or the path of a YAML file (it holds a ``/`` or ends in ``.yaml``). By
-        default HPCTF_SITE's value; without that, see `default_site_name`.
+        default HPCTF_SITE's value, else the ``site`` of the project's ``hpctf.yaml``; without
+        these, see `default_site_name`.
+    settings
+        Values by dotted key, over all else: ``{"mpi.plugin": "pmi2"}``.
+    project
+        The folder whose ``hpctf.yaml``, or whose nearest parent's, is the project's; where there
+        is none, the current folder's is.
     keep
-        Whether a file that has been checked may be kept in the user's cache folder.
+        Whether what has been checked may be kept in the user's cache folder.
 
     Raises
     ------
     UsageError
-        No such site.
+        No such site, or a setting of a key that no site has.
     SiteError
-        Its YAML is wrong: every error is listed with its line.
+        A layer is wrong, or changes a locked key: every error is listed with its origin.
     """
-    wanted = (
-        os.fspath(name) if name is not None else os.environ.get("HPCTF_SITE") or default_site_name()
-    )
-    if os.sep in wanted or wanted.endswith((".yaml", ".yml")):
-        check_path("site", wanted)
-        return read_site(Path(os.path.expanduser(wanted)), keep=keep)
-    for folder in reversed(folders()):
-        path = folder / f"{wanted}.yaml"
-        if os.path.isfile(path):
-            return read_site(path, keep=keep)
-    known = sorted(site_files())
-    raise UsageError(
-        f"There is no site {shown(wanted)}.{did_you_mean(wanted, known)}",
-        f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
-    )
+    return _load(_asked(name, settings, project), keep)
+
+
+def load_layers(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    project: str | os.PathLike[str] | None = None,
+) -> Layers:
+    """Return the layers of a site, unchecked; the parameters are those of `load_site`."""
+    return find_layers(_asked(name, settings, project), Inputs())
 
 
 def read_site(path: Path, *, keep: bool = True) -> Site:
-    """Return the site of a file, checked now or when the same text was read before.
-
-    What has been checked is kept in the user's cache folder under a name made of the text: the
-    check costs more time than all else that submitting does.
-    """
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise SiteError(f"The site file {named(path)} does not exist.") from None
-    except NotReadable as error:
-        raise SiteError(
-            f"The site file {named(path, error.line)} cannot be read: {error}."
-        ) from None
-    kept = _kept_file(text)
-    try:
-        site = site_from(read_json(kept))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        from hpctf.site.schema import parse_site
-
-        site = parse_site(path, text)
-        if keep:
-            with contextlib.suppress(OSError):
-                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                write_json(kept, asdict(site))
-    if site.templates is None:
-        return site
-    templates = path.absolute().parent / Path(site.templates).expanduser()
-    return replace(site, templates=str(templates))
+    """Return the site of a file, and of what it extends, without any other layer."""
+    asked = _asked(os.path.abspath(path), None, None)
+    return _load(replace(asked, project=None, variables={}), keep)
 
 
 def find_target(site: Site, name: str | None) -> tuple[str, Target]:
@@ -122,7 +98,89 @@ def find_target(site: Site, name: str | None) -> tuple[str, Target]:
     return chosen, site.targets[chosen]
 
 
-def _kept_file(text: str) -> Path:
-    rules = Path(model.__file__).stat().st_mtime_ns
-    key = hashlib.sha256(f"{hpctf.__version__} {rules}\n{text}".encode()).hexdigest()[:20]
-    return cache_folder() / "sites" / f"{key}.json"
+def _asked(
+    name: str | os.PathLike[str] | None,
+    settings: Settings | None,
+    project: str | os.PathLike[str] | None,
+) -> Asked:
+    wanted = os.fspath(name) if name is not None else os.environ.get("HPCTF_SITE") or None
+    if wanted is not None and is_path(wanted):
+        check_path("site", wanted)
+        wanted = os.path.abspath(os.path.expanduser(wanted))
+    elif wanted == "":
+        raise UsageError("The site's name is empty.", "'hpctf site list' shows what there is.")
+    return Asked(
+        wanted, default_site_name(), find_project(project), variables(os.environ), settings
+    )
+
+
+def _load(asked: Asked, keep: bool) -> Site:
+    """Return the site, checked now or when all of its layers read the same before.
+
+    What has been checked is kept in the user's cache folder: the check costs more time than all
+    else that submitting does.
+    """
+    kept = _kept_file(asked)
+    try:
+        site = _kept_site(kept)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        from hpctf.site.schema import check
+
+        inputs = Inputs()
+        site = check(find_layers(asked, inputs))
+        if keep:
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_json(kept, {"inputs": inputs.digests, "site": asdict(site)})
+                _forget_old(kept.parent)
+    if site.templates is None:
+        return site
+    return replace(site, templates=os.path.expanduser(site.templates))
+
+
+def _kept_file(asked: Asked) -> Path:
+    """Return where the checked site is kept: under all that it is looked for by, but the content
+    of its files."""
+    settings = asked.settings if isinstance(asked.settings, dict) else list(asked.settings or ())
+    relative = "templates" in repr(settings) or "HPCTF_TEMPLATES" in asked.variables
+    rules = [hpctf.__version__, *(_changed(module) for module in _RULES)]
+    places = [str(folder) for folder in folders().values()]
+    found = [asked.name, asked.default, asked.project, asked.variables, settings]
+    text = json.dumps([rules, places, found, os.getcwd() if relative else None], default=repr)
+    return cache_folder() / "sites" / f"{digest(text)[:20]}.json"
+
+
+_RULES = ("model", "layers", "find", "settings", "schema", "locks")
+
+
+def _changed(module: str) -> int:
+    return Path(model.__file__).with_name(f"{module}.py").stat().st_mtime_ns
+
+
+def _kept_site(kept: Path) -> Site:
+    """Return a kept site.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, KeyError, AttributeError
+        None is kept, or one of its files does not hold what it held.
+    """
+    content = read_json(kept)
+    site = site_from(content["site"])
+    for path, before in content["inputs"].items():
+        try:
+            now = digest(read_text(Path(path)))
+        except FileNotFoundError:
+            now = None
+        if now != before:
+            raise ValueError(path)
+    return site
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove the older half of what is kept, once that is much."""
+    kept = list(folder.glob("*.json"))
+    if len(kept) > _MOST_KEPT:
+        kept.sort(key=lambda path: path.stat().st_mtime)
+        for path in kept[: len(kept) // 2]:
+            path.unlink(missing_ok=True)

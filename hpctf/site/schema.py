@@ -1,94 +1,173 @@
-"""Checking a site's YAML against `hpctf.site.model`: every error at once, each with its line."""
+"""Checking what comes of a site's layers against `hpctf.site.model`: every error at once, each with
+the file and line, variable or option that the wrong value comes from."""
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import Any, get_type_hints
+import copy
+import re
+from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from hpctf.errors import SiteError, did_you_mean, shown
-from hpctf.site.model import Site, Target
-from hpctf.site.reading import NotReadable, named, parse_yaml, plain
+from hpctf.site.keys import dotted, keys_at
+from hpctf.site.layers import DEEPEST, Layers, look
+from hpctf.site.locks import lock_problems
+from hpctf.site.model import Site
+from hpctf.site.reading import plain
 
 _MOST_PROBLEMS = 50
+_ROUNDS = 10
+"""How often what is wrong is left out, to find what it has hidden: a check of a whole section is
+made only once its values are right."""
+
+_MUST = {
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "string_unicode": "must be text of whole characters",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number that is not so large",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a mapping of keys to values",
+    "dataclass_type": "must be a mapping of keys to values",
+    "recursion_loop": "must not hold itself",
+    "invalid_key": "must be text",
+}
+"""pydantic's kinds of errors, in words for people who write YAML."""
+
+_FIRST_WORD = re.compile(r"\A'?([A-Za-z0-9][\w.-]*)")
+
+Problem = dict[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without numbers of base 60 and 8: ``1:30:00`` is a time, ``0027`` a umask."""
-
-
-def _number(loader: Any, node: yaml.ScalarNode) -> Any:
-    as_text = ":" in node.value or (node.value.startswith("0") and node.value[1:].isdigit())
-    return node.value if as_text else loader.construct_yaml_int(node)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _number)
-
-
-def parse_site(path: Path, text: str) -> Site:
-    """Return the site that a file's text describes.
+def check(layers: Layers) -> Site:
+    """Return the site that the layers make.
 
     Raises
     ------
     SiteError
-        Every error of the text, each with file, line, what was found and what is allowed.
+        Every error, each with its origin, what was found and what is allowed; changes of locked
+        keys too.
     """
-    try:
-        raw = parse_yaml(text, _Loader)
-    except NotReadable as error:
-        where = named(path, error.line)
-        raise SiteError(f"{where}: this is not YAML that can be used: {error}.") from None
-    if not isinstance(raw, dict):
-        raise SiteError(f"{named(path, 1)}: a site file is a mapping such as 'name: my-cluster'.")
-    try:
-        return TypeAdapter(Site).validate_python(raw)
-    except ValidationError as error:
-        problems = error.errors()[:_MOST_PROBLEMS]
-        lines = [_explain(path, text, dict(problem)) for problem in problems]
-        raise SiteError("\n".join(lines)) from None
+    told, site = problems_of(layers)
+    if told or site is None:
+        raise SiteError("\n".join(told))
+    return site
 
 
-def _explain(path: Path, text: str, problem: dict[str, Any]) -> str:
-    where = [str(part) for part in problem["loc"]]
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "unexpected_keyword_argument":
-        known = _keys_at(where[:-1])
-        message = f"there is no such key.{did_you_mean(where[-1], known)}"
-        if known:
-            message += f" Known here: {', '.join(known)}"
-    elif problem["type"] not in ("missing", "value_error"):
-        message += f" (found {shown(problem['input'])})"
-    at = named(path, _line_of(text, where))
-    return f"{at}: {plain('.'.join(where)) or 'site'}: {message}"
+def problems_of(layers: Layers) -> tuple[list[str], Site | None]:
+    """Return (a line for each error, the site if there is none)."""
+    merged = layers.merged()
+    site: Site | None = None
+    told: list[str] = []
+    values = merged
+    for _ in range(_ROUNDS):
+        try:
+            site = TypeAdapter(Site).validate_python(values)
+            break
+        except ValidationError as error:
+            found = [dict(problem) for problem in error.errors()[:_MOST_PROBLEMS]]
+        told += [line for problem in found for line in _explain(layers, values, problem)]
+        values, more = _without(values, found)
+        if not more:
+            break
+    told += lock_problems(layers)
+    told = list(dict.fromkeys(told))[:_MOST_PROBLEMS]
+    return told, None if told else site
 
 
-def _keys_at(where: list[str]) -> list[str]:
-    """Return the keys that the schema allows at a place such as ``['mpi']``."""
-    kind: Any = Site
-    for part in where:
-        if kind is Site and part == "targets":
-            kind = dict
-        elif kind is dict:
-            kind = Target
-        else:
-            kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
-    return sorted(one.name for one in fields(kind)) if is_dataclass(kind) else []
+def _explain(layers: Layers, merged: Any, problem: Problem) -> list[str]:
+    """Return the lines that tell one problem of pydantic's."""
+    path = _path_of(merged, problem)
+    kind, found = problem["type"], problem.get("input")
+    if kind == "unexpected_keyword_argument":
+        return _unknown_key(layers, path)
+    if kind == "missing":
+        return [f"{layers.origin(path)}: {dotted(path)}: this key is missing."]
+    if kind == "value_error":
+        message = problem["msg"].removeprefix("Value error, ").replace("\n  ", " ")
+        path = _named_in(merged, path, message)
+    else:
+        message = f"{_must(problem, path)} (found {shown(found)})"
+        if kind == "literal_error" and isinstance(found, str):
+            near = did_you_mean(found, re.findall("'([^']+)'", problem["ctx"]["expected"]))
+            message += f".{near}" if near else ""
+    return [f"{layers.origin(path)}: {plain(dotted(path)) or 'site'}: {message}"]
 
 
-def _line_of(text: str, where: list[str]) -> int:
-    """Return the line of the innermost key of `where` that the YAML text has."""
-    node = yaml.compose(text, _Loader)
-    line = 1
-    for part in where:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-    return line
+def _must(problem: Problem, path: tuple[Any, ...]) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if path[:1] == ("directives",) or "directives" in path[1:-1]:
+        return "must be text, a whole number, or true or false"
+    if kind == "greater_than_equal":
+        return f"must be {context['ge']} or more"
+    if kind == "less_than_equal":
+        return f"must be {context['le']} or less"
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
+    return _MUST.get(kind, str(problem["msg"]))
+
+
+def _unknown_key(layers: Layers, path: tuple[Any, ...]) -> list[str]:
+    """Return a line for each layer that has a key which is none."""
+    known = keys_at(tuple(str(part) for part in path[:-1]))
+    message = f"there is no such key.{did_you_mean(str(path[-1]), known)}"
+    if known:
+        message += f" Known here: {', '.join(known)}"
+    origins = [origin for origin, _ in layers.history(path)] or [layers.origin(path)]
+    return [f"{origin}: {plain(dotted(path))}: {message}" for origin in origins]
+
+
+def _path_of(merged: Any, problem: Problem) -> tuple[Any, ...]:
+    """Return a problem's place without what pydantic adds to it: the branch of a union."""
+    where: tuple[Any, ...] = tuple(problem["loc"])
+    if problem["type"] == "missing":
+        return where
+    ends = range(len(where), 0, -1)
+    return next((where[:end] for end in ends if look(merged, where[:end])[0]), ())
+
+
+def _named_in(merged: Any, path: tuple[Any, ...], message: str) -> tuple[Any, ...]:
+    """Return the place of the key that a check's message begins with, if it is said."""
+    word = _FIRST_WORD.match(message)
+    parts = word.group(1).split(".") if word else []
+    for tried in ((*path, *parts), (*path, "directives", *parts)):
+        if parts and look(merged, tried)[0]:
+            return tried
+    return path
+
+
+def _without(values: Any, problems: list[Problem]) -> tuple[Any, bool]:
+    """Return values without those that are wrong, and whether that could show more problems."""
+    left = _copy(values)
+    for problem in problems:
+        path = _path_of(values, problem)
+        if problem["type"] == "missing":
+            if path != ("name",):
+                return left, False
+            left["name"] = "nameless"
+            continue
+        if problem["type"] == "value_error" and path[:1] in ((), ("targets",)):
+            path = _named_in(values, path, problem["msg"].removeprefix("Value error, "))
+        while path and isinstance(path[-1], int):
+            path = path[:-1]
+        if not path or path == ("targets",) or (path[0] == "targets" and len(path) == 2):
+            return left, False  # without it, other keys would be wrong that are not
+        holder = left
+        for part in path[:-1]:
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+        if path == ("name",):
+            left["name"] = "nameless"
+    return left, True
+
+
+def _copy(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict) and depth < DEEPEST:
+        return {key: _copy(inner, depth + 1) for key, inner in value.items()}
+    return copy.copy(value)

@@ -59,7 +59,12 @@ def hpctf(
     return subprocess.run(
         [sys.executable, "-c", "from hpctf.cli import main; main()", *words],
         cwd=cwd,
-        env={**os.environ, "HPCTF_RUNS_ROOT": str(cwd / "runs"), **(env or {})},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(HERE.parent.parent),  # this checkout, whatever is installed
+            "HPCTF_RUNS_ROOT": str(cwd / "runs"),
+            **(env or {}),
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=text,

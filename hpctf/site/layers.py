@@ -1,0 +1,286 @@
+"""The layers of a site: who says what, in which file and line, and what comes of all of them.
+
+Package defaults, the admin's folder, the user's folder, the project's ``hpctf.yaml``, the
+environment, flags: a later layer wins. Mappings merge key by key; all else is replaced, but for
+``locked``, whose lists add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import SiteError
+from hpctf.site.reading import NotReadable, named, parse_yaml
+
+DEEPEST = 6
+"""How deep mappings are merged: deeper than the schema goes, and no deeper, since YAML's mappings
+may hold themselves."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value comes from.
+
+    Parameters
+    ----------
+    layer
+        ``package``, ``admin``, ``user``, ``file`` (named by its path), ``project``,
+        ``environment``, ``flag`` or ``default``.
+    where
+        The file, the variable or the option.
+    line
+        Of the file, counted from 1.
+    """
+
+    layer: str
+    where: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return named(Path(self.where), self.line) if self.line else self.where
+
+
+DEFAULT = Origin("default", "hpctf's default")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file, variable or option says.
+
+    Parameters
+    ----------
+    kind, where
+        As in `Origin`.
+    values
+        The raw values, as nested mappings.
+    text
+        The YAML text, for the lines; empty for variables and options.
+    prefix
+        Where in the text `values` lie.
+    """
+
+    kind: str
+    where: str
+    values: dict[Any, Any]
+    text: str = ""
+    prefix: tuple[str, ...] = ()
+
+    def get(self, path: Sequence[Any]) -> tuple[bool, Any]:
+        """Return (whether the layer says something at a path, what it says)."""
+        return look(self.values, path)
+
+    def origin(self, path: Sequence[Any] = ()) -> Origin:
+        """Return where the layer says a path, or what lies nearest above it."""
+        if not self.text:
+            return Origin(self.kind, self.where)
+        return Origin(self.kind, self.where, self._line((*self.prefix, *path)))
+
+    def leaves(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Yield (path, value) of all that the layer sets."""
+        yield from _leaves((), self.values)
+
+    @cached_property
+    def _node(self) -> Any:
+        import yaml
+
+        return yaml.compose(self.text, yaml.SafeLoader)
+
+    def _line(self, path: Sequence[Any]) -> int:
+        import yaml
+
+        node, line = self._node, 1
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                pair = _pair(node, str(part))
+                if pair is None:
+                    break
+                line, node = pair[0].start_mark.line + 1, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                if part >= len(node.value):
+                    break
+                node = node.value[part]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return int(line)
+
+
+def look(values: Any, path: Sequence[Any]) -> tuple[bool, Any]:
+    """Return (whether there is something at a path, what it is); numbers are places in lists."""
+    for part in path:
+        if isinstance(values, dict):
+            if part not in values:
+                return False, None
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        else:
+            return False, None
+    return True, values
+
+
+def _pair(node: Any, key: str, depth: int = 0) -> tuple[Any, Any] | None:
+    """Return the (key, value) nodes of a mapping, also from what it merges by ``<<``."""
+    import yaml
+
+    merged: list[Any] = []
+    for one, value in node.value:
+        if one.value == key:
+            return one, value
+        if one.value == "<<":
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+    for value in merged if depth < DEEPEST else []:
+        if isinstance(value, yaml.MappingNode):
+            found = _pair(value, key, depth + 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _leaves(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, dict) and len(path) < DEEPEST:
+        for key, inner in value.items():
+            yield from _leaves((*path, key), inner)
+    else:
+        yield path, value
+
+
+@dataclass(frozen=True)
+class Layers:
+    """All layers of a site, the first one first.
+
+    Parameters
+    ----------
+    name
+        What the site was asked for by: a name, or a path.
+    layers
+        In the order in which they merge.
+    first
+        Position of the first that is the site's own, after those of the site it extends.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    first: int = 0
+
+    def merged(self) -> dict[Any, Any]:
+        """Return what comes of all layers."""
+        result: dict[Any, Any] = {}
+        for layer in self.layers:
+            result = merge(result, layer.values)
+        return result
+
+    def history(self, path: Sequence[Any]) -> list[tuple[Origin, Any]]:
+        """Return who says a path, and what, the first layer first; the last one holds."""
+        found = []
+        for layer in self.layers:
+            says, value = layer.get(path)
+            if says:
+                found.append((layer.origin(path), value))
+        return found
+
+    def origin(self, path: Sequence[Any]) -> Origin:
+        """Return where the value at a path comes from, or else what lies nearest above it."""
+        for end in range(len(path), 0, -1):
+            for layer in reversed(self.layers):
+                if layer.get(path[:end])[0]:
+                    return layer.origin(path[:end])
+        return self.layers[self.first].origin()
+
+
+def merge(lower: dict[Any, Any], upper: dict[Any, Any], depth: int = 0) -> dict[Any, Any]:
+    """Return two layers as one."""
+    result = dict(lower)
+    for key, value in upper.items():
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, dict) and depth < DEEPEST:
+            result[key] = merge(before, value, depth + 1)
+        elif (
+            depth == 0 and key == "locked" and isinstance(before, list) and isinstance(value, list)
+        ):
+            result[key] = before + [lock for lock in value if lock not in before]
+        else:
+            result[key] = value
+    return result
+
+
+class Inputs:
+    """Reads site files, and keeps what each held: the reason why a kept site may be used again."""
+
+    def __init__(self) -> None:
+        self.digests: dict[str, str | None] = {}
+
+    def read(self, path: Path) -> str | None:
+        """Return a file's text, or None if there is none.
+
+        Raises
+        ------
+        SiteError
+            It is there, and cannot be read.
+        """
+        from hpctf.site.reading import read_text
+
+        try:
+            text = read_text(path)
+        except FileNotFoundError:
+            self.digests[str(path)] = None
+            return None
+        except NotReadable as error:
+            raise SiteError(
+                f"The site file {named(path, error.line)} cannot be read: {error}."
+            ) from None
+        self.digests[str(path)] = digest(text)
+        return text
+
+
+def digest(text: str) -> str:
+    """Return what stands for a text among the inputs of a kept site."""
+    import hashlib
+
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def parse_layer(kind: str, path: Path, text: str, what: str = "a site file") -> Layer:
+    """Return the layer that a file's text is.
+
+    Raises
+    ------
+    SiteError
+        It is no YAML, or no mapping.
+    """
+    try:
+        raw = parse_yaml(text, site_loader())
+    except NotReadable as error:
+        where = named(path, error.line)
+        raise SiteError(f"{where}: this is not YAML that can be used: {error}.") from None
+    if not isinstance(raw, dict):
+        raise SiteError(f"{named(path, 1)}: {what} is a mapping such as 'name: my-cluster'.")
+    see_templates_from(path.absolute().parent, raw)
+    return Layer(kind, str(path), raw, text)
+
+
+def see_templates_from(folder: Path, values: dict[Any, Any]) -> None:
+    """Make a relative template folder absolute; ``~`` is expanded when the site is used."""
+    templates = values.get("templates")
+    if isinstance(templates, str) and not templates.startswith("~"):
+        values["templates"] = str(folder / templates)
+
+
+def site_loader() -> Any:
+    """Return YAML's loader without numbers of base 60 and 8: ``1:30:00`` is a time, ``0027`` a
+    umask."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def number(loader: Any, node: Any) -> Any:
+        as_text = ":" in node.value or (node.value.startswith("0") and node.value[1:].isdigit())
+        return node.value if as_text else loader.construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", number)
+    return Loader

@@ -1,0 +1,190 @@
+"""The last layers of a site: HPCTF_ variables, and settings (``--set KEY=VALUE``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import SiteError, UsageError, did_you_mean, shown
+from hpctf.site.keys import (
+    FILE_ONLY,
+    dotted,
+    is_mapping,
+    keys_at,
+    kind_of,
+    split,
+    takes_text_alone,
+)
+from hpctf.site.layers import Layer, site_loader
+from hpctf.site.model import Site
+from hpctf.site.reading import NotReadable, parse_yaml, plain
+
+PREFIX = "HPCTF_"
+
+Settings = Mapping[str, object] | Sequence[str]
+"""``{"mpi.plugin": "pmi2"}``, or the command line's ``["mpi.plugin=pmi2"]``."""
+
+_NO_SETTINGS = (*FILE_ONLY, "locked")
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that set keys of a site; those of hpctf's own jobs do not.
+
+    An empty one is as good as none.
+    """
+    found = {}
+    for name, text in environ.items():
+        if name.startswith(PREFIX) and text:
+            top = name.removeprefix(PREFIX).split("__")[0].lower()
+            if top in Site.__dataclass_fields__ and top not in _NO_SETTINGS:
+                found[name] = text
+    return dict(sorted(found.items()))
+
+
+def environment_layers(environ: Mapping[str, str], targets: Iterable[str]) -> list[Layer]:
+    """Return a layer for each variable that sets a key.
+
+    Parameters
+    ----------
+    targets
+        Names of the site's targets, which variables can only spell in capitals.
+
+    Raises
+    ------
+    SiteError
+        A variable of a section that has no such key, or a value that is no YAML.
+    """
+    known = list(targets)
+    layers = []
+    for name, text in variables(environ).items():
+        path = _path_of(name, known)
+        if kind_of(path) is None:
+            near = did_you_mean(path[-1], keys_at(path[:-1]))
+            raise SiteError(
+                f"{name}: a site has no key {shown(dotted(path))}.{near}",
+                f"Known under {dotted(path[:-1])}: {', '.join(keys_at(path[:-1])) or 'nothing'}.",
+            )
+        layers.append(_layer("environment", name, path, _value(name, path, text)))
+    return layers
+
+
+def _path_of(name: str, targets: list[str]) -> tuple[str, ...]:
+    """Return the path that ``HPCTF_TARGETS__GPU__ACCOUNT`` means."""
+    path: tuple[str, ...] = ()
+    for part in name.removeprefix(PREFIX).split("__"):
+        word = part.lower()
+        if path == ("targets",):
+            word = next((one for one in targets if _capitals(one) == part), word)
+        elif path and path[-1] == "directives":
+            word = word.replace("_", "-")
+        elif path and is_mapping(path) and not keys_at(path):
+            word = part  # names of variables
+        path = (*path, word)
+    return path
+
+
+def _capitals(name: str) -> str:
+    return name.upper().replace("-", "_").replace(".", "_")
+
+
+def setting_layers(settings: Settings | None, targets: Iterable[str]) -> list[Layer]:
+    """Return a layer for each setting.
+
+    Raises
+    ------
+    UsageError
+        A setting of a key that no site has, or not of the form KEY=VALUE.
+    """
+    known = list(targets)
+    layers = []
+    for key, value, name in _pairs(settings):
+        path = split(key, known)
+        _check_key(key, path, name)
+        if isinstance(value, _Text):
+            value = _value(name, path, value)
+        layers.append(_layer("flag", name, path, _plain(value)))
+        if path[0] == "targets" and len(path) > 1:
+            known.append(path[1])
+    return layers
+
+
+class _Text(str):
+    """A value as the command line has it, still to be read as YAML."""
+
+
+def _pairs(settings: Settings | None) -> list[tuple[str, Any, str]]:
+    if settings is None:
+        return []
+    if isinstance(settings, Mapping):
+        return [(str(key), value, f"settings[{shown(key)}]") for key, value in settings.items()]
+    if isinstance(settings, str):
+        raise UsageError(f"settings must be a mapping, not {shown(settings)}.")
+    pairs: list[tuple[str, Any, str]] = []
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(
+                f"--set {shown(word)} is not of the form KEY=VALUE.",
+                "For example --set mpi.plugin=pmi2; 'hpctf site explain' lists the keys.",
+            )
+        pairs.append((key.strip(), _Text(value), f"--set {plain(key.strip())}"))
+    return pairs
+
+
+def _check_key(key: str, path: tuple[str, ...], name: str) -> None:
+    if path[0] in _NO_SETTINGS:
+        raise UsageError(f"{name}: {path[0]} belongs in a site file.")
+    if kind_of(path) is not None and all(path):
+        return
+    ends = range(1, len(path) + 1)
+    end = next(end for end in ends if kind_of(path[:end]) is None or not path[end - 1])
+    known = keys_at(path[: end - 1])
+    above = dotted(path[: end - 1])
+    near = did_you_mean(path[end - 1], known)
+    raise UsageError(
+        f"{name}: a site has no key {shown(key)}.{near}",
+        f"Known{f' under {above}' if above else ''}: {', '.join(known) or 'nothing'}.",
+    )
+
+
+def _value(name: str, path: tuple[str, ...], text: str) -> Any:
+    """Return what a variable's or an option's text says.
+
+    Where a key takes text, the text is it as it stands, unless it is written in quotes: paths may
+    hold what means something in YAML.
+    """
+    if takes_text_alone(path) and path == ("runs_root",):
+        return str(text)
+    try:
+        value = parse_yaml(text, site_loader())
+    except NotReadable as error:
+        if takes_text_alone(path):
+            return str(text)
+        raise SiteError(f"{name}: {shown(text)} is not YAML that can be used: {error}.") from None
+    if takes_text_alone(path) and value is not None and not _in_quotes(text):
+        return str(text)
+    return value
+
+
+def _in_quotes(text: str) -> bool:
+    text = text.strip()
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def _plain(value: Any) -> Any:
+    """Return a Python value as YAML would give it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _layer(kind: str, name: str, path: tuple[str, ...], value: Any) -> Layer:
+    if path == ("templates",) and isinstance(value, str) and not value.startswith("~"):
+        value = str(Path.cwd() / value)
+    for part in reversed(path):
+        value = {part: value}
+    return Layer(kind, name, value)

@@ -23,6 +23,7 @@ NOT_EXECUTABLE = 126
 
 WARNING = "warning"
 END = "end"
+ALONE = "alone"
 
 
 class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
@@ -30,7 +31,8 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
 
     ``exit_code`` is None when a signal ended it; ``asked`` names who asked it to end: ``warning``
     (Slurm's, of the time limit or of pre-emption), another signal's name, ``end`` for hpctf
-    itself, or None. Ending when hpctf asks is success, whatever the code.
+    itself, ``alone`` where a local run's controller is gone, or None. Ending for ``end`` is
+    success, whatever the code.
     """
 
     __slots__ = ()
@@ -110,8 +112,12 @@ class Process:
             self.asked = END
         self.hurry()
 
-    def hurry(self) -> None:
-        """Give a process no more than `KILL_AFTER_S`, also one that was promised more."""
+    def hurry(self, by: str | None = None) -> None:
+        """Give a process no more than `KILL_AFTER_S`, also one that was promised more.
+
+        `by` says who asks it to end, unless somebody has asked before.
+        """
+        self.asked = self.asked or by
         self._tell(signal.SIGTERM)
         until = time.monotonic() + KILL_AFTER_S
         self._kill_at = until if self._kill_at is None else min(self._kill_at, until)

@@ -227,7 +227,7 @@ class Watch:
             self._beat_at = now + HEARTBEAT_S
         self._follow(now)
         if self._controller and _has_gone(int(self._controller)):
-            self._child.hurry()  # nobody else would end this process
+            self._child.hurry(process.ALONE)  # nobody else would end this process
         if self._child.asked and self._rank.is_lost():
             self._child.hurry()
         return min(self._pause(), self._beat_at - now)

@@ -212,7 +212,7 @@ class _Case(NamedTuple):
         cause = REASONS.get(job.state, "") if job else ""
         if cause or self.own.reason:
             return ": ".join(words for words in (cause, self.own.reason) if words)
-        if failure:
+        if failure and (failure.asked is None or self.own.exit_code is not None):
             return _who_failed(failure)
         if self.own.exit_code is not None:
             return f"its launcher ended with status {self.own.exit_code}"

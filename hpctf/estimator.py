@@ -19,13 +19,13 @@ from hpctf.checks import (
     check_environment,
     check_flag,
     check_inputs,
-    check_list,
     check_name,
     check_options,
     check_script_params,
     check_source_directory,
 )
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.software import NOT_HERE, check_software
 
 BACKENDS = ("single", "mpi", "ps", "collective")
 
@@ -89,15 +89,6 @@ class MultiWorker:
 
 Distribution = Mpi | ParameterServer | MultiWorker
 
-_NOT_YET = (
-    "conda_packages",
-    "pip_packages",
-    "conda_dependencies_file",
-    "pip_requirements_file",
-    "framework_version",
-    "custom_docker_image",
-)
-
 _TELL = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
@@ -156,9 +147,20 @@ class TensorFlow:
         Interpreter of an existing training environment; by default the one that runs hpctf.
     sbatch
         More sbatch options by long name, such as ``{"reservation": "course"}``.
-    conda_packages, pip_packages, conda_dependencies_file, pip_requirements_file, \
-framework_version, custom_docker_image
-        Kept, and refused at submission until hpctf builds environments.
+    conda_packages, pip_packages, conda_dependencies_file, pip_requirements_file
+        Packages of an environment that is built for the training, once; files relative to
+        `source_directory`. With ``mpi`` Horovod is installed for you.
+    framework_version, python_version
+        TensorFlow's and Python's versions in that environment.
+    user_managed
+        Take `python`, or the Python on PATH, as it is, and install nothing.
+    modules
+        Environment modules to load, after the site's.
+    container
+        Image to run in: an Apptainer file (``x.sif``), or a name such as ``docker://...``. Its
+        Python is ``python3`` unless `python` names another.
+    custom_docker_image, custom_docker_base_image, use_docker
+        Azure ML's way to name a `container`.
 
     Raises
     ------
@@ -194,8 +196,16 @@ framework_version, custom_docker_image
         pip_packages: Sequence[str] | None = None,
         conda_dependencies_file: str | None = None,
         pip_requirements_file: str | None = None,
+        conda_dependencies_file_path: str | None = None,
+        pip_requirements_file_path: str | None = None,
         framework_version: str | None = None,
+        python_version: str | None = None,
+        user_managed: bool = False,
+        modules: Sequence[str] | None = None,
+        container: str | os.PathLike[str] | None = None,
         custom_docker_image: str | None = None,
+        custom_docker_base_image: str | None = None,
+        use_docker: bool | None = None,
         max_restarts: int | None = None,
         grace_seconds: int | None = None,
         warning_signal: str = "SIGTERM",
@@ -204,6 +214,8 @@ framework_version, custom_docker_image
     ) -> None:
         if unknown:
             name = sorted(unknown)[0]
+            if name in NOT_HERE:
+                raise UsageError(f"{name} means nothing on a cluster.", NOT_HERE[name])
             known = list(self.__init__.__kwdefaults__)  # type: ignore[misc]
             raise UsageError(f"TensorFlow() has no parameter {name!r}.{did_you_mean(name, known)}")
         self.function = function
@@ -224,16 +236,37 @@ framework_version, custom_docker_image
         self.max_run_duration_seconds = check_count(
             "max_run_duration_seconds", max_run_duration_seconds
         )
-        self.python = check_name(
-            "python", os.fspath(python) if isinstance(python, os.PathLike) else python
-        )
         self.sbatch = check_options("sbatch", sbatch)
-        self.conda_packages = check_list("conda_packages", conda_packages)
-        self.pip_packages = check_list("pip_packages", pip_packages)
-        self.conda_dependencies_file = conda_dependencies_file
-        self.pip_requirements_file = pip_requirements_file
-        self.framework_version = framework_version
-        self.custom_docker_image = custom_docker_image
+        software = check_software(
+            {
+                "conda_packages": conda_packages,
+                "pip_packages": pip_packages,
+                "conda_dependencies_file": conda_dependencies_file,
+                "conda_dependencies_file_path": conda_dependencies_file_path,
+                "pip_requirements_file": pip_requirements_file,
+                "pip_requirements_file_path": pip_requirements_file_path,
+                "framework_version": framework_version,
+                "python_version": python_version,
+                "python": python,
+                "user_managed": user_managed,
+                "modules": modules,
+                "container": container,
+                "custom_docker_image": custom_docker_image,
+                "custom_docker_base_image": custom_docker_base_image,
+                "use_docker": use_docker,
+            },
+            self.source_directory,
+        )
+        self.conda_packages = software.conda_packages
+        self.pip_packages = software.pip_packages
+        self.conda_dependencies_file = software.conda_dependencies_file
+        self.pip_requirements_file = software.pip_requirements_file
+        self.framework_version = software.framework_version
+        self.python_version = software.python_version
+        self.python = software.python
+        self.user_managed = software.user_managed
+        self.modules = software.modules
+        self.container = software.container
         self.max_restarts = check_count("max_restarts", max_restarts, least=0)
         self.grace_seconds = check_count("grace_seconds", grace_seconds)
         self.warning_signal = check_choice("warning_signal", warning_signal, _TELL)
@@ -318,23 +351,6 @@ framework_version, custom_docker_image
                     f"{name} is {value}, but no distributed_backend is named.",
                     "Choose one: 'mpi' (Horovod), 'ps' (parameter servers) or "
                     "'collective' (MultiWorkerMirroredStrategy).",
-                )
-
-    def refuse_what_is_not_built(self) -> None:
-        """Refuse parameters that are kept, but that no part of hpctf can honour yet.
-
-        Raises
-        ------
-        UsageError
-            Naming the parameter and the way out.
-        """
-        for name in _NOT_YET:
-            value = getattr(self, name)
-            if value:
-                raise UsageError(
-                    f"{name} is {value!r}, but hpctf does not build environments yet.",
-                    "Install the packages into a virtual environment yourself and name its "
-                    "interpreter: --python EXE, or TensorFlow(python=...).",
                 )
 
     def command_line(self) -> list[str]:

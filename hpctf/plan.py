@@ -8,7 +8,7 @@ read that JSON as a dictionary: importing this module would cost each rank more 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 PLAN_VERSION = 3
@@ -91,6 +91,11 @@ class Launch:
         Path of the wrapper's start script.
     modules, prologue, epilogue
         Environment modules to load, and the site's shell lines before and after the step.
+    step_options
+        Options of every component's srun, each one word: those that enter a container.
+    rank_python
+        The interpreter that runs the ranks' wrapper, where srun starts them inside a container;
+        empty: `hpctf_python`.
     """
 
     method: str
@@ -100,6 +105,27 @@ class Launch:
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     epilogue: tuple[str, ...] = ()
+    step_options: tuple[str, ...] = ()
+    rank_python: str = ""
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a rank calls to run the training inside an image.
+
+    Parameters
+    ----------
+    command
+        The runtime and its options, before the image.
+    image
+        A file, or a name with its scheme.
+    gpu_options
+        More options, for a rank that uses GPUs.
+    """
+
+    command: tuple[str, ...]
+    image: str
+    gpu_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,15 +139,19 @@ class Entry:
     command
         The whole argument vector, interpreter first; paths within the snapshot are relative.
     python
-        The training environment's interpreter: it also runs TensorFlow's standard server.
+        The training environment's interpreter: it also runs TensorFlow's standard server. A bare
+        name is looked for on the node's PATH, or the container's.
     environment
         Variables of the person's own, set for the training process and nothing else.
+    container
+        What it runs inside of, if each rank is to call it.
     """
 
     kind: str
     command: tuple[str, ...]
     python: str
     environment: dict[str, str] = field(default_factory=dict)
+    container: Container | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +210,8 @@ class Plan:
         Folder that the checkpoints were copied from, or None.
     umask
         What the run folder and all in it are made with, octal (``0077``).
+    environment
+        Key of the environment that hpctf builds for it, or empty.
     """
 
     run_id: str
@@ -202,6 +234,7 @@ class Plan:
     interruption: Interruption = field(default_factory=Interruption)
     resumed_from: str | None = None
     umask: str = "0077"
+    environment: str = ""
     version: int = PLAN_VERSION
 
     @property
@@ -225,6 +258,9 @@ class Plan:
         raw["components"] = tuple(_component(component) for component in raw["components"])
         raw["launch"] = Launch(**_tuples(raw["launch"]))
         raw["entry"] = Entry(**_tuples(raw["entry"]))
+        if raw["entry"].container is not None:
+            container = Container(**_tuples(raw["entry"].container))
+            raw["entry"] = replace(raw["entry"], container=container)
         raw["interruption"] = Interruption(**raw["interruption"])
         raw["ports"] = tuple(raw["ports"])
         return cls(**raw)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpctf import backends
 from hpctf.directives import (
@@ -17,13 +16,20 @@ from hpctf.directives import (
     job_directives,
     time_limit,
 )
-from hpctf.errors import UsageError
+from hpctf.environment.entering import Entering, enter
+from hpctf.errors import SiteError, UsageError
 from hpctf.estimator import TensorFlow
 from hpctf.plan import Component, Entry, Interruption, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
+from hpctf.software import PACKAGES
+
+if TYPE_CHECKING:
+    from hpctf.environment.spec import EnvironmentSpec
+
+_OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Planned:
 
     plan: Plan
     notes: tuple[str, ...]
+    spec: EnvironmentSpec | None = None
+    """The environment that must be there before it runs."""
 
 
 def make_plan(
@@ -46,7 +54,6 @@ def make_plan(
     UsageError, SiteError
         What the backend, the target or the interpreter does not allow.
     """
-    estimator.refuse_what_is_not_built()
     name, target = find_target(site, estimator.compute_target)
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
@@ -64,7 +71,9 @@ def make_plan(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
     check_directive_value("job name", run_id)
-    launch = _launch(site, layout.launcher, layout.options)
+    spec = _spec(estimator, site)
+    entering = enter(estimator, site, spec, run_folder)
+    launch = _launch(site, layout.launcher, layout.options, entering)
     return Planned(
         Plan(
             run_id=run_id,
@@ -82,7 +91,7 @@ def make_plan(
             ),
             components=tuple(components),
             launch=launch,
-            entry=_entry(estimator, run_folder),
+            entry=_entry(estimator, run_folder, entering),
             tf_config=layout.tf_config,
             ports=(site.ports.first, site.ports.last),
             reserved_ports=(site.ports.reserved and layout.tf_config and launch.method == "srun"),
@@ -91,8 +100,10 @@ def make_plan(
             interruption=rules,
             template_folder=site.templates and os.path.expanduser(site.templates),
             umask=site.umask,
+            environment=entering.environment,
         ),
-        layout.notes,
+        (*layout.notes, *entering.notes),
+        spec,
     )
 
 
@@ -123,29 +134,46 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
         )
 
 
-def _launch(site: Site, launcher: str, options: tuple[str, ...]) -> Launch:
+def _spec(estimator: TensorFlow, site: Site) -> EnvironmentSpec | None:
+    if not any(getattr(estimator, name) for name in PACKAGES):
+        return None
+    from hpctf.environment.spec import spec_of
+
+    return spec_of(estimator, site)
+
+
+def _launch(site: Site, launcher: str, options: tuple[str, ...], entering: Entering) -> Launch:
     local = site.scheduler == "local" and launcher == "srun"
+    if entering.step_options and launcher != "srun":
+        raise SiteError(
+            f"Site {site.name!r} starts MPI ranks by {launcher}, but its containers.runtime is "
+            "'pyxis', which is srun's.",
+            "Say mpi: {launcher: srun} in the site file, or containers: {runtime: apptainer}.",
+        )
     return Launch(
         method="local" if local else launcher,
         hpctf_python=sys.executable,
         start=NODE_START,
         options=options,
-        modules=site.modules,
+        modules=entering.modules,
         prologue=site.prologue,
         epilogue=site.epilogue,
+        step_options=entering.step_options,
+        rank_python=entering.rank_python,
     )
 
 
-def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
-    python = _interpreter(estimator.python)
+def _entry(estimator: TensorFlow, run_folder: str, entering: Entering) -> Entry:
+    python = entering.python
     environment = dict(estimator.environment_variables)
     for name, path in estimator.inputs.items():
         environment[f"HPCTF_INPUT_{name.upper()}"] = path
         environment[f"AZUREML_DATAREFERENCE_{name}"] = path
     if estimator.function is not None:
-        _check_same_python(python)
-        command: tuple[str, ...] = (python, NODE_CALL, run_folder)
-        return Entry("function", command, python, environment)
+        if os.path.isabs(python) and os.path.exists(python) and not entering.inside:
+            _check_same_python(python)
+        command: tuple[str, ...] = (python, NODE_CALL, run_folder, _OWN_VERSION)
+        return Entry("function", command, python, environment, entering.container)
     script = estimator.entry_script
     assert script is not None
     is_python = script.endswith(".py")
@@ -157,33 +185,23 @@ def _entry(estimator: TensorFlow, run_folder: str) -> Entry:
     if not is_python or script.startswith("-"):  # else it is looked for on PATH, or is an option
         script = os.path.join(".", script)
     program = (python, script) if is_python else (script,)
-    return Entry("script", (*program, *estimator.command_line()), python, environment)
+    words = (*program, *estimator.command_line())
+    return Entry("script", words, python, environment, entering.container)
 
 
 def _check_same_python(python: str) -> None:
-    """Refuse to send a function to another Python: its bytecode is of this version alone."""
+    """Refuse to send a function to another Python: its bytecode is of this version alone.
+
+    One that is not there yet, or in a container, is asked on the node (hpctf/node/call.py).
+    """
     if python == sys.executable:
         return
     ask = [python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
-    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if answer != own:
+    if answer != _OWN_VERSION:
         raise UsageError(
-            f"The function is of Python {own}, but {python} is Python {answer or 'of no known'}: "
-            "functions cannot go from one to the other.",
-            f"Put it in a script (entry_script), or use a training environment of Python {own}.",
+            f"The function is of Python {_OWN_VERSION}, but {python} is Python "
+            f"{answer or 'of no known'}: functions cannot go from one to the other.",
+            "Put it in a script (entry_script), or use a training environment of Python "
+            f"{_OWN_VERSION}.",
         )
-
-
-def _interpreter(python: str | None) -> str:
-    """Return the training interpreter's absolute path; a link stays a link, since a virtual
-    environment is known by it."""
-    if python is None:
-        return sys.executable
-    found = shutil.which(os.path.expanduser(python))
-    if found is None:
-        raise UsageError(
-            f"python is {python!r}, but there is no such program.",
-            "Name the interpreter of an environment, such as ~/my-env/bin/python.",
-        )
-    return str(Path(found).absolute())

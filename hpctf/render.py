@@ -40,8 +40,22 @@ def render(plan: Plan, array: tuple[str, ...] = (), *, keep: bool = True) -> str
     SiteError
         A template that is missing or wrong, with its file and line.
     """
+    return _render(f"{plan.backend}.sbatch.j2", plan, array, keep)
+
+
+def render_local(plan: Plan) -> str:
+    """Return the shell script that a local run with environment modules begins with.
+
+    Raises
+    ------
+    SiteError
+        As `render`.
+    """
+    return _render("local.sh.j2", plan, (), keep=True)
+
+
+def _render(name: str, plan: Plan, array: tuple[str, ...], keep: bool) -> str:
     environment = _environment(plan.template_folder, keep)
-    name = f"{plan.backend}.sbatch.j2"
     if plan.template_folder and not os.path.isdir(plan.template_folder):
         raise SiteError(
             f"Site {plan.site!r} names the template folder {plan.template_folder!r}, which is not "

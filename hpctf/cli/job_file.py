@@ -23,14 +23,25 @@ _KEYS = {
     "input": "inputs",
     "inputs": "inputs",
     "set": "settings",
+    "module": "modules",
+    "modules": "modules",
 }
 """Keys of a job file that differ from the parameters they set; the others are the options'."""
 
-_LISTS = {"arguments", "pip", "conda"}
+_LISTS = {"arguments", "pip", "conda", "modules"}
 _MAPPINGS = {"variables", "inputs", "sbatch", "script_params"}
 """The parameters that a job file gives as lists and mappings; the others are single values."""
 
-_PATHS = {"script", "source_dir", "python", "site", "resume_from"}
+_PATHS = {
+    "script",
+    "source_dir",
+    "python",
+    "site",
+    "resume_from",
+    "pip_file",
+    "conda_file",
+    "container",
+}
 
 
 def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
@@ -100,6 +111,8 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
         value = options.get(name, "")
         if os.sep not in value and not value.endswith(JOB_SUFFIXES):
             seen.pop(name, None)
+    if not os.path.exists(seen.get("container", "")):  # the name of an image, most likely
+        seen.pop("container", None)
     if "inputs" in options:
         inputs = options["inputs"].items()
         seen["inputs"] = {name: _from(base, path) for name, path in inputs}

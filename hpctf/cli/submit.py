@@ -78,9 +78,14 @@ class Submit(click.Command):
 @click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable to set.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="Data to use.")
-@click.option("--pip", "pip", multiple=True, hidden=True)
-@click.option("--conda", "conda", multiple=True, hidden=True)
-@click.option("--container", hidden=True)
+@click.option("--pip", multiple=True, metavar="PACKAGE", help="Package of the environment (pip).")
+@click.option("--pip-file", metavar="FILE", help="Requirements file of the environment.")
+@click.option("--conda", multiple=True, metavar="PACKAGE", help="The same, of conda's.")
+@click.option("--conda-file", metavar="FILE", help="The environment as conda's YAML file.")
+@click.option("--framework-version", metavar="X.Y", help="TensorFlow's version in it.")
+@click.option("--python-version", metavar="X.Y", help="Python's version in it.")
+@click.option("--container", metavar="IMAGE", help="Run in x.sif, or docker://...")
+@click.option("--module", "modules", multiple=True, metavar="NAME", help="Module to load.")
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
 @click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
 @click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
@@ -229,8 +234,13 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         python=options.pop("python", None),
         sbatch=_sbatch(options.pop("sbatch", ())),
         pip_packages=list(options.pop("pip", ())),
+        pip_requirements_file=_from_here(options.pop("pip_file", None)),
         conda_packages=list(options.pop("conda", ())),
-        custom_docker_image=options.pop("container", None),
+        conda_dependencies_file=_from_here(options.pop("conda_file", None)),
+        framework_version=options.pop("framework_version", None),
+        python_version=options.pop("python_version", None),
+        container=options.pop("container", None),
+        modules=list(options.pop("modules", ())),
         **counts,
     )
 
@@ -263,6 +273,13 @@ def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
     if elsewhere and path.absolute().is_relative_to(folder):
         inside = path.absolute()
     return str(folder), str(inside)
+
+
+def _from_here(path: str | None) -> str | None:
+    """Return a file as seen from the current folder, if it is there; else from the script's."""
+    if path and "\0" not in path and os.path.isfile(os.path.expanduser(path)):
+        return os.path.abspath(os.path.expanduser(path))
+    return path
 
 
 def _experiment_of(script: str | None) -> str:

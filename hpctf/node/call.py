@@ -1,8 +1,8 @@
-"""Runs a function entry, in the training environment: ``python call.py RUN_FOLDER``.
+"""Runs a function entry, in the training environment: ``python call.py RUN_FOLDER VERSION``.
 
 Standard library only, Python 3.8 and up. The function comes in submitit's DelayedSubmission,
 pickled with the copy of cloudpickle that lies beside it, so neither package need be installed in
-the training environment.
+the training environment. Its bytecode is of the Python whose version is given, and of no other.
 """
 
 import os
@@ -34,8 +34,15 @@ def load(folder: str) -> Tuple[Any, Any, Any]:
     return payload.function, payload.args, payload.kwargs
 
 
-def main(run_folder: str) -> int:
+def main(run_folder: str, version: str) -> int:
     """Call the function, leave its outcome for the rank's wrapper, return the exit code."""
+    own = "{}.{}".format(*sys.version_info)
+    if own != version:
+        sys.exit(
+            "hpctf: the function is of Python {}, but the training runs with Python {}: functions "
+            "cannot go from one to the other. Put it in a script (entry_script), or use an "
+            "environment of Python {} (python_version).".format(version, own, version)
+        )
     folder = os.path.join(run_folder, "submitit")
     name = "{HPCTF_ROLE}-{HPCTF_INDEX}".format(**os.environ)
     sys.path[0] = os.getcwd()
@@ -61,4 +68,4 @@ def main(run_folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -7,6 +7,7 @@ import os
 from hpctf import cluster_spec
 from hpctf.errors import ClusterSpecError
 from hpctf.node.ends import attempt_of
+from hpctf.resources import CLIENT
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+LIBRARIES = "HPCTF_LD_LIBRARY_PATH"
+"""Where the batch script keeps the modules' LD_LIBRARY_PATH, which is not for hpctf's own Python
+(templates/base.sbatch.j2)."""
 
 
 class Identity:
@@ -81,9 +86,16 @@ def environment(
     """
     entry = plan["entry"]
     env = {key: value for key, value in inherited.items() if key != "TF_CONFIG"}
-    env.update(_virtual_environment(entry["python"], env.get("PATH", os.defpath)))
+    if LIBRARIES in env:
+        env["LD_LIBRARY_PATH"] = env.pop(LIBRARIES)
+    if entry["container"]:
+        env.pop("PYTHONPATH", None)  # of the host's modules
+    else:
+        env.update(_place_of(entry["python"], env.get("PATH", os.defpath)))
     env.setdefault("PYTHONUNBUFFERED", "1")
     env.update(entry["environment"])
+    # After the person's own: what they put there themselves comes first.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), CLIENT]))
     env.update(
         HPCTF_RUN_ID=plan["run_id"],
         HPCTF_EXPERIMENT=plan["experiment"],
@@ -149,10 +161,15 @@ def _position_among_gpu_ranks(
     return using.index(me.rank), len(using)
 
 
-def _virtual_environment(python: str, path: str) -> dict[str, str]:
-    """Return what a virtual environment's ``activate`` would set, if `python` lies in one."""
+def _place_of(python: str, path: str) -> dict[str, str]:
+    """Return what a virtual or a conda environment's ``activate`` would set, if `python` lies in
+    one. A bare name is found on PATH, and lies in none that would not be set already."""
+    if not os.path.isabs(python):
+        return {}
     folder = os.path.dirname(python)
     home = os.path.dirname(folder)
-    if not os.path.exists(os.path.join(home, "pyvenv.cfg")):
-        return {}
-    return {"VIRTUAL_ENV": home, "PATH": f"{folder}{os.pathsep}{path}"}
+    if os.path.exists(os.path.join(home, "pyvenv.cfg")):
+        return {"VIRTUAL_ENV": home, "PATH": f"{folder}{os.pathsep}{path}"}
+    if os.path.isdir(os.path.join(home, "conda-meta")):
+        return {"CONDA_PREFIX": home, "PATH": f"{folder}{os.pathsep}{path}"}
+    return {}

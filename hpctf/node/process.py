@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,12 +47,13 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
         return self.exit_code if self.exit_code is not None else 128 + (self.signal or 0)
 
 
-class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds"))):
+class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds", "spares"))):
     """How a process is asked to end.
 
     ``warning`` is the number of Slurm's warning signal, or None; ``tell`` that of the signal which
     the process gets for it and for SIGTERM; ``grace_s`` the seconds until SIGKILL; ``holds``
-    whether it serves others and so is told nothing before they have ended.
+    whether it serves others and so is told nothing before they have ended; ``spares`` whether the
+    process is a container's runtime, which passes signals on itself.
     """
 
     __slots__ = ()
@@ -59,6 +61,7 @@ class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds"))):
     tell: int
     grace_s: float
     holds: bool
+    spares: bool
 
 
 class Process:
@@ -172,7 +175,34 @@ class Process:
             self._send(number)
 
     def _send(self, number: int) -> None:
+        """Send a signal to the whole group: once to each process.
+
+        A container's runtime passes on what it gets: it gets nothing where the processes that it
+        runs are in its group, and so have got it already.
+        """
+        if self._manners.spares and number != signal.SIGKILL:
+            others = _group(self._child.pid) - {self._child.pid}
+            for pid in others:
+                _kill(os.kill, pid, number)
+            if others:
+                return
+        _kill(os.killpg, self._child.pid, number)
+
+
+def _kill(kill: Callable[[int, int], None], target: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        kill(target, number)
+
+
+def _group(leader: int) -> set[int]:
+    """Return the processes of a group (proc(5): the stat file's fifth field)."""
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            os.killpg(self._child.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
+                group = stream.read().rpartition(")")[2].split()[2]
+        except OSError:
+            continue
+        if int(group) == leader:
+            found.add(int(name))
+    return found

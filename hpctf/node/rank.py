@@ -113,12 +113,26 @@ class Rank:
             from hpctf.node.ports import settle
 
             env["TF_CONFIG"] = settle(self._plan, self._me, os.environ, self._run_folder)
-        if self._role["runs"] != "server":
-            return self._plan["entry"]["command"], env
-        # Workers must notice a lost chief, rather than fail at its first absence (TensorFlow's
-        # guide to parameter server training).
-        env["GRPC_FAIL_FAST"] = "use_caller"
-        return [self._plan["entry"]["python"], NODE_SERVER], env
+        entry = self._plan["entry"]
+        command = entry["command"]
+        if self._role["runs"] == "server":
+            # Workers must notice a lost chief, rather than fail at its first absence
+            # (TensorFlow's guide to parameter server training).
+            env["GRPC_FAIL_FAST"] = "use_caller"
+            command = [entry["python"], NODE_SERVER]
+        if not entry["container"] and "CONDA_PREFIX" not in env:
+            return command, env
+        return self._inside(command, env)
+
+    def _inside(self, command: list[str], env: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        from hpctf.node import inside
+
+        entry = self._plan["entry"]
+        if not entry["container"]:
+            return inside.activated(command, entry["python"]) or command, env
+        place = os.path.join(self._run_folder, "state", self._me.name)
+        gpu = self._role["uses_gpu"]
+        return inside.contained(entry["container"], command, env, entry["environment"], place, gpu)
 
     def _start(self, restarts: int) -> process.Process:
         self._what = self._what or self._prepare()
@@ -142,6 +156,7 @@ class Rank:
             tell=number_of(rules["tell"]) or signal.SIGTERM,
             grace_s=rules["grace_s"],
             holds=self._role["serves"],
+            spares=bool(self._plan["entry"]["container"]),
         )
 
     def _comes_back(self, ended: process.Ended, restarts: int) -> bool:

@@ -19,6 +19,7 @@ from hpctf.files import cannot_write, make_folder, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.orphans import this_process
+from hpctf.runs.preparing import prepare
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.runs.trust import OTHERS_WRITE
@@ -117,6 +118,8 @@ class Experiment:
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
+        for one in planned:
+            prepare(one, self.site, tell)
         plans = [one.plan for one in planned]
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
         commits = [_git_commit(estimator.source_directory) for estimator in estimators]

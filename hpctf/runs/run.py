@@ -23,6 +23,7 @@ from hpctf.verdict import first_failure, ranks_of, tell_failure
 if TYPE_CHECKING:
     from submitit.core.core import Job
 
+    from hpctf.client.hpctf.context import Run as RunContext
     from hpctf.runs.why import Explanation
 
 
@@ -43,6 +44,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run(id={self.id!r}, experiment={self.experiment!r}, job_id={self.job_id!r})"
+
+    @staticmethod
+    def get_context(allow_offline: bool = True) -> RunContext:
+        """Return the run that this very process belongs to, for training scripts.
+
+        It is what scripts get where hpctf is not installed, too: see
+        `hpctf.client.hpctf.context.Run`.
+        """
+        from hpctf.client.hpctf.context import Run as RunContext
+
+        return RunContext.get_context(allow_offline)
 
     @property
     def id(self) -> str:

@@ -12,7 +12,9 @@ from submitit.core import core
 from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.local.local import LocalExecutor, LocalJob
 
+from hpctf.files import write_atomic
 from hpctf.plan import Plan
+from hpctf.render import render_local
 from hpctf.submission.payload import PAYLOAD, write_payload
 
 _LAUNCHERS = ("SLURM_", "OMPI_", "PMI_", "PMIX_")
@@ -51,6 +53,17 @@ class DetachedExecutor(LocalExecutor):
             return ["mpirun", "-n", str(self._plan.tasks), *launch.options, *rank]
         return rank
 
+    def _controller(self) -> list[str]:
+        """Return the controller's command. Modules are loaded around it, as in a batch script, and
+        their PYTHONPATH and PYTHONHOME are not for it."""
+        launch = self._plan.launch
+        controller = [launch.start, "local", str(self._run)]
+        if not launch.modules:
+            return [launch.hpctf_python, *controller]
+        script = self._run / "job.sh"
+        write_atomic(script, render_local(self._plan))
+        return ["bash", str(script), launch.hpctf_python, "-E", *controller]
+
     def _submit_command(self, command: str) -> LocalJob[Any]:
         launch = self._plan.launch
         processes = 1 if launch.method == "mpirun" else self._plan.tasks
@@ -71,7 +84,7 @@ class DetachedExecutor(LocalExecutor):
             env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         with (self._run / "logs" / "job.log").open("ab") as log:
             process = subprocess.Popen(
-                [launch.hpctf_python, launch.start, "local", str(self._run)],
+                self._controller(),
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

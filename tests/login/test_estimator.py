@@ -256,26 +256,6 @@ def test_inputs_tell_the_script_where_they_lie(source: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("conda_packages", ["scikit-learn"]),
-        ("pip_packages", ["keras"]),
-        ("framework_version", "2.16"),
-        ("custom_docker_image", "tf:latest"),
-    ],
-)
-def test_what_is_not_built_yet_is_kept_and_refused_when_planned(
-    source: Path, name: str, value: Any
-) -> None:
-    estimator = TensorFlow("my-tf-proj", entry_script="train.py", **{name: value})
-    assert getattr(estimator, name) == value
-    with pytest.raises(UsageError) as caught:
-        planned(source, **{name: value})
-    assert str(caught.value).startswith(f"{name} is {value!r}, but hpctf does not")
-    assert caught.value.hint
-
-
 def test_a_function_stands_in_for_the_script() -> None:
     estimator = TensorFlow(function=print, arguments={"sep": "\n"})
     assert estimator.source_directory is None

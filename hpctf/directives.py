@@ -72,7 +72,7 @@ def directives(
     chosen: dict[str, object] = {"nodes": group.nodes, "ntasks-per-node": per_node}
     layers: tuple[Mapping[str, object], ...] = (
         site.directives,
-        _fields(target, gpus),
+        _fields(target, gpus, per_node),
         target.directives,
         {"cpus-per-task": estimator.cpus_per_task, "mem": estimator.mem},
         {"time": None if seconds is None else time_text(seconds)},
@@ -127,16 +127,19 @@ def time_limit(estimator: TensorFlow, target: Target) -> int | None:
     return seconds_of(target.time_limit) if target.time_limit else None
 
 
-def _fields(target: Target, gpus: int) -> dict[str, object]:
+def _fields(target: Target, gpus: int, per_node: int) -> dict[str, object]:
+    cpus = target.cpus_per_task
+    if gpus and target.cpus_per_gpu:
+        cpus = max(1, gpus * target.cpus_per_gpu // per_node)
     fields: dict[str, object] = {
-        "cpus-per-task": target.cpus_per_task,
+        "cpus-per-task": cpus,
         "mem": target.mem,
         "partition": target.partition,
         "account": target.account,
         "qos": target.qos,
         "constraint": target.constraint,
     }
-    if gpus:
+    if gpus and target.gpu_request != "none":
         kind = f"{target.gpu_type}:" if target.gpu_type else ""
         request = f"gpu:{kind}{gpus}" if target.gpu_request == "gres" else f"{kind}{gpus}"
         fields[target.gpu_request] = request

@@ -85,6 +85,8 @@ class Launch:
         ``srun``, ``mpirun`` or ``local``.
     options
         The launcher's own options, each one word.
+    command
+        The program that does mpirun's work.
     hpctf_python
         The interpreter that runs hpctf's wrapper on the nodes.
     start
@@ -107,6 +109,7 @@ class Launch:
     epilogue: tuple[str, ...] = ()
     step_options: tuple[str, ...] = ()
     rank_python: str = ""
+    command: str = "mpirun"
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,7 @@ def _launch(site: Site, launcher: str, options: tuple[str, ...], entering: Enter
         epilogue=site.epilogue,
         step_options=entering.step_options,
         rank_python=entering.rank_python,
+        command=site.mpi.command,
     )
 
 

@@ -17,9 +17,9 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
     nodes = estimator.node_count or 1
     tasks = nodes * (estimator.process_count_per_node or 1)
     check_slots("node_count × process_count_per_node", tasks, nodes, name, target)
-    if site.scheduler == "local" and not shutil.which("mpirun"):
+    if site.scheduler == "local" and not shutil.which(site.mpi.command):
         raise UsageError(
-            "Backend 'mpi' needs mpirun on this machine, and there is none.",
+            f"Backend 'mpi' needs {site.mpi.command} on this machine, and there is none.",
             "Install Open MPI (Debian: apt-get install openmpi-bin libopenmpi-dev), or use "
             "another backend.",
         )

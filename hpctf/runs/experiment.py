@@ -105,6 +105,11 @@ class Experiment:
             raise UsageError("submit_array() got no estimators.")
         if self.site.scheduler != "slurm":
             raise UsageError(f"Site {self.site.name!r} has no Slurm, and so no job arrays.")
+        if "array" in self.site.drop:
+            raise UsageError(
+                f"Site {self.site.name!r} has no job arrays: it drops 'array'.",
+                "Submit the trainings one by one.",
+            )
         return self._submit(list(estimators), on_note, None)
 
     def get_runs(self) -> Iterator[Run]:

@@ -30,6 +30,7 @@ _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 _OF_THE_JOB = ("job", "failed", "ports")
 """State files besides the ranks': the job's own record, who failed, the ports agreed on."""
 _LONGEST_ROOT = 3000
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 """What is below it has room within the 4,095 bytes of the longest path."""
 _FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
 
@@ -178,6 +179,13 @@ def new_run_id(name: str) -> str:
 
 def check_root(root: str) -> Path:
     """Return the runs root as an absolute path that a batch script can name."""
+    named = [name.strip("{}") for name in _VARIABLE.findall(root)]
+    unset = [name for name in named if name not in os.environ]
+    if unset:
+        raise UsageError(
+            f"The runs root is {shown(root)}, but ${unset[0]} is not set here.",
+            "Set it, or choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+        )
     path = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(root))))
     text = str(path)
     if not text.isprintable() or not text.isascii() or "\\" in text or len(text) > _LONGEST_ROOT:

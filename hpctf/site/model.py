@@ -48,9 +48,11 @@ class Target:
 
     ``slots`` is how many processes hpctf may place on a node, ``gpus`` how many GPUs a node has
     (0: none; absent: not known, so not checked), and ``gpu_request`` the directive that asks for
-    them (none: a node comes with all of its GPUs). ``directives`` are added to the job's, or
-    replace them; those in ``drop`` are never written, for sites that forbid them. ``clusters``
-    names another cluster of the same Slurm (``sbatch --clusters``).
+    them (none: a node comes with all of its GPUs). ``cpus_per_gpu`` are a GPU's share of a node's
+    CPUs: a job with GPUs asks for that many, shared out among its tasks, where one without asks
+    for ``cpus_per_task``. ``directives`` are added to the job's, or replace them; those in
+    ``drop`` are never written, for sites that forbid them. ``clusters`` names another cluster of
+    the same Slurm (``sbatch --clusters``).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -63,6 +65,7 @@ class Target:
     max_nodes: Count | None = None
     slots: Count | None = None
     cpus_per_task: Count | None = None
+    cpus_per_gpu: Count | None = None
     mem: str | None = None
     gpus: Annotated[int, Between(0)] | None = None
     gpu_type: str | None = None
@@ -82,16 +85,22 @@ class Target:
 
 @dataclass(frozen=True)
 class MpiSettings:
-    """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options."""
+    """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options.
+
+    Without a plugin, srun starts them as the site's Slurm or its MPI's modules have it.
+    ``command`` is the program that does mpirun's work (``mpiexec``, TACC's ``ibrun``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     launcher: Literal["srun", "mpirun"] = "srun"
     plugin: str | None = "pmix"
+    command: str = "mpirun"
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("plugin", self.plugin)
+        check_name("command", self.command)
 
 
 @dataclass(frozen=True)

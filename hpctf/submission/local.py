@@ -50,7 +50,7 @@ class DetachedExecutor(LocalExecutor):
         launch = self._plan.launch
         rank = [launch.hpctf_python, "-I", "-S", launch.start, "rank", str(self._run)]
         if launch.method == "mpirun":
-            return ["mpirun", "-n", str(self._plan.tasks), *launch.options, *rank]
+            return [launch.command, "-n", str(self._plan.tasks), *launch.options, *rank]
         return rank
 
     def _controller(self) -> list[str]:

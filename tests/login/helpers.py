@@ -13,12 +13,15 @@ from typing import Any
 from hpctf import TensorFlow
 from hpctf.plan import Plan
 from hpctf.planner import Planned, make_plan
+from hpctf.resources import SITE_CONFIGS
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
 
 HERE = Path(__file__).parent
 CLUSTER_SITE = HERE / "sites" / "cluster.yaml"
 """A site that uses all that a site file can say."""
+PACKAGED = sorted(path.stem for path in Path(SITE_CONFIGS).glob("*.yaml"))
+"""The sites that come with hpctf."""
 
 
 def project(folder: Path, script: str = "train.py", text: str = "print('hello')\n") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hpctf import UsageError
 from hpctf.sbatch import OURS, seconds_of, time_text
 
 from .helpers import CLUSTER_SITE as RICH
-from .helpers import options, planned, project
+from .helpers import options, planned, project, site_of
 
 
 @pytest.fixture
@@ -51,6 +52,27 @@ def test_false_takes_an_option_away_and_drop_does_so_for_all(source: Path) -> No
     said = options(planned(source, RICH, sbatch={"exclusive": False, "mem": "1G"}).plan)
     assert "exclusive" not in said
     assert "mem" not in said  # dropped by the target: the site forbids it
+
+
+def test_a_gpus_share_of_the_cpus_goes_to_the_tasks_of_the_node(source: Path) -> None:
+    site = site_of("marenostrum5-acc")  # 20 CPUs a GPU, or the job waits for ever
+
+    def cpus(**asked: Any) -> str | None:
+        return options(planned(source, site, **asked).plan).get("cpus-per-task")
+
+    mpi = {"distributed_backend": "mpi", "node_count": 2, "use_gpu": True}
+    assert cpus(use_gpu=True) == "80"
+    assert cpus(use_gpu=True, gpus_per_node=1) == "20"
+    assert cpus(**mpi, process_count_per_node=4) == "20"
+    assert cpus(**mpi, process_count_per_node=3) == "26"
+    assert cpus(use_gpu=True, cpus_per_task=7) == "7"
+    assert cpus() is None
+
+
+def test_where_nodes_come_with_their_gpus_none_are_asked_for(source: Path) -> None:
+    plan = planned(source, "frontera", use_gpu=True).plan
+    assert plan.components[0].gpus_per_node == 4
+    assert not any("gpu" in value or "gpu" in key for key, value in options(plan).items())
 
 
 @pytest.mark.parametrize("key", sorted(OURS))

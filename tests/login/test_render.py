@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import gzip
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -19,12 +21,16 @@ from hpctf.render import render
 
 from ..cluster.fixture import Cluster
 from ..conftest import skip_or_fail
-from .helpers import CLUSTER_SITE, HERE, planned, project, site_of
+from .helpers import CLUSTER_SITE, HERE, PACKAGED, planned, project, site_of
 
 GOLDEN = HERE / "golden"
 UPDATE = os.environ.get("HPCTF_UPDATE_GOLDEN") == "1"
 
-SITES: dict[str, Any] = {"slurm": "slurm", "slurm-mpirun": "slurm-mpirun", "rich": CLUSTER_SITE}
+ANY_CLUSTER = ("slurm", "slurm-mpirun")
+SITES: dict[str, Any] = {
+    **{name: name for name in PACKAGED if name != "local"},
+    "rich": CLUSTER_SITE,
+}
 CASES: dict[str, dict[str, Any]] = {
     "single": {},
     "mpi": {"distributed_backend": "mpi", "node_count": 2, "process_count_per_node": 2},
@@ -33,7 +39,18 @@ CASES: dict[str, dict[str, Any]] = {
     "collective": {"distributed_backend": "collective", "node_count": 3},
     "array": {"distributed_backend": "collective", "node_count": 2},
 }
-EVERY = [(site, case) for site in SITES for case in CASES]
+ELSEWHERE: dict[str, dict[str, dict[str, Any]]] = {
+    "vista": {"mpi": {"process_count_per_node": 1}},  # one GPU a node
+}
+"""Where a site's nodes cannot hold what a case asks for, what is asked there."""
+WITHOUT_ARRAYS = ("frontera",)
+MANUAL = Path("/usr/share/man/man1/sbatch.1.gz")
+EVERY = [
+    (site, case)
+    for site in SITES
+    for case in CASES
+    if case != "array" or site not in WITHOUT_ARRAYS
+]
 
 
 @pytest.fixture
@@ -50,7 +67,11 @@ def fixed(plan: Plan, **changes: Any) -> Plan:
 
 
 def script_of(source: Path, site: str, case: str) -> str:
-    asked = {"use_gpu": site == "rich", **CASES[case]}
+    asked = {
+        "use_gpu": site not in ANY_CLUSTER,
+        **CASES[case],
+        **ELSEWHERE.get(site, {}).get(case, {}),
+    }
     plan = fixed(planned(source, SITES[site], **asked).plan)
     folders = tuple(f"/shared/runs/e/e_1_{letter}" for letter in "abc") if case == "array" else ()
     return render(plan, array=folders)
@@ -82,8 +103,20 @@ def test_bash_and_shellcheck_find_nothing(site: str, case: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_every_option_is_one_of_sbatchs() -> None:
+    if not MANUAL.is_file():
+        skip_or_fail("sbatch's manual page is not installed")
+    page = gzip.decompress(MANUAL.read_bytes()).decode().replace("\\-", "-")
+    known = set(re.findall(r"^\\fB(?:-\w\\fR, \\fB)?--([a-z-]+)", page, re.MULTILINE))
+    assert {"nodes", "open-mode"} <= known
+    for path in GOLDEN.iterdir():
+        said = re.findall(r"^#SBATCH (?!hetjob$)(.*)", path.read_text(), re.MULTILINE)
+        names = {option.removeprefix("--").partition("=")[0] for option in said}
+        assert names <= known, f"{path.name}: {names - known}"
+
+
 @pytest.mark.slurm
-@pytest.mark.parametrize(("site", "case"), [(s, c) for s, c in EVERY if s != "rich"])
+@pytest.mark.parametrize(("site", "case"), [(s, c) for s, c in EVERY if s in ANY_CLUSTER])
 def test_a_real_sbatch_takes_it(cluster: Cluster, site: str, case: str) -> None:
     done = cluster.run("sbatch", "--test-only", GOLDEN / f"{site}-{case}.sbatch", check=False)
     assert done.returncode == 0, done.stderr

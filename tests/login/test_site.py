@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,21 @@ from hpctf.errors import SiteError, UsageError
 from hpctf.resources import SITE_CONFIGS
 from hpctf.site.load import default_site_name, load_site, read_site
 
-from .helpers import CLUSTER_SITE, hpctf
+from ..conftest import ROOT
+from .helpers import CLUSTER_SITE, PACKAGED, hpctf
 
-PACKAGED = sorted(path.stem for path in Path(SITE_CONFIGS).glob("*.yaml"))
+ANYWHERE = ["local", "slurm", "slurm-mpirun"]
+REAL = [
+    "frontera",
+    "jean-zay",
+    "juwels-booster",
+    "leonardo-booster",
+    "lumi-g",
+    "marenostrum5-acc",
+    "perlmutter",
+    "snellius",
+    "vista",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +59,29 @@ def test_packaged_sites_load(name: str) -> None:
 
 
 def test_the_packaged_sites_are_these() -> None:
-    assert PACKAGED == ["local", "slurm", "slurm-mpirun"]
+    assert sorted(ANYWHERE + REAL) == PACKAGED
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_clusters_file_names_its_sources_and_invents_no_account(name: str) -> None:
+    text = Path(SITE_CONFIGS, f"{name}.yaml").read_text()
+    assert re.search(r"^# Source: https://\S+\.\S+/", text, re.MULTILINE)
+    assert "never run there" in text
+    site = load_site(name)
+    assert not any(target.account for target in site.targets.values())
+    assert any(target.gpus for target in site.targets.values())
+    gpu = site.targets[site.default_target]
+    assert gpu.slots == gpu.gpus
+    assert site.ps.target == "cpu"
+    assert site.targets["cpu"].gpus == 0
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_list_of_clusters_in_the_docs_has_every_target(name: str) -> None:
+    table = (ROOT / "docs" / "site-configs.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
+    for target in load_site(name).targets:
+        assert f"`{target}`" in row
 
 
 def test_a_site_of_all_keys_loads_and_loads_again_from_the_cache() -> None:
@@ -101,7 +136,7 @@ def test_an_unknown_site_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         load_site("slrum")
     assert caught.value.message == "There is no site 'slrum'. Did you mean 'slurm'?"
-    assert "Known sites: local, slurm, slurm-mpirun." in str(caught.value.hint)
+    assert f"Known sites: {', '.join(PACKAGED)}." in str(caught.value.hint)
 
 
 def test_every_error_is_told_at_once_each_with_its_line(tmp_path: Path) -> None:
@@ -195,7 +230,7 @@ def test_site_list_names_all_and_marks_the_default_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     named = [line for line in done.stdout.splitlines() if line[2:3].strip()]
     marks = {line[2:].split()[0]: line[0] for line in named}
-    assert marks == {"local": "*", "slurm": " ", "slurm-mpirun": " "}
+    assert marks == {name: "*" if name == "local" else " " for name in PACKAGED}
     rows = json.loads(hpctf("site", "list", "--json", cwd=tmp_path).stdout)
     assert [row["name"] for row in rows] == PACKAGED
     assert all(Path(row["file"]).is_file() for row in rows)

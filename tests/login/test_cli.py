@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from hpctf import Experiment, TensorFlow, UsageError
+
 from .helpers import hpctf, project
 
 USAGE, SITE = 2, 3
@@ -104,6 +106,27 @@ def test_a_site_file_that_cannot_be_used_exits_with_3(home: Path) -> None:
 def test_a_runs_root_that_sbatch_cannot_name_is_refused(home: Path, root: str) -> None:
     said = refused(home, "submit", "proj/train.py", HPCTF_RUNS_ROOT=root, HPCTF_SITE="slurm")
     assert "which sbatch cannot name" in said
+
+
+@pytest.mark.parametrize("root", ["$NOWHERE/runs", "/scratch/${NOWHERE}/runs"])
+def test_a_runs_root_of_a_variable_that_is_not_set_is_refused(home: Path, root: str) -> None:
+    said = refused(home, "submit", "proj/train.py", HPCTF_RUNS_ROOT=root, HPCTF_SITE="slurm")
+    assert f"The runs root is '{root}', but $NOWHERE is not set here." in said
+
+
+def test_a_sites_runs_root_lies_where_its_variable_says(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCH", str(home / "scratch"))
+    monkeypatch.delenv("HPCTF_RUNS_ROOT", raising=False)
+    assert Experiment("e", site="jean-zay").runs_root == home / "scratch" / "hpctf-runs"
+
+
+def test_a_site_that_drops_arrays_has_none(home: Path) -> None:
+    estimator = TensorFlow(home / "proj", entry_script="train.py")
+    with pytest.raises(UsageError, match="Site 'frontera' has no job arrays: it drops 'array'"):
+        Experiment("e", site="frontera", runs_root=home / "runs").submit_array([estimator] * 2)
+    assert not (home / "runs").exists()
 
 
 @pytest.mark.parametrize("site", ["slurm", "slurm-mpirun", "local"])

@@ -20,6 +20,7 @@ def site() -> None:
 @json_option
 def list_sites(as_json: bool) -> None:
     """List the sites that --site can name; * marks the one used by default."""
+    from hpctf.resources import SITE_CONFIGS
     from hpctf.site.find import site_files
     from hpctf.site.load import default_name, load_site
 
@@ -45,7 +46,10 @@ def list_sites(as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{'*' if row['default'] else ' '} {row['name']:16} {row['description']}")
-        for file in row["files"]:
+        own = [file for file in row["files"] if not file.startswith(f"{SITE_CONFIGS}/")]
+        for file in (
+            row["files"] if own else ()
+        ):  # of a site that comes with hpctf, the name will do
             click.echo(f"{'':19}{file}")
 
 

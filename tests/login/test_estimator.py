@@ -279,7 +279,9 @@ def test_a_function_is_not_a_script(asked: dict[str, Any], words: str) -> None:
 ANY = st.text(st.characters(), max_size=30)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
+)
 @given(params=st.dictionaries(ANY, ANY, max_size=3), arguments=st.lists(ANY, max_size=3))
 @example(params={"--a": "$(id)"}, arguments=["a'b\"c\n", "\udce9", "%j", "#SBATCH"])
 @example(params={}, arguments=["\ud800"])

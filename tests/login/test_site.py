@@ -231,6 +231,7 @@ def test_site_list_names_all_and_marks_the_default_one(tmp_path: Path) -> None:
     named = [line for line in done.stdout.splitlines() if line[2:3].strip()]
     marks = {line[2:].split()[0]: line[0] for line in named}
     assert marks == {name: "*" if name == "local" else " " for name in PACKAGED}
+    assert len(done.stdout.splitlines()) == len(PACKAGED)  # without their files, all alike
     rows = json.loads(hpctf("site", "list", "--json", cwd=tmp_path).stdout)
     assert [row["name"] for row in rows] == PACKAGED
     assert all(Path(row["file"]).is_file() for row in rows)

@@ -138,6 +138,7 @@ def tf_config(
     ports: Ports = _DEFAULT_PORTS,
     job_id: int | str | None = None,
     attempt: int = 0,
+    host_suffix: str = "",
 ) -> str:
     """Return the TF_CONFIG of one task, as JSON.
 
@@ -153,6 +154,8 @@ def tf_config(
         The range that the tasks' ports are taken from.
     attempt
         Moves all tasks on to another block of ports; every task must be given the same.
+    host_suffix
+        Makes the address of another network out of a host's name (`cluster`).
 
     Raises
     ------
@@ -165,7 +168,7 @@ def tf_config(
     block = ports.block(
         job_id_from_environment(env) if job_id is None else job_id, most_on_a_host(tasks), attempt
     )
-    addresses = cluster(roles, tasks, block)
+    addresses = cluster(roles, tasks, block, host_suffix)
     role, index = role_of(roles, rank_from_environment(env) if rank is None else rank)
     return task_config(addresses, role, index)
 
@@ -188,7 +191,7 @@ def task_config(addresses: dict[str, list[str]], role: str, index: int) -> str:
 
 
 def cluster(
-    roles: Roles, tasks: Sequence[Task], ports: int | Sequence[int]
+    roles: Roles, tasks: Sequence[Task], ports: int | Sequence[int], host_suffix: str = ""
 ) -> dict[str, list[str]]:
     """Return TensorFlow's ClusterSpec: each role's ``host:port`` addresses, by index.
 
@@ -200,6 +203,9 @@ def cluster(
     ports
         The first port of a block: a task's is this one plus its place among the tasks of its
         host, so no two tasks of a host share one. Or the port of every task, by rank.
+    host_suffix
+        What the hosts' names end in on the network to use: ``-ib`` where ``n1-ib`` is the
+        address of ``n1`` there.
 
     Raises
     ------
@@ -213,7 +219,7 @@ def cluster(
             f"roles {_written(counts)} are {wanted} tasks, but the job has {len(tasks)}",
             hint=f"Start {wanted} tasks (srun --ntasks={wanted}), or change the roles.",
         )
-    addresses = _addresses(tasks, ports)
+    addresses = _addresses(tasks, ports, host_suffix)
     spec: dict[str, list[str]] = {}
     first = 0
     for name, count in counts:
@@ -270,7 +276,7 @@ def most_on_a_host(tasks: Sequence[Task]) -> int:
     return max(Counter(task.host for task in tasks).values(), default=0)
 
 
-def _addresses(tasks: Sequence[Task], ports: int | Sequence[int]) -> list[str]:
+def _addresses(tasks: Sequence[Task], ports: int | Sequence[int], host_suffix: str) -> list[str]:
     in_block: dict[str, int] = {}
     addresses = []
     for rank, task in enumerate(tasks):
@@ -284,7 +290,7 @@ def _addresses(tasks: Sequence[Task], ports: int | Sequence[int]) -> list[str]:
             in_block[task.host] = port + 1
         else:
             port = ports[rank]
-        addresses.append(f"{task.host}:{port}")
+        addresses.append(f"{task.host}{host_suffix}:{port}")
     return addresses
 
 
@@ -326,6 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rank", type=int, help="of the task; what the environment says")
     parser.add_argument("--ports", default="20000-29999", metavar="FIRST-LAST", help="%(default)s")
+    parser.add_argument("--host-suffix", default="", metavar="TEXT", help="after each host's name")
     parser.add_argument("--attempt", type=int, default=0, help="moves on to other ports")
     given = parser.parse_args(arguments)
     try:
@@ -333,7 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ports = Ports(number_of("--ports", first), number_of("--ports", last))
         pairs = [_parsed_pair(role, "=", "NAME=COUNT") for role in given.role]
         roles = [(name, number_of(f"--role {name}", count)) for name, count in pairs]
-        print(tf_config(roles, rank=given.rank, ports=ports, attempt=given.attempt))
+        chosen = {"ports": ports, "attempt": given.attempt, "host_suffix": given.host_suffix}
+        print(tf_config(roles, rank=given.rank, **chosen))
     except (ClusterSpecError, HostlistError) as error:
         print(error, file=sys.stderr)
         return error.exit_code

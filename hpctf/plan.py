@@ -215,6 +215,10 @@ class Plan:
         What the run folder and all in it are made with, octal (``0077``).
     environment
         Key of the environment that hpctf builds for it, or empty.
+    interfaces
+        Network interfaces that NCCL, Gloo and Open MPI's TCP are to use; empty: their own choice.
+    host_suffix
+        What the nodes' names end in on the network that TF_CONFIG names.
     """
 
     run_id: str
@@ -238,6 +242,8 @@ class Plan:
     resumed_from: str | None = None
     umask: str = "0077"
     environment: str = ""
+    interfaces: tuple[str, ...] = ()
+    host_suffix: str = ""
     version: int = PLAN_VERSION
 
     @property
@@ -266,6 +272,7 @@ class Plan:
             raw["entry"] = replace(raw["entry"], container=container)
         raw["interruption"] = Interruption(**raw["interruption"])
         raw["ports"] = tuple(raw["ports"])
+        raw["interfaces"] = tuple(raw.get("interfaces", ()))
         return cls(**raw)
 
 

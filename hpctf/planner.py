@@ -101,6 +101,8 @@ def make_plan(
             template_folder=site.templates and os.path.expanduser(site.templates),
             umask=site.umask,
             environment=entering.environment,
+            interfaces=site.network.interfaces,
+            host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
         ),
         (*layout.notes, *entering.notes),
         spec,

@@ -12,6 +12,8 @@ import errno
 import os
 import socket
 
+from hpctf.errors import ClusterSpecError
+
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +57,51 @@ class Claim:
             one.close()
 
 
-def claim(port: int, job: str) -> Claim:
+def own_addresses(name: str) -> list[tuple[int, str]]:
+    """Return (family, address) of what a name leads to, of which at least one is this host's.
+
+    Raises
+    ------
+    ClusterSpecError
+        The name leads nowhere, or to other hosts: nobody could reach a server here by it.
+    """
+    try:
+        # As bytes: with text, Python would import its codec for names in all of Unicode.
+        found = socket.getaddrinfo(name.encode(), None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _unreachable(name, f"leads nowhere ({error.strerror})") from None
+    addresses = [(int(family), str(address[0])) for family, _, _, _, address in found]
+    own = [one for one in addresses if _is_own(*one)]
+    if not own:
+        listed = ", ".join(address for _, address in addresses)
+        raise _unreachable(name, f"leads to {listed}, which is no address of {os.uname().nodename}")
+    return own
+
+
+def _is_own(family: int, address: str) -> bool:
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _unreachable(name: str, why: str) -> ClusterSpecError:
+    return ClusterSpecError(
+        f"{name}, by which the other ranks are to reach this one, {why}",
+        "Let network: {host_suffix: ...} in the site file be what the nodes' names end in on that "
+        "network, or leave it out.",
+    )
+
+
+def claim(port: int, job: str, addresses: Sequence[tuple[int, str]] = ()) -> Claim:
     """Claim a port of this host for a job.
+
+    Parameters
+    ----------
+    addresses
+        (family, address) of this host that the port is to be used on, besides all of them.
 
     Raises
     ------
@@ -70,7 +115,7 @@ def claim(port: int, job: str) -> Claim:
     # A second name says whose it is: the first must be the same for all.
     owner = _socket_named(f"{name}/{os.getuid()}/{job}")
     claimed = Claim([one for one in (held, owner) if one is not None])
-    obstacle = _obstacle(port)
+    obstacle = _obstacle(port, addresses)
     if obstacle is not None:
         claimed.let_go()
         raise Taken(obstacle, by_hpctf=False)
@@ -93,20 +138,20 @@ def _socket_named(name: str) -> socket.socket | None:
     return named
 
 
-def _obstacle(port: int) -> str | None:
+def _obstacle(port: int, addresses: Sequence[tuple[int, str]]) -> str | None:
     """Return who keeps a server from binding the port, or None if it could.
 
     As servers do, with SO_REUSEADDR: connections of an earlier server that are still closing
     are no obstacle. Without SO_REUSEPORT, with which TensorFlow's server would share the port of
     another one of the same user, and both would get half of the messages.
     """
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family, address in [(socket.AF_INET, ""), (socket.AF_INET6, ""), *addresses]:
         try:
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(("", port))
+                probe.bind((address, port))
         except OSError as error:
             if family == socket.AF_INET6 and error.errno in _ABSENT:
                 continue

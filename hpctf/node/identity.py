@@ -81,8 +81,8 @@ def environment(
 ) -> dict[str, str]:
     """Return the whole environment of the training process, but for TF_CONFIG.
 
-    In order: what the job has, the training environment's own, the person's variables, and what
-    hpctf says of the run (HPCTF_*, the GPUs).
+    In order: the network's variables, what the job has, the training environment's own, the
+    person's variables, and what hpctf says of the run (HPCTF_*, the GPUs).
     """
     entry = plan["entry"]
     env = {key: value for key, value in inherited.items() if key != "TF_CONFIG"}
@@ -94,6 +94,7 @@ def environment(
         env.update(_place_of(entry["python"], env.get("PATH", os.defpath)))
     env.setdefault("PYTHONUNBUFFERED", "1")
     env.update(entry["environment"])
+    env = {**network(plan, env), **env}
     # After the person's own: what they put there themselves comes first.
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), CLIENT]))
     env.update(
@@ -116,31 +117,53 @@ def environment(
     return env
 
 
+def network(plan: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name the site's network interfaces, for where none are set."""
+    interfaces = ",".join(plan["interfaces"])
+    if not interfaces:
+        return {}
+    names = ["NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"]
+    if "OMPI_MCA_btl_tcp_if_exclude" not in env:  # Open MPI refuses to be given both
+        names.append("OMPI_MCA_btl_tcp_if_include")
+    return dict.fromkeys(names, interfaces)
+
+
 def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that show this rank its share of the node's GPUs, and no other.
 
     The node's GPUs are split evenly, in order, between its ranks that use GPUs; roles that use
-    none see none. Nothing changes in a job without GPUs, or when pinning is switched off.
+    none see none. Nothing changes in a job without GPUs, or when pinning is switched off. Where
+    Slurm was not asked for GPUs, since a node comes with all of them, it names none: they are
+    counted from 0.
     """
     if not any(component["gpus_per_node"] for component in plan["components"]):
         return {}
-    present = [name for name in GPU_VARIABLES if env.get(name)]
-    if not role_named(plan, me.role)["uses_gpu"]:
+    role = role_named(plan, me.role)
+    if not role["uses_gpu"]:
         return dict.fromkeys(GPU_VARIABLES, "")
     if not plan["pin_gpus"]:
         return {}
+    present = {name: env[name] for name in GPU_VARIABLES if env.get(name)}
+    component = plan["components"][role["component"]]
+    if not present and plan["scheduler"] == "slurm" and not _asked_for_gpus(component):
+        # ROCm heeds this variable, too; with its own besides, it would choose among the chosen.
+        present = {GPU_VARIABLES[0]: ",".join(map(str, range(component["gpus_per_node"])))}
     position, sharing = _position_among_gpu_ranks(plan, me, env)
     share = {}
-    for name in present:
-        devices = env[name].split(",")
+    for name, listed in present.items():
+        devices = listed.split(",")
         each = max(1, len(devices) // sharing)
         share[name] = ",".join(devices[position * each : (position + 1) * each])
         if not share[name]:
             raise ClusterSpecError(
-                f"{sharing} ranks of {me.host} share {len(devices)} GPUs ({name}={env[name]}), "
+                f"{sharing} ranks of {me.host} share {len(devices)} GPUs ({name}={listed}), "
                 f"which leaves none for {me.name}"
             )
     return share
+
+
+def _asked_for_gpus(component: dict[str, Any]) -> bool:
+    return any(key == "gres" or key.startswith("gpus") for key, _ in component["directives"])
 
 
 def _position_among_gpu_ranks(

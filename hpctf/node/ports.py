@@ -15,7 +15,7 @@ from hpctf import cluster_spec
 from hpctf.errors import ClusterSpecError, HpctfError
 from hpctf.files import append_record, read_records
 from hpctf.job_environment import job_id_from_environment, number_of
-from hpctf.node.claims import Claim, Taken, claim
+from hpctf.node.claims import Claim, Taken, claim, own_addresses
 from hpctf.node.ends import attempt_of
 from hpctf.node.identity import role_counts
 
@@ -57,13 +57,15 @@ def settle(plan: dict[str, Any], me: Identity, env: Mapping[str, str], run_folde
     tasks = cluster_spec.tasks_from_environment(env)
     offers = Offers(plan, tasks, env)
     group = Group(plan, me, env, run_folder, offers.number)
+    suffix = plan["host_suffix"]
+    addresses = own_addresses(tasks[me.rank].host + suffix) if suffix else []
     for turn in count():
-        cluster = cluster_spec.cluster(roles, tasks, offers.ports(turn))
+        cluster = cluster_spec.cluster(roles, tasks, offers.ports(turn), suffix)
         port = int(cluster[me.role][me.index].rpartition(":")[2])
         mine: Claim | None = None
         taken: Taken | None = None
         try:
-            mine = claim(port, offers.job_id)
+            mine = claim(port, offers.job_id, addresses)
             _held.append(mine)
         except Taken as error:
             taken = error
@@ -174,6 +176,7 @@ class Group:
         self._states = [os.path.join(folder, f"{name}.jsonl") for name in self._names]
         self._decisions = os.path.join(folder, DECISIONS)
         self._me = me
+        self._host = me.host + plan["host_suffix"]
         self._range = "{}-{}".format(*plan["ports"])
         self._offers = offers
         # Records of an earlier start lie in the same files: one before a requeue, or a step before.
@@ -188,7 +191,7 @@ class Group:
         HpctfError
             There is nothing left to try, or somebody never answered.
         """
-        answer = {"port": port, "host": self._me.host, "free": taken is None}
+        answer = {"port": port, "host": self._host, "free": taken is None}
         if taken is not None:
             answer.update(holder=taken.holder, by_hpctf=taken.by_hpctf)
         self._append(self._states[self._me.rank], turn, answer)

@@ -42,7 +42,7 @@ def run_rank(run_folder: str) -> int:
         host = os.uname().nodename
         say(f"{host} cannot read the run folder: {error}")
         return process.NOT_EXECUTABLE
-    os.umask(int(plan["umask"], 8))  # steps have the submitting shell's (SLURM_UMASK)
+    os.umask(int(plan["umask"], 8))  # mpirun's daemons, a site's prologue may have others
     signals = Signals(number_of(plan["interruption"]["signal"]))
     try:
         me = identity.identify(plan, os.environ)

@@ -10,12 +10,13 @@
 #   logs/NAME.out      its standard output and error; logs go when a stopped cluster starts
 #   nodes/NODE/        tmp (the node's own /tmp) and spool
 #   munge/ mariadb/ state/   key and socket, database, slurmctld's memory: all outlive `down`
+#   far/               conf/ and state/ of the second cluster (`far`); the rest is with the first's
 #   shared/            for jobs: writable by every user, seen by every node; outlives `down`
 #   temporary          exists if a test session started the cluster and may end it
 #   lock               held while `up` or `down` works
 #
 # A node n1 is the network namespace hpctf-n1, joined to the bridge hpctf-br by the link hpctf-n1,
-# with a slurmd in it. Two clusters cannot stand on one machine at once: names and addresses clash.
+# with a slurmd in it. A second network, hpctf-ib, stands for a fast one: there n1 is n1-ib. Two clusters cannot stand on one machine at once: names and addresses clash.
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -24,10 +25,13 @@ HOSTS_FILE=${HOSTS_FILE:-/etc/hosts}
 SYSTEM_SLURM_CONF=${SYSTEM_SLURM_CONF:-/etc/slurm/slurm.conf}
 
 BRIDGE=hpctf-br
+SECOND_BRIDGE=hpctf-ib
 CONTROLLER_ADDRESS=10.77.0.1
+SECOND_ADDRESS=10.78.0.1
 NETWORK_BITS=16
 LINK_GROUP=771001
 HOSTS_MARK='# hpctf-test-cluster'
+CONF=$CLUSTER_DIR/conf # `far` has its own
 DATABASE_SOCKET=$CLUSTER_DIR/mariadb/mariadb.socket
 
 say() { printf '%s\n' "$*" >&2; }
@@ -128,7 +132,7 @@ start_daemon() {
     shift
     setsid env --chdir=/ --ignore-environment LANG=C.UTF-8 \
         PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin \
-        HPCTF_CLUSTER_DIR="$CLUSTER_DIR" SLURM_CONF="$CLUSTER_DIR/conf/slurm.conf" \
+        HPCTF_CLUSTER_DIR="$CLUSTER_DIR" SLURM_CONF="$CONF/slurm.conf" \
         MYSQL_UNIX_PORT="$DATABASE_SOCKET" \
         "$@" </dev/null >>"$(output_file "$name")" 2>&1 9>&- &
     echo $! >"$(pid_file "$name")"
@@ -183,7 +187,7 @@ start_slurmdbd() {
 # start_slurmctld [-c]: -c forgets the jobs and node states of the last run, not the job counter.
 start_slurmctld() {
     alive slurmctld && return
-    as_controller slurmctld -D -f "$CLUSTER_DIR/conf/slurm.conf" "$@"
+    as_controller slurmctld -D -f "$CONF/slurm.conf" "$@"
 }
 
 # Looks, but does not connect: Slurm logs an empty connection as an error.
@@ -194,10 +198,24 @@ port_open() { [[ -n $(ss --no-header --listening --tcp --numeric "sport = :$1") 
 # The names of nodes n1 .. nCOUNT, one a line.
 node_names() { seq -f 'n%.0f' 1 "$1"; }
 
-node_address() { printf '10.77.1.%d' "${1#n}"; }
+# f1 and its like are the nodes of the second cluster.
+node_address() {
+    case $1 in
+        f*) printf '10.77.3.%d' "${1#f}" ;;
+        *) printf '10.77.1.%d' "${1#n}" ;;
+    esac
+}
+
+# Of NODE-ib.
+second_address() { printf '10.78.1.%d' "${1#n}"; }
 
 # Fixed, so that a link made anew is the one that the other nodes' neighbour tables know.
-node_hardware_address() { printf '02:48:50:43:54:%02x' "${1#n}"; }
+node_hardware_address() {
+    case $1 in
+        f*) printf '02:48:50:43:55:%02x' "${1#f}" ;;
+        *) printf '02:48:50:43:54:%02x' "${1#n}" ;;
+    esac
+}
 
 # Folders under /tmp that the nodes are to see all the same: a checkout that somebody tries there,
 # and a home.
@@ -208,7 +226,8 @@ folders_under_tmp() {
     done
 }
 
-# NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared.
+# NODE's slurmd runs with the node's network, host name, /tmp and /etc/slurm; all other files are
+# shared.
 start_slurmd() {
     local node=$1 folders
     mapfile -t folders < <(folders_under_tmp)
@@ -226,8 +245,9 @@ start_slurmd() {
                 mount --bind "$folder" "$tmp${folder#/tmp}"
             done
             mount --rbind "$tmp" /tmp
+            [[ ! -d /etc/slurm ]] || mount --bind "${conf%/*}" /etc/slurm
             exec slurmd -D -N "$node" -f "$conf"' \
-        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CLUSTER_DIR/conf/slurm.conf" \
+        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" \
         ${folders[@]+"${folders[@]}"}
 }
 
@@ -238,6 +258,9 @@ ensure_bridge() {
     ip link set "$BRIDGE" alias "$CLUSTER_DIR"
     ip address replace "$CONTROLLER_ADDRESS/$NETWORK_BITS" dev "$BRIDGE"
     ip link set "$BRIDGE" up
+    [[ -d /sys/class/net/$SECOND_BRIDGE ]] || ip link add "$SECOND_BRIDGE" type bridge
+    ip address replace "$SECOND_ADDRESS/$NETWORK_BITS" dev "$SECOND_BRIDGE"
+    ip link set "$SECOND_BRIDGE" up
 }
 
 # A namespace file that no namespace is mounted on is left over from a crash.
@@ -264,10 +287,25 @@ link set lo up
 address replace $(node_address "$node")/$NETWORK_BITS dev eth0
 link set eth0 up
 EOF
+    [[ $node == f* ]] || ensure_second_network "$node"
+}
+
+# A bridge of its own: over one bridge, a node whose first link is cut would answer by its second.
+ensure_second_network() {
+    local node=$1 name=hpctf-$1
+    if ! ip -n "$name" link show ib0 >/dev/null 2>&1; then
+        [[ ! -d /sys/class/net/$name-ib ]] || ip link delete "$name-ib"
+        ip link add "$name-ib" group "$LINK_GROUP" type veth peer name ib0 netns "$name"
+    fi
+    ip link set "$name-ib" master "$SECOND_BRIDGE" up
+    ip -n "$name" -batch - <<EOF
+address replace $(second_address "$node")/$NETWORK_BITS dev ib0
+link set ib0 up
+EOF
 }
 
 our_namespaces() {
-    find /run/netns -maxdepth 1 -name 'hpctf-n*' -printf '%f\n' 2>/dev/null || true
+    find /run/netns -maxdepth 1 -name 'hpctf-[nf]*' -printf '%f\n' 2>/dev/null || true
 }
 
 # Links go first: a namespace may live on for a while, and would keep its link's name taken.
@@ -275,13 +313,15 @@ our_namespaces() {
 remove_network() {
     local name path
     ip link delete group "$LINK_GROUP" 2>/dev/null || true
-    for path in /sys/class/net/hpctf-n*; do
+    for path in /sys/class/net/hpctf-[nf]*; do
         [[ ! -e $path ]] || ip link delete "${path##*/}"
     done
     for name in $(our_namespaces); do
         ip netns delete "$name" 2>/dev/null || rm -f "/run/netns/$name"
     done
-    [[ ! -d /sys/class/net/$BRIDGE ]] || ip link delete "$BRIDGE"
+    for name in "$BRIDGE" "$SECOND_BRIDGE"; do
+        [[ ! -d /sys/class/net/$name ]] || ip link delete "$name"
+    done
 }
 
 # --- /etc/hosts ------------------------------------------------------------------------------
@@ -294,6 +334,7 @@ add_hosts() {
         printf '%s ctl %s\n' "$CONTROLLER_ADDRESS" "$HOSTS_MARK"
         for node in $(node_names "$count"); do
             printf '%s %s %s\n' "$(node_address "$node")" "$node" "$HOSTS_MARK"
+            printf '%s %s-ib %s\n' "$(second_address "$node")" "$node" "$HOSTS_MARK"
         done
     )
     [[ $(grep -F "$HOSTS_MARK" "$HOSTS_FILE") != "$lines" ]] || return 0

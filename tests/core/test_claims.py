@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.node.claims import Claim, Taken, claim
+from hpctf.errors import ClusterSpecError
+from hpctf.node.claims import Claim, Taken, claim, own_addresses
 
 from .claiming import FIRST, is_free, user
 
@@ -158,3 +159,24 @@ def test_any_server_can_listen_on_a_port_that_is_claimed_for_it(
         server.listen()
         assert holder_of(FIRST)[1]
     held.let_go()
+
+
+def test_a_name_of_this_host_leads_to_addresses_that_a_port_can_be_bound_on() -> None:
+    addresses = own_addresses("localhost")
+    assert (socket.AF_INET, "127.0.0.1") in addresses
+    claim(FIRST, "41", addresses).let_go()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", FIRST))
+        server.listen()
+        with pytest.raises(Taken):
+            claim(FIRST, "41", addresses)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("n1-ib.invalid", "leads nowhere"), ("192.0.2.7", "leads to 192.0.2.7, which is no address")],
+)
+def test_a_name_by_which_nobody_reaches_this_host_is_told_with_the_key(name: str, why: str) -> None:
+    with pytest.raises(ClusterSpecError, match=f"^{name}, by which .* {why}") as caught:
+        own_addresses(name)
+    assert "host_suffix" in str(caught.value.hint)

@@ -310,3 +310,9 @@ def test_importing_adds_none_of_the_slow_modules_to_a_rank() -> None:
     loaded = subprocess.check_output([sys.executable, "-S", "-c", script], cwd=SOURCE, text=True)
     slow = {"argparse", "dataclasses", "difflib", "inspect", "json", "subprocess", "typing"}
     assert not slow & set(loaded.split())
+
+
+def test_hosts_may_be_named_by_their_address_on_another_network() -> None:
+    config = json.loads(tf_config({"worker": 5}, STEP, host_suffix="-ib"))
+    hosts = [address.partition(":")[0] for address in config["cluster"]["worker"]]
+    assert hosts == ["n1-ib", "n1-ib", "n1-ib", "n2-ib", "n2-ib"]

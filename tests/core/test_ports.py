@@ -40,6 +40,7 @@ class Ranks:
             "components": [{"nodes": 1, "tasks": size}],
             "ports": [FIRST, FIRST + 15],
             "reserved_ports": False,
+            "host_suffix": "",
             **plan,
         }
         (folder / "state").mkdir(exist_ok=True)

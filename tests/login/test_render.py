@@ -122,6 +122,23 @@ def test_a_real_sbatch_takes_it(cluster: Cluster, site: str, case: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slurm
+@pytest.mark.parametrize("site", [site for site in SITES if site not in ANY_CLUSTER])
+def test_a_real_sbatch_understands_what_other_clusters_are_asked(
+    cluster: Cluster, site: str
+) -> None:
+    """The test cluster cannot give it; but sbatch reads all options before it asks for them."""
+    for case in (case for name, case in EVERY if name == site):
+        script = GOLDEN / f"{site}-{case}.sbatch"
+        done = cluster.run("sbatch", "--test-only", script, check=False)
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].removeprefix("allocation failure: ") in (
+            "Invalid partition name specified",
+            "Invalid feature specification",
+            "More processors requested than permitted",
+        ), done.stderr
+
+
 def own_templates(folder: Path, **files: str) -> str:
     folder.mkdir(exist_ok=True)
     for name, text in files.items():

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, set_option
+from hpctf.cli.site_init import init
 from hpctf.errors import HpctfError
 
 
@@ -72,3 +73,6 @@ def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> Non
 
     plain = json.loads(json.dumps(content))  # tuples become lists
     click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+
+
+site.add_command(init)

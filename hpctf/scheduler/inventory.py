@@ -274,7 +274,8 @@ def _gres(parts: list[str]) -> Gres:
 def parse_mpi_list(text: str) -> tuple[str, ...]:
     """Read ``srun --mpi=list``: Slurm 22.05 and later, or with ``srun:`` before each line.
 
-    The names of PMIx's versions (``pmix_v4``) come after the others; ``none`` is left out.
+    The names of PMIx's versions (``pmix_v4``) come after the others; ``none`` is left out, and so
+    is PMIx where srun says that it cannot load its library.
     """
     names: list[str] = []
     specific: list[str] = []
@@ -284,7 +285,9 @@ def parse_mpi_list(text: str) -> tuple[str, ...]:
             specific = re.split(r"[,\s]+", words.partition(":")[2].strip())
         elif re.fullmatch(r"[a-z0-9_]+", words):
             names.append(words)
-    return tuple(dict.fromkeys(name for name in [*names, *specific] if name and name != "none"))
+    unusable = ("none", "pmix") if "can not load PMIx library" in text else ("none",)
+    found = [name for name in [*names, *specific] if name and not name.startswith(unusable)]
+    return tuple(dict.fromkeys(found))
 
 
 def parse_associations(text: str) -> tuple[Association, ...]:

@@ -153,6 +153,15 @@ def find_interfaces(root: Path = Path("/sys/class/net")) -> tuple[Interface, ...
     return tuple(found)
 
 
+PROGRAMS = ("apptainer", "singularity", "uv", "micromamba", "mamba", "conda")
+"""Programs that hpctf can make use of."""
+
+
+def find_programs() -> tuple[str, ...]:
+    """Return those of `PROGRAMS` that are on PATH."""
+    return tuple(name for name in PROGRAMS if shutil.which(name))
+
+
 def ephemeral_ports(path: str = "/proc/sys/net/ipv4/ip_local_port_range") -> tuple[int, int]:
     """Return the ports that Linux gives out by itself (ip(7)); its default where it is hidden."""
     words = _read(path).split()

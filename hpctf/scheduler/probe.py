@@ -57,6 +57,7 @@ class Probe:
     modules: Modules = field(default_factory=Modules)
     mpi: Mpi = field(default_factory=Mpi)
     interfaces: tuple[Interface, ...] = ()
+    programs: tuple[str, ...] = ()
     ephemeral_ports: tuple[int, int] = (32768, 60999)
     unanswered: dict[str, str] = field(default_factory=dict)
 
@@ -146,6 +147,7 @@ def probe() -> Probe:
         user=user,
         groups=_groups(),
         interfaces=login_node.find_interfaces(),
+        programs=login_node.find_programs(),
         ephemeral_ports=login_node.ephemeral_ports(),
         unanswered=unanswered,
         **answers,  # type: ignore[arg-type]  # each by the name of its own question

@@ -97,9 +97,11 @@ PLUGINS = {
     # https://github.com/openpmix/prrte/issues/1635
     "MPI plugin types are...\n\tcray_shasta\n\tnone\n\tpmi2\n": "cray_shasta pmi2",
     # https://github.com/pyiron/executorlib/pull/761
-    "MPI plugin types are...\n\tnone\n\tpmix\nspecific pmix plugin versions available: pmix_v5\n"
-    "srun: error:  mpi/pmix_v5: init: (null) [0]: mpi_pmix.c:193: pmi/pmix: can not load PMIx\n"
-    "srun: error: MPI: Unable to load any plugin\n": "pmix pmix_v5",
+    "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2\n"
+    "specific pmix plugin versions available: pmix_v5\n"
+    "srun: error:  mpi/pmix_v5: init: (null) [0]: mpi_pmix.c:193: pmi/pmix: "
+    "can not load PMIx library\n"
+    "srun: error: MPI: Unable to load any plugin\n": "pmi2",
 }
 
 

@@ -120,6 +120,7 @@ class Person:
         self.env = {
             "HPCTF_RUNS_ROOT": str(self.home / "runs"),
             "XDG_CONFIG_HOME": str(self.home / "config"),
+            "HPCTF_ADMIN_FOLDER": str(self.home / "admin"),
             **self.env,
         }
 

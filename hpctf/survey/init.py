@@ -100,7 +100,7 @@ def init_site(
     place = find_place(admin, os.environ)
     made = draft(found, chosen, replace(targets, targets=tried), refused, place, admin=admin)
     text = text_of(made)
-    layer = parse_layer("file", path or Path(f"{chosen}.yaml"), text)
+    layer = parse_layer("file", path or folders()["user"] / f"{chosen}.yaml", text)
     check(Layers(chosen, (layer,)))  # nothing is written that hpctf itself refuses
     if path is not None:
         _write(path, text, force)

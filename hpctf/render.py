@@ -55,7 +55,7 @@ def render_local(plan: Plan) -> str:
 
 
 def _render(name: str, plan: Plan, array: tuple[str, ...], keep: bool) -> str:
-    environment = _environment(plan.template_folder, keep)
+    environment = template_environment(plan.template_folder, keep)
     if plan.template_folder and not os.path.isdir(plan.template_folder):
         raise SiteError(
             f"Site {plan.site!r} names the template folder {plan.template_folder!r}, which is not "
@@ -78,7 +78,8 @@ def _render(name: str, plan: Plan, array: tuple[str, ...], keep: bool) -> str:
 
 
 @lru_cache(maxsize=8)
-def _environment(site_folder: str | None, keep: bool) -> jinja2.Environment:
+def template_environment(site_folder: str | None, keep: bool = False) -> jinja2.Environment:
+    """Return Jinja's environment with hpctf's rules, for a site's folder of templates over ours."""
     folders = [site_folder, TEMPLATES] if site_folder else [TEMPLATES]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(

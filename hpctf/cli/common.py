@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +61,30 @@ def say(text: str) -> None:
 def answer_json(value: Any) -> None:
     """Give the answer as JSON, on stdout."""
     print(json.dumps(value, indent=2, default=repr))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for people; in a pipe it is as wide as it needs to be, so that lines stay
+    whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title == titles[0])
+    for row in rows:
+        table.add_row(*(Text(_visible(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        widest = Console(width=1_000_000)
+        console = Console(width=max(80, widest.measure(table).maximum))
+    console.print(table)
+
+
+def _visible(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def wait_for(run: Run, show_output: bool = False) -> Status:

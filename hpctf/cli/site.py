@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, set_option
+from hpctf.cli.common import answer_json, json_option, print_table, say, set_option, site_option
 from hpctf.cli.site_init import init
-from hpctf.errors import HpctfError
+from hpctf.errors import HpctfError, SiteError
 
 
 @click.group()
@@ -73,6 +73,100 @@ def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> Non
 
     plain = json.loads(json.dumps(content))  # tuples become lists
     click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@site.command("explain")
+@click.argument("key", required=False)
+@site_option
+@set_option
+@json_option
+def explain_site(
+    key: str | None, site: str | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Show where each value of a site, or those under KEY, comes from, and what it overrode."""
+    from hpctf.site.explain import explain
+    from hpctf.site.load import load_layers
+
+    found = explain(load_layers(site, settings=settings), key)
+    if as_json:
+        answer_json([one.plain() for one in found])
+        return
+    rows = []
+    for one in found:
+        lock = "" if one.lock is None else f"{one.lock[0]} ({one.lock[1]})"
+        rows.append((one.key, text_of(one.said.value), str(one.said.origin), lock))
+        for before in reversed(one.overrode):
+            if before.origin.layer != "default" or before.value not in _NOTHING:
+                rows.append(("", f"  over {text_of(before.value)}", str(before.origin), ""))
+    locked = any(row[3] for row in rows)
+    titles = ("KEY", "VALUE", "FROM", "LOCKED BY")[: 4 if locked else 3]
+    print_table(titles, [row[: len(titles)] for row in rows])
+
+
+@site.command("validate")
+@click.argument("name", required=False, metavar="[NAME|FILE]")
+@click.option("--no-sbatch", is_flag=True, help="Do not ask Slurm: the site is another cluster's.")
+@set_option
+@json_option
+def validate_site(
+    name: str | None, no_sbatch: bool, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Render every backend for every target, and look at each script and template.
+
+    bash, shellcheck (where it is there) and sbatch --test-only (where there is a Slurm) look at
+    the scripts. Exit code 3 if anything is wrong.
+    """
+    from hpctf.site.load import load_layers
+    from hpctf.site.schema import problems_of
+    from hpctf.site.validate import LOOKS, validate
+
+    layers = load_layers(name, settings=settings)
+    wrong, found = problems_of(layers)
+    if found is None:
+        if as_json:
+            answer_json({"site": layers.name, "ok": False, "problems": wrong})
+        raise SiteError("\n".join(wrong))
+    result = validate(found, layers, ask_slurm=not no_sbatch)
+    if as_json:
+        cases = [asdict(case) for case in result.cases]
+        told = result.problems
+        answer = {"site": result.site, "ok": not told, "problems": told}
+        more = {"warnings": result.warnings, "cases": cases, "templates": result.templates}
+        answer_json({**answer, **more})
+    else:
+        marks = {"ok": "✓", "wrong": "✗", "skipped": "–"}
+        rows = [
+            (
+                case.target,
+                case.backend,
+                *(marks.get(case.looks.get(look, ""), "") for look in LOOKS),
+                case.note,
+            )
+            for case in result.cases
+        ]
+        rows += [
+            (file, "template", "✗" if told else "✓", *[""] * len(LOOKS))
+            for file, told in result.templates.items()
+        ]
+        print_table(("TARGET", "BACKEND", *(look.upper() for look in LOOKS), "NOTE"), rows)
+    for warning in result.warnings:
+        say(f"note: {warning}")
+    if result.problems:
+        raise SiteError("\n".join(result.problems))
+
+
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+"""Defaults that say nothing: that they are overridden is not worth a line."""
+
+
+def text_of(value: Any) -> str:
+    """Return a value as one line of YAML has it."""
+    import yaml
+
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
 
 
 site.add_command(init)

@@ -93,6 +93,8 @@ def _explain(layers: Layers, merged: Any, problem: Problem) -> list[str]:
         path = _named_in(merged, path, message)
     else:
         message = f"{_must(problem, path)} (found {shown(found)})"
+        if kind == "string_type" and (found is None or isinstance(found, bool)):
+            message += ": write it in quotes"  # YAML's true, no, null
         if kind == "literal_error" and isinstance(found, str):
             near = did_you_mean(found, re.findall("'([^']+)'", problem["ctx"]["expected"]))
             message += f".{near}" if near else ""

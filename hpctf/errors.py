@@ -5,6 +5,7 @@ HpctfError (exit 2)
 │   ├── HostlistError    text that is not a Slurm host list
 │   └── ClusterSpecError roles that do not fit the tasks, or a TF_CONFIG that cannot be passed
 ├── SiteError (exit 3)   the site's configuration is wrong
+├── BuildError (exit 3)  a training environment cannot be built, or is not to be touched
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
 ├── RunNotFound          no run of that name
@@ -15,6 +16,7 @@ HpctfError (exit 2)
 from __future__ import annotations
 
 __all__ = [
+    "BuildError",
     "ClusterSpecError",
     "HostlistError",
     "HpctfError",
@@ -66,6 +68,12 @@ class ClusterSpecError(UsageError):
 
 class SiteError(HpctfError):
     """A site configuration that is missing or wrong."""
+
+    exit_code = 3
+
+
+class BuildError(HpctfError):
+    """A training environment that cannot be built, found whole, or removed."""
 
     exit_code = 3
 

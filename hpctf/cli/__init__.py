@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": ("hpctf.cli.files", "Print the logs of a run."),
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
+    "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List and show sites."),
 }
 INTERRUPTED = 130

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.files import read_json
+from hpctf.errors import BuildError, SiteError, UsageError, did_you_mean, shown
+from hpctf.files import make_folder, read_json
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 CURRENT = "current"
+WHEELS = "wheels"
+LOGS = "logs"
+CACHE = "cache"
 RECORD = "environment.json"
 LOCK_FILE = "environment.lock"
 
@@ -67,6 +73,7 @@ class Store:
     def __init__(self, site: Site) -> None:
         named = os.path.expandvars(os.path.expanduser(site.environments.store))
         self.root = Path(os.path.abspath(named))
+        self.umask = int(site.umask, 8)
 
     def folder_of(self, spec: EnvironmentSpec) -> Path:
         """Return the folder that the spec's builds lie in."""
@@ -86,8 +93,114 @@ class Store:
         whole = os.path.isfile(found.current / RECORD) and os.access(found.python, os.X_OK)
         return found if whole else None
 
+    def environments(self) -> Iterator[Environment]:
+        """Yield the environments that are ready, by name.
+
+        Raises
+        ------
+        SiteError
+            The store may not be read.
+        """
+        for key in self._keys():
+            found = self.environment(key)
+            if found is not None:
+                yield found
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all keys, ready or not."""
+        return [self.root / key for key in self._keys()]
+
+    def find(self, name: str) -> Environment:
+        """Return the environment that a name stands for: its key, or a part that only it has.
+
+        Raises
+        ------
+        UsageError
+            None, or more than one, is called so.
+        """
+        known = {one.key: one for one in self.environments()}
+        if name in known:
+            return known[name]
+        near = [key for key in known if name and name in key]
+        if len(near) > 1:
+            raise UsageError(f"{shown(name)} may be any of {', '.join(near)}.", "Give more of it.")
+        if not near:
+            raise UsageError(
+                f"There is no environment {shown(name)} in {self.root}."
+                f"{did_you_mean(name, list(known))}",
+                "hpctf env list says what there is.",
+            )
+        return known[near[0]]
+
+    def prepare(self, key: str) -> Path:
+        """Make the store and the key's folder, and return the folder.
+
+        Raises
+        ------
+        SiteError
+            The store cannot be made or written, or anybody could put something there.
+        BuildError
+            The key's folder is somebody else's, who is not done.
+        """
+        self._make(self.root)
+        if self._look().st_mode & stat.S_IWOTH:
+            raise self._unusable(
+                "can be written by everybody, who could put programs there for others to run"
+            )
+        self._make(self.root / key)
+        folder = self.root / key
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise BuildError(
+                f"Environment {key} is not ready, and its folder {str(folder)!r} is "
+                f"{owner_of(folder)}'s: you may not build there.",
+                'Wait until it is built, let the site share its store (umask: "0002"), or use '
+                "a store of your own: environments.store.",
+            )
+        return folder
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(folder, self.umask)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise self._unusable(f"cannot be made: {error.strerror}") from None
+
+    def _look(self) -> os.stat_result:
+        try:
+            found = os.stat(self.root)
+        except OSError as error:
+            raise self._unusable(f"cannot be reached: {error.strerror}") from None
+        if not stat.S_ISDIR(found.st_mode):
+            raise self._unusable("is not a folder")
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise self._unusable(f"is {owner_of(self.root)}'s, and you may not read it")
+        return found
+
+    def _unusable(self, why: str) -> SiteError:
+        return SiteError(
+            f"The store of environments, {str(self.root)!r}, {why}.",
+            "The site file names it under environments.store.",
+        )
+
+    def _keys(self) -> list[str]:
+        if not os.path.lexists(self.root):
+            return []
+        self._look()
+        names = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
+        return sorted(set(names) - {WHEELS, LOGS, CACHE})
+
     def write_lock(self, key: str, folder: Path) -> Path:
         """Copy the exact versions of an environment to ``folder/environment.lock``."""
         to = folder / LOCK_FILE
         shutil.copyfile(Environment(self.root / key).lock, to)
         return to
+
+
+def owner_of(path: Path) -> str:
+    """Return the name of who owns a file."""
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "somebody else"

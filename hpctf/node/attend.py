@@ -16,7 +16,7 @@ from hpctf.files import read_json
 from hpctf.node.ends import Ends, attempt_of, has_failed
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.saying import say
-from hpctf.scheduler.local import start_time
+from hpctf.processes import start_time
 
 _LOOK_S = 0.5
 _GRACE_S = 3.0

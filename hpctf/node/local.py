@@ -21,7 +21,7 @@ from hpctf.node.ends import LOCAL_ATTEMPT
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.saying import say
 from hpctf.node.signals import number_of
-from hpctf.scheduler.local import start_time
+from hpctf.processes import start_time
 
 _POLL_S = 0.05
 _GRACE_S = KILL_AFTER_S + 2.0

@@ -271,7 +271,7 @@ def _is_full(folder: str) -> bool:
 
 
 def _has_gone(pid: int) -> bool:
-    from hpctf.scheduler.local import start_time
+    from hpctf.processes import start_time
 
     return start_time(pid) is None
 

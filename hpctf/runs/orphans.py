@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler.local import start_time
+from hpctf.processes import start_time
 from hpctf.verdict import read_job
 
 if TYPE_CHECKING:

@@ -11,20 +11,8 @@ import signal
 from collections.abc import Iterable
 
 from hpctf.errors import SchedulerError
+from hpctf.processes import start_time
 from hpctf.scheduler.jobs import JobStatus, Names
-
-
-def start_time(pid: int) -> str | None:
-    """Return a process's start time in clock ticks since boot (proc(5), stat field 22).
-
-    None if there is no such process, or only its zombie.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else fields[19]
 
 
 class LocalProcesses:

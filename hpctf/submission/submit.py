@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from hpctf.errors import UsageError
 from hpctf.plan import Plan
+from hpctf.processes import start_time
 from hpctf.render import render
-from hpctf.scheduler.local import start_time
 from hpctf.submission.batch import uninterrupted
 from hpctf.submission.payload import delayed_submission
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hpctf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict",
+    0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment",
     2: "submission scheduler node runs tracking client",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.scheduler.local import start_time
+from hpctf.processes import start_time
 
 from ..conftest import Person
 from ..waiting import wait_until

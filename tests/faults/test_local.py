@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
-from hpctf.scheduler.local import start_time
+from hpctf.processes import start_time
 
 from ..conftest import skip_or_fail
 from ..login.helpers import project

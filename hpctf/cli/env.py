@@ -1,0 +1,286 @@
+"""``hpctf env``: training environments, built, shown, locked and removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from hpctf.environment.spec import EnvironmentSpec
+    from hpctf.environment.store import Environment, Store
+    from hpctf.site.model import Site
+
+
+@click.group()
+def env() -> None:
+    """Build training environments, list, show, lock and remove them."""
+
+
+@env.command()
+@site_option
+@set_option
+@click.option("--pip", multiple=True, metavar="PACKAGE", help="A pip package; again for more.")
+@click.option("--pip-file", metavar="FILE", help="A requirements file.")
+@click.option("--conda", multiple=True, metavar="PACKAGE", help="A conda package.")
+@click.option("--conda-file", metavar="FILE", help="A conda environment.yml.")
+@click.option("--framework-version", metavar="VERSION", help="TensorFlow's version (2.18).")
+@click.option("--python-version", metavar="VERSION", help="Python's version (3.11).")
+@click.option(
+    "--backend", type=click.Choice(["single", "mpi", "ps", "collective"]), help="mpi: with Horovod."
+)
+@click.option("--use-gpu", is_flag=True, help="TensorFlow for GPUs.")
+@click.option(
+    "--locked", metavar="RUN|FILE", help="Make again what a run had, or a lock file says."
+)
+@click.option("--spec", metavar="FILE", help="What hpctf env show --json gives as spec.")
+@click.option("--dry-run", is_flag=True, help="Say what it would be called; build nothing.")
+@json_option
+def build(site: str | None, settings: tuple[str, ...], **options: Any) -> None:
+    """Build an environment, unless it is there, and print its interpreter.
+
+    TensorFlow is always in it; --backend mpi adds Horovod, built for it and this machine's MPI.
+    """
+    from hpctf.environment.build import ensure
+    from hpctf.environment.progress import telling
+    from hpctf.environment.store import Store
+    from hpctf.site.load import load_site
+
+    of = load_site(site, settings=settings)
+    store = Store(of)
+    spec = _spec(options, of)
+    if isinstance(spec, Path):
+        say(f"It is there as it was: {spec}")
+        _answer(spec.parents[2].name, spec, True, options["as_json"])
+        return
+    if options["dry_run"]:
+        _answer(spec.key, store.python_of(spec), store.is_ready(spec), options["as_json"])
+        return
+    if store.is_ready(spec):
+        say(f"Environment {spec.key} is ready.")
+    with telling() as tell:
+        python = ensure(spec, of, tell)
+    _answer(spec.key, python, True, options["as_json"])
+
+
+def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
+    """Return what to build, or the interpreter of what a lock names and is still there."""
+    from hpctf.environment.asked import Asked, spec_for
+    from hpctf.environment.lock import environment_of, locked_spec, read_lock
+    from hpctf.environment.spec import spec_from
+    from hpctf.environment.store import Store
+
+    names = ("pip", "pip_file", "conda", "conda_file", "framework_version", "python_version")
+    packages = [name for name in (*names, "backend", "use_gpu") if options[name]]
+    if options["locked"] or options["spec"]:
+        given = [name for name in ("locked", "spec") if options[name]] + packages
+        if len(given) > 1:
+            one, other = (f"--{name.replace('_', '-')}" for name in given[:2])
+            raise UsageError(f"{one} says all that an environment is made of; {other} cannot add.")
+    if options["spec"]:
+        return spec_from(_read_json(options["spec"]))
+    if options["locked"]:
+        lock = read_lock(_lock_file(options["locked"], site))
+        there = environment_of(lock, Store(site))
+        return locked_spec(lock, site, say) if there is None else there.python
+    if not packages:
+        raise UsageError(
+            "Nothing is asked for.", "Name packages (--pip scikit-learn), or a --framework-version."
+        )
+    asked = Asked(
+        base=Path.cwd(),
+        pip_packages=options["pip"],
+        pip_requirements_file=options["pip_file"],
+        conda_packages=options["conda"],
+        conda_dependencies_file=options["conda_file"],
+        framework_version=options["framework_version"],
+        python_version=options["python_version"],
+        mpi=options["backend"] == "mpi",
+        gpu=options["use_gpu"],
+    )
+    spec = spec_for(asked, site)
+    if spec.tensorflow and not options["framework_version"]:
+        say(f"No version of TensorFlow is named: taking {spec.tensorflow}, which is tested.")
+    return spec
+
+
+def _read_json(file: str) -> dict[str, Any]:
+    from hpctf.files import read_json
+
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The spec {file!r} cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"The spec {file!r} is no mapping.")
+    return found
+
+
+def _lock_file(named: str, site: Site) -> Path:
+    """Return the lock file that RUN or FILE stands for."""
+    from hpctf.environment.store import LOCK_FILE
+    from hpctf.runs.folder import find_run, runs_root_of
+
+    if os.sep in named or os.path.isfile(named):
+        return Path(named)
+    found = find_run(runs_root_of(site), named).path / LOCK_FILE
+    if not found.is_file():
+        raise UsageError(
+            f"Run {found.parent.name} has no {LOCK_FILE}: its environment was not built by hpctf."
+        )
+    return found
+
+
+def _answer(key: str, python: Path, ready: bool, as_json: bool) -> None:
+    if as_json:
+        answer_json({"name": key, "python": str(python), "ready": ready})
+    else:
+        click.echo(str(python))
+
+
+@env.command("list")
+@site_option
+@set_option
+@json_option
+def list_environments(site: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """List the environments of the site's store, and what is being built."""
+    from hpctf.environment.attempts import builders, described
+
+    store = _store(site, settings)
+    ready = list(store.environments())
+    rows = [_row(one) for one in ready]
+    at_work = {folder.name: builders(folder) for folder in store.folders()}
+    building = [(key, who) for key, several in at_work.items() for who in several]
+    if as_json:
+        rows += [{"name": key, "ready": False, "builder": who} for key, who in building]
+        answer_json(rows)
+        return
+    for row in rows:
+        checked = row["checked"]
+        versions = [f"TensorFlow {checked['tensorflow']}"] if "tensorflow" in checked else []
+        versions += [f"Horovod {checked['horovod']}"] if "horovod" in checked else []
+        size = f"{row['size_bytes'] / 1e6:.0f} MB"
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+        click.echo(f"{row['name']:36} {size:>8}  {when}  {row['user']}  {', '.join(versions)}")
+    for key, who in building:
+        click.echo(f"{key:36} is being built by {described(who)}")
+    if not rows and not building:
+        say(f"There are no environments in {store.root}.")
+
+
+def _row(one: Environment) -> dict[str, Any]:
+    record = one.record()
+    names = ("user", "host", "created", "seconds", "size_bytes", "checked")
+    head = {"name": one.key, "ready": True, "python": str(one.python)}
+    return {**head, **{name: record.get(name) for name in names}}
+
+
+@env.command()
+@site_option
+@set_option
+@json_option
+@click.argument("name")
+def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Show what an environment is made of; NAME may be a part that only it has."""
+    one = _store(site, settings).find(name)
+    record = one.record()
+    if as_json:
+        answer_json({**_row(one), "packages": record["packages"], "spec": record["spec"]})
+        return
+    spec, checked = record["spec"], record["checked"]
+    asked = [spec["tensorflow"], *spec["pip"], *spec["conda"]]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["created"]))
+    lines = {
+        "name": one.key,
+        "python": f"{one.python} ({spec['python_version']})",
+        "built": f"{when} by {record['user']} on {record['host']}, in {record['seconds']:.0f} s",
+        "size": f"{record['size_bytes'] / 1e6:.0f} MB",
+        "asked for": ", ".join(filter(None, asked)),
+        "checked": ", ".join(f"{key} {value}" for key, value in checked.items()),
+        "log": str(one.current / "build.log"),
+        "packages": " ".join(record["packages"]),
+    }
+    for key, value in lines.items():
+        click.echo(f"{key + ':':11} {value}")
+
+
+@env.command()
+@site_option
+@set_option
+@click.argument("name", metavar="NAME|SPEC")
+def lock(name: str, site: str | None, settings: tuple[str, ...]) -> None:
+    """Print the exact versions of all that is in an environment.
+
+    NAME is an environment's, SPEC a file with its description. What is printed is a requirements
+    file, and what 'env build --locked FILE' makes the same again from.
+    """
+    store = _store(site, settings)
+    if name.endswith(".json"):
+        from hpctf.environment.spec import spec_from
+
+        name = spec_from(_read_json(name)).key
+    click.echo(store.find(name).lock.read_text(), nl=False)
+
+
+@env.command()
+@site_option
+@set_option
+@click.option("--stale", is_flag=True, help="Remove what killed builds have left.")
+@click.option("--force", is_flag=True, help="Also if a run uses it now.")
+@json_option
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def remove(
+    names: tuple[str, ...],
+    site: str | None,
+    settings: tuple[str, ...],
+    stale: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Remove environments; those that an active run of yours uses only with --force."""
+    from hpctf.environment.remove import remove as remove_one
+    from hpctf.environment.remove import remove_stale
+
+    if not names and not stale:
+        raise UsageError("Name what to remove (hpctf env list), or say --stale.")
+    store = _store(site, settings)
+    chosen = {one.key: one for one in map(store.find, names)}
+    if not force:
+        for one in chosen.values():
+            _refuse_what_is_used(one, site)
+    removed = []
+    for one in chosen.values():
+        remove_one(one, store)
+        say(f"Removed {one.key}")
+        removed.append(one.key)
+    if stale:
+        left = remove_stale(store)
+        say(f"Removed {len(left)} half builds: {', '.join(left)}" if left else "Nothing is stale.")
+        removed += left
+    if as_json:
+        answer_json(removed)
+
+
+def _refuse_what_is_used(one: Environment, site: str | None) -> None:
+    from hpctf.runs.folder import runs_root_of
+    from hpctf.runs.using import active_runs_with
+
+    using = active_runs_with(runs_root_of(site), one.folder)
+    if using:
+        raise BuildError(
+            f"Environment {one.key} is used by {', '.join(using[:5])}.",
+            "Let them end, cancel them, or say --force.",
+        )
+
+
+def _store(site: str | None, settings: tuple[str, ...]) -> Store:
+    from hpctf.environment.store import Store
+    from hpctf.site.load import load_site
+
+    return Store(load_site(site, settings=settings))

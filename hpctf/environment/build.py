@@ -1,0 +1,350 @@
+"""Building an environment: all of it, checked, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hpctf.environment import tensorflows
+from hpctf.environment.attempts import Attempt, alone, attempt, sweep, user_name
+from hpctf.environment.check import check, check_mpi
+from hpctf.environment.commands import Commands
+from hpctf.environment.conda import Conda, explicit_packages, find_conda, installers
+from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
+from hpctf.environment.indexes import indexes_of
+from hpctf.environment.lock import Lock, difference, pins
+from hpctf.environment.modules import environment_with
+from hpctf.environment.mpi import mpi_of
+from hpctf.environment.pip import Pip
+from hpctf.environment.progress import Tell, tell_nobody
+from hpctf.environment.pythons import doubts
+from hpctf.environment.requirements import digest_of, name_of, requirement_of
+from hpctf.environment.spec import EnvironmentSpec
+from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
+from hpctf.errors import BuildError, HpctfError
+from hpctf.files import cannot_write, follow_umask, make_folder, write_atomic, write_json
+from hpctf.site.model import Site
+
+_KEPT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONSTARTUP")
+"""Variables of the shell that builds which would reach into what is built."""
+
+_KERAS = "tf-keras"
+
+
+def ensure(spec: EnvironmentSpec, site: Site, tell: Tell = tell_nobody) -> Path:
+    """Return the interpreter of an environment, which is built first if it is not ready.
+
+    Whoever else builds the same environment meanwhile is waited for.
+
+    Parameters
+    ----------
+    tell
+        Takes the words of each step.
+
+    Raises
+    ------
+    BuildError
+        It cannot be built, or fails its check: nothing of it is left but the log.
+    SiteError
+        The store, a module or a program of the site's is not there.
+    """
+    store = Store(site)
+    if store.is_ready(spec):
+        return store.python_of(spec)
+    folder = store.prepare(spec.key)
+    with _ended_cleanly(), alone(folder, store.umask, tell):
+        if store.is_ready(spec):
+            tell(f"Environment {spec.key} has been built meanwhile")
+            return store.python_of(spec)
+        for build_id in sweep(folder):
+            tell(f"Removed what was left of build {build_id}, whose builder is gone")
+        _drop_broken_link(folder)
+        tell(f"Building environment {spec.key} in {store.root}")
+        try:
+            with attempt(folder, store.umask) as made:
+                _Build(spec, site, store, made, tell).run()
+        except OSError as error:
+            raise _unwritable(store, error) from None
+    if not store.is_ready(spec):
+        raise BuildError(f"Environment {spec.key} was removed while it was built.")
+    return store.python_of(spec)
+
+
+def _drop_broken_link(folder: Path) -> None:
+    """Remove a link whose environment is gone: its removal was cut off."""
+    link = folder / CURRENT
+    if os.path.islink(link) and not os.path.exists(link / RECORD):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+
+
+def _unwritable(store: Store, error: OSError) -> HpctfError:
+    told = cannot_write(error.filename or store.root, error)
+    return BuildError(
+        told.message,
+        "Make room there, or name another folder: environments.store in the site file.",
+    )
+
+
+@contextlib.contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Let SIGTERM end a build as an interrupt does: a job's time limit leaves nothing behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Build:
+    """One attempt, step by step."""
+
+    def __init__(
+        self, spec: EnvironmentSpec, site: Site, store: Store, made: Attempt, tell: Tell
+    ) -> None:
+        self.spec = spec
+        self.site = site
+        self.store = store
+        self.made = made
+        self.tell = tell
+        self.start = time.time()
+        here = environment_with(spec.modules)
+        if spec.horovod:
+            check_mpi(spec, mpi_of(here))
+        variables = {name: value for name, value in here.items() if name not in _KEPT_OUT}
+        variables["PYTHONNOUSERSITE"] = "1"
+        self.commands = Commands(made.log, variables, store.umask)
+        self.indexes = indexes_of(spec.sources, site.environments, here)
+        cache = store.root / CACHE / f"uv-{user_name()}"
+        self.pip = Pip(site.environments.pip, self.commands, self.indexes, cache, made.work)
+
+    def run(self) -> None:
+        """Build, check, record, and make the link that says that it is ready."""
+        self._check_local_packages()
+        try:
+            python = self._make()
+            self._install(python)
+            tensorflow = self._tensorflow_of(python)
+            self._install_keras(python, tensorflow)
+            wheel = self._install_horovod(python, tensorflow)
+            found = self._check(python)
+            lock = self._lock(python)
+            if wheel is not None:
+                wheels = self.store.root / WHEELS
+                keep_wheel(self.spec, tensorflow, wheel, wheels, self.store.umask)
+            self._record(found, lock)
+        except BuildError as error:
+            raise self._with_log(error) from None
+        self._finish()
+
+    def _check_local_packages(self) -> None:
+        for path, digest in self.spec.local:
+            if digest_of(path) != digest:
+                raise BuildError(
+                    f"{path!r} has changed since the environment was named after its content.",
+                    "Ask for it again.",
+                )
+
+    def _make(self) -> Path:
+        spec, folder = self.spec, self.made.folder
+        if spec.kind == "conda":
+            program = find_conda(self.site.environments, self.commands)
+            self.tell(f"Making the conda environment with {program}")
+            offline = self.site.environments.offline
+            conda = Conda(program, self.commands, self.indexes, offline, self.made.work)
+            return conda.make(folder, spec)
+        doubt = doubts(spec.python)
+        if doubt and not (self.store.umask & 0o077 == 0o077 and _is_mine(spec.python)):
+            self.tell(f"warning: {doubt}")
+        self.tell(f"Making a virtual environment with Python {spec.python_version}, {spec.python}")
+        return self.pip.make(folder, spec.python, seed=bool(spec.horovod) and not spec.locked)
+
+    def _install(self, python: Path) -> None:
+        spec = self.spec
+        if spec.locked:
+            self.tell(f"Installing {len(spec.locked)} packages in the versions of the lock")
+            self.pip.install(python, spec.locked, "Installing the packages", dependencies=False)
+            return
+        wanted = [line for line in spec.pip if _name(line) != _KERAS]
+        names = {_name(line) for line in wanted}
+        wanted += [spec.tensorflow] if spec.tensorflow else []
+        if spec.horovod:
+            wanted += [need for need in (*NEEDS, *TOOLS) if _name(need) not in names]
+        shown = ", ".join([*([spec.tensorflow] if spec.tensorflow else []), *spec.pip][:8])
+        self.tell(f"Installing {shown or 'packages'}")
+        instead = ["tensorflow"] if self._stands_for_tensorflow(wanted) else []
+        self.pip.install(
+            python,
+            wanted,
+            "Installing the packages",
+            constraints=spec.constraints,
+            instead=instead,
+        )
+        if instead and {"tensorflow", "tensorflow-cpu"} <= {_name_of_pin(p) for p in self._pins()}:
+            raise BuildError(
+                "A package brings in 'tensorflow' beside 'tensorflow-cpu': their files mix.",
+                "Let the site build with uv (environments.pip: uv), or name the package "
+                "'tensorflow' (environments.tensorflow).",
+            )
+
+    def _stands_for_tensorflow(self, wanted: list[str]) -> bool:
+        """Return whether another package than ``tensorflow`` brings it."""
+        names = {_name(line) for line in wanted}
+        return not names.isdisjoint(tensorflows.NAMES) and "tensorflow" not in names
+
+    def _pins(self) -> list[str]:
+        return self.pip.freeze(self.made.folder / "bin" / "python")
+
+    def _tensorflow_of(self, python: Path) -> str:
+        """Return the version of TensorFlow that is installed; empty without one."""
+        code = "import sys\nfrom importlib import metadata\nfor name in sys.argv[1:]:\n"
+        code += "    try: print(metadata.version(name)); break\n"
+        code += "    except metadata.PackageNotFoundError: pass"
+        words: list[str | Path] = [python, "-I", "-c", code, *tensorflows.NAMES]
+        return self.commands.answer(words, "Looking for TensorFlow").strip()
+
+    def _install_keras(self, python: Path, tensorflow: str) -> None:
+        """Install the Keras that Horovod trains with; its dependencies would bring a TensorFlow."""
+        series = tensorflows.series(tensorflow)
+        named = [line for line in self.spec.pip if _name(line) == _KERAS]
+        if self.spec.locked or (not named and (not series or "dev" in tensorflow)):
+            return
+        if not named and series and series < tensorflows.KERAS_3_FROM:
+            return
+        wanted = named or [f"{_KERAS}=={tensorflow.split('.')[0]}.{tensorflow.split('.')[1]}.*"]
+        self.tell(f"Installing {wanted[0]}")
+        self.pip.install(python, wanted, f"Installing {_KERAS}", dependencies=False)
+
+    def _install_horovod(self, python: Path, tensorflow: str) -> Path | None:
+        if not self.spec.horovod:
+            return None
+        if not tensorflow:
+            raise BuildError("Horovod is asked for, but the packages bring no TensorFlow.")
+        wheel = horovod_wheel(
+            self.spec,
+            python,
+            tensorflow,
+            self.store.root / WHEELS,
+            self.commands,
+            self.indexes,
+            self.made.work,
+            self.tell,
+        )
+        self.pip.install(
+            python, [wheel.as_uri()], "Installing Horovod", dependencies=False, from_indexes=False
+        )
+        return wheel
+
+    def _check(self, python: Path) -> dict[str, Any]:
+        if not self._brings_tensorflow():
+            return {}
+        what = "a sum of two ranks with Horovod" if self.spec.horovod else "TensorFlow's import"
+        self.tell(f"Checking it: {what}")
+        found = check(self.spec, python, self.commands, self.made.work, self.site.mpi)
+        if found.get("ranks") == 1:
+            self.tell("note: there is no mpirun here, so one rank was checked, and not two")
+        words = f"TensorFlow {found['tensorflow']}"
+        if "horovod" in found:
+            words += f", Horovod {found['horovod']}, {found['mpi_library']}"
+        self.tell(f"It works: {words}")
+        return found
+
+    def _brings_tensorflow(self) -> bool:
+        spec = self.spec
+        pip = {_name(line) for line in (*spec.pip, *spec.locked)}
+        conda = {line.partition("=")[0].strip().lower() for line in spec.conda}
+        return bool(spec.tensorflow or spec.horovod or (pip | conda) & set(tensorflows.NAMES))
+
+    def _lock(self, python: Path) -> Lock:
+        site_packages = next(iter((self.made.folder / "lib").glob("python*/site-packages")), None)
+        by = installers(site_packages) if site_packages and self.spec.kind == "conda" else {}
+        packages = pins(self.pip.freeze(python), by)
+        conda = explicit_packages(self.made.folder)
+        if self.spec.locked and packages != tuple(sorted(self.spec.locked)):
+            raise BuildError(
+                "The environment is not what the lock says: "
+                f"{difference(self.spec.locked, packages)}."
+            )
+        return Lock(self.spec.key, self.spec, packages, conda)
+
+    def _record(self, found: dict[str, Any], lock: Lock) -> None:
+        folder = self.made.folder
+        mode = 0o666 & ~self.store.umask
+        write_atomic(folder / LOCK_FILE, lock.text(), mode)
+        os.replace(self.made.log, folder / "build.log")
+        follow_umask(folder / "build.log", self.store.umask)
+        record = {
+            "key": self.spec.key,
+            "build_id": folder.name,
+            "user": user_name(),
+            "host": os.uname().nodename,
+            "created": self.start,
+            "seconds": round(time.time() - self.start, 1),
+            "size_bytes": _size(folder),
+            "checked": found,
+            "packages": list(lock.packages),
+            "spec": self.spec.plain(),
+        }
+        write_json(folder / RECORD, record, mode)
+
+    def _finish(self) -> None:
+        """Make the link. Whoever comes second removes what is theirs: the first one is as good."""
+        link = self.made.folder.with_name(CURRENT)
+        try:
+            os.symlink(self.made.folder.name, link)
+        except FileExistsError:
+            if os.readlink(link) != self.made.folder.name:  # NFS may answer so to a repeated call
+                self.tell("Somebody else has built it meanwhile: theirs is used")
+                self.made.discard()
+                return
+        self.tell(f"Environment {self.spec.key} is ready")
+
+    def _with_log(self, error: BuildError) -> BuildError:
+        """Keep the log of a build that failed, and say where it is."""
+        logs = self.store.root / LOGS
+        kept = logs / f"{self.spec.key}-{self.made.folder.name}.log"
+        log = self.made.log
+        try:
+            if not logs.is_dir():
+                make_folder(logs, self.store.umask)
+            os.replace(log if log.exists() else self.made.folder / "build.log", kept)
+        except OSError:
+            return error
+        return BuildError(f"{error.message}\n  The whole log: {kept}", error.hint)
+
+
+def _name(line: str) -> str:
+    return name_of(requirement_of(line))
+
+
+def _name_of_pin(pin: str) -> str:
+    return _name(pin) if "://" not in pin else pin.partition(" ")[0]
+
+
+def _is_mine(python: str) -> bool:
+    return os.geteuid() != 0 and os.stat(python).st_uid in (os.geteuid(), 0)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes that a folder takes on the disk."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, file)).st_blocks * 512
+    return total

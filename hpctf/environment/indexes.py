@@ -1,0 +1,153 @@
+"""Where pip packages come from: the requirements' own places, the site's, and what pip is told.
+
+uv does not read pip's configuration. People and machines that are set up for pip (an index of
+their own, a certificate) would find uv without it, so it is passed on.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpctf.environment.requirements import Sources
+from hpctf.errors import SiteError
+from hpctf.site.model import EnvironmentSettings
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """Options and variables for uv or pip.
+
+    Parameters
+    ----------
+    words
+        The options that name places.
+    variables
+        Proxy and certificate, as programs read them from their environment.
+    """
+
+    words: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+def indexes_of(
+    sources: Sources, settings: EnvironmentSettings, environment: Mapping[str, str]
+) -> Indexes:
+    """Return how the site's builder finds packages.
+
+    A requirements file's index comes before the site's, the site's before pip's configuration;
+    further indexes and folders of wheels add up.
+    """
+    pip = pip_configuration(environment) if settings.pip == "uv" else {}
+    index = sources.index_url or settings.index_url or pip.get("index-url")
+    more = [*sources.extra_index_urls, *settings.extra_index_urls]
+    more += pip.get("extra-index-url", "").split()
+    links = [*sources.find_links, *(_place(link) for link in settings.find_links)]
+    links += [link for link in pip.get("find-links", "").split() if _there(link)]
+    no_index = sources.no_index or pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
+    words: list[str] = []
+    if index:
+        words += ["--index-url", index]
+    for url in dict.fromkeys(more):
+        words += ["--extra-index-url", url]
+    for link in dict.fromkeys(links):
+        words += ["--find-links", link]
+    if no_index or (settings.offline and settings.pip == "pip"):
+        words += ["--no-index"]
+    for option, names in (
+        ("--no-binary", sources.no_binary),
+        ("--only-binary", sources.only_binary),
+    ):
+        for name in names:
+            words += [option, name]
+    if settings.pip == "uv":
+        # As pip: all indexes are equal, and the best version is taken wherever it is.
+        words += ["--index-strategy", "unsafe-best-match"] if more else []
+        words += ["--offline"] if settings.offline else []
+        words += ["--prerelease", "allow"] if sources.pre else []
+        for host in pip.get("trusted-host", "").split():
+            words += ["--allow-insecure-host", host]
+    elif sources.pre:
+        words += ["--pre"]
+    return Indexes(tuple(words), _variables(settings, pip, environment))
+
+
+def _variables(
+    settings: EnvironmentSettings, pip: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    proxy = settings.proxy or pip.get("proxy")
+    if proxy:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            variables[name] = proxy
+    certificate = pip.get("cert") or environment.get("REQUESTS_CA_BUNDLE")
+    if certificate and "SSL_CERT_FILE" not in environment and os.path.isfile(certificate):
+        variables["SSL_CERT_FILE"] = certificate
+    if pip.get("timeout", "").isdecimal():
+        variables["UV_HTTP_TIMEOUT"] = pip["timeout"]
+    return variables
+
+
+def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what pip's files and variables say, later ones over earlier ones, as pip reads them.
+
+    The files are the machine's, then the user's, then PIP_CONFIG_FILE's; their sections
+    ``[global]`` and ``[install]``. Without pip itself, which need not be installed here.
+    """
+    home = environment.get("HOME") or os.path.expanduser("~")
+    config = environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    named = environment.get("PIP_CONFIG_FILE", "")
+    files = [
+        *(
+            os.path.join(folder, "pip", "pip.conf")
+            for folder in reversed(environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"))
+        ),
+        "/etc/pip.conf",
+        os.path.join(home, ".pip", "pip.conf"),
+        os.path.join(config, "pip", "pip.conf"),
+        named,
+    ]
+    found: dict[str, str] = {}
+    if named != os.devnull:  # pip's way to read none of them
+        for file in files:
+            found.update(_sections(file))
+    for name, value in environment.items():
+        if name.startswith("PIP_") and value:
+            found[name[4:].lower().replace("_", "-")] = value
+    found.setdefault("timeout", found.pop("default-timeout", ""))
+    return found
+
+
+def _sections(file: str) -> dict[str, str]:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(file, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError, OSError):
+        return {}
+    found: dict[str, str] = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
+    return found
+
+
+def _place(link: str) -> str:
+    """Return a site's place of wheels, which must be there."""
+    if "://" in link:
+        return link
+    place = Path(os.path.expandvars(os.path.expanduser(link)))
+    if not place.exists():
+        raise SiteError(
+            f"environments.find_links names {str(place)!r}, which is not there on "
+            f"{os.uname().nodename}.",
+            "Correct it in the site file, or make the folder of wheels.",
+        )
+    return str(place)
+
+
+def _there(link: str) -> bool:
+    """Return whether a place of pip's is there: pip passes over those that are not."""
+    return "://" in link or os.path.exists(os.path.expanduser(link))

@@ -1,0 +1,159 @@
+"""Lock files: exact versions of all that is in an environment, and making it again from them.
+
+A lock is a requirements file with a head: comments for pip, and for hpctf what pip cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpctf.environment.modules import environment_with
+from hpctf.environment.mpi import mpi_of
+from hpctf.environment.pythons import find_python, inspect
+from hpctf.environment.spec import EnvironmentSpec, spec_from
+from hpctf.environment.store import LOCK_FILE, Environment, Store
+from hpctf.errors import UsageError
+from hpctf.site.model import Site
+from hpctf.site.reading import NotReadable, named, read_text
+
+_HEAD = "# hpctf environment lock 1"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The content of a lock file.
+
+    Parameters
+    ----------
+    key, spec
+        Of the environment that it was taken from.
+    packages
+        pip packages in exact versions.
+    conda
+        Addresses of conda packages, with their checksums.
+    """
+
+    key: str
+    spec: EnvironmentSpec
+    packages: tuple[str, ...]
+    conda: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return the file's text; pip can read it, too."""
+        lines = [_HEAD, f"# environment: {self.key}"]
+        lines += [f"# spec: {json.dumps(self.spec.plain(), sort_keys=True)}"]
+        if self.spec.horovod:
+            lines += [f"# built for it: horovod=={self.spec.horovod} with {self.spec.mpi}"]
+        lines += [f"# conda: {address}" for address in self.conda]
+        return "\n".join([*lines, *self.packages, ""])
+
+
+def read_lock(path: Path) -> Lock:
+    """Return the lock of a file.
+
+    Raises
+    ------
+    UsageError
+        It is not there, or no lock of hpctf's.
+    """
+    try:
+        text = read_text(path)
+    except FileNotFoundError:
+        raise UsageError(f"There is no lock file {named(path)}.") from None
+    except NotReadable as error:
+        raise UsageError(f"The lock file {named(path, error.line)} cannot be read: {error}.") from (
+            None
+        )
+    lines = text.splitlines()
+    found = (re.match(r"# (environment|spec): (.*)", line) for line in lines)
+    head = {match[1]: match[2] for match in found if match}
+    try:
+        if lines[0] != _HEAD:
+            raise ValueError
+        spec = spec_from(json.loads(head["spec"]))
+    except (IndexError, KeyError, ValueError):
+        raise UsageError(
+            f"{named(path)} is no lock file of hpctf's.", f"Those begin with {_HEAD!r}."
+        ) from None
+    conda = tuple(line.removeprefix("# conda: ") for line in lines if line.startswith("# conda: "))
+    packages = tuple(line for line in lines if line and not line.startswith("#"))
+    return Lock(head.get("environment", ""), spec, packages, conda)
+
+
+def environment_of(lock: Lock, store: Store) -> Environment | None:
+    """Return the environment that a lock was taken from, if it is still there as it was."""
+    found = store.environment(lock.key)
+    if found is None or not os.path.isfile(found.lock):
+        return None
+    now = read_lock(found.lock)
+    same = (now.packages, now.conda) == (lock.packages, lock.conda)
+    return found if same else None
+
+
+def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> EnvironmentSpec:
+    """Return the environment that has exactly what a lock says, as it would be built here."""
+    spec = lock.spec
+    here = environment_with(spec.modules)
+    python, version = spec.python, spec.python_version
+    if spec.kind == "pip":
+        same = inspect(python)
+        if same is None or same.version != version:
+            short = ".".join(version.split(".")[:2])
+            bound = tuple(int(part) for part in short.split("."))
+            bounds = ((bound[0], bound[1]), (bound[0], bound[1]))
+            same = find_python(short, bounds, site.environments.pythons, here, "the lock file")
+            tell(f"note: Python {version} ({python}) is not here; {same.version} ({same.path}) is")
+        python, version = same.path, same.version
+    return replace(
+        spec,
+        python=python,
+        python_version=version,
+        pip=(),
+        constraints=(),
+        conda=(),
+        tensorflow=None,
+        mpi=mpi_of(here) if spec.horovod else "",
+        locked=lock.packages,
+        locked_conda=lock.conda,
+    )
+
+
+def write_lock(key: str, folder: Path, site: Site) -> Path:
+    """Keep the exact versions of a site's environment as ``folder/environment.lock``."""
+    return Store(site).write_lock(key, folder)
+
+
+def difference(wanted: tuple[str, ...], found: tuple[str, ...]) -> str:
+    """Return what two lists of packages do not share, in few words."""
+    missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    words = [f"missing: {', '.join(missing[:5])}"] if missing else []
+    words += [f"not in the lock: {', '.join(more[:5])}"] if more else []
+    return "; ".join(words)
+
+
+def pins(freeze: list[str], installers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what pip installed of a freeze: no conda packages, and not the Horovod of ours."""
+    kept = []
+    for line in freeze:
+        name = re.split(r"[=@ ]", line, maxsplit=1)[0]
+        normal = re.sub(r"[-_.]+", "-", name).lower()
+        if normal != "horovod" and installers.get(normal) != "conda":
+            kept.append(line)
+    return tuple(sorted(kept))
+
+
+__all__ = [
+    "LOCK_FILE",
+    "Lock",
+    "difference",
+    "environment_of",
+    "locked_spec",
+    "pins",
+    "read_lock",
+    "write_lock",
+]

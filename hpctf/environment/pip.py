@@ -1,0 +1,146 @@
+"""Virtual environments and what is installed in them, with uv or with pip."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpctf.environment.commands import Commands
+from hpctf.environment.indexes import Indexes
+from hpctf.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Pip:
+    """The program that installs pip packages.
+
+    Parameters
+    ----------
+    kind
+        ``uv`` or ``pip``.
+    cache
+        Where uv keeps what it has downloaded; beside the environments, so that it can link files
+        rather than copy them.
+    work
+        Takes the files that it reads its requirements from.
+    """
+
+    kind: Literal["uv", "pip"]
+    commands: Commands
+    indexes: Indexes
+    cache: Path
+    work: Path
+
+    def make(self, folder: Path, interpreter: str, seed: bool) -> Path:
+        """Make a virtual environment and return its Python; `seed` puts pip itself into it."""
+        what = f"Making a virtual environment with {interpreter}"
+        if self.kind == "uv":
+            words = [uv(), "venv", "--no-project", "--no-python-downloads"]
+            words += ["--python", interpreter]
+            self._run([*words, folder], what)
+        else:
+            self._run([interpreter, "-m", "venv", folder], what)
+        python = folder / "bin" / "python"
+        if seed and self.kind == "uv":
+            self.install(python, ["pip"], "Installing pip")
+        return python
+
+    def install(
+        self,
+        python: Path,
+        requirements: Sequence[str],
+        what: str,
+        *,
+        constraints: Sequence[str] = (),
+        instead: Sequence[str] = (),
+        dependencies: bool = True,
+        from_indexes: bool = True,
+    ) -> None:
+        """Install packages.
+
+        Parameters
+        ----------
+        instead
+            Packages that no dependency may bring in, since others stand for them.
+        dependencies
+            Whether what the packages need is installed, too.
+        """
+        if not requirements:
+            return
+        words: list[str | Path] = ["-r", self._file("requirements.txt", requirements)]
+        if constraints:
+            words += ["-c", self._file("constraints.txt", constraints)]
+        if not dependencies:
+            words += ["--no-deps"]
+        if from_indexes:
+            words += self.indexes.words
+        if self.kind == "uv":
+            if instead and dependencies:
+                never = [f"{name} ; python_version < '3'" for name in instead]
+                words += ["--override", self._file("overrides.txt", never)]
+            words = ["--python", python, "--no-progress", "--compile-bytecode", *words]
+            local = [line.partition(" @ ")[0] for line in requirements if " @ file:" in line]
+            variables = self._variables()
+            # uv would take what it has built of an older content of these folders.
+            if "--offline" in self.indexes.words and local:
+                variables["UV_CACHE_DIR"] = str(self.work / "uv")  # it refuses to refresh then
+            else:
+                for name in local:
+                    words += ["--refresh-package", name.partition("[")[0]]
+            self.commands.run([uv(), "pip", "install", *words], what, variables)
+        else:
+            words = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", *words]
+            self._run([python, "-m", "pip", "install", *words], what)
+
+    def freeze(self, python: Path) -> list[str]:
+        """Return the exact versions of all that is installed, one a line, sorted."""
+        what = "Listing what is installed"
+        if self.kind == "uv":
+            said = self._answer([uv(), "pip", "freeze", "--python", python], what)
+        else:
+            said = self._answer([python, "-m", "pip", "freeze", "--all"], what)
+        lines = {line.strip() for line in said.splitlines()}
+        return sorted(line for line in lines if line and not line.startswith(("#", "-")))
+
+    def _variables(self) -> dict[str, str]:
+        variables = dict(self.indexes.variables)
+        if self.kind == "uv":
+            variables["UV_CACHE_DIR"] = self.commands.variables.get("UV_CACHE_DIR", str(self.cache))
+            variables["UV_NO_PROGRESS"] = "1"
+        return variables
+
+    def _run(self, words: Sequence[str | Path], what: str) -> None:
+        self.commands.run(words, what, self._variables())
+
+    def _answer(self, words: Sequence[str | Path], what: str) -> str:
+        return self.commands.answer(words, what, self._variables())
+
+    def _file(self, name: str, lines: Iterable[str]) -> Path:
+        path = self.work / name
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return path
+
+
+def uv() -> str:
+    """Return the path of the uv that is installed with hpctf, or the one on PATH."""
+    import shutil
+
+    beside = os.path.join(os.path.dirname(sys.executable), "uv")
+    if os.access(beside, os.X_OK):
+        return beside
+    try:
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("uv")
+    if found is None:
+        raise BuildError(
+            "There is no uv here to build environments with.",
+            "Install it (pip install uv), or let the site build with pip (environments.pip: pip).",
+        )
+    return found

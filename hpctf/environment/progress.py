@@ -1,0 +1,57 @@
+"""Telling how a build goes: one line that lives on a terminal, a line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+Tell = Callable[[str], None]
+"""Takes the words of each step of a build as it begins."""
+
+
+def tell_nobody(words: str) -> None:
+    """Keep silent."""
+
+
+def elapsed(seconds: float) -> str:
+    """Return ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def telling(stream: IO[str] | None = None) -> Iterator[Tell]:
+    """Yield what tells a build's steps on stderr, each with the time since the beginning.
+
+    On a terminal the step that runs now has a clock of its own that goes on.
+    """
+    to = sys.stderr if stream is None else stream
+    start = time.monotonic()
+
+    def plain(words: str) -> None:
+        print(f"[{elapsed(time.monotonic() - start)}] {words}", file=to, flush=True)
+
+    if not to.isatty():
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    console = Console(file=to)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as live:
+        steps: list[tuple[TaskID, float, str]] = []
+
+        def on_terminal(words: str) -> None:
+            while steps:
+                step = steps.pop()
+                took = elapsed(time.monotonic() - step[1])
+                live.remove_task(step[0])
+                console.print(f"✓ {step[2]} ({took})", markup=False, highlight=False)
+            steps.append((live.add_task(words), time.monotonic(), words))
+
+        yield on_terminal

@@ -30,6 +30,7 @@ COMMANDS = {
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
+    "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
     "site": ("hpctf.cli.site", "List and show sites."),
 }
 INTERRUPTED = 130

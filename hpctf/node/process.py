@@ -101,6 +101,7 @@ class Process:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=_of_the_launcher(env),
         )
         os.close(output)
 
@@ -206,3 +207,14 @@ def _group(leader: int) -> set[int]:
         if int(group) == leader:
             found.add(int(name))
     return found
+
+
+def _of_the_launcher(env: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the open file through which Slurm's pmi2 plugin and the MPI library talk, if any:
+    without it each rank would be alone in its world."""
+    number = env.get("PMI_FD", "")
+    try:
+        os.fstat(int(number))
+    except (ValueError, OSError, OverflowError):
+        return ()
+    return (int(number),)

@@ -21,7 +21,7 @@ FLOORS = {
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment",
     2: "submission scheduler node runs tracking client",
-    3: "tuning models report survey",
+    3: "tuning models report survey doctor",
     4: "cli __main__",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -1,0 +1,171 @@
+"""``hpctf doctor``: whether a site works as its file says, and what to do where it does not."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.errors import UsageError
+
+if TYPE_CHECKING:
+    from hpctf.doctor.report import Check, Report
+
+_JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "tensorflow")
+_MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}
+
+
+@click.command()
+@site_option
+@set_option
+@click.option("--job", is_flag=True, help="Prove by a short job what only nodes can tell.")
+@click.option("--target", help="Compute target of the job.")
+@click.option("--nodes", type=int, default=2, show_default=True, help="Nodes of the job.")
+@click.option(
+    "--time",
+    "time_limit",
+    default="10",
+    metavar="TIME",
+    help="Time limit, as Slurm writes it (10).",
+)
+@click.option(
+    "--wait-at-most", default="10", metavar="TIME", help="How long to wait in the queue (10)."
+)
+@click.option("--python", metavar="EXE", help="Training environment to try; one with mpi4py.")
+@click.option("--tensorflow", is_flag=True, help="Import TensorFlow on every node, too.")
+@click.option(
+    "--write",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FILE]",
+    help="Write what was found to work into your own site file.",
+)
+@json_option
+@click.pass_context
+def doctor(
+    context: click.Context,
+    /,
+    site: str | None,
+    settings: tuple[str, ...],
+    job: bool,
+    write: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Examine a site, from here and (--job) on its nodes: a table, and a remedy for each ✗.
+
+    Exit codes: 0 all is well, 1 something is not, 2 wrong usage, 3 Slurm cannot be asked.
+    """
+    from hpctf.doctor.examine import JobOptions, examine
+    from hpctf.sbatch import seconds_of
+
+    given = [
+        name
+        for name in _JOB_ONLY
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
+    if given and not job:
+        name = {"time_limit": "time"}.get(given[0], given[0]).replace("_", "-")
+        raise UsageError(f"--{name} is an option of the job.", "Add --job.")
+    asked = None
+    if job:
+        asked = JobOptions(
+            target=options["target"],
+            nodes=options["nodes"],
+            time_limit_s=seconds_of(options["time_limit"]),
+            wait_s=float(seconds_of(options["wait_at_most"])),
+            python=options["python"],
+            tensorflow=options["tensorflow"],
+        )
+    with _ended_by_signals():
+        report = examine(site, settings, asked, say)
+    if not as_json:
+        show(report)
+    written = _proposal(report, write)
+    if as_json:
+        answer_json({**report.plain(), "written": written})
+    context.exit(report.exit_code)
+
+
+def _proposal(report: Report, write: str | None) -> str | None:
+    """Show what the site file could say, and write it if asked; return the file's path."""
+    from hpctf.doctor.proposals import propose, write_proposal
+    from hpctf.site.find import is_path
+
+    if not report.proposals:
+        if write is not None:
+            say("There is nothing to write: no other setting was found to work.")
+        return None
+    file = write or None
+    if write is None and is_path(report.asked):
+        file = report.asked  # to be shown, not written
+    proposed = propose(report.proposals, report.asked, report.settings, file)
+    for note in proposed.notes:
+        say(note)
+    if not proposed.diff:
+        return None
+    say(proposed.diff.rstrip("\n"))
+    if write is None:
+        say("To write this: hpctf doctor with the same options and --write")
+        return None
+    written = write_proposal(proposed)
+    say(f"Written: {written}")
+    return str(written)
+
+
+def show(report: Report) -> None:
+    """Print the table, and the remedies under it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in report.checks:
+        mark, colour = _MARKS[check.state]
+        table.add_row(Text(mark, style=colour), Text(check.name), Text(_words(check)))
+    failures = len(report.failures)
+    summary = (
+        f"{failures} of {len(report.checks)} checks found something wrong."
+        if failures
+        else "Nothing wrong was found."
+    )
+    console = Console()
+    if console.is_terminal:
+        console.print(table, summary, sep="\n", markup=False, highlight=False)
+        return
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    click.echo(summary)
+
+
+def _words(check: Check) -> str:
+    if not check.remedy:
+        return check.detail
+    return f"{check.detail}\n→ {check.remedy}"
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: its jobs must not stay."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,155 @@
+"""The whole examination: the login node first, then the jobs; what is found is a `Report`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpctf.doctor import login, places
+from hpctf.doctor.report import Report, failed, skipped
+from hpctf.errors import HpctfError, SiteError, UsageError
+from hpctf.site.load import default_name, default_site_name, find_target, load_site
+from hpctf.site.model import Site
+
+Tell = Callable[[str], None]
+
+LEAST_TIME_S = 120
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What is asked of the jobs: see ``hpctf doctor --job``."""
+
+    target: str | None = None
+    nodes: int = 2
+    time_limit_s: int = 600
+    wait_s: float = 600.0
+    python: str | None = None
+    tensorflow: bool = False
+
+
+def examine(
+    site_name: str | None, settings: Sequence[str], options: JobOptions | None, tell: Tell
+) -> Report:
+    """Look at a site from the login node and, with options, through jobs.
+
+    Parameters
+    ----------
+    settings
+        Keys of the site to be tried otherwise, as ``KEY=VALUE``.
+
+    Raises
+    ------
+    UsageError
+        There is no such site or target, or the options cannot be.
+    """
+    site: Site | None = None
+    try:
+        site = load_site(site_name, settings=settings or None)
+    except SiteError as error:
+        report = Report(asked_for(site_name))
+        report.add(failed("site", error.message, error.hint or "hpctf site validate"))
+    else:
+        if options is not None:
+            check_options(site, options)
+        report = Report(site.name, asked_for(site_name), site)
+        report.add(login.check_installation(site), login.check_site(site))
+    tell("Asking Slurm ...")
+    login.check_slurm(report, site)
+    if site is None:
+        return report
+    report.add(*places.check_places(site), login.check_modules(site))
+    if options is not None:
+        _examine_by_job(report, site, options, tell)
+    return report
+
+
+def asked_for(site_name: str | None) -> str:
+    """Return what a site is asked for by where no option names one."""
+    try:
+        return site_name or os.environ.get("HPCTF_SITE") or default_name()
+    except HpctfError:  # of the project's hpctf.yaml: it is told as the site's
+        return default_site_name()
+
+
+def check_options(site: Site, options: JobOptions) -> None:
+    """Refuse what no job could be made of, before anything is asked."""
+    if site.scheduler != "slurm":
+        raise UsageError(
+            f"Site {site.name!r} has no Slurm, and so no jobs to examine it by.",
+            "Leave --job out, or name another site (--site).",
+        )
+    name, target = find_target(site, options.target)
+    if options.nodes < 2:
+        raise UsageError(f"--nodes is {options.nodes}, but what is between nodes needs 2 at least.")
+    if target.max_nodes is not None and options.nodes > target.max_nodes:
+        raise UsageError(
+            f"--nodes is {options.nodes}, but target {name!r} allows {target.max_nodes}.",
+            "Ask for fewer nodes, or choose another target (--target).",
+        )
+    if options.time_limit_s < LEAST_TIME_S:
+        raise UsageError(
+            f"--time is {options.time_limit_s} s, but the job may need {LEAST_TIME_S} s where "
+            "something is wrong."
+        )
+
+
+def _examine_by_job(report: Report, site: Site, options: JobOptions, tell: Tell) -> None:
+    from hpctf.doctor import job_verdict, network_verdict
+    from hpctf.doctor.job import Jobs, Request
+
+    if report.slurm_away or report.state_of("runs root") == "failed":
+        report.add(skipped("job", "Slurm or the runs root cannot be used"))
+        return
+    if report.state_of("site") == "failed":
+        report.add(skipped("job", "the site is not valid"))
+        return
+    try:
+        python, version = _training_python(options, tell)
+    except HpctfError as error:
+        report.add(failed("training python", error.message, error.hint or "--python EXE"))
+        return
+    request = Request(
+        site=site,
+        target=options.target,
+        nodes=options.nodes,
+        time_limit_s=options.time_limit_s,
+        wait_s=options.wait_s,
+        python=python,
+        mpi=version is not None,
+        tensorflow=options.tensorflow,
+        ports=network_verdict.ports_to_try(site.ports),
+    )
+    try:
+        with Jobs(request, tell) as jobs:
+            jobs.submit()
+            outcomes = jobs.follow()
+    except HpctfError as error:
+        report.add(failed("job", error.message, error.hint or ""))
+        return
+    plain = job_verdict.judge_job(report, request, outcomes["job"])
+    job_verdict.judge_hetjob(report, request, outcomes.get("hetjob"), plain)
+    network_verdict.judge_ports(report, request, outcomes.values())
+    if not request.mpi:
+        report.add(skipped("MPI", f"{python} has no mpi4py", "--python EXE, of one that has it"))
+    elif plain or outcomes["job"].tried:
+        network_verdict.judge_mpi(report, request, outcomes["job"])
+    else:
+        report.add(skipped("MPI", job_verdict.NOT_RUN))
+
+
+def _training_python(options: JobOptions, tell: Tell) -> tuple[str, str | None]:
+    """Return the interpreter that the job runs, and its mpi4py's version."""
+    from hpctf.doctor.job import mpi4py_of
+
+    if options.python is None:
+        return sys.executable, mpi4py_of(sys.executable)
+    found = shutil.which(os.path.expanduser(options.python))
+    if found is None:
+        raise UsageError(f"--python is {options.python!r}, but there is no such program.")
+    python = str(Path(found).absolute())
+    return python, mpi4py_of(python)

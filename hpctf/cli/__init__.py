@@ -30,8 +30,8 @@ COMMANDS = {
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
+    "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
-    "site": ("hpctf.cli.site", "List and show sites."),
 }
 INTERRUPTED = 130
 

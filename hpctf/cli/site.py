@@ -1,4 +1,4 @@
-"""``hpctf site``: what sites there are, and what one says."""
+"""``hpctf site``: what sites there are, what one says, from where, and whether it works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpctf.errors import HpctfError, SiteError
 
 @click.group()
 def site() -> None:
-    """List and show sites."""
+    """List, show, explain and validate sites; write a first one."""
 
 
 @site.command("list")
@@ -153,6 +153,15 @@ def validate_site(
         say(f"note: {warning}")
     if result.problems:
         raise SiteError("\n".join(result.problems))
+
+
+@site.command("schema")
+@click.option("--project", is_flag=True, help="That of a project's hpctf.yaml.")
+def print_schema(project: bool) -> None:
+    """Print the JSON Schema of site files, for editors."""
+    from hpctf.site.editors import project_schema, site_schema
+
+    answer_json(project_schema() if project else site_schema())
 
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {})

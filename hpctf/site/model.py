@@ -46,13 +46,17 @@ def check_name(what: str, name: str | None) -> None:
 class Target:
     """A compute target: a partition, or a way of using one, under a name that people choose.
 
-    ``slots`` is how many processes hpctf may place on a node, ``gpus`` how many GPUs a node has
-    (0: none; absent: not known, so not checked), and ``gpu_request`` the directive that asks for
-    them (none: a node comes with all of its GPUs). ``cpus_per_gpu`` are a GPU's share of a node's
-    CPUs: a job with GPUs asks for that many, shared out among its tasks, where one without asks
-    for ``cpus_per_task``. ``directives`` are added to the job's, or replace them; those in
-    ``drop`` are never written, for sites that forbid them. ``clusters`` names another cluster of
-    the same Slurm (``sbatch --clusters``).
+    ``description`` is shown to people. ``partition``, ``account``, ``qos`` and ``constraint`` are
+    sbatch's. ``max_nodes`` is how many nodes a job may have at most. ``slots`` is how many
+    processes hpctf may place on a node, ``gpus`` how many GPUs a node has (0: none; absent: not
+    known, so not checked), and ``gpu_request`` the directive that asks for them (none: a node comes
+    with all of its GPUs). ``gpu_type`` is Slurm's name for their kind. ``cpus_per_task`` and
+    ``mem`` (a node's, as Slurm writes it) are asked for where the person does not say.
+    ``cpus_per_gpu`` are a GPU's share of a node's CPUs: a job with GPUs asks for that many, shared
+    out among its tasks, where one without asks for ``cpus_per_task``. ``time_limit`` is what a job
+    gets where the person does not say, as Slurm writes it. ``directives`` are added to the job's,
+    or replace them; those in ``drop`` are never written, for sites that forbid them. ``clusters``
+    names another cluster of the same Slurm (``sbatch --clusters``).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -87,8 +91,9 @@ class Target:
 class MpiSettings:
     """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options.
 
-    Without a plugin, srun starts them as the site's Slurm or its MPI's modules have it.
-    ``command`` is the program that does mpirun's work (``mpiexec``, TACC's ``ibrun``).
+    ``launcher`` starts them. ``plugin`` is srun's (``srun --mpi=list``); without one, srun starts
+    them as the site's Slurm or its MPI's modules have it. ``command`` is the program that does
+    mpirun's work (``mpiexec``, TACC's ``ibrun``). ``options`` are the launcher's own, a word each.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -107,8 +112,8 @@ class MpiSettings:
 class PsSettings:
     """Where parameter servers run.
 
-    ``hetjob``: on nodes of their own, without GPUs, in ``target`` if one is named; ``shared``:
-    beside the workers in one step.
+    ``placement`` is ``hetjob``: on nodes of their own, without GPUs, in ``target`` if one is named;
+    or ``shared``: beside the workers in one step.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -121,8 +126,9 @@ class PsSettings:
 class PortRange:
     """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up).
 
-    ``reserved``: let Slurm reserve ports for each step (``srun --resv-ports``, which needs
-    MpiParams=ports=... in slurm.conf), and take those of the range only if one is in use.
+    ``first`` and ``last`` are both of the range. ``reserved``: let Slurm reserve ports for each
+    step (``srun --resv-ports``, which needs MpiParams=ports=... in slurm.conf), and take those of
+    the range only if one is in use.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -176,8 +182,9 @@ class NetworkSettings:
 class HorovodSettings:
     """How Horovod is built for an environment's TensorFlow and the site's MPI.
 
-    ``gpu_operations`` builds it for GPUs (TensorFlow 2.18 or older); ``build_variables`` are set
-    for its build, over hpctf's own (``HOROVOD_NCCL_HOME``, ``CXX`` ...).
+    ``version`` is Horovod's. ``gpu_operations`` builds it for GPUs (TensorFlow 2.18 or older);
+    ``build_variables`` are set for its build, over hpctf's own (``HOROVOD_NCCL_HOME``, ``CXX``
+    ...).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -195,12 +202,14 @@ class EnvironmentSettings:
     """How training environments are built, and where they are kept.
 
     ``store`` is a folder that login and compute nodes share. ``build_on`` says where building may
-    happen; ``build_target`` and ``build_time`` are those of the build's job. ``conda`` is the
-    program (micromamba, mamba or conda; absent: the first of them that is there). ``index_url``,
+    happen; ``build_target`` and ``build_time`` are those of the build's job. ``pip`` is the program
+    that installs pip's packages, ``conda`` the one for conda's (micromamba, mamba or conda; absent:
+    the first of them that is there), from ``channels``. ``index_url``, ``extra_index_urls``,
     ``find_links`` (folders of wheels) and ``proxy`` are where packages come from; ``offline``:
     from nowhere but ``find_links`` and caches. ``pythons`` are interpreters, or folders of them,
     that ``python_version`` may choose from, besides those on PATH. ``tensorflow`` is the name of
-    the package where it is not PyPI's. ``modules`` are loaded to build and to run.
+    the package where it is not PyPI's. ``modules`` are loaded to build and to run. ``horovod`` says
+    how Horovod is built.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -229,7 +238,11 @@ class EnvironmentSettings:
 
 @dataclass(frozen=True)
 class ContainerSettings:
-    """What runs container images, and how: ``binds`` are folders that the container sees."""
+    """What runs container images, and how.
+
+    ``runtime`` runs them, with ``options`` of its own. ``binds`` are folders that the container
+    sees.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
@@ -242,9 +255,23 @@ class ContainerSettings:
 class Site:
     """A cluster, as its admin describes it.
 
-    ``extends`` names the site whose settings this one starts from. ``locked`` are dotted keys
-    (``mpi.plugin``, ``targets.gpu``) that no later layer and no option may change. ``umask`` is
-    what the run folder and all that a run writes are made with.
+    ``name`` is what ``--site`` calls it, ``description`` what people are shown. ``extends`` names
+    the site whose settings this one starts from. ``scheduler`` is ``slurm``, or ``local``: this
+    machine alone. ``runs_root`` is the shared folder of all runs; it may hold ``~`` and
+    ``$VARIABLES``. ``umask`` is what the run folder and all that a run writes are made with.
+
+    ``targets`` are the compute targets by name, ``default_target`` the one used where none is
+    named. ``directives`` are sbatch options of every job; those in ``drop`` are never written.
+    ``mpi`` says how MPI ranks are started. ``ps`` says where parameter servers run. ``ports`` are
+    those that TF_CONFIG may use. ``warning`` says how trainings are warned of their time limit.
+    ``network`` is what the ranks talk over. ``environments`` says how training environments are
+    built. ``containers`` says what runs images.
+
+    ``modules`` are loaded in every job. ``prologue`` and ``epilogue`` are shell lines before and
+    after the step. ``pin_gpus``: a rank sees only its own GPUs. ``max_snapshot_mb`` is the largest
+    source folder that goes with a run. ``templates`` is a folder of templates that is looked in
+    before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``, ``targets.gpu``) that no later
+    layer and no option may change.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT

@@ -18,6 +18,7 @@ import pytest
 
 from hpctf import Experiment
 
+from .built import build_environment
 from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 
 _OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLDEN")
@@ -59,7 +60,7 @@ def no_faults_meanwhile(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def training_python() -> str:
     """The interpreter of an environment with TensorFlow, Horovod, mpi4py and scikit-learn."""
-    made = subprocess.run([ROOT / "tools/training-env"], capture_output=True, text=True)
+    made = build_environment("2.21")
     if made.returncode:
         skip_or_fail(f"the training environment cannot be made: {made.stderr[-2000:]}")
     return made.stdout.strip()

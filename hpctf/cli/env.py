@@ -261,10 +261,14 @@ def remove(
         removed.append(one.key)
     if stale:
         left = remove_stale(store)
-        say(f"Removed {len(left)} half builds: {', '.join(left)}" if left else "Nothing is stale.")
+        say(f"Removed {_count(left)}: {', '.join(left)}" if left else "Nothing is stale.")
         removed += left
     if as_json:
         answer_json(removed)
+
+
+def _count(builds: list[str]) -> str:
+    return f"{len(builds)} half build{'s' if len(builds) > 1 else ''}"
 
 
 def _refuse_what_is_used(one: Environment, site: str | None) -> None:

@@ -42,11 +42,12 @@ class Asked:
     python_version: str | None = None
     mpi: bool = False
     gpu: bool = False
+    modules: tuple[str, ...] = ()
 
 
 def asked_of(estimator: TensorFlow) -> Asked | None:
     """Return what an estimator says of its environment; None if it says nothing to build."""
-    if getattr(estimator, "user_managed", False):
+    if estimator.user_managed:
         return None
     asked = Asked(
         base=Path(estimator.source_directory or os.getcwd()),
@@ -55,9 +56,10 @@ def asked_of(estimator: TensorFlow) -> Asked | None:
         conda_packages=tuple(estimator.conda_packages),
         conda_dependencies_file=_either(estimator, "conda_dependencies_file"),
         framework_version=estimator.framework_version,
-        python_version=getattr(estimator, "python_version", None),
+        python_version=estimator.python_version,
         mpi=estimator.backend == "mpi",
         gpu=estimator.use_gpu,
+        modules=tuple(estimator.modules),
     )
     says = (
         asked.pip_packages,
@@ -105,7 +107,7 @@ def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:
     gpu_operations = settings.horovod.gpu_operations if horovod and asked.gpu else None
     machine = platform.machine()
     pip, tensorflow, version = _tensorflow(asked, site, pip, conda, gpu_operations, machine)
-    modules = tuple(dict.fromkeys([*site.modules, *settings.modules]))
+    modules = tuple(dict.fromkeys([*site.modules, *settings.modules, *asked.modules]))
     here = _environment(modules, site)
     python = ""
     if conda is None:

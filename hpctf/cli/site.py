@@ -23,13 +23,17 @@ def list_sites(as_json: bool) -> None:
     """List the sites that --site can name; * marks the one used by default."""
     from hpctf.resources import SITE_CONFIGS
     from hpctf.site.find import site_files
-    from hpctf.site.load import default_name, load_site
+    from hpctf.site.load import default_name, read_site
 
-    used = default_name()
+    try:
+        used = default_name()
+    except HpctfError as error:
+        used = ""
+        say(f"note: {error.message}")
     rows: list[dict[str, Any]] = []
     for name, paths in site_files().items():
         try:
-            description = load_site(name).description
+            description = read_site(name).description
         except HpctfError as error:
             description = f"cannot be used: {error.message}"
         files = [str(path) for path in paths]
@@ -47,11 +51,9 @@ def list_sites(as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{'*' if row['default'] else ' '} {row['name']:16} {row['description']}")
-        own = [file for file in row["files"] if not file.startswith(f"{SITE_CONFIGS}/")]
-        for file in (
-            row["files"] if own else ()
-        ):  # of a site that comes with hpctf, the name will do
-            click.echo(f"{'':19}{file}")
+        if row["files"] != [f"{SITE_CONFIGS}/{row['name']}.yaml"]:  # else the name will do
+            for file in row["files"]:
+                click.echo(f"{'':19}{file}")
 
 
 @site.command("show")

@@ -11,7 +11,7 @@ from pathlib import Path
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
 from hpctf.resources import SITE_CONFIGS
 from hpctf.site.keys import FILE_ONLY, dotted
-from hpctf.site.layers import Inputs, Layer, Layers, parse_layer, see_templates_from
+from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.reading import named
 from hpctf.site.settings import Settings, environment_layers, setting_layers
 
@@ -121,15 +121,18 @@ def find_layers(asked: Asked, inputs: Inputs) -> Layers:
     else:
         own = _named_layers(wanted, inputs)
         if not own:
-            raise _no_such_site(wanted)
+            chosen = asked.name is None and project is not None and "site" in project.values
+            by = project.origin(("site",)) if chosen and project is not None else None
+            raise _no_such_site(wanted, by)
 
     layers = [*_base_layers(own, inputs, (wanted,)), *own]
     first = len(layers) - len(own)
     if project is not None:
         layers += _project_layers(project, _name_of(own) or wanted)
-    layers += environment_layers(asked.variables, _targets(layers))
+    variables, problems = environment_layers(asked.variables, _targets(layers))
+    layers += variables
     layers += setting_layers(asked.settings, _targets(layers))
-    return Layers(wanted, tuple(layers), first)
+    return Layers(wanted, tuple(layers), first, tuple(problems))
 
 
 def _base_layers(own: list[Layer], inputs: Inputs, above: tuple[str, ...]) -> list[Layer]:
@@ -217,19 +220,25 @@ def _file_layer(path: Path, inputs: Inputs) -> Layer:
 
 
 def _named_layers(name: str, inputs: Inputs) -> list[Layer]:
-    layers = []
+    layers, wrong = [], []
     for kind, folder in folders().items():
         path = folder / f"{name}.yaml"
-        text = inputs.read(path)
-        if text is not None:
-            layers.append(parse_layer(kind, path, text))
+        try:
+            text = inputs.read(path)
+            if text is not None:
+                layers.append(parse_layer(kind, path, text))
+        except SiteError as error:
+            wrong.append(error.message)
+    if wrong:
+        raise SiteError("\n".join(wrong))
     return layers
 
 
-def _no_such_site(name: str) -> UsageError:
+def _no_such_site(name: str, by: Origin | None) -> UsageError:
     known = list(site_files())
+    chosen = f", which {by} chooses" if by else ""
     return UsageError(
-        f"There is no site {shown(name)}.{did_you_mean(name, known)}",
+        f"There is no site {shown(name)}{chosen}.{did_you_mean(name, known)}",
         f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
     )
 

@@ -161,11 +161,14 @@ class Layers:
         In the order in which they merge.
     first
         Position of the first that is the site's own, after those of the site it extends.
+    problems
+        A line for each variable that makes no layer.
     """
 
     name: str
     layers: tuple[Layer, ...]
     first: int = 0
+    problems: tuple[str, ...] = ()
 
     def merged(self) -> dict[Any, Any]:
         """Return what comes of all layers."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hpctf.site.find import Asked, find_layers, find_project, folders, is_path
 from hpctf.site.layers import Inputs, Layers, digest
 from hpctf.site.model import Site, Target, site_from
 from hpctf.site.reading import read_text
-from hpctf.site.settings import Settings, variables
+from hpctf.site.settings import Settings, check_settings, variables
 
 _MOST_KEPT = 200
 """Checked sites that are kept; beyond it the older half goes."""
@@ -78,9 +79,10 @@ def load_layers(
     return find_layers(_asked(name, settings, project), Inputs())
 
 
-def read_site(path: Path, *, keep: bool = True) -> Site:
-    """Return the site of a file, and of what it extends, without any other layer."""
-    asked = _asked(os.path.abspath(path), None, None)
+def read_site(name: str | os.PathLike[str], *, keep: bool = True) -> Site:
+    """Return the site of that name or file as its files alone say it, with what it extends: without
+    project, environment and flags."""
+    asked = _asked(name, None, None)
     return _load(replace(asked, project=None, variables={}), keep)
 
 
@@ -110,7 +112,11 @@ def _asked(
     elif wanted == "":
         raise UsageError("The site's name is empty.", "'hpctf site list' shows what there is.")
     return Asked(
-        wanted, default_site_name(), find_project(project), variables(os.environ), settings
+        wanted,
+        default_site_name(),
+        find_project(project),
+        variables(os.environ),
+        check_settings(settings),
     )
 
 
@@ -141,7 +147,8 @@ def _load(asked: Asked, keep: bool) -> Site:
 def _kept_file(asked: Asked) -> Path:
     """Return where the checked site is kept: under all that it is looked for by, but the content
     of its files."""
-    settings = asked.settings if isinstance(asked.settings, dict) else list(asked.settings or ())
+    settings = dict(asked.settings) if isinstance(asked.settings, Mapping) else asked.settings
+    settings = settings or None
     relative = "templates" in repr(settings) or "HPCTF_TEMPLATES" in asked.variables
     rules = [hpctf.__version__, *(_changed(module) for module in _RULES)]
     places = [str(folder) for folder in folders().values()]

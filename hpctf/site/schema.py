@@ -75,7 +75,7 @@ def problems_of(layers: Layers) -> tuple[list[str], Site | None]:
         values, more = _without(values, found)
         if not more:
             break
-    told += lock_problems(layers)
+    told += [*layers.problems, *lock_problems(layers)]
     told = list(dict.fromkeys(told))[:_MOST_PROBLEMS]
     return told, None if told else site
 

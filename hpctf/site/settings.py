@@ -29,6 +29,23 @@ Settings = Mapping[str, object] | Sequence[str]
 _NO_SETTINGS = (*FILE_ONLY, "locked")
 
 
+def check_settings(settings: object) -> Settings | None:
+    """Return settings that are a mapping, or a list of KEY=VALUE.
+
+    Raises
+    ------
+    UsageError
+        They are neither.
+    """
+    if settings is None or isinstance(settings, Mapping):
+        return settings
+    if isinstance(settings, Sequence) and not isinstance(settings, str):
+        return [str(word) for word in settings]
+    raise UsageError(
+        f"settings must be a mapping such as {{'mpi.plugin': 'pmi2'}}, not {shown(settings)}."
+    )
+
+
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that set keys of a site; those of hpctf's own jobs do not.
 
@@ -43,31 +60,34 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def environment_layers(environ: Mapping[str, str], targets: Iterable[str]) -> list[Layer]:
-    """Return a layer for each variable that sets a key.
+def environment_layers(
+    environ: Mapping[str, str], targets: Iterable[str]
+) -> tuple[list[Layer], list[str]]:
+    """Return (a layer for each variable that sets a key, a line for each that is wrong).
+
+    Wrong is a variable of a section that has no such key, or a value that is no YAML.
 
     Parameters
     ----------
     targets
         Names of the site's targets, which variables can only spell in capitals.
-
-    Raises
-    ------
-    SiteError
-        A variable of a section that has no such key, or a value that is no YAML.
     """
     known = list(targets)
-    layers = []
+    layers, problems = [], []
     for name, text in variables(environ).items():
         path = _path_of(name, known)
         if kind_of(path) is None:
-            near = did_you_mean(path[-1], keys_at(path[:-1]))
-            raise SiteError(
-                f"{name}: a site has no key {shown(dotted(path))}.{near}",
-                f"Known under {dotted(path[:-1])}: {', '.join(keys_at(path[:-1])) or 'nothing'}.",
+            keys = keys_at(path[:-1])
+            problems.append(
+                f"{name}: a site has no key {shown(dotted(path))}.{did_you_mean(path[-1], keys)} "
+                f"Known under {dotted(path[:-1])}: {', '.join(keys) or 'nothing'}"
             )
-        layers.append(_layer("environment", name, path, _value(name, path, text)))
-    return layers
+            continue
+        try:
+            layers.append(_layer("environment", name, path, _value(name, path, text)))
+        except SiteError as error:
+            problems.append(error.message)
+    return layers, problems
 
 
 def _path_of(name: str, targets: list[str]) -> tuple[str, ...]:
@@ -119,8 +139,6 @@ def _pairs(settings: Settings | None) -> list[tuple[str, Any, str]]:
         return []
     if isinstance(settings, Mapping):
         return [(str(key), value, f"settings[{shown(key)}]") for key, value in settings.items()]
-    if isinstance(settings, str):
-        raise UsageError(f"settings must be a mapping, not {shown(settings)}.")
     pairs: list[tuple[str, Any, str]] = []
     for word in settings:
         key, equals, value = word.partition("=")

@@ -338,6 +338,8 @@ def test_every_error_of_all_layers_is_told_at_once(
     (user / "big.yaml").write_text("module: [b]\ndefault_target: gpu\ndirectives:\n  nodes: 2\n")
     (here / "hpctf.yaml").write_text("mpi:\n  options: --x\n  plugin: a b\n")
     monkeypatch.setenv("HPCTF_UMASK", "0999")
+    monkeypatch.setenv("HPCTF_MPI__PLUGN", "x")
+    monkeypatch.setenv("HPCTF_MODULES", "[a")
     lines = refusal("big", settings=["ports.last=20000", "pin_gpus=perhaps"]).splitlines()
     expected = [
         f"{admin}/big.yaml:2: module: there is no such key. Did you mean 'modules'?",
@@ -346,6 +348,8 @@ def test_every_error_of_all_layers_is_told_at_once(
         f"{user}/big.yaml:4: directives.nodes: 'nodes' is set by hpctf itself",
         f"{here}/hpctf.yaml:2: mpi.options: must be a list (found '--x')",
         f"{here}/hpctf.yaml:3: mpi.plugin: plugin is 'a b', but must be of letters",
+        "HPCTF_MPI__PLUGN: a site has no key 'mpi.plugn'. Did you mean 'plugin'? Known under mpi: ",
+        "HPCTF_MODULES: '[a' is not YAML",
         "HPCTF_UMASK: umask: umask is '0999', but must be octal",
         "--set ports.last: ports.last: last (20000) lies below first (30000)",
         "--set pin_gpus: pin_gpus: must be true or false (found 'perhaps')",
@@ -353,6 +357,16 @@ def test_every_error_of_all_layers_is_told_at_once(
     for words in expected:
         assert any(line.startswith(words) for line in lines), (words, lines)
     assert len(lines) == len(expected)
+
+
+def test_files_that_are_no_yaml_are_told_together(admin: Path, user: Path) -> None:
+    (admin / "big.yaml").write_text("name: big\nmpi: [\n")
+    (user / "big.yaml").write_text("a: b: c\n")
+    told = refusal("big").splitlines()
+    assert [line.split(": this is not YAML")[0] for line in told] == [
+        f"{admin}/big.yaml:3",
+        f"{user}/big.yaml:1",
+    ]
 
 
 def test_templates_are_seen_from_the_file_that_names_them(
@@ -449,6 +463,19 @@ def test_site_list_shows_the_files_of_each_site(user: Path, here: Path) -> None:
     assert "name: this key is missing" in rows["broken"]["description"]
     text = hpctf("site", "list", cwd=here).stdout
     assert f"{user}/slurm.yaml" in text and "* slurm" in text
+
+
+def test_site_list_works_whatever_the_project_says(here: Path) -> None:
+    (here / "hpctf.yaml").write_text("site: nope\ncolour: red\n")
+    done = hpctf("site", "list", cwd=here)
+    assert done.returncode == 0 and "cannot be used" not in done.stdout
+    assert f"There is no site 'nope', which {here}/hpctf.yaml:1 chooses." in done.stderr
+
+
+@pytest.mark.parametrize("settings", [5, "mpi.plugin=x", {1: 2}, [5]])
+def test_settings_that_are_none_are_wrong_usage(settings: object) -> None:
+    with pytest.raises(UsageError, match=r"settings|--set"):
+        load_site("slurm", settings=settings)  # type: ignore[arg-type]
 
 
 def test_site_show_takes_settings(here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from hpctf.resources import SITE_CONFIGS
 from hpctf.site.editors import project_schema, site_schema
+from hpctf.site.load import load_site
 
 from ..conftest import ROOT
 from .helpers import CLUSTER_SITE, hpctf
@@ -51,6 +53,19 @@ def test_every_key_is_described(name: str) -> None:
 )
 def test_site_files_are_taken(path: Path) -> None:
     assert errors(path.read_text(), site_schema()) == []
+
+
+def test_the_example_of_the_docs_is_a_site_that_says_every_key(tmp_path: Path) -> None:
+    text = (ROOT / "docs/sites.md").read_text()
+    (example,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", text, re.DOTALL)
+    assert errors(example, site_schema()) == []
+    (tmp_path / "example.yaml").write_text(example)
+    site = load_site(tmp_path / "example.yaml")
+    said, keys = yaml.safe_load(example), site_schema()["properties"]
+    assert set(keys) - set(said) == set(), "describe it in docs/sites.md"
+    targets = {key for target in said["targets"].values() for key in target}
+    assert set(site_schema()["$defs"]["Target"]["properties"]) - targets <= {"description"}
+    assert site.targets["gpu"].gpu_request == "gres"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hpctf.errors import UsageError
 if TYPE_CHECKING:
     from hpctf.doctor.report import Check, Report
 
-_JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "tensorflow")
+_JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "env", "tensorflow")
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}
 
 
@@ -36,6 +36,7 @@ _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "
     "--wait-at-most", default="10", metavar="TIME", help="How long to wait in the queue (10)."
 )
 @click.option("--python", metavar="EXE", help="Training environment to try; one with mpi4py.")
+@click.option("--env", metavar="NAME", help="The same, as 'hpctf env list' calls it.")
 @click.option("--tensorflow", is_flag=True, help="Import TensorFlow on every node, too.")
 @click.option(
     "--write",
@@ -80,6 +81,7 @@ def doctor(
             time_limit_s=seconds_of(options["time_limit"]),
             wait_s=float(seconds_of(options["wait_at_most"])),
             python=options["python"],
+            environment=options["env"],
             tensorflow=options["tensorflow"],
         )
     with _ended_by_signals():

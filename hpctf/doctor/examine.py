@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from hpctf.doctor import login, places
+from hpctf.doctor import login, places, training
 from hpctf.doctor.report import Report, failed, skipped
 from hpctf.errors import HpctfError, SiteError, UsageError
 from hpctf.site.load import default_name, default_site_name, find_target, load_site
@@ -29,6 +26,7 @@ class JobOptions:
     time_limit_s: int = 600
     wait_s: float = 600.0
     python: str | None = None
+    environment: str | None = None
     tensorflow: bool = False
 
 
@@ -48,6 +46,7 @@ def examine(
         There is no such site or target, or the options cannot be.
     """
     site: Site | None = None
+    given: str | None = None
     try:
         site = load_site(site_name, settings=settings or None)
     except SiteError as error:
@@ -56,6 +55,7 @@ def examine(
     else:
         if options is not None:
             check_options(site, options)
+            given = training.given_python(site, options.python, options.environment)
         report = Report(site.name, asked_for(site_name), site)
         report.add(login.check_installation(site), login.check_site(site))
     tell("Asking Slurm ...")
@@ -64,7 +64,7 @@ def examine(
         return report
     report.add(*places.check_places(site), login.check_modules(site))
     if options is not None:
-        _examine_by_job(report, site, options, tell)
+        _examine_by_job(report, site, options, given, tell)
     return report
 
 
@@ -98,7 +98,9 @@ def check_options(site: Site, options: JobOptions) -> None:
         )
 
 
-def _examine_by_job(report: Report, site: Site, options: JobOptions, tell: Tell) -> None:
+def _examine_by_job(
+    report: Report, site: Site, options: JobOptions, given: str | None, tell: Tell
+) -> None:
     from hpctf.doctor import job_verdict, network_verdict
     from hpctf.doctor.job import Jobs, Request
 
@@ -108,19 +110,15 @@ def _examine_by_job(report: Report, site: Site, options: JobOptions, tell: Tell)
     if report.state_of("site") == "failed":
         report.add(skipped("job", "the site is not valid"))
         return
-    try:
-        python, version = _training_python(options, tell)
-    except HpctfError as error:
-        report.add(failed("training python", error.message, error.hint or "--python EXE"))
-        return
+    chosen = training.choose(site, given, tell)
     request = Request(
         site=site,
         target=options.target,
         nodes=options.nodes,
         time_limit_s=options.time_limit_s,
         wait_s=options.wait_s,
-        python=python,
-        mpi=version is not None,
+        python=chosen.python,
+        mpi=not chosen.why_no_mpi,
         tensorflow=options.tensorflow,
         ports=network_verdict.ports_to_try(site.ports),
     )
@@ -135,21 +133,8 @@ def _examine_by_job(report: Report, site: Site, options: JobOptions, tell: Tell)
     job_verdict.judge_hetjob(report, request, outcomes.get("hetjob"), plain)
     network_verdict.judge_ports(report, request, outcomes.values())
     if not request.mpi:
-        report.add(skipped("MPI", f"{python} has no mpi4py", "--python EXE, of one that has it"))
+        report.add(skipped("MPI", chosen.why_no_mpi, chosen.way))
     elif plain or outcomes["job"].tried:
         network_verdict.judge_mpi(report, request, outcomes["job"])
     else:
         report.add(skipped("MPI", job_verdict.NOT_RUN))
-
-
-def _training_python(options: JobOptions, tell: Tell) -> tuple[str, str | None]:
-    """Return the interpreter that the job runs, and its mpi4py's version."""
-    from hpctf.doctor.job import mpi4py_of
-
-    if options.python is None:
-        return sys.executable, mpi4py_of(sys.executable)
-    found = shutil.which(os.path.expanduser(options.python))
-    if found is None:
-        raise UsageError(f"--python is {options.python!r}, but there is no such program.")
-    python = str(Path(found).absolute())
-    return python, mpi4py_of(python)

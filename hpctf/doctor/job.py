@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hpctf.errors import HpctfError, SchedulerError, SubmissionError
+from hpctf.errors import HpctfError, SubmissionError
 from hpctf.estimator import ParameterServer, TensorFlow
 from hpctf.files import read_json, tail, write_json
 from hpctf.resources import PACKAGE
@@ -26,7 +26,6 @@ from hpctf.runs.experiment import Experiment
 from hpctf.runs.run import Run
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import statuses
-from hpctf.sbatch import seconds_of
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
 from hpctf.submission.batch import uninterrupted
@@ -353,26 +352,3 @@ def answering(outputs: Path, ranks: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def parse_wait(text: str) -> float:
-    """Return the seconds of ``--wait-at-most``, in Slurm's notation."""
-    return float(seconds_of(text))
-
-
-def mpi4py_of(python: str) -> str | None:
-    """Return the version of an interpreter's mpi4py, or None if it has none.
-
-    Raises
-    ------
-    SchedulerError
-        The interpreter cannot be run.
-    """
-    code = "import importlib.metadata as m; import mpi4py; print(m.version('mpi4py'))"
-    try:
-        done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SchedulerError(f"{python} cannot be run: {error}.") from None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -263,9 +264,11 @@ def check_launcher(site: Site, asked: Probe) -> Check:
     """Say whether what starts MPI ranks is there; that it works, only a job can tell."""
     name, settings = "MPI launcher", site.mpi
     if settings.launcher == "mpirun":
-        if asked.mpi.mpirun or site.modules:
-            return ok(name, f"mpirun: {asked.mpi.mpirun or 'of a module, most likely'}")
-        return skipped(name, "there is no mpirun on this machine: only a job can tell", "--job")
+        found = shutil.which(settings.command)
+        if found or site.modules:
+            return ok(name, f"{settings.command}: {found or 'of a module, most likely'}")
+        why = f"there is no {settings.command} on this machine: only a job can tell"
+        return skipped(name, why, "--job")
     if not settings.plugin:
         return ok(name, f"srun, with its own default: {asked.config.mpi_default or 'none'}")
     if not asked.mpi_plugins:

@@ -97,6 +97,8 @@ def test_a_site_without_slurm_is_examined_without_it(tmp_path: Path) -> None:
         (["--job", "--site", "slurm", "--nodes", "1"], "needs 2 at least"),
         (["--job", "--site", "slurm", "--target", "nosuch"], "no compute target"),
         (["--job", "--site", "slurm", "--time", "1"], "may need 120 s"),
+        (["--job", "--site", "slurm", "--python", "/no/such"], "no such program"),
+        (["--job", "--site", "slurm", "--env", "nosuch"], "nosuch"),
         (["--job", "--time", "soon"], "not in Slurm's notation"),
         (["--site", "nosuch"], "There is no site"),
     ],

@@ -161,3 +161,14 @@ def test_a_python_without_mpi4py_still_proves_all_the_rest(person: Person) -> No
     assert report["checks"]["MPI"]["state"] == "skipped"
     assert report["checks"]["ports"]["state"] == "ok"
     assert "/usr/bin/python3" in report["checks"]["training python"]["detail"]
+
+
+def test_where_there_is_no_mpi4py_an_environment_with_it_is_built_once(person: Person) -> None:
+    store = person.home / "environments"
+    words = ["--set", f"environments.store={store}", "--site", SITE, "--job"]
+    report = examined(person, *words, code=0)
+    assert report["checks"]["MPI"]["state"] == "ok"
+    assert str(store) in report["checks"]["training python"]["detail"]
+    again = person.hpctf("doctor", *words, **IDLE)
+    assert "Building" not in again.stderr
+    assert nothing_is_left(person)

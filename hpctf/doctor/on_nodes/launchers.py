@@ -31,6 +31,7 @@ def main(run: str, python: str) -> int:
     if whole(outputs, "site", nodes):
         return 0
     options = plan["launch"]["options"]
+    mpirun = plan["launch"].get("command") or "mpirun"
     used = [word.partition("=")[2] for word in options if word.startswith("--mpi=")]
     listed = plugins()
     other = [word for word in options if not word.startswith("--mpi=")]
@@ -38,7 +39,7 @@ def main(run: str, python: str) -> int:
     ways: list[tuple[str, str]] = []
     if plan["launch"]["method"] == "srun":
         ways += [("srun", name) for name in worth_trying(listed, used)]
-        if shutil.which("mpirun"):
+        if shutil.which(mpirun):
             ways.append(("mpirun", ""))
         srun_options = other
     else:
@@ -53,7 +54,7 @@ def main(run: str, python: str) -> int:
             command = ["srun", f"--mpi={plugin}", f"--nodes={nodes}", f"--ntasks={nodes}"]
             command += ["--kill-on-bad-exit=1", *srun_options]
         else:
-            command = ["mpirun", "-n", str(nodes)]
+            command = [mpirun, "-n", str(nodes)]
         script = os.path.join(run, "snapshot", "exchange.py")
         command += [python, script, os.path.join(outputs, f"mpi-{name}")]
         words = attempt(command)

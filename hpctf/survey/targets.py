@@ -161,11 +161,10 @@ def _target(
             facts["gpu_type"] = Fact(gpu_type, "sinfo: gres")
         facts["gpu_request"] = _gpu_request(probe)
     count = int(str(gpus.value)) if gpus is not None else 0
-    if cores and count:
-        hints["cpus_per_task"] = Fact(
-            max(1, cores // count), f"{cores} cores / {count} GPUs: for one process a GPU"
-        )
-    elif cores and partition.exclusive:
+    if count and all(row.cpus for row in rows):
+        share = max(1, _cpus(partition, rows) // count)
+        facts["cpus_per_gpu"] = Fact(share, "sinfo: a GPU's share of a node's CPUs")
+    if cores and partition.exclusive and not count:
         hints["cpus_per_task"] = Fact(cores, "whole nodes (OverSubscribe=EXCLUSIVE)")
     memory = min((row.memory_mb for row in rows), default=0)
     if memory:
@@ -225,6 +224,12 @@ def _cores(partition: Partition, rows: Sequence[Nodes]) -> int:
     if not each:
         return 0
     return max(1, min([*each, partition.max_cpus_per_node or each[0]]))
+
+
+def _cpus(partition: Partition, rows: Sequence[Nodes]) -> int:
+    """Return how many CPUs, which may be threads of cores, a job has on the smallest node."""
+    most = partition.max_cpus_per_node
+    return min([*(row.cpus for row in rows), *([most] if most else [])])
 
 
 def _time_limit(partition: Partition) -> Fact:

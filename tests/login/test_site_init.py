@@ -90,7 +90,7 @@ def test_each_partition_is_a_target_and_each_gpu_type_of_a_mixed_one(tmp_path: P
     }
     gpu = says["targets"]["gpu"]
     assert (gpu["gpus"], gpu["gpu_type"], gpu["gpu_request"]) == (4, "v100", "gpus-per-node")
-    assert gpu["slots"] == 40, "cores, not threads"
+    assert (gpu["slots"], gpu["cpus_per_gpu"]) == (40, 20), "a process a core; all threads"
     mixed = says["targets"]["interactive_mahti"]
     assert "gpus" not in mixed and "gpu_type" not in mixed
     small = says["targets"]["interactive_mahti-a100_3g.20gb"]

@@ -87,6 +87,8 @@ def test_the_first_site_file_works_unchanged_for_every_backend(trainer: Person) 
 
     told = json.loads(trainer.output("worker0.json", ids["single"]))
     assert told == {"cluster": {}, "gpus": "0,1"}
+    script = (Path(trainer.status(ids["single"])["run_folder"]) / "job.sbatch").read_text()
+    assert "#SBATCH --cpus-per-task=16\n" in script, "the CPUs that belong to the node's GPUs"
     total, hosts = json.loads(trainer.output("sum.json", ids["mpi"]))
     assert total == 3 and len(hosts) == 2
     cluster = json.loads(trainer.output("worker1.json", ids["ps"]))["cluster"]

@@ -22,6 +22,8 @@ from hpctf.scheduler.inventory import (
 )
 from hpctf.scheduler.probe import Probe, probe
 
+from ..conftest import skip_or_fail
+
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -209,6 +211,21 @@ def test_modules_of_either_kind() -> None:
     assert tcl.kind == "environment-modules"
     assert tcl.mpi == ("mpi/openmpi-x86_64", "mpi/mpich/4.0")
     assert login_node.parse_modules("hpctf-modules-begin\n") == login_node.Modules()
+
+
+def test_modules_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not Path("/etc/profile.d/modules.sh").exists():
+        skip_or_fail("environment-modules is not installed.")
+    for name in ("openmpi/4.1.4", "cuda/12.2", "gcc/13"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("#%Module1.0\n")
+    monkeypatch.setenv("MODULEPATH", str(tmp_path))
+    found = login_node.find_modules(60)
+    assert (found.kind, found.mpi, found.cuda) == (
+        "environment-modules",
+        ("openmpi/4.1.4",),
+        ("cuda/12.2",),
+    )
 
 
 def test_without_slurm_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -216,17 +216,20 @@ class _Looker:
 
     def _parts(self, plan: Plan, text: str) -> list[str]:
         """Return what a script lacks without which no run comes of it."""
-        where = self.layers.origin(("templates",)) if self.site.templates else plan.backend
+        name = f"{plan.backend}.sbatch.j2"
+        own = os.path.join(self.site.templates or "", name)
+        where = own if os.path.isfile(own) else self.layers.origin(("templates",))
         needed = {
-            "#SBATCH --job-name=": "the directives (block directives)",
-            f"{plan.launch.start} rank ": "a step of hpctf's ranks (block launch)",
-            f"{plan.launch.start} conclude ": "hpctf's end of a script ('conclude')",
+            "#SBATCH --job-name=": "the directives",
+            f"{plan.launch.start} rank ": "a step of hpctf's ranks",
+            f"{plan.launch.start} conclude ": "hpctf's end ('conclude')",
         }
+        lacks = [what for sign, what in needed.items() if sign not in text.replace("'", "")]
+        if not lacks:
+            return []
         return [
-            f"{where}: the script of backend {plan.backend!r} lacks {what}: no run would come of "
-            f'it. Let its template extend "hpctf/{plan.backend}.sbatch.j2".'
-            for sign, what in needed.items()
-            if sign not in text.replace("'", "")
+            f"{where}: the script of backend {plan.backend!r} lacks {' and '.join(lacks)}: no run "
+            f'would come of it. Let its template extend "hpctf/{name}".'
         ]
 
     def _bash(self, case: Case) -> list[str]:

@@ -138,6 +138,7 @@ def _fields(target: Target, gpus: int, per_node: int) -> dict[str, object]:
         "account": target.account,
         "qos": target.qos,
         "constraint": target.constraint,
+        "clusters": target.clusters,
     }
     if gpus and target.gpu_request != "none":
         kind = f"{target.gpu_type}:" if target.gpu_type else ""

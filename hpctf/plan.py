@@ -251,6 +251,11 @@ class Plan:
         """How many ranks the run has."""
         return sum(role.count for role in self.roles)
 
+    @property
+    def clusters(self) -> str:
+        """The Slurm clusters that it may run on (``sbatch --clusters``), or empty."""
+        return dict(self.components[0].directives).get("clusters", "")
+
     def ranks(self) -> list[tuple[str, int]]:
         """Return (role name, index) of every rank, in rank order."""
         return [(role.name, index) for role in self.roles for index in range(role.count)]

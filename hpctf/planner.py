@@ -70,6 +70,7 @@ def make_plan(
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
+    _check_clusters(components)
     check_directive_value("job name", run_id)
     spec = _spec(estimator, site)
     entering = enter(estimator, site, spec, run_folder)
@@ -107,6 +108,23 @@ def make_plan(
         (*layout.notes, *entering.notes),
         spec,
     )
+
+
+def _check_clusters(components: list[Component]) -> None:
+    """Refuse what Slurm cannot do, or what would not tell where the job is."""
+    named = {dict(component.directives).get("clusters", "") for component in components}
+    if len(named) > 1:
+        words = " and ".join(sorted(repr(name) if name else "this one" for name in named))
+        raise UsageError(
+            f"The components of the job are for different clusters ({words}), but a heterogeneous "
+            "job is of one.",
+            "Use --ps-placement shared, or a ps target (ps: {target: ...}) of the same cluster.",
+        )
+    if "all" in named:
+        raise UsageError(
+            "clusters is 'all', which does not tell where the job may be.",
+            "Name the clusters: --sbatch clusters=one,another.",
+        )
 
 
 def _interruption(estimator: TensorFlow, site: Site, limit: int | None) -> Interruption:

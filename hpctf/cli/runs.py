@@ -63,12 +63,18 @@ def runs(
                 row["state"],
                 row["backend"],
                 len(row["roles"]),
-                row["job_id"] or "-",
+                _job(row),
                 _clock(row["submitted"]),
             )
             for row in rows
         ],
     )
+
+
+def _job(details: dict[str, Any]) -> str:
+    """Return a job's id, as Slurm writes it: ``id;cluster`` on another cluster."""
+    cluster = details["cluster"]
+    return f"{details['job_id'] or '-'}{f';{cluster}' if cluster else ''}"
 
 
 @click.command()
@@ -87,7 +93,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
     reason = f" ({found['reason']})" if found["reason"] else ""
     click.echo(f"{found['id']}: {found['state']}{reason}")
     click.echo(
-        f"job {found['job_id']} of site {found['site']}, target {found['target']}, "
+        f"job {_job(found)} of site {found['site']}, target {found['target']}, "
         f"backend {found['backend']}"
     )
     click.echo(f"folder {found['run_folder']}")

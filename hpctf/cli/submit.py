@@ -131,7 +131,8 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
         _dry_run(exp.plan(estimator, run_name), actions["as_json"])
         return
     run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"), name=run_name)
-    say(f"Submitted as job {run.job_id} of site {exp.site.name}: {run.folder.path}")
+    whole = f"{run.job_id};{run.cluster}" if run.cluster else run.job_id
+    say(f"Submitted as job {whole} of site {exp.site.name}: {run.folder.path}")
     if not actions["wait"] and not actions["follow"]:
         _answer(run, actions["as_json"])
         return

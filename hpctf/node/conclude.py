@@ -153,8 +153,11 @@ def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
 def _requeue(job_id: str) -> tuple[int, str]:
     """Have Slurm requeue this job, and wait to be taken off; return only if that does not come."""
     until = time.monotonic() + _ASK_FOR_S
+    # The job's own cluster, whichever the submitting shell prefers.
+    env = {key: value for key, value in os.environ.items() if key != "SLURM_CLUSTERS"}
+    command = ["scontrol", "requeue", job_id]
     while True:
-        done = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode == 0:
             time.sleep(_TAKEN_OFF_S)
             return INTERRUPTED, "Slurm took the request to start it again, but has not done so"

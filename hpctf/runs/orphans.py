@@ -74,6 +74,8 @@ def _from_own_record(run: Run, record: dict[str, Any]) -> Fate | None:
         return None
     if run.plan["scheduler"] == "local":
         return _adopt(run, record, job.job_id, job_host=job.host, job_start_time=job.start_time)
+    if len(_clusters(record)) > 1:
+        return None  # whose id it is, only the job's name tells
     return _adopt(run, record, job.job_id)
 
 
@@ -95,21 +97,50 @@ def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
 
     names = {run.id: record.get("job_name") or run.id for run, record in sought}
     since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
-    try:
-        found = Slurm().find(names.values(), since)
-    except SchedulerError as error:
-        away = error.message
-        return {run.id: Fate(record, f"{SOUGHT}: {away}", away=away) for run, record in sought}
-    return {run.id: _fate(run, record, found.get(names[run.id])) for run, record in sought}
+    wanted: dict[str | None, list[str]] = {}
+    for run, record in sought:
+        for cluster in _clusters(record):
+            wanted.setdefault(cluster, []).append(names[run.id])
+    found: dict[str, tuple[str, str | None]] = {}
+    away: dict[str | None, str] = {}
+    for cluster, listed in wanted.items():
+        try:
+            ids = Slurm(cluster).find(listed, since)
+        except SchedulerError as error:
+            away[cluster] = error.message
+        else:
+            found.update({name: (job_id, cluster) for name, job_id in ids.items()})
+    return {
+        run.id: _fate(
+            run,
+            record,
+            found.get(names[run.id]),
+            next((away[cluster] for cluster in _clusters(record) if cluster in away), ""),
+        )
+        for run, record in sought
+    }
 
 
-def _fate(run: Run, record: dict[str, Any], job_id: str | None) -> Fate:
-    if job_id is None:
+def _clusters(record: dict[str, Any]) -> list[str | None]:
+    """Return the clusters that a submission may have gone to; None is this machine's own."""
+    clusters = record.get("cluster")
+    return [*str(clusters).split(",")] if clusters else [None]
+
+
+def _fate(
+    run: Run, record: dict[str, Any], found: tuple[str, str | None] | None, away: str
+) -> Fate:
+    """Return a run's fate from the job found and its cluster, or why one could not be asked."""
+    if found is None and away:
+        return Fate(record, f"{SOUGHT}: {away}", away=away)
+    if found is None:
         written = os.lstat(run.folder.script).st_mtime
         late = time.time() - written < LATE_S
         return Fate(record, SOUGHT) if late else Fate(record, LOST, lost=True)
+    job_id, cluster = found
     index = record.get("array_index")
-    return _adopt(run, record, job_id if index is None else f"{job_id}_{index}")
+    whole = job_id if index is None else f"{job_id}_{index}"
+    return _adopt(run, record, whole, cluster=cluster)
 
 
 def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:

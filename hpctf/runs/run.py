@@ -79,6 +79,12 @@ class Run:
         job_id = self.folder.read_record().get("job_id")
         return None if job_id is None else str(job_id)
 
+    @property
+    def cluster(self) -> str | None:
+        """The Slurm cluster that has the job, if it is not the one of this machine."""
+        cluster = self.folder.read_record().get("cluster")
+        return None if cluster is None else str(cluster)
+
     def scheduler(self) -> Scheduler:
         """Return the scheduler that has the run's job."""
         return scheduler_of(self)
@@ -270,7 +276,7 @@ class Run:
 
         assert self.job_id is not None
         ranks = len(ranks_of(self.plan))
-        return jobs.reopen(self.plan["scheduler"], folder, self.job_id, ranks)
+        return jobs.reopen(self.plan["scheduler"], folder, self.job_id, ranks, self.cluster)
 
 
 _ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}

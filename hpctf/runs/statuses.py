@@ -100,6 +100,7 @@ def details(run: Run, status: Status) -> dict[str, Any]:
         "state": status.state,
         "reason": status.reason,
         "job_id": record.get("job_id"),
+        "cluster": record.get("cluster"),
         "exit_code": status.exit_code,
         "backend": run.plan["backend"],
         "site": run.plan["site"],

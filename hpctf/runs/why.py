@@ -98,9 +98,14 @@ def _waiting(run: Run, status: Status, headline: str) -> Explanation:
 
 def _running(run: Run, status: Status, headline: str) -> Explanation:
     suspended = status.reason.startswith("suspended")
-    advice = (f"It goes on once somebody says: scontrol resume {run.job_id}",) if suspended else ()
+    advice = (_resume(run),) if suspended else ()
     told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(_progress(run, status)), advice)
+
+
+def _resume(run: Run) -> str:
+    words = ("scontrol", _figures(run).where, "resume", run.job_id)
+    return f"It goes on once somebody says: {' '.join(word for word in words if word)}"
 
 
 def _progress(run: Run, status: Status) -> Iterator[str]:

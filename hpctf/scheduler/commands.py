@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -33,6 +34,7 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
             errors="replace",
             timeout=timeout,
             check=False,
+            env=_of_one_cluster(),
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
@@ -44,10 +46,21 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
     return done.stdout + done.stderr if errors_too else done.stdout
 
 
+def clusters_option(cluster: str | None) -> list[str]:
+    """Return what squeue, sacct, scancel, scontrol and sinfo need for another cluster's jobs."""
+    return [f"--clusters={cluster}"] if cluster else []
+
+
 def require(command: str) -> None:
     """Raise `SchedulerError` unless the command is there."""
     if shutil.which(command) is None:
         raise _not_here(command)
+
+
+def _of_one_cluster() -> dict[str, str]:
+    """Return the environment without a cluster that the person's shell prefers: a job is asked for
+    where it is."""
+    return {key: value for key, value in os.environ.items() if key != "SLURM_CLUSTERS"}
 
 
 def words(items: list[str]) -> list[str]:

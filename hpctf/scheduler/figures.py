@@ -40,7 +40,10 @@ class Figures:
     """
 
     def __init__(self, cluster: str | None = None) -> None:
-        self._clusters = [f"--clusters={cluster}"] if cluster else []
+        self._clusters = commands.clusters_option(cluster)
+        self.where = " ".join(self._clusters)
+        """What a person's command needs to reach the cluster, such as scontrol's."""
+        self._cluster = cluster
 
     def job(self, job_id: str) -> dict[str, str]:
         """Return ``scontrol show job`` by field.
@@ -108,6 +111,7 @@ class Figures:
         else:
             user = job.get("UserId", "").partition("(")[0]
             where = ["assoc", f"where user={user} account={job.get('Account', '')}"]
+            where += [f"cluster={self._cluster}"] if self._cluster else []
             where += [f"format=Account,{limit.column}"]
         words = [part for text in where for part in text.split(" ")]
         for line in self._lines("sacctmgr", "--noheader", "--parsable2", "show", *words):

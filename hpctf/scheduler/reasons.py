@@ -138,8 +138,10 @@ REASONS = {
 }
 
 
-def explain(reason: str, job_id: str) -> Reason:
+def explain(reason: str, job_id: str, where: str = "") -> Reason:
     """Return what a reason means, as squeue or scontrol writes it.
+
+    `where` is what scontrol needs to reach the job's cluster, such as ``--clusters=far``.
 
     Details after a comma, such as the nodes of ``ReqNodeNotAvail, UnavailableNodes:n4``, are the
     caller's.
@@ -149,7 +151,8 @@ def explain(reason: str, job_id: str) -> Reason:
     if found is None:
         limit = limits.parse(words)
         found = _limited(limit) if limit else Reason(f"Slurm says {words}")
-    return Reason(found.meaning, found.advice.format(job=job_id))
+    advice = found.advice.replace("scontrol ", f"scontrol {where} ") if where else found.advice
+    return Reason(found.meaning, advice.format(job=job_id))
 
 
 def plain(reason: str) -> str:

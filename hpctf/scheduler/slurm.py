@@ -52,7 +52,7 @@ class Slurm:
     """
 
     def __init__(self, cluster: str | None = None) -> None:
-        self._clusters = [f"--clusters={cluster}"] if cluster else []
+        self._clusters = commands.clusters_option(cluster)
         self.accounting_away = ""
         """Why sacct could not be asked in the last query; empty if it was, or has nothing to say
         anywhere here."""

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 from hpctf.errors import SchedulerError, SubmissionError
 
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+_KEPT = ("SLURM_CONF",)
+_CHOICES = ("SBATCH_CLUSTERS", "SLURM_CLUSTERS")
+"""The person's shell may choose the cluster by them; the job's own commands must not heed them."""
 
 _UNSURE = re.compile(
     r"timed out|Zero Bytes|Message (send|receive)|Transport endpoint|Connection reset|Broken pipe"
@@ -107,5 +109,10 @@ def _outside_of_jobs() -> dict[str, str]:
     return {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith("SLURM_") or key in _KEPT
+        if key in _KEPT or not (key.startswith("SLURM_") or key in _CHOICES)
     }
+
+
+def chosen_clusters() -> str | None:
+    """Return the clusters that the person's shell chooses, for ``sbatch --clusters``."""
+    return next((os.environ[name] for name in _CHOICES if os.environ.get(name)), None)

@@ -8,13 +8,18 @@ from typing import Any
 from submitit.core.core import Job
 
 
-def reopen(scheduler: str, folder: Path, job_id: str, num_tasks: int) -> Job[Any]:
-    """Return submitit's job of a run, whose results can be read once the run has ended."""
+def reopen(
+    scheduler: str, folder: Path, job_id: str, num_tasks: int, cluster: str | None
+) -> Job[Any]:
+    """Return submitit's job of a run, whose results can be read once the run has ended.
+
+    `cluster` is the Slurm cluster that has it; None is this machine's own.
+    """
     tasks = list(range(num_tasks))
     if scheduler == "local":
         from submitit.local.local import LocalJob
 
         return LocalJob(folder, job_id, tasks=tasks)
-    from hpctf.submission.slurm import TemplateJob
+    from hpctf.submission.slurm import job_class
 
-    return TemplateJob(folder, job_id, tasks=tasks)
+    return job_class(cluster)(folder, job_id, tasks=tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from hpctf.errors import SchedulerError
 from hpctf.files import PRIVATE_UMASK, write_atomic
+from hpctf.scheduler.commands import clusters_option
 from hpctf.scheduler.slurm import Slurm
 from hpctf.submission.batch import parse, sbatch
 from hpctf.submission.payload import PAYLOAD, write_payload
@@ -24,15 +26,16 @@ class QueueWatcher(core.InfoWatcher):
     it for ever.
     """
 
-    def __init__(self, delay_s: int = 30) -> None:
+    def __init__(self, delay_s: int = 30, cluster: str | None = None) -> None:
         super().__init__(delay_s=delay_s)
+        self._cluster = cluster
 
     def update(self) -> None:
         """Ask once for every registered job that has not ended."""
         self._num_calls += 1
         waiting = self._registered - self._finished
         try:
-            known = Slurm().query(waiting)
+            known = Slurm(self._cluster).query(waiting)
         except SchedulerError:
             return  # Slurm is away: what was known stays so, and the next turn asks again
         finally:
@@ -60,6 +63,14 @@ class TemplateJob(SlurmJob[Any]):
     watcher = QueueWatcher()  # type: ignore[assignment]
 
 
+@lru_cache
+def job_class(cluster: str | None) -> type[TemplateJob]:
+    """Return the class of a cluster's jobs: submitit has one watcher a class, not a job."""
+    if cluster is None:
+        return TemplateJob
+    return type("TemplateJob", (TemplateJob,), {"watcher": QueueWatcher(cluster=cluster)})
+
+
 class TemplateExecutor(SlurmExecutor):
     """Submits a script that hpctf rendered, as a job of its own or as a job array.
 
@@ -77,9 +88,9 @@ class TemplateExecutor(SlurmExecutor):
         Modules that lie there go with the snapshot instead of the pickle.
     umask
         The job's.
+    clusters
+        For ``sbatch --clusters``; None is the person's own choice, or this machine's cluster.
     """
-
-    job_class = TemplateJob
 
     def __init__(
         self,
@@ -89,6 +100,7 @@ class TemplateExecutor(SlurmExecutor):
         num_tasks: int,
         source_directory: Path | None = None,
         umask: int = PRIVATE_UMASK,
+        clusters: str | None = None,
     ) -> None:
         super().__init__(folders[0])
         self._folders = folders
@@ -97,6 +109,7 @@ class TemplateExecutor(SlurmExecutor):
         self._tasks = num_tasks
         self._source_directory = source_directory
         self._umask = umask
+        self._clusters = clusters
         self.cluster: str | None = None
 
     def _internal_process_submissions(
@@ -117,7 +130,7 @@ class TemplateExecutor(SlurmExecutor):
         for number, folder in enumerate(self._folders):
             job_id = main_id if len(self._folders) == 1 else f"{main_id}_{number}"
             JobPaths(folder, job_id).submitted_pickle.symlink_to(PAYLOAD)
-            jobs.append(self.job_class(folder=folder, job_id=job_id, tasks=tasks))
+            jobs.append(job_class(self.cluster)(folder=folder, job_id=job_id, tasks=tasks))
         return jobs
 
     def _num_tasks(self) -> int:
@@ -127,7 +140,9 @@ class TemplateExecutor(SlurmExecutor):
         return self._script
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["sbatch", "--parsable", str(submission_file_path)]
+        # A line of the script would count less than a variable of the shell's (sbatch(1)).
+        clusters = clusters_option(self._clusters)
+        return ["sbatch", "--parsable", *clusters, str(submission_file_path)]
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:

@@ -11,7 +11,7 @@ from hpctf.errors import UsageError
 from hpctf.plan import Plan
 from hpctf.processes import start_time
 from hpctf.render import render
-from hpctf.submission.batch import uninterrupted
+from hpctf.submission.batch import chosen_clusters, uninterrupted
 from hpctf.submission.payload import delayed_submission
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def submit_plans(
     from hpctf.submission.slurm import TemplateExecutor
 
     script = render_for(plans)
+    clusters = plans[0].clusters or chosen_clusters()
     executor = TemplateExecutor(
         [folder.submitit for folder in folders],
         script,
@@ -59,10 +60,11 @@ def submit_plans(
         plans[0].tasks,
         source,
         int(plans[0].umask, 8),
+        clusters,
     )
     for number, folder in enumerate(folders):
         array = {"array_index": number} if len(folders) > 1 else {}
-        folder.update_record(job_name=plans[0].run_id, **array)
+        folder.update_record(job_name=plans[0].run_id, cluster=clusters, **array)
         if number:
             folder.script.symlink_to(folders[0].script)
     with uninterrupted():

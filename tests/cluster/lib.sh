@@ -177,17 +177,24 @@ wait_for() {
     done
 }
 
-as_controller() { start_daemon "$1" unshare --uts bash -ec 'hostname ctl; exec "$@"' bash "$@"; }
+# as_controller NAME PROGRAM...
+as_controller() {
+    local name=$1
+    shift
+    start_daemon "$name" unshare --uts bash -ec 'hostname ctl; exec "$@"' bash "$@"
+}
 
 start_slurmdbd() {
     alive slurmdbd && return
-    as_controller slurmdbd -D
+    as_controller slurmdbd slurmdbd -D
 }
 
-# start_slurmctld [-c]: -c forgets the jobs and node states of the last run, not the job counter.
+# start_slurmctld [NAME [-c]]: -c forgets the jobs and node states of the last run, not the job
+# counter.
 start_slurmctld() {
-    alive slurmctld && return
-    as_controller slurmctld -D -f "$CONF/slurm.conf" "$@"
+    local name=${1-slurmctld}
+    alive "$name" && return
+    as_controller "$name" slurmctld -D -f "$CONF/slurm.conf" "${@:2}"
 }
 
 # Looks, but does not connect: Slurm logs an empty connection as an error.
@@ -226,8 +233,7 @@ folders_under_tmp() {
     done
 }
 
-# NODE's slurmd runs with the node's network, host name, /tmp and /etc/slurm; all other files are
-# shared.
+# NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared.
 start_slurmd() {
     local node=$1 folders
     mapfile -t folders < <(folders_under_tmp)
@@ -245,7 +251,6 @@ start_slurmd() {
                 mount --bind "$folder" "$tmp${folder#/tmp}"
             done
             mount --rbind "$tmp" /tmp
-            [[ ! -d /etc/slurm ]] || mount --bind "${conf%/*}" /etc/slurm
             exec slurmd -D -N "$node" -f "$conf"' \
         bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" \
         ${folders[@]+"${folders[@]}"}
@@ -345,11 +350,12 @@ add_hosts() {
     rm -f "$rest"
 }
 
+# remove_hosts [MARK]
 remove_hosts() {
-    local rest
-    grep -qF "$HOSTS_MARK" "$HOSTS_FILE" 2>/dev/null || return 0
+    local mark=${1:-$HOSTS_MARK} rest
+    grep -qF "$mark" "$HOSTS_FILE" 2>/dev/null || return 0
     rest=$(mktemp "$CLUSTER_DIR/hosts.XXXXXX")
-    sed "/ $HOSTS_MARK\$/d" "$HOSTS_FILE" >"$rest"
+    sed "/ $mark\$/d" "$HOSTS_FILE" >"$rest"
     cat "$rest" >"$HOSTS_FILE"
     rm -f "$rest"
 }

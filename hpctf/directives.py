@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from hpctf.backends.layout import Group
 from hpctf.errors import UsageError, did_you_mean, shown
@@ -81,7 +81,7 @@ def directives(
     )
     for layer in layers:
         chosen.update({key: value for key, value in layer.items() if value is not None})
-    dropped = {*site.drop, *target.drop}
+    dropped = dropped_by(site, target)
     made = tuple(
         (key, "" if value is True else str(value))
         for key, value in chosen.items()
@@ -94,7 +94,12 @@ def directives(
 
 
 def job_directives(
-    estimator: TensorFlow, rules: Interruption, launcher: str, *, leads: bool
+    estimator: TensorFlow,
+    rules: Interruption,
+    launcher: str,
+    *,
+    leads: bool,
+    dropped: Collection[str] = (),
 ) -> dict[str, object]:
     """Return what a job as a whole is asked for: that it may be requeued, and how it is warned.
 
@@ -103,7 +108,7 @@ def job_directives(
     Raises
     ------
     UsageError
-        The person's own sbatch options say otherwise.
+        The person's own sbatch options say otherwise, or the site drops one.
     """
     made: dict[str, object] = {}
     if estimator.max_restarts is not None:
@@ -117,11 +122,51 @@ def job_directives(
             f"--sbatch {key}: hpctf sets it itself for a training that restarts.",
             "Leave it out, or max_restarts and grace_seconds (--max-restarts, --grace).",
         )
+    for key in made.keys() & set(dropped):
+        raise UsageError(
+            f"The site never writes --{key} (drop: [{key}]), but {_NEEDED_BY[key]}.",
+            "Leave out max_restarts and grace_seconds (--max-restarts, --grace), or choose another "
+            "target (--target).",
+        )
     return made
 
 
-def time_limit(estimator: TensorFlow, target: Target) -> int | None:
-    """Return the seconds that a job on the target may run; None is the site's own limit."""
+_NEEDED_BY = {
+    "requeue": "a training that starts again (max_restarts) must be allowed to",
+    "no-requeue": "a training that never starts again (max_restarts=0) says so by it",
+    "signal": "a training that is warned of its time limit gets its warning by it",
+}
+
+
+def dropped_by(site: Site, target: Target) -> set[str]:
+    """Return the options that no script for a target has."""
+    return {*site.drop, *target.drop}
+
+
+def drop_notes(estimator: TensorFlow, site: Site, name: str, target: Target) -> Iterator[str]:
+    """Yield a note for each thing that a person asks for and the site never writes."""
+    asked = {
+        "mem": ("mem", estimator.mem),
+        "cpus-per-task": ("cpus_per_task", estimator.cpus_per_task),
+        "time": ("max_run_duration_seconds", estimator.max_run_duration_seconds),
+        **{
+            key: (f"--sbatch {key}", value) for key, value in check_sbatch(estimator.sbatch).items()
+        },
+    }
+    for key in sorted(dropped_by(site, target)):
+        what, value = asked.get(key, ("", None))
+        if value not in (None, False):
+            said = what if value is True else f"{what} is {value}, which"
+            yield f"{said} has no effect: target {name!r} never has --{key} (drop: [{key}])."
+
+
+def time_limit(estimator: TensorFlow, target: Target, site: Site | None = None) -> int | None:
+    """Return the seconds that a job on the target may run; None is Slurm's own limit.
+
+    Given the `site`, none that its scripts do not say.
+    """
+    if site is not None and site.scheduler == "slurm" and "time" in dropped_by(site, target):
+        return None
     if estimator.max_run_duration_seconds is not None:
         return estimator.max_run_duration_seconds
     return seconds_of(target.time_limit) if target.time_limit else None

@@ -12,6 +12,8 @@ from hpctf import backends
 from hpctf.directives import (
     REQUEUE_S,
     directives,
+    drop_notes,
+    dropped_by,
     gpus_per_node,
     job_directives,
     time_limit,
@@ -19,6 +21,7 @@ from hpctf.directives import (
 from hpctf.environment.entering import Entering, enter
 from hpctf.errors import SiteError, UsageError
 from hpctf.estimator import TensorFlow
+from hpctf.locked import refuse_locked_options
 from hpctf.plan import Component, Entry, Interruption, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value
@@ -57,14 +60,21 @@ def make_plan(
     name, target = find_target(site, estimator.compute_target)
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
-    limit = time_limit(estimator, target)
+    limit = time_limit(estimator, target, site)
+    used = [group.target or name for group in layout.groups]
+    refuse_locked_options(estimator, site, used)
+    notes = list(layout.notes)
     rules = _interruption(estimator, site, limit)
     components: list[Component] = []
     for group in layout.groups:
         group_name, group_target = find_target(site, group.target or name)
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
         gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
-        of_job = job_directives(estimator, rules, layout.launcher, leads=not components)
+        dropped = dropped_by(site, group_target)
+        of_job = job_directives(
+            estimator, rules, layout.launcher, leads=not components, dropped=dropped
+        )
+        notes += drop_notes(estimator, site, group_name, group_target)
         made = directives(estimator, group, site, group_target, gpus, of_job)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
@@ -105,7 +115,7 @@ def make_plan(
             interfaces=site.network.interfaces,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
         ),
-        (*layout.notes, *entering.notes),
+        (*dict.fromkeys(notes), *entering.notes),
         spec,
     )
 

@@ -6,7 +6,7 @@ Source: sbatch(1).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hpctf.errors import UsageError, shown
 
@@ -33,6 +33,15 @@ OURS = {
 
 _NOT_A_SITES = set(OURS) - {"cpus-per-task", "time"}
 """Those that a site may not set either."""
+
+NOT_DROPPED = {
+    "nodes": "it says how many nodes the ranks have",
+    "ntasks-per-node": "it spreads the ranks evenly over the nodes",
+    "job-name": "hpctf finds the job again by it",
+    "output": "the run folder holds the job's log",
+    "open-mode": "a job that starts again goes on in its log",
+}
+"""Options that no job of hpctf's can do without."""
 
 _NEED_VALUES = (
     "account bb bbf begin cluster-constraint clusters comment constraint core-spec "
@@ -90,6 +99,13 @@ def check_directives(directives: Mapping[str, object]) -> None:
                 f"{shown(key)} is not the long name of an sbatch option, such as 'mem'"
             )
         check_directive_value(repr(key), str(value))
+
+
+def check_drop(drop: Iterable[str]) -> None:
+    """Refuse to drop what no job of hpctf's can do without."""
+    for key in drop:
+        if key in NOT_DROPPED:
+            raise UsageError(f"drop: hpctf cannot do without {key!r}: {NOT_DROPPED[key]}")
 
 
 def our_option(key: str) -> str | None:

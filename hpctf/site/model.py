@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from hpctf.errors import shown
-from hpctf.sbatch import check_directives, seconds_of
+from hpctf.sbatch import check_directives, check_drop, seconds_of
 
 
 class Between:
@@ -81,6 +81,7 @@ class Target:
 
     def __post_init__(self) -> None:
         check_directives(self.directives)
+        check_drop(self.drop)
         check_name("gpu_type", self.gpu_type)
         check_name("clusters", self.clusters)
         if self.time_limit is not None:
@@ -310,6 +311,7 @@ class Site:
                 "such as 0077"
             )
         check_directives(self.directives)
+        check_drop(self.drop)
         for target in self.targets:
             check_name("the target's name", target)
         named = {

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpctf import UsageError
-from hpctf.sbatch import OURS, seconds_of, time_text
+from hpctf.sbatch import NOT_DROPPED, OURS, seconds_of, time_text
+from hpctf.site.model import Site, Target
 
 from .helpers import CLUSTER_SITE as RICH
 from .helpers import options, planned, project, site_of
@@ -52,6 +53,54 @@ def test_false_takes_an_option_away_and_drop_does_so_for_all(source: Path) -> No
     said = options(planned(source, RICH, sbatch={"exclusive": False, "mem": "1G"}).plan)
     assert "exclusive" not in said
     assert "mem" not in said  # dropped by the target: the site forbids it
+
+
+def dropping(*keys: str) -> Site:
+    """Return a site that never writes these options."""
+    return site_of("slurm", drop=keys)
+
+
+def test_what_a_person_asks_for_and_the_site_drops_is_told(source: Path) -> None:
+    asked: dict[str, Any] = {"mem": "9G", "sbatch": {"exclusive": True}}
+    theirs = planned(source, dropping("mem", "time", "exclusive", "qos"), **asked)
+    assert theirs.notes == (
+        "--sbatch exclusive has no effect: target 'default' never has --exclusive "
+        "(drop: [exclusive]).",
+        "mem is 9G, which has no effect: target 'default' never has --mem (drop: [mem]).",
+    )
+    assert planned(source, dropping("mem", "time")).notes == ()
+
+
+def test_a_time_limit_that_no_script_says_is_no_limit(source: Path) -> None:
+    theirs = planned(source, dropping("time"), max_run_duration_seconds=60)
+    assert "time" not in options(theirs.plan)
+    assert theirs.plan.time_limit_s is None
+    assert "max_run_duration_seconds is 60" in theirs.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("requeue", {"max_restarts": 2}),
+        ("no-requeue", {"max_restarts": 0}),
+        ("signal", {"max_restarts": 1}),
+        ("signal", {"grace_seconds": 30}),
+    ],
+)
+def test_a_training_that_cannot_do_without_an_option_is_refused_where_it_is_dropped(
+    source: Path, key: str, asked: dict[str, int]
+) -> None:
+    with pytest.raises(UsageError, match=rf"^The site never writes --{key} \(drop: \[{key}\]\)"):
+        planned(source, dropping(key), **asked)
+    assert key not in options(planned(source, dropping(key)).plan)
+
+
+@pytest.mark.parametrize("key", sorted(NOT_DROPPED))
+def test_a_site_cannot_drop_what_every_job_needs(key: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot do without '{key}': {NOT_DROPPED[key]}"):
+        dropping(key)
+    with pytest.raises(UsageError, match="cannot do without"):
+        Target(drop=(key,))
 
 
 def test_a_gpus_share_of_the_cpus_goes_to_the_tasks_of_the_node(source: Path) -> None:

@@ -1,10 +1,14 @@
-"""What Slurm's own daemons wrote into the job's log: how a job ended that Slurm has forgotten."""
+"""What is left of jobs that Slurm has forgotten: its daemons' words in their logs, and how the
+build of an environment ended."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from typing import Any
 
-from hpctf.files import tail
+from hpctf.files import read_json, tail
 from hpctf.runs.folder import RunFolder
 from hpctf.scheduler.jobs import JobStatus
 
@@ -20,6 +24,15 @@ _STATES = {
     "PREEMPTION": "PREEMPTED",
     "NODE FAILURE": "NODE_FAIL",
 }
+ENDED_BY = {
+    "CANCELLED": "it was cancelled",
+    "TIMEOUT": "it reached its time limit (environments.build_time)",
+    "PREEMPTED": "it was pre-empted by another job",
+    "NODE_FAIL": "a node failed",
+    "OUT_OF_MEMORY": "it used more memory than it may",
+}
+"""Slurm's states of a build's job that was ended, in plain words."""
+
 _KILLED = re.compile(r"Detected \d+ oom.kill event", re.IGNORECASE)
 
 
@@ -28,7 +41,35 @@ def from_log(folder: RunFolder, job_id: str) -> JobStatus | None:
 
     Only what slurmstepd says of the whole job counts: steps are also ended by srun.
     """
-    lines = tail(folder.logs / "job.log", lines=500)
+    return _of_lines(tail(folder.logs / "job.log", lines=500), job_id)
+
+
+def awaits_environment(record: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether a job of its own was to build a run's environment, which is not there yet."""
+    return bool(record.get("build")) and not os.path.exists(plan["entry"]["python"])
+
+
+def why_not_built(folder: RunFolder, record: dict[str, Any]) -> str:
+    """Return how the job ended that was to build a run's environment; empty if that is not known.
+
+    Its own last word comes first, then Slurm's in its log, then whatever it said last.
+    """
+    build = record["build"]
+    ended: dict[str, Any] = {}
+    lines: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        ended = read_json(os.path.join(build["folder"], "ended.json"))
+    with contextlib.suppress(OSError):  # somebody else's, perhaps
+        lines = tail(folder.build_log, lines=500)
+    if ended:
+        return str(ended["error"]).partition("\n")[0]
+    status = _of_lines(lines, str(build["job_id"]))
+    if status is not None:
+        return ENDED_BY.get(status.state, status.state)
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _of_lines(lines: list[str], job_id: str) -> JobStatus | None:
     starts = [number for number, line in enumerate(lines) if line.startswith(_START)]
     lines = lines[starts[-1] :] if starts else lines
     for line in lines:

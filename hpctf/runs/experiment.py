@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from hpctf.files import cannot_write, make_folder, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
 from hpctf.runs.orphans import this_process
-from hpctf.runs.preparing import prepare
+from hpctf.runs.preparing import Prepared, prepared, will_build
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.runs.trust import OTHERS_WRITE
@@ -70,8 +70,13 @@ class Experiment:
         if estimator.resume_from is not None:
             source = checkpoints_of(estimator.resume_from, self.runs_root)
             plan = replace(plan, resumed_from=str(source))
-        notes = [*planned.notes, *_private_places(planned), *_open_to_writers(planned)]
-        return Planned(plan, tuple(notes))
+        notes = [
+            *planned.notes,
+            *will_build(planned, self.site),
+            *_private_places(planned),
+            *_open_to_writers(planned),
+        ]
+        return replace(planned, plan=plan, notes=tuple(notes))
 
     def submit(self, estimator: TensorFlow, on_note: Any = None, *, name: str | None = None) -> Run:
         """Submit a training and return its run.
@@ -117,15 +122,20 @@ class Experiment:
         return (Run(folder) for folder in run_folders(self.runs_root, self.name))
 
     def _submit(self, estimators: list[TensorFlow], on_note: Any, name: str | None) -> list[Run]:
-        from hpctf.submission.submit import submit_plans
-
         planned = [self.plan(estimator, name) for estimator in estimators]
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
-        for one in planned:
-            prepare(one, self.site, tell)
-        plans = [one.plan for one in planned]
+        with prepared(planned, estimators, self.site, tell) as ready:
+            return self._submit_ready(ready, estimators, tell)
+
+    def _submit_ready(
+        self, ready: Prepared, estimators: list[TensorFlow], tell: Callable[[str], None]
+    ) -> list[Run]:
+        """Make the run folders and submit; the environment is there, or its job is."""
+        from hpctf.submission.submit import submit_plans
+
+        plans = ready.plans
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
         commits = [_git_commit(estimator.source_directory) for estimator in estimators]
         made: list[tuple[RunFolder, list[Path]]] = []
@@ -134,7 +144,8 @@ class Experiment:
                 folders, plans, estimators, commits, strict=True
             ):
                 made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
-                self._fill(folder, plan, estimator, commit)
+                self._fill(folder, plan, estimator, commit, ready.build)
+                ready.keep(folder)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
             cause = cannot_write(folders[0].path, error) if isinstance(error, OSError) else error
@@ -152,7 +163,12 @@ class Experiment:
         return [Run(folder) for folder in folders]
 
     def _fill(
-        self, folder: RunFolder, plan: Plan, estimator: TensorFlow, commit: str | None
+        self,
+        folder: RunFolder,
+        plan: Plan,
+        estimator: TensorFlow,
+        commit: str | None,
+        build: dict[str, Any] | None,
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         source, umask = estimator.source_directory, int(plan.umask, 8)
@@ -170,6 +186,8 @@ class Experiment:
                 "command": sys.argv,
                 "source_directory": None if source is None else str(source),
                 "git_commit": commit,
+                "environment": plan.environment or None,
+                "build": build,
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
             },
         )

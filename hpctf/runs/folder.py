@@ -99,6 +99,11 @@ class RunFolder:
         """``state/cancel.json``: that, when and by whom cancelling was asked for."""
         return self.state / "cancel.json"
 
+    @property
+    def build_log(self) -> Path:
+        """``logs/build.log``: how its environment was built, where a job of its own did it."""
+        return self.logs / "build.log"
+
     def read_record(self) -> dict[str, Any]:
         record: dict[str, Any] = read_json(self.record)
         return record

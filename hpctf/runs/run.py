@@ -165,10 +165,16 @@ class Run:
         if failure and failure.asked is None and status.state == "Failed":
             raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}", hint)
         message = f"{ending}: {status.reason}."
-        last = tail(self.folder.logs / "job.log", 10)
+        last = tail(self.folder.logs / "job.log", 10) or self._end_of_build()
         if last and status.state == "Failed":
             message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
         raise TrainingFailed(message, hint)
+
+    def _end_of_build(self) -> list[str]:
+        try:
+            return tail(self.folder.build_log, 10)
+        except OSError:
+            return []
 
     def cancel(self) -> None:
         """Cancel the run; one that has ended stays as it is.
@@ -192,6 +198,11 @@ class Run:
         except Exception:
             self.folder.cancelled.unlink(missing_ok=True)
             raise
+        build = self.folder.read_record().get("build")
+        if build:
+            from hpctf.submission.building import release
+
+            release(build)
 
     def result(self) -> Any:
         """Return the first rank's result: a function's value, or how the script's rank ended.

@@ -7,7 +7,7 @@ import time
 from typing import Any, NamedTuple
 
 from hpctf.files import read_json, write_json
-from hpctf.runs.evidence import from_log
+from hpctf.runs.evidence import awaits_environment, from_log, why_not_built
 from hpctf.runs.folder import RunFolder
 from hpctf.scheduler.jobs import JobStatus
 from hpctf.verdict import (
@@ -159,10 +159,27 @@ class _Case(NamedTuple):
             return self._active(job)
         if job is None:
             job = from_log(self.folder, str(self.record["job_id"]))
+        if self._unbuilt and not self._cancelled_by_somebody(job):
+            words = why_not_built(self.folder, self.record)
+            if words or not self._lately():
+                return self._never_built(words)
         if job is None and self.own.exit_code is None and self._lately():
             words = "the scheduler does not know its job; its last records may still come"
             return Status("Finalizing", words, None, self.ranks)
         return self._ended(job)
+
+    @property
+    def _unbuilt(self) -> bool:
+        return not self.own.started and awaits_environment(self.record, self.plan)
+
+    def _cancelled_by_somebody(self, job: JobStatus | None) -> bool:
+        """Slurm itself takes the job of a run away whose build has failed: by nobody."""
+        return self.folder.cancelled.exists() or bool(job and (job.by or job.told_later))
+
+    def _never_built(self, words: str) -> Status:
+        build = self.record["build"]["job_id"]
+        why = f"its environment was not built by job {build}{': ' if words else ''}{words}"
+        return Status("Failed", why, None, self.ranks)
 
     def _unasked(self, away: str) -> Status:
         """Say what was so when the folder was last written to."""
@@ -174,6 +191,9 @@ class _Case(NamedTuple):
 
     def _active(self, job: JobStatus) -> Status:
         state = _OF_SLURM.get(job.state)
+        if state == "Queued" and job.reason.startswith("Dependency") and self._unbuilt:
+            words = f"its environment is built by job {self.record['build']['job_id']}"
+            return Status("Preparing", words, None, self.ranks)
         if state == "Queued":  # what an earlier start has left behind does not count
             return Status(state, _reason(job), None, self.ranks)
         if self.own.exit_code is not None:

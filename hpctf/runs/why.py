@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpctf.errors import SchedulerError
 from hpctf.files import tail
 from hpctf.runs import symptoms
+from hpctf.runs.evidence import awaits_environment
 from hpctf.runs.state import REASONS, Status
 from hpctf.scheduler.figures import UNSET, Figures
 from hpctf.verdict import RankState, first_failure, first_interrupted, read_job
@@ -84,6 +86,9 @@ _STATES = {
 def _waiting(run: Run, status: Status, headline: str) -> Explanation:
     from hpctf.runs import waiting
 
+    build = run.folder.read_record().get("build")
+    if build and status.state == "Preparing":
+        return _building(run, build, status, headline)
     if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
         return Explanation(status.state, f"{headline}{_because(status.reason)}.")
     told = waiting.explain(run.job_id, status.reason, _figures(run))
@@ -94,6 +99,23 @@ def _waiting(run: Run, status: Status, headline: str) -> Explanation:
         details = (*details, f"It was interrupted by {own.requeued}, and starts again.")
     advice = (told.advice,) if told.advice else ()
     return Explanation(status.state, f"{headline}: {told.meaning}{reason}.", details, advice)
+
+
+def _building(run: Run, build: dict[str, Any], status: Status, headline: str) -> Explanation:
+    """Tell how far the job is that builds the run's environment."""
+    from hpctf.runs import waiting
+
+    told = f"{headline}{_because(status.reason)}."
+    job_id = build["job_id"]
+    try:
+        job = run.scheduler().query([job_id]).get(job_id)
+    except SchedulerError as error:
+        return Explanation(status.state, told, (error.message,))
+    if job is not None and job.state == "PENDING":
+        why = waiting.explain(job_id, job.reason, _figures(run))
+        waits = f"Job {job_id} waits: {why.meaning} (Slurm says {job.reason})."
+        return Explanation(status.state, told, (waits, *why.details))
+    return Explanation(status.state, told, tuple(_of_log(run, "build")[0]))
 
 
 def _running(run: Run, status: Status, headline: str) -> Explanation:
@@ -143,6 +165,9 @@ def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
         ]
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure)
+    if awaits_environment(run.folder.read_record(), run.plan):
+        facts, advice = _of_log(run, "build")
+        return facts, advice or ["The next submission builds it again, once that is repaired."]
     return _of_log(run, "job")
 
 
@@ -167,7 +192,10 @@ def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:
 def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
     log = run.folder.logs / f"{name}.log"
-    lines = tail(log, _LOOK_BACK)
+    try:
+        lines = tail(log, _LOOK_BACK)
+    except OSError:  # of somebody else's job, which built the same environment
+        lines = []
     known = symptoms.of_lines(lines, run.plan["entry"]["python"])
     facts = [_sentence(known.meaning)] if known else []
     if lines:

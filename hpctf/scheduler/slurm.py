@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pwd
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
-from hpctf.scheduler.jobs import JobStatus, Names
+from hpctf.scheduler.jobs import ACTIVE, JobStatus, Names
 
 _SQUEUE_S = 20.0
 _SACCT_S = 10.0
@@ -128,6 +129,29 @@ class Slurm:
             rows = self._sacct([f"--starttime={start}", "--allusers", *options])
             found = {**_ids(rows or iter(())), **found}
         return {name: found[name] for name in wanted if name in found}
+
+    def active(self, name: str) -> str | None:
+        """Return the id of the job of that name which is still in the queue, the latest of them.
+
+        Raises
+        ------
+        SchedulerError
+            squeue could not be asked.
+        """
+        rows = (row for row in self._squeue([f"--name={name}"]) if row.state in ACTIVE)
+        return _ids(iter(rows)).get(name)
+
+    def waits_for(self, job_id: str) -> bool:
+        """Whether a job that has not begun depends on another one.
+
+        Raises
+        ------
+        SchedulerError
+            squeue could not be asked.
+        """
+        command = ["squeue", *self._clusters, "--noheader", "--states=PENDING", "--format=%E"]
+        told = commands.run(command, _SQUEUE_S)
+        return re.search(rf":{job_id}\b", told) is not None
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job with scancel; of a het job, every component."""

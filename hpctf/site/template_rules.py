@@ -24,7 +24,10 @@ from hpctf.render import template_environment
 from hpctf.resources import TEMPLATES
 
 SUFFIX = ".sbatch.j2"
-ENTRIES = (*(f"{backend}{SUFFIX}" for backend in BACKENDS), "local.sh.j2")
+ENTRIES = (
+    *(f"{backend}{SUFFIX}" for backend in (*BACKENDS, "environment")),
+    "local.sh.j2",
+)
 """The templates that hpctf renders."""
 
 _GIVEN = {"plan", "array"}

@@ -23,7 +23,7 @@ from hpctf.site.load import load_site
 from hpctf.site.model import ContainerSettings, Site
 
 from ..conftest import ROOT, skip_or_fail
-from .test_local_runs import project, said
+from .test_local_runs import said
 
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 STANDINS = ROOT / "tests/standins"
@@ -44,6 +44,14 @@ NASTY = "$(touch /tmp/pwned)`id`\\n\\\\ 'one' \"two\" a,b;c\nnext line\t% \u00fc
 @pytest.fixture
 def site() -> Site:
     return load_site("local")
+
+
+def project(folder: Path, script: str) -> Path:
+    """Return a source folder with ``train.py``."""
+    made = folder / "proj"
+    made.mkdir(exist_ok=True)
+    (made / "train.py").write_text(script)
+    return made
 
 
 def submit(tmp_path: Path, site: Site, script: str = TELL, **asked: Any) -> Run:

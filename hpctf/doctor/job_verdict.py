@@ -40,7 +40,8 @@ def judge_job(report: Report, request: Request, outcome: Outcome) -> bool:
         return False
     hosts = [str(one["host"]) for one in outcome.facts]
     report.add(_own_python(request, outcome, hosts))
-    report.replace(_shared(request, outcome))
+    if all("met" in one for one in outcome.facts):
+        report.replace(_shared(request, outcome))
     report.add(_clocks(outcome), _training_python(outcome))
     if request.site.modules:
         names = " ".join(request.site.modules)
@@ -71,8 +72,18 @@ def _ran(request: Request, outcome: Outcome, target: str) -> Check:
         return failed(
             "job", f"job {outcome.job_id} ended at once: {_reason(outcome)}", _first_words(outcome)
         )
+    early = _ended_early(outcome)
+    if early:
+        where = ", ".join(early)
+        what = f"job {outcome.job_id} ended early on {where}: {_reason(outcome)}"
+        return failed("job", what, _first_words(outcome))
     hosts = ", ".join(str(one["host"]) for one in outcome.facts)
     return ok("job", f"job {outcome.job_id} of target {target} ran on {hosts}")
+
+
+def _ended_early(outcome: Outcome) -> list[str]:
+    """Return the hosts whose rank did not live to tell what it saw of the others."""
+    return [str(one["host"]) for one in outcome.facts if "login" not in one]
 
 
 def _reason(outcome: Outcome) -> str:
@@ -131,7 +142,9 @@ def _shared(request: Request, outcome: Outcome) -> Check:
         unmet = request.nodes - 1 - len(one.get("met", ()))
         if unmet:
             blind.append(f"{one['host']} does not see the files of {unmet} other node(s)")
-        if one.get("login") is None:
+        if "login" not in one:
+            continue  # it ended before it knew
+        if one["login"] is None:
             blind.append(f"{one['host']} saw no answer of the login node to its file")
         else:
             ages.append(one["login"]["here"] - one["login"]["sent"])
@@ -140,7 +153,7 @@ def _shared(request: Request, outcome: Outcome) -> Check:
     return ok(
         "runs root shared",
         f"{root}: login node and {request.nodes} nodes see each other's files; a file to the login "
-        f"node and its answer took {max(ages):.2f} s",
+        f"node and its answer took {max(ages, default=0.0):.2f} s",
     )
 
 

@@ -228,6 +228,20 @@ def test_one_blind_node_is_read_from_the_jobs_log(request_: Request) -> None:
     assert "n2 cannot read" in checks["runs root shared"].detail
 
 
+def test_a_rank_that_died_early_is_told_and_nothing_is_made_of_its_silence(
+    request_: Request,
+) -> None:
+    died = {key: value for key, value in fact(1).items() if key not in ("met", "login", "links")}
+    report = Report("here")
+    outcome = Outcome(job_id="7", facts=[fact(0), died], log=["OSError: [Errno 22]"])
+    job_verdict.judge_job(report, request_, outcome)
+    checks = {check.name: check for check in report.checks}
+    assert checks["job"].state == "failed"
+    assert "ended early on n2" in checks["job"].detail
+    assert "OSError" in checks["job"].remedy
+    assert "runs root shared" not in checks
+
+
 def test_ports_are_open_only_if_all_that_were_tried_are(request_: Request) -> None:
     shut = fact(1, links=[link("n1", [29999], p20000="no answer within 3 s")])
     report = Report("here")

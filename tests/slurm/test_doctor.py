@@ -172,3 +172,21 @@ def test_where_there_is_no_mpi4py_an_environment_with_it_is_built_once(person: P
     again = person.hpctf("doctor", *words, **IDLE)
     assert "Building" not in again.stderr
     assert nothing_is_left(person)
+
+
+def test_a_node_whose_clock_is_off_is_named(person: Person) -> None:
+    """The nodes share this machine's clock: what Python reads of n2's is put back by a minute."""
+    code = "import time\nnow = time.time\ntime.time = lambda: now() - 60\n"
+    late = person.write("late/sitecustomize.py", code).parent
+    python = person.write(
+        "python",
+        f'#!/bin/sh\n[ "$SLURMD_NODENAME" != n2 ] || export PYTHONPATH={late}\n'
+        'exec /usr/bin/python3 "$@"\n',
+    )
+    python.chmod(0o755)
+    words = ["--job", "--python", python, "--nodes", "4"]
+    check = examined(person, "--site", SITE, *words, code=1)["checks"]["node clocks"]
+    assert check["state"] == "failed"
+    assert "n2 is 60 s behind the login node" in check["detail"]
+    assert "n3 is" not in check["detail"].replace("n3 is 60 s ahead of n2", "")
+    assert "NTP" in check["remedy"]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hpctf.environment.progress import elapsed
+
 if TYPE_CHECKING:
     from hpctf.runs.state import Status
 
@@ -20,13 +22,6 @@ def describe(status: Status) -> str:
     roles = ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
     reason = f" ({status.reason})" if status.reason and not status.final else ""
     return f"{status.state}{reason}: {roles}"
-
-
-def elapsed(seconds: float) -> str:
-    """Return ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager

@@ -16,6 +16,19 @@ from hpctf.errors import BuildError
 from hpctf.files import tail
 
 _LINES = 20
+_BEGINS = "$ "
+"""What a command's line in the log begins with."""
+_NO_NETWORK = (
+    "dns error",
+    "tcp connect error",
+    "error sending request",
+    "Network is unreachable",
+    "Temporary failure in name resolution",
+    "Failed to establish a new connection",
+    "CondaHTTPError",
+    "Could not resolve host",
+)
+"""What uv, pip and conda say where no index is reached."""
 _PDEATHSIG = 1  # prctl(2), PR_SET_PDEATHSIG
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
@@ -75,7 +88,9 @@ class Commands:
 
     def failed(self, what: str, how: str) -> BuildError:
         """Return the error of a step that failed, with the end of the log."""
-        lines = [line for line in tail(self.log, 400) if line.strip()][-_LINES:]
+        lines = [line for line in tail(self.log, 400) if line.strip()]
+        begun = [place for place, line in enumerate(lines) if line.startswith(_BEGINS)]
+        lines = lines[begun[-1] + 1 if begun else 0 :][-_LINES:]
         said = "\n".join(f"  | {line[:500]}" for line in lines)
         if any(words in said for words in self.full):
             what, how = f"{what} failed", f"the file system of {self.log.parent.parent} is full"
@@ -83,7 +98,15 @@ class Commands:
                 f"{what}: {how} ({_free(self.log)}).\n{said}",
                 "Make room there, or name another folder: environments.store in the site file.",
             )
-        return BuildError(f"{what} failed: {how}. The last lines of its log:\n{said}")
+        away = any(words in said for words in _NO_NETWORK)
+        return BuildError(
+            f"{what} failed: {how}. The last lines of its log:\n{said}",
+            f"{os.uname().nodename} does not reach the packages' index. Build where there is a "
+            "network (environments.build_on: login), or say in the site file where packages are: "
+            "environments.index_url, proxy, or find_links with offline: true."
+            if away
+            else None,
+        )
 
     def _run(
         self,
@@ -95,7 +118,7 @@ class Commands:
     ) -> str:
         command = [str(word) for word in words]
         with open(self.log, "ab") as log:
-            log.write(f"$ {' '.join(command)}\n".encode(errors="surrogateescape"))
+            log.write(f"{_BEGINS}{' '.join(command)}\n".encode(errors="surrogateescape"))
             log.flush()
             try:
                 child = subprocess.Popen(

@@ -46,12 +46,20 @@ def telling(stream: IO[str] | None = None) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True) as live:
         steps: list[tuple[TaskID, float, str]] = []
 
-        def on_terminal(words: str) -> None:
+        def settle(mark: str) -> None:
             while steps:
                 step = steps.pop()
                 took = elapsed(time.monotonic() - step[1])
                 live.remove_task(step[0])
-                console.print(f"✓ {step[2]} ({took})", markup=False, highlight=False)
+                console.print(f"{mark} {step[2]} ({took})", markup=False, highlight=False)
+
+        def on_terminal(words: str) -> None:
+            settle("✓")
             steps.append((live.add_task(words), time.monotonic(), words))
 
-        yield on_terminal
+        try:
+            yield on_terminal
+        except BaseException:
+            settle("✗")
+            raise
+        settle("✓")

@@ -257,6 +257,19 @@ def test_an_offline_site_lacks_what_its_wheels_lack(site: Path) -> None:
     assert "requests" in done.stderr and "network" in done.stderr
 
 
+@pytest.mark.parametrize("builder", ["uv", "pip"])
+def test_an_index_that_is_not_reached_is_said_with_the_ways_out(
+    site: Path, wheels: Path, builder: str
+) -> None:
+    nobody = "http://127.0.0.1:9/simple"  # port 9 (discard): nobody listens
+    make_site(site.parent, wheels, offline=False, index_url=nobody, pip=builder)
+    variables = {"PIP_RETRIES": "1", "PIP_CONFIG_FILE": "/dev/null", "UV_HTTP_RETRIES": "0"}
+    done = hpctf_env("build", "--pip", "six", site=site, check=False, **variables)
+    assert done.returncode == 3
+    assert "does not reach the packages' index" in done.stderr
+    assert "environments.build_on: login" in done.stderr
+
+
 def test_a_folder_of_wheels_that_is_gone_is_said(site: Path, wheels: Path) -> None:
     make_site(site.parent, wheels, find_links=["/no/such/wheels"])
     done = hpctf_env("build", "--pip", "tiny", site=site, check=False)

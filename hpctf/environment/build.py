@@ -235,6 +235,11 @@ class _Build:
             return None
         if not tensorflow:
             raise BuildError("Horovod is asked for, but the packages bring no TensorFlow.")
+        if self.spec.gpu and not self.spec.gpu_operations:
+            self.tell(
+                "note: the site does not say environments.horovod.gpu_operations: "
+                "Horovod sums in the host's memory, not on the GPUs"
+            )
         wheel = horovod_wheel(
             self.spec,
             python,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def check(
     else:
         launch, ranks, variables = _launch(commands, spec, mpi)
         script.write_text(_ALLREDUCE)
-        commands.run(
+        _on_their_own(commands, launch).run(
             [*launch, str(python), str(script), str(answers), str(ranks)],
             f"An allreduce of {ranks} ranks",
             {**quiet, **variables},
@@ -100,6 +101,20 @@ def _launch(
         if os.geteuid() == 0:
             shared |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return words, 2, shared
+
+
+def _on_their_own(commands: Commands, launch: list[str]) -> Commands:
+    """Return the commands without what ties them to a step or ranks that run already.
+
+    A build may itself be a rank of srun's; its MPI variables would make ours ranks of that step.
+    mpirun is to start them here, and not to look for the nodes of a job.
+    """
+    ties = _RANKS if not launch or "srun" in os.path.basename(launch[0]) else (*_RANKS, "SLURM_")
+    kept = {name: value for name, value in commands.variables.items() if not name.startswith(ties)}
+    return replace(commands, variables=kept)
+
+
+_RANKS = ("PMI_", "PMIX_", "OMPI_COMM_", "OMPI_UNIVERSE_", "MPI_LOCAL", "HYDRA_", "SLURM_MPI_TYPE")
 
 
 def check_mpi(spec: EnvironmentSpec, found: str) -> None:

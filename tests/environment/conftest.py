@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, wheels: Path) -> Path:
-    """The file of a site without network, whose packages are those wheels."""
+def site(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a site without network, whose packages are those wheels and no others."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # the machine may know more indexes
     return make_site(tmp_path, wheels)

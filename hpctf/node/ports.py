@@ -208,7 +208,7 @@ class Group:
         answers = self._answers(turn)
         taken = [
             {**answer, "name": name}
-            for name, answer in zip(self._names, answers, strict=True)
+            for name, answer in zip(self._names, answers)  # noqa: B905  (Python 3.8)
             if not answer["free"]
         ]
         self._rivals = self._rivals or any(answer["by_hpctf"] for answer in taken)

@@ -191,11 +191,10 @@ class Rank:
             with contextlib.suppress(OSError):
                 record_failure(self._run_folder, self._attempt, self._me.name)
         keeper = self._keeper or _result_keeper(self._run_folder, self._me)
-        if keeper is not None:
-            try:
-                keeper.keep(ended)
-            except OSError as error:
-                say(f"{self._me.name}: its result is not kept: {error}")
+        try:
+            keeper.keep(ended)
+        except OSError as error:
+            say(f"{self._me.name}: its result is not kept: {error}")
         return ended.status if ended.asked is None else 0
 
     def _stopped_early(self, number: int) -> int:
@@ -276,14 +275,11 @@ def _has_gone(pid: int) -> bool:
     return start_time(pid) is None
 
 
-def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper | None:
-    """Return submitit's side of the rank, or None where submitit cannot be imported."""
-    try:
-        import site
+def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper:
+    """Return submitit's side of the rank."""
+    import site
 
-        site.main()  # -S kept site-packages away until now
-        from hpctf.node.result import ResultKeeper
-    except ImportError as error:
-        say(f"{me.name}: no result will be kept: {error}")
-        return None
+    site.main()  # -S kept site-packages away until now
+    from hpctf.node.result import ResultKeeper
+
     return ResultKeeper(run_folder, me)

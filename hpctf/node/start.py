@@ -1,5 +1,6 @@
 """Entry point on the nodes: ``python -I -S start.py rank|attend|conclude|local RUN_FOLDER ...``.
 
+Python 3.8 and up: srun starts it inside a container by Pyxis, with the container's own.
 ``-I -S`` keeps PYTHONPATH, PYTHONHOME and other traces of the training environment's modules
 away from hpctf's own interpreter, and saves the search for site-packages; so the package is found
 from this file's own place.
@@ -11,6 +12,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 if __name__ == "__main__":
+    if sys.version_info < (3, 8):
+        sys.exit(
+            "hpctf: a rank needs Python 3.8 or later to start, but the python3 of this container "
+            "is {}.{}: use another image.".format(*sys.version_info)
+        )
     action, run_folder, *rest = sys.argv[1:]
     if action == "rank":
         from hpctf.node.rank import run_rank

@@ -159,6 +159,21 @@ def test_scripts_of_the_training_environment_parse_with_python_3_8(path: Path) -
             assert node.module != "__future__"  # `str | None` in an annotation would hide behind it
 
 
+def test_a_rank_can_be_started_by_python_3_8() -> None:
+    """In a container that srun has entered (Pyxis) the wrapper runs with the container's Python."""
+    names = [*BEFORE_TRAINING, "inside", "memory", "result", "resources", "processes", "verdict"]
+    for name in names:
+        path = PACKAGE / "node" / f"{name}.py"
+        path = path if path.exists() else PACKAGE / f"{name}.py"
+        tree = ast.parse(path.read_text(), feature_version=(3, 8))
+        for node in ast.walk(tree):  # what the parser lets through
+            called = node.func if isinstance(node, ast.Call) else None
+            newer = {"removeprefix", "removesuffix"}
+            assert not (isinstance(called, ast.Attribute) and called.attr in newer), path
+            strict = isinstance(called, ast.Name) and called.id == "zip"
+            assert not (strict and isinstance(node, ast.Call) and node.keywords), path
+
+
 @pytest.fixture
 def no_tensorflow(tmp_path: Path) -> dict[str, str]:
     """An environment in which importing TensorFlow (or Keras) fails loudly."""

@@ -1,7 +1,8 @@
-"""Environments on a real Slurm: built in a job before the run, shared, failing, cancelled.
+"""Environments on a real Slurm: modules, containers, and those that a job builds before the run.
 
 TensorFlow is a stand-in of the same name (tests/environment/stand_ins.py), so that building takes
-seconds; uv, the store, the jobs and the training are real.
+seconds; uv, the store, the jobs and the training are real. So is all of the container but its
+runtime (tests/standins/apptainer).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Person
+from ..conftest import ROOT, Person, skip_or_fail
 from ..environment.stand_ins import make_wheels
 from ..waiting import wait_until
 
@@ -273,3 +274,42 @@ def test_a_build_that_fails_on_the_login_node_leaves_no_run(person: Person, whee
     assert done.returncode == 3
     assert "no-such-package" in done.stderr
     assert not (person.home / "runs").exists()
+
+
+MPI = """
+from mpi4py import MPI
+from hpctf import Run
+import os
+run = Run.get_context()
+total = MPI.COMM_WORLD.allreduce(run.rank + 1)
+with open(f"outputs/{run.rank}.txt", "w") as stream:
+    print(os.environ["CONTAINER"], total, MPI.COMM_WORLD.Get_size(), file=stream)
+"""
+
+
+def test_mpi_ranks_meet_inside_of_a_container(person: Person, training_python: str) -> None:
+    """Through pmix, whose folders lie in slurmd's own, where nobody binds them by hand."""
+    person.env["PATH"] = f"{ROOT}/tests/standins:/usr/local/bin:/usr/bin:/bin"
+    image = person.write("image.sif", "SLURM_PROCID=of the image\n")
+    containers = {"binds": [str(Path(training_python).parents[2])], "options": ["--cleanenv"]}
+    site = {"name": "contained", "containers": containers}
+    person.env["HPCTF_SITE"] = str(person.write("site.yaml", json.dumps(site)))
+    person.write("train.py", MPI)
+    words = ["--backend", "mpi", "--nodes", "2", "--python", training_python]
+    person.hpctf("submit", "--wait", *words, "--container", image, "train.py")
+    assert [person.output(f"{rank}.txt") for rank in (0, 1)] == [f"{image} 3 2\n"] * 2
+
+
+def test_modules_are_loaded_on_the_nodes(person: Person) -> None:
+    if not Path("/usr/share/modules/init/bash").exists():
+        skip_or_fail("Environment Modules are not installed (tools/debian-packages)")
+    person.write("modules/greeting/1", "#%Module1.0\nsetenv GREETING {hello there}\n")
+    person.env["MODULEPATH"] = str(person.home / "modules")
+    person.write(
+        "train.py", "import os; print(os.environ['GREETING'], file=open('outputs/a', 'w'))"
+    )
+    person.hpctf("submit", "--wait", "--module", "greeting/1", "train.py")
+    assert person.output("a") == "hello there\n"
+    done = person.hpctf("submit", "--wait", "--module", "greeting/2", "train.py", check=False)
+    assert done.returncode == 1
+    assert "module load greeting/2 failed on node n" in done.stderr

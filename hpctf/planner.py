@@ -82,7 +82,7 @@ def make_plan(
         )
     _check_clusters(components)
     check_directive_value("job name", run_id)
-    spec = _spec(estimator, site)
+    spec, why = _spec(estimator, site)
     entering = enter(estimator, site, spec, run_folder)
     launch = _launch(site, layout.launcher, layout.options, entering)
     return Planned(
@@ -115,7 +115,7 @@ def make_plan(
             interfaces=site.network.interfaces,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
         ),
-        (*dict.fromkeys(notes), *entering.notes),
+        (*dict.fromkeys(notes), *entering.notes, *why),
         spec,
     )
 
@@ -164,12 +164,24 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
         )
 
 
-def _spec(estimator: TensorFlow, site: Site) -> EnvironmentSpec | None:
+def _spec(estimator: TensorFlow, site: Site) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
+    """Return the environment to build, if one is, and why where nobody has asked for it."""
+    missing = []
     if not any(getattr(estimator, name) for name in PACKAGES):
-        return None
+        from hpctf.environment.missing import missing_from
+
+        missing = missing_from(estimator)
+        if not missing:
+            return None, ()
     from hpctf.environment.spec import spec_of
 
-    return spec_of(estimator, site)
+    spec = spec_of(estimator, site)
+    note = (
+        f"hpctf's own Python has no {' and no '.join(missing)}, which {estimator.entry_script} "
+        f"imports: the run gets environment {spec.key if spec else ''}. Name another one with "
+        "--python, or its packages with --pip."
+    )
+    return spec, (note,) if missing else ()
 
 
 def _launch(site: Site, launcher: str, options: tuple[str, ...], entering: Entering) -> Launch:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpctf.environment import tensorflows
 from hpctf.environment.conda_file import CondaPackages, conda_packages
+from hpctf.environment.missing import missing_from
 from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import check_version, find_python
@@ -69,7 +70,7 @@ def asked_of(estimator: TensorFlow) -> Asked | None:
         asked.framework_version,
         asked.python_version,
     )
-    return asked if any(says) else None
+    return asked if any(says) or missing_from(estimator) else None
 
 
 def _either(estimator: TensorFlow, name: str) -> str | None:

@@ -16,7 +16,7 @@ from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
-from hpctf.environment.store import Environment, Store
+from hpctf.environment.store import LOCK_FILE, Environment, Store
 from hpctf.errors import UsageError
 from hpctf.site.model import Site
 from hpctf.site.reading import NotReadable, named, read_text
@@ -123,6 +123,11 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
     )
 
 
+def write_lock(key: str, folder: Path, site: Site) -> Path:
+    """Keep the exact versions of a site's environment as ``folder/environment.lock``."""
+    return Store(site).write_lock(key, folder)
+
+
 def difference(wanted: tuple[str, ...], found: tuple[str, ...]) -> str:
     """Return what two lists of packages do not share, in few words."""
     missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
@@ -140,3 +145,15 @@ def pins(freeze: list[str], installers: Mapping[str, str]) -> tuple[str, ...]:
         if normal != "horovod" and installers.get(normal) != "conda":
             kept.append(line)
     return tuple(sorted(kept))
+
+
+__all__ = [
+    "LOCK_FILE",
+    "Lock",
+    "difference",
+    "environment_of",
+    "locked_spec",
+    "pins",
+    "read_lock",
+    "write_lock",
+]

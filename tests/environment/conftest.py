@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a site without network, whose packages are those wheels and no others."""
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # the machine may know more indexes
+def site(tmp_path: Path, wheels: Path) -> Path:
+    """The file of a site without network, whose packages are those wheels."""
     return make_site(tmp_path, wheels)

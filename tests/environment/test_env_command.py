@@ -64,20 +64,6 @@ def test_build_makes_what_a_spec_file_says(site: Path) -> None:
     )
 
 
-def test_what_a_run_had_is_built_again(site: Path, tmp_path: Path) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src/train.py").write_text("import tiny\n")
-    estimator = TensorFlow(tmp_path / "src", entry_script="train.py", pip_packages=["tiny<1.1"])
-    run = Experiment("e", site=load_site(site), runs_root=tmp_path / "runs").submit(estimator)
-    run.wait_for_completion()
-    first = Path(run.plan["entry"]["python"])
-    assert hpctf_env("build", "--locked", run.id, site=site).stdout.strip() == str(first)
-    hpctf_env("remove", first.parents[2].name, site=site)
-    again = hpctf_env("build", "--locked", "@last", site=site).stdout.strip()
-    code = "import tiny; print(tiny.__version__)"
-    assert subprocess.check_output([again, "-c", code], text=True) == "1.0\n"
-
-
 def test_build_that_asks_for_nothing_or_too_much_is_a_usage_error(site: Path) -> None:
     done = hpctf_env("build", site=site, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,0 +1,116 @@
+"""Which environment a script gets that nobody has named one for: its imports tell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpctf import Experiment, TensorFlow
+from hpctf.environment.missing import missing_from
+from hpctf.imports import imported_by
+
+from .helpers import hpctf
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write modules, ``a__b`` being ``a/b.py``, and return the folder."""
+    for name, text in files.items():
+        path = folder / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def imports(folder: Path) -> set[str]:
+    return imported_by(folder / "train.py", folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import tensorflow as tf, os", {"tensorflow", "os"}),
+        ("from tensorflow.keras import layers", {"tensorflow"}),
+        ("def main():\n    import horovod.tensorflow as hvd", {"horovod"}),
+        ("try:\n    import wandb\nexcept ImportError:\n    wandb = None", set()),
+        ("try:\n    pass\nfinally:\n    import keras", {"keras"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import keras", {"typing"}),
+        ("# import tensorflow\n'import keras'", set()),
+        ("print 'Python 2'", set()),
+        ("\0", set()),
+    ],
+)
+def test_what_a_script_imports(tmp_path: Path, text: str, found: set[str]) -> None:
+    assert imports(write(tmp_path, train=text)) == found
+
+
+def test_modules_of_its_own_are_followed(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        train="import helper\nfrom model import deep\nimport helper",
+        helper="import train, numpy",
+        model____init__="",
+        model__deep="from . import deeper\nfrom .. import outside",
+        model__deeper="import tensorflow",
+    )
+    assert imports(tmp_path) == {"numpy", "tensorflow"}
+
+
+def test_a_module_of_its_own_is_not_the_installed_one(tmp_path: Path) -> None:
+    write(tmp_path, train="import horovod", horovod="hvd = None")
+    assert imports(tmp_path) == set()
+
+
+@pytest.fixture(params=[False, True], ids=["without TensorFlow", "with TensorFlow"])
+def has_tensorflow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Let hpctf's own Python have TensorFlow and Horovod, or not, whatever the tests' own has."""
+    have: bool = request.param
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if have else None)
+    return have
+
+
+def asked(folder: Path, **more: Any) -> list[str]:
+    return missing_from(TensorFlow(str(folder), entry_script="train.py", **more))
+
+
+def test_tensorflow_is_missing_where_hpctfs_own_python_has_none(
+    tmp_path: Path, has_tensorflow: bool
+) -> None:
+    write(tmp_path, train="import tensorflow, horovod.tensorflow, sklearn")
+    for_mpi = [] if has_tensorflow else ["tensorflow", "horovod"]
+    assert asked(tmp_path, distributed_backend="mpi") == for_mpi
+    assert asked(tmp_path) == for_mpi[:1]
+    assert asked(tmp_path, python=sys.executable) == []
+    assert asked(tmp_path, user_managed=True) == []
+    assert asked(tmp_path, modules=["tensorflow/2.15"]) == []
+
+
+def test_the_seeds_horovod_call_gets_an_environment_and_says_so(
+    tmp_path: Path, has_tensorflow: bool
+) -> None:
+    estimator = TensorFlow(
+        source_directory=str(write(tmp_path, train="import tensorflow as tf\nimport horovod")),
+        script_params={},
+        entry_script="train.py",
+        node_count=2,
+        process_count_per_node=1,
+        distributed_backend="mpi",
+        use_gpu=True,
+    )
+    planned = Experiment("seed", site="slurm", runs_root=tmp_path / "runs").plan(estimator)
+    told = [note for note in planned.notes if "no tensorflow and no horovod" in note]
+    if has_tensorflow:
+        assert planned.spec is None and planned.plan.entry.python == sys.executable
+        assert told == []
+    else:
+        assert planned.spec is not None and planned.spec.horovod and planned.spec.gpu
+        assert planned.spec.key in told[0] and planned.spec.key in planned.plan.entry.python
+
+
+def test_a_script_without_tensorflow_runs_with_hpctfs_own_python(tmp_path: Path) -> None:
+    write(tmp_path, train="print(1)")
+    done = hpctf("submit", "--site", "slurm", "--dry-run", "--json", "train.py", cwd=tmp_path)
+    assert sys.executable in done.stdout and "environments/" not in done.stdout
+    assert "own Python" not in done.stderr

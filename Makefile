@@ -4,6 +4,8 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
+# Tests that share no state, such as the test cluster.
+SIDE_BY_SIDE := tests/core tests/login tests/local tests/environment
 
 .PHONY: demo test reliability lint clean
 
@@ -25,7 +27,12 @@ demo: .venv/.demo
 
 test: .venv/.test
 	tools/debian-packages
+ifeq ($(PYTEST_ARGS),)
+	.venv/bin/python -m pytest -n 2 $(SIDE_BY_SIDE)
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%)
+else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+endif
 
 # Injects every fault, and writes docs/reliability.md from what was measured.
 reliability: .venv/.test

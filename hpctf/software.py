@@ -103,6 +103,11 @@ def check_software(given: Mapping[str, Any], source_directory: Path | None) -> S
     return asked
 
 
+def names_packages(estimator: object) -> bool:
+    """Whether an estimator asks for a new environment."""
+    return any(getattr(estimator, name) for name in PACKAGES)
+
+
 def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
     one = {name: value for name, value in given.items() if name not in ALIASES}
     for alias, name in ALIASES.items():

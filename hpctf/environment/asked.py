@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctf.environment import tensorflows
 from hpctf.environment.conda_file import CondaPackages, conda_packages
-from hpctf.environment.missing import missing_from
 from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import check_version, find_python
 from hpctf.environment.requirements import Reader, Requirements
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError, UsageError
+from hpctf.software import names_packages
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
@@ -46,40 +47,25 @@ class Asked:
     modules: tuple[str, ...] = ()
 
 
-def asked_of(estimator: TensorFlow) -> Asked | None:
-    """Return what an estimator says of its environment; None if it says nothing to build."""
-    if estimator.user_managed:
+def asked_of(estimator: TensorFlow, missing: Sequence[str] = ()) -> Asked | None:
+    """Return what an estimator says of its environment; None if it says nothing to build.
+
+    `missing` is `spec_of`'s.
+    """
+    if estimator.user_managed or not (missing or names_packages(estimator)):
         return None
-    asked = Asked(
+    return Asked(
         base=Path(estimator.source_directory or os.getcwd()),
         pip_packages=tuple(estimator.pip_packages),
-        pip_requirements_file=_either(estimator, "pip_requirements_file"),
+        pip_requirements_file=estimator.pip_requirements_file,
         conda_packages=tuple(estimator.conda_packages),
-        conda_dependencies_file=_either(estimator, "conda_dependencies_file"),
+        conda_dependencies_file=estimator.conda_dependencies_file,
         framework_version=estimator.framework_version,
         python_version=estimator.python_version,
         mpi=estimator.backend == "mpi",
         gpu=estimator.use_gpu,
         modules=tuple(estimator.modules),
     )
-    says = (
-        asked.pip_packages,
-        asked.pip_requirements_file,
-        asked.conda_packages,
-        asked.conda_dependencies_file,
-        asked.framework_version,
-        asked.python_version,
-    )
-    return asked if any(says) or missing_from(estimator) else None
-
-
-def _either(estimator: TensorFlow, name: str) -> str | None:
-    """Return a file's name, under Azure ML's newer name for it or the older one."""
-    file, alias = getattr(estimator, name, None), getattr(estimator, f"{name}_path", None)
-    if file and alias and file != alias:
-        raise UsageError(f"{name} is {file!r}, but {name}_path is {alias!r}.", "Give one of them.")
-    found = file or alias
-    return None if found is None else os.fspath(found)
 
 
 def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -130,10 +131,18 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
-def spec_of(estimator: TensorFlow, site: Site) -> EnvironmentSpec | None:
+def spec_of(
+    estimator: TensorFlow, site: Site, missing: Sequence[str] = ()
+) -> EnvironmentSpec | None:
     """Return the environment that an estimator asks for; None if it asks for none.
 
     Nothing is built or written. Python and MPI are those that the site's modules bring.
+
+    Parameters
+    ----------
+    missing
+        What its script needs and hpctf's own Python lacks: it then asks for an environment without
+        naming a package (`hpctf.environment.missing`).
 
     Raises
     ------
@@ -144,5 +153,5 @@ def spec_of(estimator: TensorFlow, site: Site) -> EnvironmentSpec | None:
     """
     from hpctf.environment.asked import asked_of, spec_for
 
-    asked = asked_of(estimator)
+    asked = asked_of(estimator, missing)
     return None if asked is None else spec_for(asked, site)

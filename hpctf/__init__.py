@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# What training scripts import is one set of files, whether all of hpctf is installed or its client.
+__path__.append(__path__[0] + "/client/hpctf")
+
 __all__ = [
     "Experiment",
     "HpctfError",
@@ -52,10 +55,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hpctf' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "keras":
+        return import_module("hpctf.keras")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hpctf' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -21,6 +21,8 @@ NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")
 ENVIRONMENT_JOB = os.path.join(PACKAGE, "environment", "job.py")
 CLIENT = os.path.join(PACKAGE, "client")
 """Folder of the ``hpctf`` that training scripts import; see `hpctf.client`."""
+STARTUP = os.path.join(PACKAGE, "startup")
+"""Folder of what each Python of a training reads first; see `hpctf.startup`."""
 
 
 def cache_folder() -> Path:

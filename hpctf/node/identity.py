@@ -7,7 +7,7 @@ import os
 from hpctf import cluster_spec
 from hpctf.errors import ClusterSpecError
 from hpctf.node.ends import attempt_of
-from hpctf.resources import CLIENT
+from hpctf.resources import CLIENT, STARTUP
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def environment(
     env.setdefault("PYTHONUNBUFFERED", "1")
     env.update(entry["environment"])
     env = {**network(plan, env), **env}
-    # After the person's own: what they put there themselves comes first.
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), CLIENT]))
+    # After the person's own: what they put there themselves comes first. STARTUP takes itself away.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, env.get("PYTHONPATH"), CLIENT]))
     env.update(
         HPCTF_RUN_ID=plan["run_id"],
         HPCTF_EXPERIMENT=plan["experiment"],

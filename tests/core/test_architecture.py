@@ -20,7 +20,7 @@ FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports",
-    2: "submission scheduler node runs tracking client",
+    2: "submission scheduler node runs tracking client startup",
     3: "tuning models report survey doctor",
     4: "cli __main__",
 }
@@ -148,7 +148,12 @@ def test_what_runs_before_the_training_is_small() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [PACKAGE / "node/call.py", PACKAGE / "node/server.py", *(PACKAGE / "client").rglob("*.py")],
+    [
+        PACKAGE / "node/call.py",
+        PACKAGE / "node/server.py",
+        *(PACKAGE / "client").rglob("*.py"),
+        *(PACKAGE / "startup").rglob("*.py"),
+    ],
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
 def test_scripts_of_the_training_environment_parse_with_python_3_8(path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow, TrainingFailed
-from hpctf.resources import CLIENT
+from hpctf.resources import CLIENT, STARTUP
 from hpctf.site.load import load_site
 from hpctf.site.model import ContainerSettings, Site
 
@@ -116,7 +116,7 @@ def test_a_persons_own_pythonpath_comes_before_the_client(tmp_path: Path, site: 
     variables = {"PYTHONPATH": str(tmp_path / "mine")}
     script = f"import helper\n{TELL}"
     run = submit(tmp_path, site, script, environment_variables=variables, python="/usr/bin/python3")
-    assert said(run)["worker-0"]["env"]["PYTHONPATH"] == f"{tmp_path}/mine:{CLIENT}"
+    assert said(run)["worker-0"]["env"]["PYTHONPATH"] == f"{STARTUP}:{tmp_path}/mine:{CLIENT}"
 
 
 def test_user_managed_takes_the_python_on_path(
@@ -184,7 +184,7 @@ def test_a_modules_python_trains_with_what_the_module_sets(
     assert told["env"]["TF_ROOT"] == "a b"
     assert told["env"]["LD_LIBRARY_PATH"].split(":")[0] == f"{tmp_path}/tf/lib"
     assert "HPCTF_LD_LIBRARY_PATH" not in told["env"]
-    assert told["env"]["PYTHONPATH"] == f"{tmp_path}/tf/python:{CLIENT}"
+    assert told["env"]["PYTHONPATH"] == f"{STARTUP}:{tmp_path}/tf/python:{CLIENT}"
 
 
 def test_what_ruins_a_python_does_not_ruin_hpctfs_own(
@@ -277,7 +277,7 @@ def test_a_container_sees_the_run_its_inputs_and_every_variable(
     assert told["env"]["CONTAINER"] == str(image)
     assert told["executable"] == "/usr/bin/python3"
     assert told["env"]["MINE"] == NASTY  # over the image's own
-    assert told["env"]["PYTHONPATH"] == f"/mine:{CLIENT}"
+    assert told["env"]["PYTHONPATH"] == f"{STARTUP}:/mine:{CLIENT}"
     assert told["argv"] == ["train.py", NASTY]
     assert told["id"] == run.id
     assert (told["cwd"], told["outputs"]) == (str(run.folder.snapshot), str(run.folder.outputs))

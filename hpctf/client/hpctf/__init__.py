@@ -27,6 +27,10 @@ _OF_HPCTF_ITSELF = (
 
 
 def __getattr__(name: str) -> object:
+    if name == "keras":
+        from importlib import import_module
+
+        return import_module("hpctf.keras")
     if name in _OF_HPCTF_ITSELF:
         raise ImportError(
             "hpctf.{} is not there: this training environment has hpctf's client (Run) alone. "

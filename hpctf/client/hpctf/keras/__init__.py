@@ -1,0 +1,72 @@
+"""Horovod under Keras, right: ``import hpctf.keras as hvd``, not ``horovod.tensorflow.keras``.
+
+Horovod 0.28.1 knows Keras up to version 2. Under Keras 3 (TensorFlow 2.16 and later) its own
+module raises nothing and averages nothing. This one has the same names over the collectives of
+``horovod.tensorflow``, which are right under both:
+
+    import hpctf.keras as hvd
+
+    hvd.init()
+    model.compile(hvd.DistributedOptimizer(keras.optimizers.Adam(1e-3 * hvd.size())), loss="mse")
+    model.fit(mine, callbacks=[hvd.callbacks.BroadcastGlobalVariablesCallback(0)])
+
+Where ``tf.keras`` is tf-keras or Keras 2, each name is Horovod's own. Nothing is imported before
+it is used.
+"""
+
+from importlib import import_module
+from typing import List
+
+__all__ = [
+    "Average",
+    "BroadcastGlobalVariablesCallback",
+    "Compression",
+    "DistributedOptimizer",
+    "LearningRateScheduleCallback",
+    "LearningRateWarmupCallback",
+    "MetricAverageCallback",
+    "Sum",
+    "allgather",
+    "allreduce",
+    "broadcast",
+    "broadcast_object",
+    "broadcast_variables",
+    "callbacks",
+    "init",
+    "is_initialized",
+    "load_model",
+    "local_rank",
+    "local_size",
+    "rank",
+    "shutdown",
+    "size",
+]
+
+_OWN = {
+    "DistributedOptimizer": ".optimizer",
+    "load_model": ".optimizer",
+    "allgather": ".exchange",
+    "allreduce": ".exchange",
+    "broadcast": ".exchange",
+    "broadcast_variables": ".exchange",
+}
+"""Where the names lie that Horovod's Keras module has, too, and that differ under Keras 3."""
+
+_OF_BOTH = ("broadcast_object", "broadcast_variables")
+"""Names of ``horovod.tensorflow`` that Horovod's Keras module lacks."""
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    if name == "callbacks" or name.endswith("Callback"):
+        callbacks = import_module(".callbacks", __name__)
+        return callbacks if name == "callbacks" else getattr(callbacks, name)
+    if import_module(".version", __name__).is_keras_3():
+        return getattr(import_module(_OWN.get(name, "horovod.tensorflow"), __name__), name)
+    known = name in _OF_BOTH
+    return getattr(import_module("horovod.tensorflow" + ("" if known else ".keras")), name)
+
+
+def __dir__() -> List[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,23 @@
+"""Callbacks of Horovod's names, for whichever Keras ``tf.keras`` is."""
+
+from importlib import import_module
+from typing import List
+
+_HOMES = {
+    "BroadcastGlobalVariablesCallback": ".beginning",
+    "LearningRateScheduleCallback": ".rates",
+    "LearningRateWarmupCallback": ".rates",
+    "MetricAverageCallback": ".metrics",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    own = import_module(".version", __package__).is_keras_3()
+    home = _HOMES[name] if own else "horovod.tensorflow.keras.callbacks"
+    return getattr(import_module(home, __package__), name)
+
+
+def __dir__() -> List[str]:
+    return sorted([*globals(), *_HOMES])

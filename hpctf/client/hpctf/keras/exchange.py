@@ -1,0 +1,170 @@
+"""What the ranks tell each other: Horovod's collectives, for values and variables of Keras 3."""
+
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+import horovod.tensorflow as hvd
+import keras
+import tensorflow as tf
+
+
+def allreduce(value: Any, **options: Any) -> Any:
+    """Return `value` reduced over all ranks: by default the average (`horovod.allreduce`)."""
+    return hvd.allreduce(tf.convert_to_tensor(value), **options)
+
+
+def allgather(value: Any, **options: Any) -> Any:
+    """Return the values of all ranks, one behind the other along the first axis."""
+    return hvd.allgather(tf.convert_to_tensor(value), **options)
+
+
+def broadcast(value: Any, root_rank: int = 0, **options: Any) -> Any:
+    """Return the value of rank `root_rank`."""
+    return hvd.broadcast(tf.convert_to_tensor(value), root_rank, **options)
+
+
+def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
+    """Set the variables to what they are on rank `root_rank`.
+
+    Parameters
+    ----------
+    variables
+        Keras's or TensorFlow's, equally many and in the same order on all ranks.
+    root_rank
+        The rank whose values all others take.
+
+    Raises
+    ------
+    ValueError
+        The ranks do not name equally many variables.
+    """
+    plain = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    if hvd.size() == 1:
+        return
+    counts = hvd.allgather(tf.constant([len(plain)]), name="hpctf_variables").numpy().tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(
+            "broadcast_variables: the ranks have different numbers of variables {}. Build the same "
+            "model and optimizer on all ranks first.".format(counts)
+        )
+
+    # The names are the places in the list: those of Keras count what a process has made, and a
+    # model that one rank alone has made would leave all others waiting for a name.
+    def take_over() -> None:
+        for place, variable in enumerate(plain):
+            name = "hpctf_broadcast_{}".format(place)
+            variable.assign(hvd.broadcast(variable, root_rank, name=name, ignore_name_scope=True))
+
+    tf.function(take_over, autograph=False)()
+
+
+class Exchange:
+    """How the gradients of one optimizer are exchanged between the ranks.
+
+    Parameters
+    ----------
+    op
+        ``hvd.Average`` or ``hvd.Sum``.
+    compression
+        How dense gradients travel: ``hvd.Compression.none`` or ``hvd.Compression.fp16``.
+    sparse_as_dense
+        Whether IndexedSlices (of embeddings) are made dense first, rather than gathered.
+    groups
+        Into how many groups dense gradients are put, each of which is exchanged as one once all
+        of its members are there; None exchanges each as soon as it is computed.
+    number
+        Which optimizer of the process this is: in the names by which ranks find each other.
+    """
+
+    def __init__(
+        self, op: Any, compression: Any, sparse_as_dense: bool, groups: Optional[int], number: int
+    ) -> None:
+        self.op = op
+        self.compression = compression
+        self.sparse_as_dense = sparse_as_dense
+        self.groups = groups
+        self.name = "hpctf_gradients_{}".format(number)
+
+    def reduce(self, gradients: Sequence[Any]) -> List[Any]:
+        """Return the gradients averaged (or summed) over all ranks, in their order."""
+        if hvd.size() == 1:
+            return list(gradients)
+        refuse_xla()
+        found = list(gradients)
+        dense = []
+        for place, gradient in enumerate(found):
+            if isinstance(gradient, tf.IndexedSlices) and self.sparse_as_dense:
+                gradient = found[place] = tf.convert_to_tensor(gradient)
+            if isinstance(gradient, tf.IndexedSlices):
+                found[place] = self._gathered(gradient, place)
+            elif gradient is not None:
+                dense.append(place)
+        for group in self._groups(dense, found):
+            name = "{}_{}".format(self.name, group[0])
+            together = self._reduced([found[place] for place in group], name)
+            for number, place in enumerate(group):
+                found[place] = together[number]
+        return found
+
+    def _groups(self, places: List[int], gradients: List[Any]) -> List[List[int]]:
+        """Return the places of the dense gradients that travel together: of one type each."""
+        # Run eagerly, each exchange waits for its end: one for all of them, then.
+        count = 1 if tf.executing_eagerly() else self.groups
+        if count is None:
+            return [[place] for place in places]
+        each = max(1, -(-len(places) // count))
+        together: List[List[int]] = []
+        for start in range(0, len(places), each):
+            kinds: Dict[Any, List[int]] = {}
+            for place in places[start : start + each]:
+                kinds.setdefault(gradients[place].dtype, []).append(place)
+            together += kinds.values()
+        return together
+
+    def _reduced(self, gradients: List[Any], name: str) -> List[Any]:
+        options = {"op": self.op, "compression": self.compression}
+        options.update(name=name, ignore_name_scope=True)
+        if len(gradients) == 1:
+            return [hvd.allreduce(gradients[0], **options)]
+        return list(hvd.grouped_allreduce(gradients, **options))
+
+    def _gathered(self, slices: Any, place: int) -> Any:
+        """Return the slices of all ranks: what one process would have had of the whole batch.
+
+        Not by Horovod's own allreduce of IndexedSlices: that names nothing, and its grouped one
+        takes the shape of another gradient.
+        """
+        name = "{}_{}".format(self.name, place)
+        values = hvd.allgather(slices.values, name=name + "_values", ignore_name_scope=True)
+        indices = hvd.allgather(slices.indices, name=name + "_indices", ignore_name_scope=True)
+        if self.op == hvd.Average:
+            values = values / tf.cast(hvd.size(), values.dtype)
+        return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+    def all_agree(self, flag: Any) -> Any:
+        """Return whether a boolean tensor is true on all ranks."""
+        if hvd.size() == 1:
+            return flag
+        refuse_xla()
+        name = self.name + "_agree"
+        number = tf.cast(flag, tf.int32)
+        return hvd.allreduce(number, op=hvd.Min, name=name, ignore_name_scope=True) > 0
+
+
+def refuse_xla() -> None:
+    """Raise where XLA is compiling: Horovod's collectives are none of its operations.
+
+    Raises
+    ------
+    ValueError
+        The step is being compiled with ``jit_compile=True``.
+    """
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+    except ImportError:  # it moves: TensorFlow's own message comes then, at the first step
+        return
+    if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        raise ValueError(
+            "hpctf.keras: XLA cannot compile the exchange of gradients between ranks. Pass "
+            "jit_compile=False to model.compile (or to tf.function); on GPUs Keras's 'auto' is "
+            "True. BroadcastGlobalVariablesCallback does it for you."
+        )

@@ -73,7 +73,9 @@ def _keras_of(name: str) -> Optional[str]:
         else:
             import tensorflow
 
-            version = tensorflow.keras.__version__
+            # tf-keras's public module has no version: the package does that classes come from.
+            package = tensorflow.keras.Model.__module__.partition(".")[0]
+            version = sys.modules[package].__version__
     except (ImportError, AttributeError):
         return None
     return str(version) if str(version).partition(".")[0].isdigit() else None

@@ -14,6 +14,7 @@ import hpctf.keras as hvd
 import keras
 import numpy as np
 import tensorflow as tf
+from hpctf.keras.exchange import Exchange
 from sklearn.datasets import load_digits
 
 STEPS, SHARE = 12, 16
@@ -60,7 +61,7 @@ def brightest(pixels):
 
 
 def compiled(build, optimizer, alone, *, seed=None, **options):
-    """Return a model as a rank begins with it: each with weights of its own, before the broadcast."""
+    """Return a model as a rank begins with it: with weights of its own, before the broadcast."""
     model = build(7 if alone else 7 + RANK if seed is None else seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"], **options)
@@ -91,7 +92,9 @@ def digest(arrays):
 
 
 def apart(left, right):
-    return float(max(np.abs(a.astype("float64") - b).max() for a, b in zip(left, right)))
+    return float(
+        max(np.abs(a.astype("float64") - b).max() for a, b in zip(left, right, strict=True))
+    )
 
 
 def compare(ours, alone, **more):
@@ -201,7 +204,18 @@ def several_steps_at_once():
 
 @case
 def embeddings_sparse_with_adam():
-    return both(lambda: keras.optimizers.Adam(0.05, clipnorm=0.1), embedding, brightest)
+    kinds, own = [], Exchange.reduce
+
+    def reduce(self, gradients):
+        kinds.append([type(gradient).__name__ for gradient in gradients])
+        return own(self, gradients)
+
+    Exchange.reduce = reduce
+    try:
+        found = both(lambda: keras.optimizers.Adam(0.05, clipnorm=0.1), embedding, brightest)
+    finally:
+        Exchange.reduce = own
+    return {**found, "kinds": kinds[0]}
 
 
 @case
@@ -422,7 +436,7 @@ def refusals():
 
     class Apart(keras.optimizers.SGD):
         def apply(self, grads, trainable_variables=None):
-            for gradient, variable in zip(grads, trainable_variables):
+            for gradient, variable in zip(grads, trainable_variables, strict=True):
                 variable.assign_sub(0.1 * gradient)
 
     def in_a_way_of_its_own():

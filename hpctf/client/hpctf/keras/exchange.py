@@ -54,7 +54,7 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
             name = "hpctf_broadcast_{}".format(place)
             variable.assign(hvd.broadcast(variable, root_rank, name=name, ignore_name_scope=True))
 
-    tf.function(take_over, autograph=False)()
+    tf.function(take_over, autograph=False).get_concrete_function()()
 
 
 class Exchange:

@@ -150,8 +150,8 @@ def _accumulate(optimizer: Any, passes: int, averaged: bool) -> None:
     if not averaged:
         raise ValueError(
             "DistributedOptimizer: backward_passes_per_step={} would sum the gradients of {} "
-            "passes, which Keras 3 does not. Say average_aggregated_gradients=True as well, or make "
-            "the optimizer with gradient_accumulation_steps={}.".format(passes, passes, passes)
+            "passes, which Keras 3 does not. Say average_aggregated_gradients=True as well, or "
+            "make the optimizer with gradient_accumulation_steps={}.".format(passes, passes, passes)
         )
     if optimizer.built or optimizer.gradient_accumulation_steps:
         raise ValueError(

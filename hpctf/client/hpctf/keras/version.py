@@ -1,5 +1,7 @@
 """Which Keras ``tf.keras`` is in this process."""
 
+import sys
+
 
 def keras_version() -> str:
     """Return the version of the Keras that is ``tf.keras``: Keras 3's, or tf-keras's 2.x.
@@ -9,7 +11,9 @@ def keras_version() -> str:
     """
     import tensorflow as tf
 
-    return str(getattr(tf.keras, "__version__", ""))
+    # tf-keras's public module has no version of its own: the package does that classes come from.
+    package = sys.modules[tf.keras.Model.__module__.partition(".")[0]]
+    return str(getattr(package, "__version__", ""))
 
 
 def is_keras_3() -> bool:

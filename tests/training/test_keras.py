@@ -1,0 +1,249 @@
+"""Horovod under Keras 3 and tf-keras: ranks that train one model, or are told why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpctf.resources import CLIENT, STARTUP
+
+from ..built import build_environment
+from ..conftest import skip_or_fail
+
+pytestmark = pytest.mark.tensorflow
+
+HERE = Path(__file__).resolve().parent
+
+EXACT, HALF = 1e-5, 5e-4
+"""How far weights may be from those of one process: with float32, and where float16 comes in."""
+
+TRAINED = {
+    "sgd_with_momentum": EXACT,
+    "adam_with_clipnorm": EXACT,
+    "sgd_with_global_clipnorm": EXACT,
+    "sgd_with_clipvalue": EXACT,
+    "weight_decay_and_averaged_weights": EXACT,
+    "a_learning_rate_schedule": EXACT,
+    "accumulated_gradients": EXACT,
+    "backward_passes_as_horovod_calls_them": EXACT,
+    "a_sum_instead_of_an_average": EXACT,
+    "gradients_in_groups": EXACT,
+    "eager_steps": EXACT,
+    "several_steps_at_once": EXACT,
+    "embeddings_sparse_with_adam": EXACT,
+    "embeddings_sparse_with_sgd": EXACT,
+    "embeddings_sparse_accumulated": EXACT,
+    "embeddings_as_dense": EXACT,
+    "compression_to_float16": HALF,
+    "mixed_precision": HALF,
+    "mixed_precision_wrapped_by_hand": HALF,
+    "mixed_precision_accumulated": HALF,
+    "an_overflow_on_one_rank_skips_the_step_on_all": HALF,
+    "a_loop_of_ones_own": EXACT,
+    "what_one_rank_restores_all_have": EXACT,
+    "saved_and_loaded": EXACT,
+    "the_callback_switches_xla_off": EXACT,
+}
+
+Answers = list[dict[str, Any]]
+
+
+def environ(**more: str) -> dict[str, str]:
+    """Return the variables of a training, as a job of hpctf's sets them."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "HPCTF_"))}
+    return {
+        **plain,
+        "PYTHONPATH": f"{STARTUP}:{CLIENT}",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        **more,
+    }
+
+
+def two_ranks(python: str, script: str, folder: Path, **more: str) -> Answers:
+    """Run a script of this folder on two ranks and return what each has found."""
+    words = ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none", python]
+    done = subprocess.run(
+        [*words, str(HERE / script), str(folder)],
+        env=environ(**more),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-8000:]
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def python_of(tensorflow: str) -> str:
+    made = build_environment(tensorflow)
+    if made.returncode:
+        skip_or_fail(f"the environment cannot be built: {made.stderr[-2000:]}")
+    return made.stdout.strip()
+
+
+@pytest.fixture(scope="module", params=["2.21", "2.18"])
+def python(request: pytest.FixtureRequest) -> str:
+    return python_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def ranks(python: str, folder: Path) -> Answers:
+    """What two ranks have found in all cases: started once."""
+    return two_ranks(python, "ranks.py", folder)
+
+
+@pytest.mark.parametrize("case", TRAINED)
+def test_ranks_hold_the_same_weights_and_those_of_one_process(case: str, ranks: Answers) -> None:
+    first, second = (rank[case] for rank in ranks)
+    assert first["weights"] == second["weights"]
+    assert first["optimizer"] == second["optimizer"]
+    assert first["from_alone"] <= TRAINED[case]
+    assert first["state_from_alone"] <= TRAINED[case]
+    assert first["moved"] > 100 * EXACT, "nothing was trained"
+
+
+def test_without_an_exchange_the_ranks_would_drift_apart(ranks: Answers) -> None:
+    first, second = (rank["gradients_that_are_not_averaged_would_be_seen"] for rank in ranks)
+    assert first["weights"] != second["weights"]
+    assert first["from_alone"] > 1000 * EXACT
+
+
+def test_the_gradients_of_an_embedding_travel_sparse(ranks: Answers) -> None:
+    assert ranks[0]["embeddings_sparse_with_adam"]["kinds"][0] == "IndexedSlices"
+
+
+def test_accumulated_gradients_are_exchanged_once(ranks: Answers) -> None:
+    found = ranks[0]["exchanges_once_in_so_many_steps"]
+    assert (found["steps"], found["exchanges"]) == (12, 3)
+
+
+def test_a_skipped_step_halves_the_loss_scale_on_all_ranks(ranks: Answers) -> None:
+    scales = [rank["an_overflow_on_one_rank_skips_the_step_on_all"]["scale"] for rank in ranks]
+    assert scales == [2.0**14, 2.0**14]
+
+
+def test_the_learning_rate_warms_up_and_metrics_are_averaged(ranks: Answers) -> None:
+    first, second = (rank["warm_up_and_averaged_metrics"] for rank in ranks)
+    assert first["weights"] == second["weights"]
+    steps = 12
+    warming = [0.4 * (1 + (step + 1) / steps / 2) / 2 for step in range(2 * steps)]
+    later = [0.4] * 2 * steps + [0.4 * 0.5] * steps
+    assert first["rates"] == pytest.approx(warming + later, abs=1e-6)
+    assert first["lr"] == pytest.approx([0.3, 0.4, 0.4, 0.4, 0.2])
+    own = first["losses_of_ranks"]
+    assert (
+        first["loss"]
+        == second["loss"]
+        == pytest.approx([sum(two) / 2 for two in zip(*own, strict=True)])
+    )
+    assert own[0] != own[1]
+
+
+def test_the_momentum_is_corrected_as_by_horovod(ranks: Answers) -> None:
+    assert ranks[0]["momentum_correction"]["difference"] < 1e-6
+
+
+def test_a_model_is_saved_with_its_plain_optimizer(ranks: Answers) -> None:
+    config = json.loads(ranks[0]["saved_and_loaded"]["optimizer_config"])
+    assert (config["module"], config["class_name"]) == ("keras.optimizers", "Adam")
+    assert config["registered_name"] is None
+
+
+LOAD = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("horovod", "hpctf"):
+            raise ImportError(name + " is not there")
+
+sys.meta_path.insert(0, Blocked())
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+kept = np.load(sys.argv[2])
+same = all((a == kept[n]).all() for a, n in zip(model.get_weights(), kept.files))
+print(type(model.optimizer).__name__, int(model.optimizer.iterations), same)
+"""
+
+
+def test_a_saved_model_is_loaded_without_horovod_and_hpctf(
+    ranks: Answers, python: str, folder: Path
+) -> None:
+    words = [python, "-I", "-c", LOAD, folder / "model-0.keras", folder / "model-0.npz"]
+    done = subprocess.run(words, env=environ(), capture_output=True, text=True, cwd=folder)
+    assert done.stdout == "Adam 12 True\n", done.stderr
+
+
+def test_what_would_train_wrong_is_refused(ranks: Answers) -> None:
+    said = ranks[0]["refusals"]
+    assert "2 ranks would train 2 different models" in said["plain"]
+    assert "jit_compile=False to model.compile" in said["compiled_by_xla"]
+    assert "average_aggregated_gradients=True" in said["summed"]
+    assert "were not averaged" in said["in_a_way_of_its_own"]
+    assert "different numbers of variables [1, 2]" in said["different_variables"]
+
+
+def test_the_callback_switches_xla_off(ranks: Answers) -> None:
+    assert ranks[0]["the_callback_switches_xla_off"]["jit_compile"] is False
+
+
+def test_horovods_own_module_is_right_under_tf_keras(python: str, tmp_path: Path) -> None:
+    first, second = two_ranks(python, "legacy.py", tmp_path, TF_USE_LEGACY_KERAS="1")
+    assert first["keras"].startswith("2.")
+    assert first["weights"] == second["weights"]
+    assert first["from_alone"] <= EXACT
+    assert first["loss"] == second["loss"]
+    assert first["lr"] == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert first["same"], "hpctf.keras is Horovod's own module there"
+    assert "import horovod.tensorflow.keras as hvd" in first["horovod.keras"]
+
+
+IMPORT = """
+import json, importlib, sys
+import horovod.tensorflow
+said = {}
+for name in ("horovod.tensorflow.keras", "horovod.keras"):
+    try:
+        module = importlib.import_module(name)
+        said[name] = type(module.__loader__).__name__
+    except ImportError as error:
+        said[name] = str(error)
+print(json.dumps(said))
+"""
+
+
+def imported(python: str, folder: Path, **more: str) -> dict[str, str]:
+    words = [python, "-c", IMPORT]
+    done = subprocess.run(words, env=environ(**more), capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_horovods_keras_modules_are_refused_under_keras_3(
+    training_python: str, tmp_path: Path
+) -> None:
+    said = imported(training_python, tmp_path)
+    for name, message in said.items():
+        assert message.startswith(f"{name} does not average gradients under Keras 3 (here 3."), said
+        assert "\n    import hpctf.keras as hvd\n" in message
+        assert "HPCTF_ALLOW_HOROVOD_KERAS=1" in message
+
+
+def test_who_insists_imports_it_all_the_same(training_python: str, tmp_path: Path) -> None:
+    said = imported(training_python, tmp_path, HPCTF_ALLOW_HOROVOD_KERAS="1")
+    assert said["horovod.tensorflow.keras"] == "SourceFileLoader"

@@ -76,10 +76,9 @@ def test_it_costs_less_than_a_millisecond() -> None:
 
 
 def test_it_loads_nothing_else() -> None:
-    before = json.loads(output(say(sys.executable, "-S", path=[CLIENT], code=SAY)))
-    code = "import sitecustomize; " + SAY
-    after = json.loads(output(say(sys.executable, "-S", path=[STARTUP, CLIENT], code=code)))
-    assert set(after) - set(before) == {"sitecustomize"}
+    before = json.loads(output(say(sys.executable, path=[CLIENT], code=SAY)))
+    after = json.loads(output(say(sys.executable, path=[STARTUP, CLIENT], code=SAY)))
+    assert set(after) - set(before) <= {"sitecustomize"}
 
 
 FAKE = {

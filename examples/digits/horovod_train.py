@@ -1,8 +1,9 @@
 """Horovod: every rank trains on its share of the data, and they average their gradients.
 
-The loop is a plain GradientTape. Under Keras 3 (TensorFlow 2.16 and later) Horovod 0.28 cannot
-do `DistributedOptimizer` with `fit`: it raises nothing, averages nothing, and the ranks drift
-apart. It averages tf.Variables; of a Keras 3 model pass `[v.value for v in model.variables]`.
+The loop is a plain GradientTape. Under Keras 3 (TensorFlow 2.16 and later) Horovod's own
+`DistributedOptimizer` averages nothing with `fit`, and the ranks drift apart: for Keras there is
+`import hpctf.keras as hvd` (docs/horovod.md). In a loop such as this one Horovod averages
+tf.Variables; of a Keras 3 model pass `[v.value for v in model.variables]`.
 """
 
 import sys

@@ -5,6 +5,7 @@ Python 3.8 and up, standard library only; loaded by `sitecustomize` when a scrip
 
 import os
 import sys
+from functools import wraps
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Optional
@@ -92,6 +93,31 @@ def _put_right(module: ModuleType) -> None:
     for one in (module, getattr(module, "callbacks", None)):
         if hasattr(one, "K"):
             one.K = tensorflow.keras.backend  # type: ignore[union-attr]
+    _refuse_optimizers_of_keras_3(module)
+
+
+def _refuse_optimizers_of_keras_3(module: Any) -> None:
+    """Make Horovod refuse an optimizer that a script has from the package keras beside tf-keras:
+    it would wrap that, too, and not average."""
+    own = getattr(module, "DistributedOptimizer", None)
+    if own is None:
+        return
+
+    @wraps(own)
+    def DistributedOptimizer(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
+        version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
+        if "keras" in packages and int(version.partition(".")[0]) >= 3:
+            raise TypeError(
+                "DistributedOptimizer: this {} is of Keras {}, but TF_USE_LEGACY_KERAS=1 chooses "
+                "tf-keras, and Horovod would not average its gradients. Take it from tf.keras, or "
+                "leave TF_USE_LEGACY_KERAS out and import hpctf.keras as hvd.".format(
+                    type(optimizer).__name__, version
+                )
+            )
+        return own(optimizer, *args, **kwargs)
+
+    module.DistributedOptimizer = DistributedOptimizer
 
 
 def _refusal(name: str, version: str) -> str:

@@ -67,6 +67,12 @@ def main():
         import horovod.keras  # noqa: F401
     except ImportError as error:
         answer["horovod.keras"] = str(error)
+    import keras
+
+    try:
+        hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
+    except TypeError as error:
+        answer["optimizer of Keras 3"] = str(error)
     (Path(sys.argv[1]) / f"rank-{RANK}.json").write_text(json.dumps(answer))
 
 

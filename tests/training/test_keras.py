@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpctf import Experiment, TensorFlow
 from hpctf.resources import CLIENT, STARTUP
 
 from ..built import build_environment
@@ -210,6 +211,7 @@ def test_horovods_own_module_is_right_under_tf_keras(python: str, tmp_path: Path
     assert first["lr"] == pytest.approx([0.01, 0.01], rel=1e-3)
     assert first["same"], "hpctf.keras is Horovod's own module there"
     assert "import horovod.tensorflow.keras as hvd" in first["horovod.keras"]
+    assert "Horovod would not average its gradients" in first["optimizer of Keras 3"]
 
 
 IMPORT = """
@@ -247,3 +249,18 @@ def test_horovods_keras_modules_are_refused_under_keras_3(
 def test_who_insists_imports_it_all_the_same(training_python: str, tmp_path: Path) -> None:
     said = imported(training_python, tmp_path, HPCTF_ALLOW_HOROVOD_KERAS="1")
     assert said["horovod.tensorflow.keras"] == "SourceFileLoader"
+
+
+def test_a_run_stops_at_horovods_keras_module_and_says_what_to_write(
+    experiment: Experiment, training_python: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text("import horovod.tensorflow.keras as hvd\n")
+    estimator = TensorFlow(project, entry_script="train.py", python=training_python)
+    run = experiment.submit(estimator)
+    run.wait_for_completion(raise_on_error=False)
+    log = (run.folder.path / "logs/worker-0.log").read_text()
+    assert "ImportError: horovod.tensorflow.keras does not average gradients" in log
+    assert "    import hpctf.keras as hvd" in log
+    assert run.status == "Failed"

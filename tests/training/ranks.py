@@ -314,6 +314,92 @@ def a_loop_of_ones_own():
 
 
 @case
+def a_model_that_one_rank_alone_has_made_before():
+    """Keras counts names: the ranks must find each other all the same."""
+    if RANK == 0:
+        made = compiled(dense, keras.optimizers.Adam(0.1), True)
+        made.optimizer.build(made.trainable_variables)
+    return both(lambda: keras.optimizers.Adam(0.01))
+
+
+def without_input(seed):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.layers.Dense(32, "tanh"), keras.layers.Dense(10)])
+
+
+@case
+def a_model_that_fit_builds():
+    """There is nothing to broadcast before the first step: it comes after that."""
+    models = []
+    for alone in (False, True):
+        made = keras.optimizers.Adam(0.01)
+        made = made if alone else hvd.DistributedOptimizer(made)
+        models.append(compiled(without_input, made, alone, seed=7))
+        fit(models[-1], alone)
+    apart = compiled(without_input, hvd.DistributedOptimizer("adam"), False)
+    fit(apart, False)
+    return compare(*models, begun_apart=digest(state(apart)[0]))
+
+
+@case
+def a_train_step_of_ones_own_in_bfloat16():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            images, labels = data
+            with tf.GradientTape() as tape:
+                outputs = self(images, training=True)
+                loss = self.compute_loss(images, labels, outputs)
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            return self.compute_metrics(images, labels, outputs)
+
+    def build(seed):
+        keras.utils.set_random_seed(seed)
+        layers = [keras.Input([64]), keras.layers.Dense(32, "tanh", dtype="mixed_bfloat16")]
+        return Own([*layers, keras.layers.Dense(10)])
+
+    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9), build)
+
+
+@case
+def two_optimizers_in_one_step():
+    """As of a GAN: both exchange at once, accumulated or not, one of them twice in a step."""
+    models = []
+    for alone in (False, True):
+        made = [keras.optimizers.SGD(0.1, gradient_accumulation_steps=2) for _ in range(2)]
+        made.append(keras.optimizers.SGD(0.1))
+        if not alone:
+            made = [hvd.DistributedOptimizer(one) for one in made]
+        three = [compiled(dense, one, True) for one in made]
+        for model in three:
+            model.optimizer.build(model.trainable_variables)
+
+        @tf.function
+        def step(images, labels, three=three):
+            gradients = []
+            with tf.GradientTape(persistent=True) as tape:
+                losses = [model.loss(labels, model(images)) for model in three]
+            for model, loss in zip(three, losses, strict=True):
+                gradients.append(tape.gradient(loss, model.trainable_variables))
+            for model, own in zip(three, gradients, strict=True):
+                model.optimizer.apply(own, model.trainable_variables)
+            three[2].optimizer.apply(gradients[2], three[2].trainable_variables)
+
+        mine, size = rows(alone), batch(alone)
+        for place in range(0, len(mine), size):
+            these = mine[place : place + size]
+            step(PIXELS[these], LABELS[these])
+        models.append(three)
+    found = [compare(*two) for two in zip(*models, strict=True)]
+    names = ("from_alone", "state_from_alone")
+    return {
+        **{name: max(one[name] for one in found) for name in names},
+        **{name: "".join(one[name] for one in found) for name in ("weights", "optimizer")},
+        "moved": min(one["moved"] for one in found),
+    }
+
+
+@case
 def exchanges_once_in_so_many_steps():
     import horovod.tensorflow as plain
 

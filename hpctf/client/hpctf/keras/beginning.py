@@ -1,6 +1,6 @@
 """All ranks begin alike."""
 
-from typing import Any, Iterable, Optional
+from typing import Any, Iterable, List, Optional
 
 import horovod.tensorflow as hvd
 import keras
@@ -13,7 +13,9 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
     """Gives all ranks the weights and the optimizer's state of one, before the first step of a fit.
 
     It is done after all other callbacks have begun, so it does not matter which of them restores a
-    checkpoint, and on which rank. Seeds stay each rank's own: dropout differs between the ranks.
+    checkpoint, and on which rank. A model that does not know its input's shape has no weights by
+    then: it is done after the first step, as Horovod does it. Seeds stay each rank's own: dropout
+    differs between the ranks.
 
     It also switches XLA off for the model's steps, and refuses an optimizer that would not average
     gradients: what a model was loaded with, for example.
@@ -72,9 +74,16 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
         )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Broadcast before the first step, when everything is built and restored."""
-        if self.broadcast_done:
-            return
+        """Broadcast before the first step, when all callbacks have restored what they restore."""
+        if not self.broadcast_done and _is_built(self.model):
+            self._broadcast()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Broadcast after the first step what that step has built."""
+        if not self.broadcast_done:
+            self._broadcast()
+
+    def _broadcast(self) -> None:
         variables = list(self.model.weights)
         optimizer = self.model.optimizer
         if optimizer is not None:
@@ -84,6 +93,11 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
         shared = [v for v in variables if id(_plain(v)) not in self._local]
         broadcast_variables(shared, self.root_rank)
         self.broadcast_done = True
+
+
+def _is_built(model: Any) -> bool:
+    layers: List[Any] = list(getattr(model, "_flatten_layers", list)())
+    return bool(model.built) and all(layer.built for layer in layers)
 
 
 def _plain(variable: Any) -> Any:

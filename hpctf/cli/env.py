@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.cli.common import (
+    answer_json,
+    json_option,
+    package_options,
+    say,
+    set_option,
+    site_option,
+)
 from hpctf.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +33,7 @@ def env() -> None:
 @env.command()
 @site_option
 @set_option
-@click.option("--pip", multiple=True, metavar="PACKAGE", help="A pip package; again for more.")
-@click.option("--pip-file", metavar="FILE", help="A requirements file.")
-@click.option("--conda", multiple=True, metavar="PACKAGE", help="A conda package.")
-@click.option("--conda-file", metavar="FILE", help="A conda environment.yml.")
-@click.option("--framework-version", metavar="VERSION", help="TensorFlow's version (2.18).")
-@click.option("--python-version", metavar="VERSION", help="Python's version (3.11).")
+@package_options
 @click.option(
     "--backend", type=click.Choice(["single", "mpi", "ps", "collective"]), help="mpi: with Horovod."
 )

@@ -15,6 +15,7 @@ from hpctf.checks import check_path
 from hpctf.cli.common import (
     answer_json,
     json_option,
+    package_options,
     say,
     set_option,
     site_option,
@@ -78,12 +79,7 @@ class Submit(click.Command):
 @click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable to set.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="Data to use.")
-@click.option("--pip", multiple=True, metavar="PACKAGE", help="Package of the environment (pip).")
-@click.option("--pip-file", metavar="FILE", help="Requirements file of the environment.")
-@click.option("--conda", multiple=True, metavar="PACKAGE", help="The same, of conda's.")
-@click.option("--conda-file", metavar="FILE", help="The environment as conda's YAML file.")
-@click.option("--framework-version", metavar="X.Y", help="TensorFlow's version in it.")
-@click.option("--python-version", metavar="X.Y", help="Python's version in it.")
+@package_options
 @click.option("--container", metavar="IMAGE", help="Run in x.sif, or docker://...")
 @click.option("--module", "modules", multiple=True, metavar="NAME", help="Module to load.")
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")

@@ -27,6 +27,9 @@ LONGEST_PATH = 4095
 
 LONGEST_NAME = 255
 
+THE_PERSONS_OWN = ("HPCTF_ALLOW_HOROVOD_KERAS", "HPCTF_SKIP_PREFLIGHT")
+"""The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md)."""
+
 MOST = 1_000_000
 """The largest count of anything; more is a slip, and planning it would take all memory."""
 
@@ -118,7 +121,8 @@ def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
     for key, value in environment.items():
         if not key or "=" in key:
             raise UsageError(f"environment_variables: {shown(key)} cannot be a variable's name.")
-        if key == "TF_CONFIG" or key.startswith("HPCTF_"):
+        of_hpctf = key.startswith("HPCTF_") and key not in THE_PERSONS_OWN
+        if key == "TF_CONFIG" or of_hpctf:
             raise UsageError(f"environment_variables: {shown(key)[1:-1]} is set by hpctf itself.")
         _check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
     _check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])

@@ -113,8 +113,19 @@ def environment(
     )
     if plan["resumed_from"]:
         env["HPCTF_RESUMED_FROM"] = plan["resumed_from"]
+    env.update(preflight(plan, me))
     env.update(gpu_share(plan, me, inherited))
     return env
+
+
+def preflight(plan: dict[str, Any], me: Identity) -> dict[str, str]:
+    """Return the variables by which ranks find out whether they fit together (`hpctf.startup`)."""
+    entry, launch = plan["entry"], plan["launch"]
+    python = entry["command"][0] == entry["python"] or role_named(plan, me.role)["runs"] == "server"
+    return {
+        "HPCTF_PREFLIGHT": ("script" if python else "program") if me.world_size > 1 else "",
+        "HPCTF_LAUNCHER": " ".join([launch["method"], *launch["options"]]),
+    }
 
 
 def network(plan: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,25 @@ _INSTALL = "Install it there, or name another environment with --python."
 
 _PATTERNS: list[tuple[str, Symptom]] = [
     (
+        r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ",
+        Symptom("{1}", "Its log says what to do."),
+    ),
+    (
+        r"Keras cannot be imported\. Check that it is installed",
+        Symptom(
+            "tf.keras is not to be had in the training's Python, {python}: with parameter servers "
+            "and MultiWorkerMirroredStrategy it must be tf-keras",
+            "Install it there: pip install --no-deps tf-keras, of TensorFlow's version.",
+        ),
+    ),
+    (
+        r"AttributeError: 'Variable' object has no attribute 'ref'",
+        Symptom(
+            "a function of horovod.tensorflow was given variables of Keras 3",
+            "Give it the tf.Variables: [v.value for v in model.variables]. Or use hpctf.keras.",
+        ),
+    ),
+    (
         r"ModuleNotFoundError: No module named '([^']+)'",
         Symptom("the module {1} is not installed in the training's Python, {python}", _INSTALL),
     ),

@@ -1,4 +1,8 @@
-"""What each Python of a training reads before its script.
+"""What each Python of a training reads before its script, and what it looks at on the way.
+
+`sitecustomize` watches for a few modules: TensorFlow, Keras, Horovod, mpi4py. As they are imported
+`watched` has the ranks compared (`preflight`), Keras chosen (`keras_choice`) and Horovod's Keras
+module refused or put right (`horovod_keras`). A script that imports none of them loads none of it.
 
 This folder is first on the training's PYTHONPATH and holds nothing that a script could import by
 chance: `sitecustomize` takes the folder off ``sys.path`` again, and goes on to the environment's

@@ -1,66 +1,44 @@
-"""Horovod's Keras modules: refused under Keras 3, put right under tf-keras.
-
-Python 3.8 and up, standard library only; loaded by `sitecustomize` when a script imports one.
-"""
+"""Horovod's Keras modules: refused under Keras 3, put right under tf-keras."""
 
 import os
 import sys
 from functools import wraps
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Optional
+
+from .versions import major
 
 ALLOW = "HPCTF_ALLOW_HOROVOD_KERAS"
 """Set to 1 by who wants Horovod's module under Keras 3 all the same."""
 
 
-def guarded(name: str, path: Any, target: Any, but: Any) -> Optional[ModuleSpec]:
-    """Return what all finders `but` one find, with a loader that looks first; or None."""
-    for finder in list(sys.meta_path):
-        find = getattr(finder, "find_spec", None)
-        found: Optional[ModuleSpec] = (
-            find(name, path, target) if find and finder is not but else None
-        )
-        if found is not None:
-            if found.loader is not None:
-                found.loader = Guarded(found.loader)  # type: ignore[assignment]
-            return found
-    return None
+def refuse_keras_3(module: ModuleType) -> None:
+    """Refuse a module that would use Keras 3, before it runs.
+
+    Raises
+    ------
+    ImportError
+        Keras is version 3 or later, and nobody has said that this is wanted.
+    """
+    version = _keras_of(module.__name__)
+    if major(version) >= 3 and os.environ.get(ALLOW) != "1":
+        raise ImportError(_refusal(module.__name__, str(version)), name=module.__name__)
 
 
-class Guarded:
-    """A loader that refuses Horovod's Keras module where it would train wrong, and puts it right
-    where it only has the wrong import; in all else it is the loader it was made of."""
+def put_right(module: ModuleType) -> None:
+    """Give ``horovod.tensorflow.keras`` the backend of the Keras it works with.
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
+    From TensorFlow 2.16 on its ``from keras import backend as K`` finds Keras 3's, with which
+    MetricAverageCallback and the callbacks of learning rates fail.
+    """
+    import tensorflow
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_loader"], name)
-
-    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
-        """Return the loader's module, or None."""
-        made: Optional[ModuleType] = self._loader.create_module(spec)
-        return made
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the module, if it is right to.
-
-        Raises
-        ------
-        ImportError
-            Keras is version 3 or later, and nobody has said that this is wanted.
-        """
-        if module.__spec__ is not None:
-            module.__spec__.loader = module.__loader__ = self._loader
-        name = module.__name__
-        version = _keras_of(name)
-        keras_3 = version is not None and int(version.partition(".")[0]) >= 3
-        if keras_3 and os.environ.get(ALLOW) != "1":
-            raise ImportError(_refusal(name, str(version)), name=name)
-        self._loader.exec_module(module)
-        if not keras_3 and name == "horovod.tensorflow.keras":
-            _put_right(module)
+    if major(_keras_of(module.__name__)) >= 3:  # as its user wants it
+        return
+    for one in (module, getattr(module, "callbacks", None)):
+        if hasattr(one, "K"):
+            one.K = tensorflow.keras.backend  # type: ignore[union-attr]
+    _refuse_optimizers_of_keras_3(module)
 
 
 def _keras_of(name: str) -> Optional[str]:
@@ -82,20 +60,6 @@ def _keras_of(name: str) -> Optional[str]:
     return str(version) if str(version).partition(".")[0].isdigit() else None
 
 
-def _put_right(module: ModuleType) -> None:
-    """Give Horovod's module the backend of the Keras it works with.
-
-    From TensorFlow 2.16 on its ``from keras import backend as K`` finds Keras 3's, with which
-    MetricAverageCallback and the callbacks of learning rates fail.
-    """
-    import tensorflow
-
-    for one in (module, getattr(module, "callbacks", None)):
-        if hasattr(one, "K"):
-            one.K = tensorflow.keras.backend  # type: ignore[union-attr]
-    _refuse_optimizers_of_keras_3(module)
-
-
 def _refuse_optimizers_of_keras_3(module: Any) -> None:
     """Make Horovod refuse an optimizer that a script has from the package keras beside tf-keras:
     it would wrap that, too, and not average."""
@@ -107,7 +71,7 @@ def _refuse_optimizers_of_keras_3(module: Any) -> None:
     def DistributedOptimizer(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
         version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
-        if "keras" in packages and int(version.partition(".")[0]) >= 3:
+        if "keras" in packages and major(version) >= 3:
             raise TypeError(
                 "DistributedOptimizer: this {} is of Keras {}, but TF_USE_LEGACY_KERAS=1 chooses "
                 "tf-keras, and Horovod would not average its gradients. Take it from tf.keras, or "

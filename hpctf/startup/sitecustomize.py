@@ -1,7 +1,6 @@
 """Runs before a training's script (site in the standard library): see `hpctf.startup`.
 
-Python 3.8 and up. It costs a script without Horovod one more file to read, and each import a
-comparison.
+Python 3.8 and up. It costs a script one more file to read, and each import a look-up.
 """
 
 import os
@@ -14,30 +13,65 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 
-GUARDED = ("horovod.keras", "horovod.tensorflow.keras")
+WATCHED = frozenset(
+    (
+        "horovod.common.basics",
+        "horovod.keras",
+        "horovod.tensorflow",
+        "horovod.tensorflow.keras",
+        "keras",
+        "mpi4py.MPI",
+        "tensorflow",
+        "tf_keras",
+    )
+)
+"""Modules whose import `hpctf.startup.watched` looks at."""
 
 
-class HorovodKeras:
-    """Finds Horovod's Keras modules, and has them looked at before they are imported."""
+PREFLIGHT = "HPCTF_PREFLIGHT"
+"""Set by the rank's wrapper: ``script`` if it starts the training's Python itself, ``program`` if
+another program does, which may start several. Unset: there are no other ranks."""
+
+
+class Watch:
+    """Has a look at modules of which much depends, as they are imported."""
+
+    preflight: "Optional[str]" = None
+    pid = 0
 
     @classmethod
     def find_spec(
         cls, name: str, path: "Any" = None, target: "Any" = None
     ) -> "Optional[ModuleSpec]":
-        """Return the module's spec with `horovod_keras.Guarded` as its loader, or None."""
-        if name not in GUARDED:
+        """Return a watched module's spec, with a loader that looks; None for all other modules."""
+        if name not in WATCHED:
             return None
+        from importlib import import_module
+
+        found: "Optional[ModuleSpec]" = import_module(_package() + ".watched").found(
+            name, path, target, cls
+        )
+        return found
+
+
+def _package() -> str:
+    """Return the name under which this folder can be imported.
+
+    By its place: the training may have another hpctf, or a module of that name.
+    """
+    name = "_hpctf_startup"
+    if name not in sys.modules:
+        from importlib import import_module
         from importlib.util import module_from_spec, spec_from_file_location
 
-        # By its place: the training may have another hpctf, or a module of that name.
-        place = os.path.join(HERE, "horovod_keras.py")
-        spec = spec_from_file_location("_hpctf_horovod_keras", place)
+        place = os.path.join(HERE, "__init__.py")
+        spec = spec_from_file_location(name, place, submodule_search_locations=[HERE])
         if spec is None or spec.loader is None:
-            return None
-        guard = module_from_spec(spec)
-        spec.loader.exec_module(guard)
-        found: "Optional[ModuleSpec]" = guard.guarded(name, path, target, cls)
-        return found
+            raise ImportError("{} is not there".format(place))
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+        import_module(name + ".preflight").begin(Watch.preflight, Watch.pid)
+    return name
 
 
 def go_on() -> None:
@@ -55,5 +89,8 @@ def go_on() -> None:
 
 
 if __name__ == "sitecustomize":
-    sys.meta_path.insert(0, HorovodKeras)
+    Watch.preflight, Watch.pid = os.environ.get(PREFLIGHT), os.getpid()
+    if Watch.preflight == "script":  # its children may have another Python, or start MPI anew
+        del os.environ[PREFLIGHT]
+    sys.meta_path.insert(0, Watch)
     go_on()

@@ -78,8 +78,8 @@ def imports_of(path: Path) -> set[tuple[str, int]]:
         if isinstance(node, ast.Import):
             found |= {(alias.name, node.lineno) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level and room_of(name_of(path)) == "client":
-                continue  # it is two packages: hpctf, and a part of the whole hpctf
+            if node.level and room_of(name_of(path)) in ("client", "startup"):
+                continue  # these are packages of their own, too, under other names
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
             base = node.module or ""
             names = [f"{base}.{alias.name}" for alias in node.names] if base == "hpctf" else [base]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,8 +34,8 @@ def test_a_script_sees_the_path_it_would_see_without(python: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("python", pythons())
-def test_it_watches_for_horovods_keras_modules(python: str) -> None:
-    assert "HorovodKeras" in output(say(python, path=[STARTUP, CLIENT], code=FINDERS))
+def test_it_watches_what_is_imported(python: str) -> None:
+    assert "Watch" in output(say(python, path=[STARTUP, CLIENT], code=FINDERS))
 
 
 @pytest.mark.parametrize("python", pythons())
@@ -50,7 +49,7 @@ def test_the_environments_own_sitecustomize_runs_as_ever(
     path = {"before": [STARTUP, tmp_path, CLIENT], "behind": [STARTUP, CLIENT, tmp_path]}[place]
     code = FINDERS + "; import sitecustomize; print(sitecustomize.OWN, '/of/the/site' in sys.path)"
     said = output(say(python, path=list(path), code=code)).splitlines()
-    assert "HorovodKeras" in said[0]
+    assert "Watch" in said[0]
     assert said[1] == "sitecustomize True"
 
 
@@ -62,17 +61,6 @@ def test_a_sitecustomize_that_fails_fails_as_without(python: str, tmp_path: Path
     assert (with_it.returncode, with_it.stdout) == (without.returncode, without.stdout)
     assert with_it.stdout == "goes on\n"
     assert with_it.stderr.splitlines()[-1] == without.stderr.splitlines()[-1]
-
-
-def test_it_costs_less_than_a_millisecond() -> None:
-    def spent(path: list[str | Path]) -> float:
-        began = time.perf_counter()
-        output(say(sys.executable, path=path, code="pass"))
-        return time.perf_counter() - began
-
-    taken = [(spent([STARTUP, CLIENT]), spent([CLIENT])) for _ in range(25)]
-    with_it, without = (min(times) for times in zip(*taken, strict=True))
-    assert with_it - without < 0.001
 
 
 def test_it_loads_nothing_else() -> None:

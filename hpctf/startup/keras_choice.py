@@ -1,0 +1,90 @@
+"""Which Keras ``tf.keras`` is: with parameter servers and MultiWorkerMirroredStrategy, tf-keras.
+
+Measured with TensorFlow 2.21 and Keras 3.15: under MultiWorkerMirroredStrategy ``fit`` of Keras 3
+fails, and under ParameterServerStrategy all of it does. tf-keras works under both.
+"""
+
+import os
+import sys
+from types import ModuleType
+
+from .versions import major, versions
+
+VARIABLE = "TF_USE_LEGACY_KERAS"
+"""What TensorFlow looks at, as it is imported; who has set it, has chosen."""
+
+_BACKENDS = {"ps": "ParameterServerStrategy", "collective": "MultiWorkerMirroredStrategy"}
+
+_chosen = False
+
+
+def choose() -> None:
+    """Make ``tf.keras`` tf-keras, before TensorFlow is imported, where Keras 3 does not train."""
+    global _chosen
+    if not _concerned() or _chosen:
+        return
+    there = versions()
+    if major(there.get("Keras")) < 3:
+        return
+    _chosen = True
+    os.environ[VARIABLE] = "1"
+    if os.environ.get("HPCTF_RANK") == "0" and "tf-keras" in there:
+        _say(
+            "tf.keras is tf-keras {} in this run ({}=1): Keras {} does not train with {}.".format(
+                there["tf-keras"], VARIABLE, there["Keras"], _strategy()
+            )
+        )
+
+
+def tell_what_is_missing() -> None:
+    """Say what to do where ``tf.keras`` is used and tf-keras is not there.
+
+    TensorFlow looks for it at its own import, too: whoever does without Keras need not be told.
+    """
+    spec = getattr(sys.modules.get("tensorflow"), "__spec__", None)
+    if not _chosen or spec is None or getattr(spec, "_initializing", False):
+        return
+    version = ".".join(versions().get("TensorFlow", "").split(".")[:2])
+    package = "tf-keras~={}.0".format(version) if version else "tf-keras"
+    _say(
+        "tf.keras must be tf-keras with {}, and {} does not have it. Install it there: "
+        "pip install --no-deps '{}'. Or --env {}=0, to have Keras 3 all the same.".format(
+            _strategy(), sys.executable, package, VARIABLE
+        )
+    )
+
+
+def refuse_keras_3(module: ModuleType) -> None:
+    """Refuse the package ``keras`` where hpctf has chosen tf-keras.
+
+    Raises
+    ------
+    ImportError
+        It is Keras 3: its models do not train here, and its optimizers clip gradients before they
+        are exchanged.
+    """
+    if not (_chosen or _concerned()):
+        return
+    version = versions().get("Keras")
+    if major(version) >= 3:
+        raise ImportError(
+            "keras is Keras {} here, which does not train with {}. Change this import to\n"
+            "    from tensorflow import keras\n"
+            "which is tf-keras in this run. Or train with Horovod (--backend mpi, "
+            "import hpctf.keras). --env {}=0 imports it all the same.".format(
+                version, _strategy(), VARIABLE
+            ),
+            name=module.__name__,
+        )
+
+
+def _concerned() -> bool:
+    return os.environ.get("HPCTF_BACKEND") in _BACKENDS and VARIABLE not in os.environ
+
+
+def _strategy() -> str:
+    return _BACKENDS[os.environ["HPCTF_BACKEND"]]
+
+
+def _say(words: str) -> None:
+    sys.stderr.write("hpctf: {}\n".format(words))

@@ -1,0 +1,192 @@
+"""Whether the ranks of a run fit together: looked at as soon as it can be, and said in a sentence.
+
+As TensorFlow is imported, the versions that a rank has are compared with those of the first rank
+that came; as MPI starts, its library and the size of its world. No rank waits for another: the
+first to come writes down what it has, in the run folder's ``state/``, and each later one compares.
+"""
+
+import json
+import os
+import platform
+import sys
+from functools import wraps
+from types import ModuleType
+from typing import Any, Dict, NoReturn, Optional
+
+from .mpi_library import library_version
+from .versions import versions
+
+SKIP = "HPCTF_SKIP_PREFLIGHT"
+"""Set to 1 by who wants to train all the same."""
+
+REFUSED = 78
+"""Exit code of a rank that does not fit (EX_CONFIG in sysexits.h)."""
+
+_own: Dict[str, Any] = {"mode": None, "pid": None}
+
+
+def begin(mode: Optional[str], pid: int) -> None:
+    """Note which process is the training's, and how it was started (`sitecustomize.PREFLIGHT`)."""
+    if mode and os.environ.get(SKIP) != "1":
+        _own.update(mode=mode, pid=pid)
+
+
+def compare_software() -> None:
+    """End the run if this rank's versions differ from another's."""
+    if _concerned():
+        _compare("software", {"Python": platform.python_version(), **versions()})
+
+
+def check_horovod(module: ModuleType) -> None:
+    """End the run if Horovod was built for another TensorFlow: it could not be loaded, or crash.
+
+    Source: ``metadata.json``, which Horovod's build writes into its package.
+    """
+    if not _concerned():
+        return
+    package = os.path.dirname(os.path.dirname(str(getattr(module, "__file__", ""))))
+    built_for = _read(os.path.join(package, "metadata.json")).get("tensorflow")
+    there = versions()
+    have = there.get("TensorFlow")
+    if _series(built_for) and _series(have) and _series(built_for) != _series(have):
+        _refuse(
+            "Horovod {} in {} was built for TensorFlow {}, but TensorFlow {} is there. Let hpctf "
+            "build the environment (--pip), or build Horovod anew: pip install --no-cache-dir "
+            "--force-reinstall --no-deps horovod.".format(
+                there.get("Horovod", ""), package, built_for, have
+            )
+        )
+
+
+def watch_horovods_world(module: Any) -> None:
+    """Have Horovod's world looked at as soon as it is there (``hvd.init()``)."""
+    own = module.HorovodBasics.init
+
+    @wraps(own)
+    def init(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _compare_library()
+        done = own(self, *args, **kwargs)
+        comm = args[0] if args else kwargs.get("comm")
+        if comm is None or comm == []:  # not a part of the world, chosen by the script
+            _check_world(self.size())
+        return done
+
+    module.HorovodBasics.init = init
+
+
+def check_mpi4pys_world(module: Any) -> None:
+    """Look at the world that ``from mpi4py import MPI`` has started."""
+    if module.Is_initialized():  # else the script starts it, when it likes
+        _compare_library()
+        _check_world(module.COMM_WORLD.Get_size())
+
+
+def _check_world(size: int) -> None:
+    planned = int(os.environ.get("HPCTF_WORLD_SIZE", 1))
+    if not _concerned() or os.environ.get("HPCTF_BACKEND") != "mpi" or size == planned:
+        return
+    what = "alone in its MPI world" if size == 1 else "in an MPI world of {}".format(size)
+    _refuse(
+        "{} on {} is {}, but the run has {} ranks: its MPI library ({}) and {} do not find each "
+        "other. Set the launcher that fits in the site file (mpi: {{launcher, plugin}}); "
+        "hpctf doctor --job finds out which does.".format(
+            _name(), _host(), what, planned, library_version() or "unknown", _launcher()
+        )
+    )
+
+
+def _compare_library() -> None:
+    version = library_version() if _concerned() else None
+    if version:
+        _compare("mpi", {"MPI": version})
+
+
+def _concerned() -> bool:
+    """Whether this process is the one to look at, and not a child that it has forked."""
+    return _own["mode"] is not None and _own["pid"] == os.getpid()
+
+
+def _compare(what: str, mine: Dict[str, str]) -> None:
+    """Compare what this rank has with what the first rank to come has."""
+    first = _first(what, {"rank": _name(), "host": _host(), "versions": mine})
+    theirs = first.get("versions", mine)
+    others = [label for label in {**theirs, **mine} if mine.get(label) != theirs.get(label)]
+    if others:
+        _refuse(
+            "{} on {} has {}, but {} on {} has {}. Give all nodes the same environment: one on a "
+            "shared file system, such as hpctf builds (--pip), or the same modules.".format(
+                _name(),
+                _host(),
+                _listed(mine, others),
+                first.get("rank"),
+                first.get("host"),
+                _listed(theirs, others),
+            )
+        )
+
+
+def _listed(versions: Dict[str, str], labels: Any) -> str:
+    return " and ".join(
+        "{} {}".format(label, versions[label]) if label in versions else "no {}".format(label)
+        for label in labels
+    )
+
+
+def _first(what: str, mine: Dict[str, Any]) -> Dict[str, Any]:
+    """Return what the first rank to come has left: this one's own, if it is the first."""
+    place = _place(what)
+    if not os.path.exists(place):
+        draft = "{}.{}".format(place, _name())
+        try:
+            with open(draft, "w", encoding="utf-8") as stream:
+                json.dump(mine, stream)
+            os.link(draft, place)  # whole or not at all, and by one rank alone
+        except OSError:  # another one was first; or nothing can be written, and nothing compared
+            pass
+        finally:
+            if os.path.exists(draft):
+                os.unlink(draft)
+    return _read(place) or mine
+
+
+def _place(what: str) -> str:
+    env = os.environ
+    name = "{}-{}".format(what, env.get("HPCTF_RESTART_COUNT", "0"))
+    if _own["mode"] == "program":  # each of its Pythons is compared with its like alone
+        name += sys.executable.replace("/", "-")[-200:]
+    return os.path.join(env["HPCTF_RUN_FOLDER"], "state", name + ".json")
+
+
+def _read(place: str) -> Dict[str, Any]:
+    try:
+        with open(place, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _series(version: Any) -> Optional[str]:
+    """Return ``2.21`` of ``2.21.0``: what a build fits; None if it is no such version."""
+    parts = str(version).split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 and parts[0].isdigit() else None
+
+
+def _name() -> str:
+    return "{}-{}".format(os.environ.get("HPCTF_ROLE"), os.environ.get("HPCTF_INDEX"))
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+def _launcher() -> str:
+    return os.environ.get("HPCTF_LAUNCHER", "the launcher")
+
+
+def _refuse(words: str) -> NoReturn:
+    """End this rank, and so the run, with a sentence and no traceback."""
+    sys.stdout.flush()
+    sys.stderr.write("hpctf: preflight: {} (--env {}=1 trains all the same.)\n".format(words, SKIP))
+    sys.stderr.flush()
+    os._exit(REFUSED)  # a script that catches all would go on

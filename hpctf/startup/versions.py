@@ -1,0 +1,56 @@
+"""Which versions an environment has, read from the names of its folders: nothing is imported."""
+
+import os
+import re
+import sys
+from typing import Dict, Iterable, Optional
+
+_LABELS = {
+    "tensorflow": "TensorFlow",
+    "tensorflow-cpu": "TensorFlow",
+    "tensorflow-gpu": "TensorFlow",
+    "tensorflow-rocm": "TensorFlow",
+    "tensorflow-cpu-aws": "TensorFlow",
+    "tensorflow-aarch64": "TensorFlow",
+    "intel-tensorflow": "TensorFlow",
+    "tf-nightly": "TensorFlow",
+    "tf-nightly-cpu": "TensorFlow",
+    "tf-nightly-gpu": "TensorFlow",
+    "keras": "Keras",
+    "tf-keras": "tf-keras",
+    "horovod": "Horovod",
+}
+"""What is called how, by the names of packages (PEP 503)."""
+
+
+def versions(path: Optional[Iterable[str]] = None) -> Dict[str, str]:
+    """Return the versions of TensorFlow, Keras, tf-keras and Horovod that a search path has.
+
+    Parameters
+    ----------
+    path
+        Folders, the first one first; by default ``sys.path``.
+    """
+    found: Dict[str, str] = {}
+    for folder in sys.path if path is None else path:
+        for name in _listed(folder):
+            stem, _, kind = name.rpartition(".")
+            if kind in ("dist-info", "egg-info"):
+                project, _, rest = stem.partition("-")
+                label = _LABELS.get(re.sub(r"[-_.]+", "-", project).lower())
+                if label:
+                    found.setdefault(label, rest.partition("-")[0])
+    return found
+
+
+def major(version: Optional[str]) -> int:
+    """Return the first number of a version; 0 for none."""
+    head = (version or "").partition(".")[0]
+    return int(head) if head.isdigit() else 0
+
+
+def _listed(folder: str) -> Iterable[str]:
+    try:
+        return sorted(os.listdir(folder or os.curdir))
+    except OSError:
+        return ()

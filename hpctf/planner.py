@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from hpctf import backends
@@ -21,6 +23,8 @@ from hpctf.directives import (
 from hpctf.environment.entering import Entering, enter
 from hpctf.errors import SiteError, UsageError
 from hpctf.estimator import TensorFlow
+from hpctf.imports import Imports, imports_of_entry
+from hpctf.keras_choice import settle_keras
 from hpctf.locked import refuse_locked_options
 from hpctf.plan import Component, Entry, Interruption, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
@@ -82,8 +86,10 @@ def make_plan(
         )
     _check_clusters(components)
     check_directive_value("job name", run_id)
-    spec, why = _spec(estimator, site)
+    read = cache(partial(imports_of_entry, estimator))
+    spec, why = _spec(estimator, site, read)
     entering = enter(estimator, site, spec, run_folder)
+    keras = settle_keras(estimator, read, entering, spec)
     launch = _launch(site, layout.launcher, layout.options, entering)
     return Planned(
         Plan(
@@ -115,7 +121,7 @@ def make_plan(
             interfaces=site.network.interfaces,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
         ),
-        (*dict.fromkeys(notes), *entering.notes, *why),
+        (*dict.fromkeys(notes), *entering.notes, *why, *keras),
         spec,
     )
 
@@ -164,13 +170,15 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
         )
 
 
-def _spec(estimator: TensorFlow, site: Site) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
+def _spec(
+    estimator: TensorFlow, site: Site, read: Callable[[], Imports | None]
+) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
     """Return the environment to build, if one is, and why where nobody has asked for it."""
     missing: list[str] = []
     if not names_packages(estimator):
         from hpctf.environment.missing import missing_from
 
-        missing = missing_from(estimator)
+        missing = missing_from(estimator, read)
         if not missing:
             return None, ()
     from hpctf.environment.spec import spec_of

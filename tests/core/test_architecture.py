@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes",
     1: "estimator checks software backends site snapshot copying render directives planner "
-    "environment locked imports",
+    "environment locked imports keras_choice",
     2: "submission scheduler node runs tracking client startup",
     3: "tuning models report survey doctor",
     4: "cli __main__",

@@ -304,3 +304,12 @@ def sendable(words: list[str]) -> bool:
         return not any(b"\0" in word.encode("utf-8", "surrogateescape") for word in words)
     except UnicodeEncodeError:
         return False
+
+
+def test_of_hpctfs_variables_people_set_one_alone(source: Path) -> None:
+    own = {"HPCTF_ALLOW_HOROVOD_KERAS": "1"}
+    made = TensorFlow(source, entry_script="train.py", environment_variables=own)
+    assert made.environment_variables == own
+    for name in ("HPCTF_RANK", "HPCTF_ALLOW_HOROVOD_KERAS_2", "TF_CONFIG"):
+        with pytest.raises(UsageError, match=f"{name} is set by hpctf itself"):
+            TensorFlow(source, entry_script="train.py", environment_variables={name: "1"})

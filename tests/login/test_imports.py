@@ -10,7 +10,7 @@ import pytest
 
 from hpctf import Experiment, TensorFlow
 from hpctf.environment.missing import missing_from
-from hpctf.imports import imported_by
+from hpctf.imports import imports_of, imports_of_entry
 
 from .helpers import hpctf
 
@@ -25,7 +25,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def imports(folder: Path) -> set[str]:
-    return imported_by(folder / "train.py", folder)
+    return imports_of(folder / "train.py", folder).top_level
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,8 @@ def has_tensorflow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def asked(folder: Path, **more: Any) -> list[str]:
-    return missing_from(TensorFlow(str(folder), entry_script="train.py", **more))
+    estimator = TensorFlow(str(folder), entry_script="train.py", **more)
+    return missing_from(estimator, lambda: imports_of_entry(estimator))
 
 
 def test_tensorflow_is_missing_where_hpctfs_own_python_has_none(

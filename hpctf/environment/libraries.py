@@ -1,0 +1,121 @@
+"""Which TensorFlow and Keras an environment has: known before it is built, or asked of its Python.
+
+TensorFlow is not imported to find out: that takes seconds, and login nodes may not be able to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpctf.environment import tensorflows
+from hpctf.environment.requirements import name_of, requirement_of
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from hpctf.environment.spec import EnvironmentSpec
+
+_NAMES = {
+    "tensorflow": tensorflows.NAMES,
+    "keras": ("keras", "keras-nightly"),
+    "tf_keras": ("tf-keras", "tf-keras-nightly"),
+}
+"""The packages that each is in."""
+
+_BUILT_WITH_TF_KERAS = tuple(name for name in tensorflows.NAMES if "nightly" not in name)
+"""hpctf puts tf-keras beside these (hpctf.environment.build)."""
+
+_ASK = """
+import json, sys
+from importlib import metadata
+def version(names):
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+print(json.dumps({key: version(names) for key, names in json.loads(sys.argv[1]).items()}))
+"""
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """Versions, as far as they are known: ``3`` for a Keras that is yet to be installed; None for
+    what is not there."""
+
+    tensorflow: str | None
+    keras: str | None
+    tf_keras: str | None
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Whether TensorFlow is there, with Keras 3 or later."""
+        major = (self.keras or "").partition(".")[0]
+        return bool(self.tensorflow) and major.isdigit() and int(major) >= 3
+
+
+def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
+    """Return what an interpreter of this machine has; None if it cannot be asked.
+
+    Parameters
+    ----------
+    python
+        Its absolute path.
+    variables
+        The person's own variables for the training: PYTHONPATH may be among them.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-c", _ASK, json.dumps(_NAMES)],
+            cwd="/",  # `-c` puts the current folder on the path, where anything may lie
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return Libraries(**json.loads(done.stdout))
+    except (OSError, ValueError, TypeError, subprocess.TimeoutExpired):
+        return None
+
+
+def libraries_in(spec: EnvironmentSpec) -> Libraries | None:
+    """Return what an environment will have once hpctf has built it; None if that is not known.
+
+    pip takes the newest version that it may: a requirement without a bound brings Keras 3.
+    """
+    named = [requirement_of(line) for line in (*spec.pip, *spec.constraints)]
+    of_tensorflow = [one for one in named if name_of(one) in _BUILT_WITH_TF_KERAS]
+    version = spec.tensorflow_version
+    if not version and (not of_tensorflow or any(one.url for one in of_tensorflow)):
+        return None
+    first = ".".join(map(str, tensorflows.KERAS_3_FROM))
+    older = (
+        _limited(named, _NAMES["keras"], "3")
+        or _limited(of_tensorflow, _BUILT_WITH_TF_KERAS, first)
+        or (tensorflows.series(version) or tensorflows.KERAS_3_FROM) < tensorflows.KERAS_3_FROM
+        or spec.python_version.startswith("3.8")  # TensorFlow 2.13 is the last for it
+    )
+    return Libraries(version or "2", "2" if older else "3", None if older else "2")
+
+
+def _limited(requirements: Iterable[Requirement], names: Iterable[str], bound: str) -> bool:
+    """Whether what requirements say of packages leaves only versions below `bound`."""
+    specifiers = (one.specifier for one in requirements if name_of(one) in names)
+    return any(_is_below(one.operator, one.version, bound) for each in specifiers for one in each)
+
+
+def _is_below(operator: str, version: str, bound: str) -> bool:
+    """Whether a specifier allows nothing from `bound` on."""
+    from packaging.version import Version
+
+    if operator == "<":
+        return Version(version) <= Version(bound)
+    exact = operator in ("<=", "==", "~=")
+    return exact and Version(version.removesuffix(".*")) < Version(bound)

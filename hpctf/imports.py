@@ -100,7 +100,10 @@ def imports_of(script: Path, folder: Path) -> Imports:
         if tree is None:
             continue
         file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        once: dict[tuple[str, int], int] = {}
         for name, level, line in sorted(_imports(tree), key=lambda found: found[2]):
+            once.setdefault((name, level), line)
+        for (name, level), line in once.items():
             above = [path.parents[level - 1]] if 0 < level <= len(path.parents) else []
             own = list(_own_files(name, above or [script.parent, folder]))
             if not own and not level:

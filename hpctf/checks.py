@@ -30,6 +30,9 @@ LONGEST_NAME = 255
 THE_PERSONS_OWN = ("HPCTF_ALLOW_HOROVOD_KERAS", "HPCTF_SKIP_PREFLIGHT")
 """The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md)."""
 
+USUAL_STEPS = (10, 20)
+"""What is profiled unless somebody says otherwise: the first steps trace and warm up."""
+
 MOST = 1_000_000
 """The largest count of anything; more is a slip, and planning it would take all memory."""
 
@@ -181,6 +184,21 @@ def check_flag(parameter: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{parameter} is {shown(value)}, but must be True or False.")
     return value
+
+
+def check_steps(parameter: str, value: bool | Sequence[int]) -> tuple[int, int] | None:
+    """Return the first and the last step to look at; None for none."""
+    if isinstance(value, bool):
+        return USUAL_STEPS if value else None
+    whole = isinstance(value, Sequence) and len(value) == 2
+    if not whole or not all(type(step) is int and step > 0 for step in value):
+        raise UsageError(
+            f"{parameter} is {shown(value)}, but must be True or (first, last), such as (10, 20)."
+        )
+    first, last = value
+    if last < first:
+        raise UsageError(f"{parameter} is {shown(value)}, but ends before it begins.")
+    return first, last
 
 
 def check_list(parameter: str, values: Sequence[str] | None) -> list[str]:

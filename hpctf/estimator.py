@@ -23,6 +23,7 @@ from hpctf.checks import (
     check_options,
     check_script_params,
     check_source_directory,
+    check_steps,
 )
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.software import NOT_HERE, check_software
@@ -143,6 +144,11 @@ class TensorFlow:
         What the script gets: ``SIGTERM``, ``SIGINT``, ``SIGUSR1`` or ``SIGUSR2``.
     resume_from
         A run, its id, or a folder: the new run begins with a copy of its checkpoints.
+    timeline
+        ``mpi``: write Horovod's timeline to ``outputs/horovod-timeline.json``.
+    profile
+        Profile steps with TensorFlow's profiler, to ``outputs/profile``: ``(first, last)``, or
+        True for steps 10 to 20. A step is a call of one ``tf.function``.
     python
         Interpreter of an existing training environment; by default the one that runs hpctf.
     sbatch
@@ -210,6 +216,8 @@ class TensorFlow:
         grace_seconds: int | None = None,
         warning_signal: str = "SIGTERM",
         resume_from: object = None,
+        timeline: bool = False,
+        profile: bool | Sequence[int] = False,
         **unknown: object,
     ) -> None:
         if unknown:
@@ -271,6 +279,8 @@ class TensorFlow:
         self.grace_seconds = check_count("grace_seconds", grace_seconds)
         self.warning_signal = check_choice("warning_signal", warning_signal, _TELL)
         self.resume_from = resume_from
+        self.timeline = check_flag("timeline", timeline)
+        self.profile = check_steps("profile", profile)
         self._settle_distribution(
             distributed_backend,
             distributed_training,
@@ -307,6 +317,11 @@ class TensorFlow:
         if backend is None and training is None:
             self._refuse_counts_without_backend(counts)
         self.backend = training.backend if training else backend or "single"
+        if self.timeline and self.backend != "mpi":
+            raise UsageError(
+                f"timeline is Horovod's, but the backend is {self.backend!r}.",
+                "Say profile (--profile): TensorFlow's profiler works with every backend.",
+            )
         self.pin_gpus = training.pin_gpus if isinstance(training, Mpi) else None
         self.coordinator = self.chief = True
         self.ps_placement: str | None = None

@@ -220,6 +220,10 @@ def _entry(estimator: TensorFlow, run_folder: str, entering: Entering) -> Entry:
     for name, path in estimator.inputs.items():
         environment[f"HPCTF_INPUT_{name.upper()}"] = path
         environment[f"AZUREML_DATAREFERENCE_{name}"] = path
+    if estimator.timeline:
+        environment.setdefault("HOROVOD_TIMELINE", f"{run_folder}/outputs/horovod-timeline.json")
+    if estimator.profile:
+        environment["HPCTF_PROFILE"] = "{}-{}".format(*estimator.profile)
     if estimator.function is not None:
         if os.path.isabs(python) and os.path.exists(python) and not entering.inside:
             _check_same_python(python)

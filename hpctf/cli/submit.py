@@ -83,6 +83,9 @@ class Submit(click.Command):
 @click.option("--container", metavar="IMAGE", help="Run in x.sif, or docker://...")
 @click.option("--module", "modules", multiple=True, metavar="NAME", help="Module to load.")
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
+@click.option("--timeline", is_flag=True, help="mpi: write Horovod's timeline to outputs/.")
+@click.option("--profile", is_flag=True, help="Profile steps 10-20 with TensorFlow, to outputs/.")
+@click.option("--profile-steps", metavar="FIRST-LAST", help="Profile these steps instead.")
 @click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
 @click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
 @click.option("--follow", is_flag=True, help="Wait, and print the first rank's log.")
@@ -228,6 +231,8 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         grace_seconds=options.pop("grace", None),
         warning_signal=_signal(options.pop("warn_with", "SIGTERM")),
         resume_from=options.pop("resume_from", None),
+        timeline=options.pop("timeline", False),
+        profile=_steps(options.pop("profile_steps", None), options.pop("profile", False)),
         python=options.pop("python", None),
         sbatch=_sbatch(options.pop("sbatch", ())),
         pip_packages=list(options.pop("pip", ())),
@@ -245,6 +250,16 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
 def _signal(name: str) -> str:
     """Return a signal's name as Python and the man pages have it: ``term`` is SIGTERM."""
     return "SIG" + name.upper().removeprefix("SIG")
+
+
+def _steps(text: str | None, wanted: bool) -> bool | tuple[int, int]:
+    """Return (first, last) of ``10-20``."""
+    if text is None:
+        return wanted
+    first, dash, last = str(text).partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal()):
+        raise UsageError(f"--profile-steps {shown(text)} is not of the form FIRST-LAST: 10-20.")
+    return int(first), int(last)
 
 
 def _one(count: int | None) -> int:

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import horovod_keras, keras_choice, preflight
+from . import horovod_keras, keras_choice, preflight, profiling
 
 Act = Callable[[ModuleType], None]
 
@@ -19,7 +19,7 @@ def _tensorflow_comes(module: ModuleType) -> None:
 
 
 _ACTS: Dict[str, Tuple[Optional[Act], Optional[Act]]] = {
-    "tensorflow": (_tensorflow_comes, None),
+    "tensorflow": (_tensorflow_comes, profiling.watch),
     "keras": (keras_choice.refuse_keras_3, None),
     "horovod.tensorflow": (preflight.check_horovod, None),
     "horovod.tensorflow.keras": (horovod_keras.refuse_keras_3, horovod_keras.put_right),

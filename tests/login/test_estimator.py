@@ -313,3 +313,20 @@ def test_of_hpctfs_variables_people_set_one_alone(source: Path) -> None:
     for name in ("HPCTF_RANK", "HPCTF_ALLOW_HOROVOD_KERAS_2", "TF_CONFIG"):
         with pytest.raises(UsageError, match=f"{name} is set by hpctf itself"):
             TensorFlow(source, entry_script="train.py", environment_variables={name: "1"})
+
+
+def test_a_profile_names_its_first_and_last_step(source: Path) -> None:
+    assert TensorFlow(source, entry_script="train.py").profile is None
+    assert TensorFlow(source, entry_script="train.py", profile=True).profile == (10, 20)
+    assert TensorFlow(source, entry_script="train.py", profile=[5, 5]).profile == (5, 5)
+
+
+@pytest.mark.parametrize("profile", [(20, 10), (0, 5), (5,), "10-20", 3, (1.5, 2), (True, 2)])
+def test_a_profile_of_no_such_steps_is_refused(source: Path, profile: Any) -> None:
+    with pytest.raises(UsageError, match="profile is"):
+        TensorFlow(source, entry_script="train.py", profile=profile)
+
+
+def test_a_timeline_is_horovods(source: Path) -> None:
+    with pytest.raises(UsageError, match="timeline is Horovod's, but the backend is 'ps'"):
+        TensorFlow(source, entry_script="train.py", distributed_backend="ps", timeline=True)

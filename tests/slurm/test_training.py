@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,28 @@ def test_mpi4py_exchanges_between_nodes(trainer: Person) -> None:
     for site in ("slurm", "slurm-mpirun"):
         words = ["--site", site, "--backend", "mpi", "--nodes", "2", "--procs-per-node", "2"]
         train(trainer, "reduce.py", *words)
+
+
+def test_the_timeline_and_each_ranks_profile_are_in_the_outputs(trainer: Person) -> None:
+    words = ["--backend", "mpi", "--nodes", "2", "--profile", "--timeline"]
+    train(trainer, "digits/horovod_train.py", *words)
+    assert any(
+        event.get("name") == "MPI_ALLREDUCE"
+        for event in json.loads(trainer.output("horovod-timeline.json"))
+    )
+    for worker in ("worker-0", "worker-1"):
+        assert b"HorovodAllreduce" in profile(trainer, worker)[0]
+
+
+def test_the_profile_of_parameter_servers_holds_workers_and_ps(trainer: Person) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--profile-steps", "5-30"]
+    train(trainer, "digits/ps.py", *words)
+    written = profile(trainer, "chief-0")
+    assert len(written) == 4  # the chief, two workers, one ps
+    assert sum(b"__inference_step" in one for one in written) == 3
+
+
+def profile(trainer: Person, task: str) -> list[bytes]:
+    """Return what TensorFlow's profiler has written for a task of the last run."""
+    outputs = Path(trainer.status()["run_folder"]) / "outputs"
+    return [path.read_bytes() for path in sorted(outputs.glob(f"profile/{task}/**/*.xplane.pb"))]

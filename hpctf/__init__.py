@@ -16,6 +16,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from hpctf.client.hpctf.distribution import strategy
+    from hpctf.client.hpctf.sharding import shard
     from hpctf.cluster_spec import tf_config
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
     from hpctf.estimator import Mpi, MultiWorker, ParameterServer, TensorFlow
@@ -37,6 +39,8 @@ __all__ = [
     "TensorFlow",
     "TrainingFailed",
     "UsageError",
+    "shard",
+    "strategy",
     "tf_config",
 ]
 
@@ -50,6 +54,8 @@ _HOMES = {
     "TensorFlow": "hpctf.estimator",
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",
+    "shard": "hpctf.sharding",
+    "strategy": "hpctf.distribution",
     "tf_config": "hpctf.cluster_spec",
 }
 

@@ -1,7 +1,8 @@
 """hpctf as a training script sees it: ``from hpctf import Run; run = Run.get_context()``.
 
-Standard library only, Python 3.8 and up. Where hpctf itself is installed in the training
-environment, `import hpctf` gives that whole package instead: this one steps aside.
+Standard library only, Python 3.8 and up; `keras`, `strategy` and `shard` are loaded when they are
+first used. Where hpctf itself is installed in the training environment, `import hpctf` gives that
+whole package instead: this one steps aside.
 """
 
 import os
@@ -11,7 +12,12 @@ from typing import Optional
 
 from .context import Run
 
-__all__ = ["Run"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .distribution import strategy
+    from .sharding import shard
+
+__all__ = ["Run", "shard", "strategy"]
 
 _OF_HPCTF_ITSELF = (
     "Experiment",
@@ -26,11 +32,15 @@ _OF_HPCTF_ITSELF = (
 )
 
 
+_HOMES = {"shard": "hpctf.sharding", "strategy": "hpctf.distribution"}
+
+
 def __getattr__(name: str) -> object:
-    if name == "keras":
+    if name == "keras" or name in _HOMES:
         from importlib import import_module
 
-        return import_module("hpctf.keras")
+        home = import_module(_HOMES.get(name, "hpctf." + name))
+        return getattr(home, name) if name in _HOMES else home
     if name in _OF_HPCTF_ITSELF:
         raise ImportError(
             "hpctf.{} is not there: this training environment has hpctf's client (Run) alone. "

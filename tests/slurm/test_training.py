@@ -67,6 +67,23 @@ def test_multi_worker_mirrored(trainer: Person) -> None:
     train(trainer, "digits/multiworker.py", "--backend", "collective", "--nodes", "2")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--backend", "mpi", "--nodes", "2"],
+        ["--backend", "collective", "--nodes", "2"],
+        ["--backend", "ps", "--workers", "2", "--ps", "1"],
+        ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-mode", "script"],
+    ],
+    ids=["single", "mpi", "collective", "ps", "ps-script"],
+)
+def test_one_script_on_every_backend(trainer: Person, words: list[str]) -> None:
+    metrics = train(trainer, "digits/anywhere.py", *words)
+    assert metrics["size"] == (2 if words else 1)
+    assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+
+
 def test_job_files(trainer: Person) -> None:
     for job in sorted((trainer.home / "examples/digits/jobs").glob("*.yaml")):
         train(trainer, str(job.relative_to(trainer.home / "examples")))

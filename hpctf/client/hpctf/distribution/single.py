@@ -169,6 +169,8 @@ def refuse_keras_3(optimizer: Any, backend: str) -> None:
     if "keras" in packages and int(version.partition(".")[0]) >= 3:
         raise TypeError(
             "strategy.optimizer: this {} is of Keras {}, which cannot train with the backend {}. "
-            "Take it from tf.keras with TF_USE_LEGACY_KERAS=1 in the run's environment (--env): "
-            "tf.keras is tf-keras then.".format(type(optimizer).__name__, version, backend)
+            "Take it from tf.keras, which is tf-keras there unless TF_USE_LEGACY_KERAS says "
+            "otherwise, and tf-keras must be in the environment.".format(
+                type(optimizer).__name__, version, backend
+            )
         )

@@ -25,6 +25,7 @@ import pytest
 
 from ..cluster.fixture import Cluster
 from ..login.helpers import project
+from ..measured import note
 from ..waiting import wait_until
 from . import report
 from .inject import Faults
@@ -99,8 +100,7 @@ def clock(request: pytest.FixtureRequest) -> Iterator[Clock]:
     yield measured
     if measured.seconds is not None:
         what, does = marker.args
-        row = (Path(request.node.path).stem, what, does, measured.seconds)
-        request.node.user_properties.append((report.PROPERTY, row))
+        note(request.node, what, does, measured.seconds)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,4 +113,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register what writes the table."""
     if config.getoption("--reliability"):
-        config.pluginmanager.register(report.Reliability(config))
+        config.pluginmanager.register(report.Reliability())

@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Tests that share no state, such as the test cluster.
 SIDE_BY_SIDE := tests/core tests/login tests/local tests/environment
 
-.PHONY: demo test reliability lint clean
+.PHONY: demo test reliability correctness lint clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -38,6 +38,11 @@ endif
 reliability: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/faults --reliability
+
+# Trains every combination, and writes docs/correctness.md from what was measured.
+correctness: .venv/.test
+	tools/debian-packages
+	.venv/bin/python -m pytest tests/correctness --correctness
 
 lint: .venv/.test
 	.venv/bin/ruff check .

@@ -57,6 +57,11 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
     tf.function(take_over, autograph=False).get_concrete_function()()
 
 
+SMALL = 1 << 20
+"""Bytes of all dense gradients up to which they travel together: what each exchange costs by itself
+is then more than what is gained by exchanging some while others are computed (benchmarks)."""
+
+
 class Exchange:
     """How the gradients of one optimizer are exchanged between the ranks.
 
@@ -70,7 +75,8 @@ class Exchange:
         Whether IndexedSlices (of embeddings) are made dense first, rather than gathered.
     groups
         Into how many groups dense gradients are put, each of which is exchanged as one once all
-        of its members are there; None exchanges each as soon as it is computed.
+        of its members are there; None exchanges each as soon as it is computed, but those of a
+        small model (`SMALL`) together.
     number
         Which optimizer of the process this is: in the names by which ranks find each other.
     """
@@ -109,6 +115,8 @@ class Exchange:
         """Return the places of the dense gradients that travel together: of one type each."""
         # Run eagerly, each exchange waits for its end: one for all of them, then.
         count = 1 if tf.executing_eagerly() else self.groups
+        if count is None and _bytes(gradients[place] for place in places) <= SMALL:
+            count = 1
         if count is None:
             return [[place] for place in places]
         each = max(1, -(-len(places) // count))
@@ -148,6 +156,12 @@ class Exchange:
         name = self.name + "_agree"
         number = tf.cast(flag, tf.int32)
         return hvd.allreduce(number, op=hvd.Min, name=name, ignore_name_scope=True) > 0
+
+
+def _bytes(gradients: Iterable[Any]) -> float:
+    """Return the size of dense gradients; infinite if one of them has none yet."""
+    sizes = [(gradient.shape.num_elements(), gradient.dtype.size) for gradient in gradients]
+    return float("inf") if any(n is None for n, _ in sizes) else sum(n * each for n, each in sizes)
 
 
 def refuse_xla() -> None:

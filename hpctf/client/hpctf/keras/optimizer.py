@@ -41,7 +41,8 @@ def DistributedOptimizer(
     sparse_as_dense
         Exchange the gradients of embeddings as dense tensors.
     groups
-        Exchange dense gradients in that many groups; by default each as soon as it is computed.
+        Exchange dense gradients in that many groups; by default each as soon as it is computed,
+        and those of a small model (1 MiB) together.
     backward_passes_per_step, average_aggregated_gradients
         Horovod's name for accumulation: N passes, averaged, are Keras's own
         ``gradient_accumulation_steps=N``, which is set then.

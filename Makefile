@@ -4,8 +4,8 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
-# Tests that share no state, such as the test cluster.
-SIDE_BY_SIDE := tests/core tests/login tests/local tests/environment
+# Tests that share no state, such as the test cluster; what takes longest comes first.
+SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/core
 
 .PHONY: demo test reliability correctness lint clean
 
@@ -28,7 +28,7 @@ demo: .venv/.demo
 test: .venv/.test
 	tools/debian-packages
 ifeq ($(PYTEST_ARGS),)
-	.venv/bin/python -m pytest -n 2 $(SIDE_BY_SIDE)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%)
 else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KILL_AFTER_S = 4.0
 """Seconds between a request to end and SIGKILL once the job has failed or been cancelled."""
 
+_LOOK_S = 0.1
+"""How often is looked whether anything of a container is left."""
+
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 """Exit codes of a program that could not be started: the shell's (POSIX, 2.8.2)."""
@@ -143,6 +146,8 @@ class Process:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._send(signal.SIGKILL)
                 self._kill_at = None
+        if self.asked and self._manners.spares:
+            self._outlast()
         self._send(signal.SIGKILL)
         code = self._child.returncode
         if self.asked == END:
@@ -150,6 +155,14 @@ class Process:
         if code < 0:
             return Ended(None, -code, self.asked)
         return Ended(code, None, self.asked)
+
+    def _outlast(self) -> None:
+        """Wait for what a container's runtime ran, which may be writing its checkpoint: processes
+        of the runtime's own may end at the signal, and the runtime with them."""
+        until = self._kill_at or 0.0
+        while _group(self._child.pid) and time.monotonic() < until:
+            for number in self._signals.wait(_LOOK_S):
+                self._take(number)
 
     def _take(self, number: int) -> None:
         """Do what a signal asks."""
@@ -196,15 +209,15 @@ def _kill(kill: Callable[[int, int], None], target: int, number: int) -> None:
 
 
 def _group(leader: int) -> set[int]:
-    """Return the processes of a group (proc(5): the stat file's fifth field)."""
+    """Return the live processes of a group (proc(5): the stat file's third and fifth fields)."""
     found = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
-                group = stream.read().rpartition(")")[2].split()[2]
+                state, _, group = stream.read().rpartition(")")[2].split()[:3]
         except OSError:
             continue
-        if int(group) == leader:
+        if int(group) == leader and state != "Z":
             found.add(int(name))
     return found
 

@@ -56,6 +56,18 @@ TRAINED = {
     "the_callback_switches_xla_off": EXACT,
 }
 
+OLDER = (
+    "sgd_with_momentum",
+    "adam_with_clipnorm",
+    "accumulated_gradients",
+    "embeddings_sparse_with_adam",
+    "mixed_precision",
+    "a_loop_of_ones_own",
+    "a_model_that_fit_builds",
+    "saved_and_loaded",
+)
+"""What is tried with an earlier TensorFlow, too: all that is Keras's own is the same there."""
+
 Answers = list[dict[str, Any]]
 
 
@@ -74,11 +86,11 @@ def environ(**more: str) -> dict[str, str]:
     }
 
 
-def two_ranks(python: str, script: str, folder: Path, **more: str) -> Answers:
+def two_ranks(python: str, script: str, folder: Path, *cases: str, **more: str) -> Answers:
     """Run a script of this folder on two ranks and return what each has found."""
     words = ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none", python]
     done = subprocess.run(
-        [*words, str(HERE / script), str(folder)],
+        [*words, str(HERE / script), str(folder), *cases],
         env=environ(**more),
         cwd=folder,
         capture_output=True,
@@ -96,24 +108,30 @@ def python_of(tensorflow: str) -> str:
     return made.stdout.strip()
 
 
-@pytest.fixture(scope="module", params=["2.21", "2.18"])
-def python(request: pytest.FixtureRequest) -> str:
-    return python_of(request.param)
-
-
 @pytest.fixture(scope="module")
-def folder(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ranks")
 
 
 @pytest.fixture(scope="module")
-def ranks(python: str, folder: Path) -> Answers:
+def ranks(training_python: str, folder: Path) -> Answers:
     """What two ranks have found in all cases: started once."""
-    return two_ranks(python, "ranks.py", folder)
+    return two_ranks(training_python, "ranks.py", folder)
 
 
 @pytest.mark.parametrize("case", TRAINED)
 def test_ranks_hold_the_same_weights_and_those_of_one_process(case: str, ranks: Answers) -> None:
+    check(case, ranks)
+
+
+def test_an_earlier_tensorflow_trains_alike(tmp_path: Path) -> None:
+    ranks = two_ranks(python_of("2.18"), "ranks.py", tmp_path, *OLDER)
+    for case in OLDER:
+        check(case, ranks)
+
+
+def check(case: str, ranks: Answers) -> None:
+    """Two ranks hold the same, to the bit, and what one process has, within the case's bound."""
     first, second = (rank[case] for rank in ranks)
     assert first["weights"] == second["weights"]
     assert first["optimizer"] == second["optimizer"]
@@ -192,9 +210,9 @@ print(type(model.optimizer).__name__, int(model.optimizer.iterations), same)
 
 
 def test_a_saved_model_is_loaded_without_horovod_and_hpctf(
-    ranks: Answers, python: str, folder: Path
+    ranks: Answers, training_python: str, folder: Path
 ) -> None:
-    words = [python, "-I", "-c", LOAD, folder / "model-0.keras", folder / "model-0.npz"]
+    words = [training_python, "-I", "-c", LOAD, folder / "model-0.keras", folder / "model-0.npz"]
     done = subprocess.run(words, env=environ(), capture_output=True, text=True, cwd=folder)
     assert done.stdout == "Adam 12 True\n", done.stderr
 
@@ -212,7 +230,9 @@ def test_the_callback_switches_xla_off(ranks: Answers) -> None:
     assert ranks[0]["the_callback_switches_xla_off"]["jit_compile"] is False
 
 
-def test_horovods_own_module_is_right_under_tf_keras(python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tensorflow", ["2.21", "2.18"])
+def test_horovods_own_module_is_right_under_tf_keras(tensorflow: str, tmp_path: Path) -> None:
+    python = python_of(tensorflow)
     first, second = two_ranks(python, "legacy.py", tmp_path, TF_USE_LEGACY_KERAS="1")
     assert first["keras"].startswith("2.")
     assert first["weights"] == second["weights"]

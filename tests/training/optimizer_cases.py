@@ -1,0 +1,234 @@
+"""Cases of optimizers: what becomes of the gradients on their way."""
+
+import hpctf.keras as hvd
+import keras
+import numpy as np
+import tensorflow as tf
+from comparing import (
+    LABELS,
+    PIXELS,
+    SHARE,
+    SIZE,
+    STEPS,
+    batch,
+    both,
+    brightest,
+    case,
+    compare,
+    compiled,
+    dense,
+    embedding,
+    fit,
+    mixed,
+    rows,
+)
+from hpctf.keras.exchange import Exchange
+
+
+@case
+def sgd_with_momentum():
+    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True))
+
+
+@case
+def adam_with_clipnorm():
+    return both(lambda: keras.optimizers.Adam(0.01, clipnorm=0.05))
+
+
+@case
+def sgd_with_global_clipnorm():
+    return both(lambda: keras.optimizers.SGD(0.5, global_clipnorm=0.1))
+
+
+@case
+def sgd_with_clipvalue():
+    return both(lambda: keras.optimizers.SGD(0.5, clipvalue=0.002))
+
+
+@case
+def weight_decay_and_averaged_weights():
+    return both(
+        lambda: keras.optimizers.AdamW(
+            0.01, weight_decay=0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=5
+        )
+    )
+
+
+@case
+def a_learning_rate_schedule():
+    rate = keras.optimizers.schedules.ExponentialDecay
+    return both(lambda: keras.optimizers.SGD(rate(0.5, 3, 0.7), momentum=0.5))
+
+
+@case
+def accumulated_gradients():
+    return both(
+        lambda: keras.optimizers.SGD(0.3, momentum=0.9, gradient_accumulation_steps=4, clipnorm=0.3)
+    )
+
+
+@case
+def backward_passes_as_horovod_calls_them():
+    ours = keras.optimizers.SGD(0.3, momentum=0.9)
+    options = {"backward_passes_per_step": 3, "average_aggregated_gradients": True}
+    model = compiled(dense, hvd.DistributedOptimizer(ours, **options), False)
+    fit(model, False)
+    plain = keras.optimizers.SGD(0.3, momentum=0.9, gradient_accumulation_steps=3)
+    alone = compiled(dense, plain, True)
+    fit(alone, True)
+    return compare(model, alone)
+
+
+@case
+def a_sum_instead_of_an_average():
+    ours = hvd.DistributedOptimizer(keras.optimizers.SGD(0.3 / SIZE, momentum=0.9), op=hvd.Sum)
+    model = compiled(dense, ours, False)
+    fit(model, False)
+    alone = compiled(dense, keras.optimizers.SGD(0.3, momentum=0.9), True)
+    fit(alone, True)
+    found = compare(model, alone)
+    return {**found, "state_from_alone": 0.0}  # the learning rates differ, as they must
+
+
+@case
+def gradients_in_groups():
+    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9), groups=2)
+
+
+@case
+def eager_steps():
+    return both(lambda: keras.optimizers.Adam(0.01), options={"run_eagerly": True})
+
+
+@case
+def several_steps_at_once():
+    return both(lambda: keras.optimizers.Adam(0.01), options={"steps_per_execution": 4})
+
+
+@case
+def embeddings_sparse_with_adam():
+    kinds, own = [], Exchange.reduce
+
+    def reduce(self, gradients):
+        kinds.append([type(gradient).__name__ for gradient in gradients])
+        return own(self, gradients)
+
+    Exchange.reduce = reduce
+    try:
+        found = both(lambda: keras.optimizers.Adam(0.05, clipnorm=0.1), embedding, brightest)
+    finally:
+        Exchange.reduce = own
+    return {**found, "kinds": kinds[0]}
+
+
+@case
+def embeddings_sparse_with_sgd():
+    return both(lambda: keras.optimizers.SGD(0.5, momentum=0.9), embedding, brightest)
+
+
+@case
+def embeddings_sparse_accumulated():
+    made = {"gradient_accumulation_steps": 3}
+    return both(lambda: keras.optimizers.SGD(0.5, momentum=0.9, **made), embedding, brightest)
+
+
+@case
+def embeddings_as_dense():
+    made = lambda: keras.optimizers.SGD(0.5, momentum=0.9)  # noqa: E731
+    return both(made, embedding, brightest, sparse_as_dense=True)
+
+
+@case
+def compression_to_float16():
+    made = lambda: keras.optimizers.SGD(0.1, momentum=0.9)  # noqa: E731
+    return both(made, compression=hvd.Compression.fp16)
+
+
+@case
+def mixed_precision():
+    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9), mixed)
+
+
+@case
+def mixed_precision_wrapped_by_hand():
+    def made():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), 1024.0)
+
+    return both(made, mixed)
+
+
+@case
+def mixed_precision_accumulated():
+    def made():
+        return keras.optimizers.SGD(0.3, momentum=0.9, gradient_accumulation_steps=4)
+
+    return both(made, mixed)
+
+
+@case
+def an_overflow_on_one_rank_skips_the_step_on_all():
+    def see(pixels):
+        pixels = pixels.copy()
+        # The second image of the fourth whole batch: one that rank 1 alone sees.
+        bad = PIXELS[3 * SHARE * SIZE + 1]
+        pixels[(pixels == bad).all(axis=1)] = np.inf
+        return pixels
+
+    found = both(lambda: keras.optimizers.SGD(0.1, momentum=0.9), mixed, see)
+    ours = hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
+    model = compiled(mixed, ours, False)
+    fit(model, False, see=see)
+    return {**found, "scale": float(model.optimizer.dynamic_scale.numpy())}
+
+
+@case
+def two_optimizers_in_one_step():
+    """As of a GAN: both exchange at once, accumulated or not, one of them twice in a step."""
+    models = []
+    for alone in (False, True):
+        made = [keras.optimizers.SGD(0.1, gradient_accumulation_steps=2) for _ in range(2)]
+        made.append(keras.optimizers.SGD(0.1))
+        if not alone:
+            made = [hvd.DistributedOptimizer(one) for one in made]
+        three = [compiled(dense, one, True) for one in made]
+        for model in three:
+            model.optimizer.build(model.trainable_variables)
+
+        @tf.function
+        def step(images, labels, three=three):
+            gradients = []
+            with tf.GradientTape(persistent=True) as tape:
+                losses = [model.loss(labels, model(images)) for model in three]
+            for model, loss in zip(three, losses, strict=True):
+                gradients.append(tape.gradient(loss, model.trainable_variables))
+            for model, own in zip(three, gradients, strict=True):
+                model.optimizer.apply(own, model.trainable_variables)
+            three[2].optimizer.apply(gradients[2], three[2].trainable_variables)
+
+        mine, size = rows(alone), batch(alone)
+        for place in range(0, len(mine), size):
+            these = mine[place : place + size]
+            step(PIXELS[these], LABELS[these])
+        models.append(three)
+    found = [compare(*two) for two in zip(*models, strict=True)]
+    names = ("from_alone", "state_from_alone")
+    return {
+        **{name: max(one[name] for one in found) for name in names},
+        **{name: "".join(one[name] for one in found) for name in ("weights", "optimizer")},
+        "moved": min(one["moved"] for one in found),
+    }
+
+
+@case
+def exchanges_once_in_so_many_steps():
+    import horovod.tensorflow as plain
+
+    counted, own = [], plain.grouped_allreduce
+    plain.grouped_allreduce = lambda *args, **kwargs: counted.append(1) or own(*args, **kwargs)
+    try:
+        made = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+        eager = {"run_eagerly": True}
+        fit(compiled(dense, hvd.DistributedOptimizer(made), False, **eager), False)
+    finally:
+        plain.grouped_allreduce = own
+    return {"exchanges": len(counted), "steps": STEPS}

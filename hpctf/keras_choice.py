@@ -99,15 +99,17 @@ def _choose(
     keras = f"Keras {there.keras}"
     rule = f"does not train with {_STRATEGIES[backend]} (backend {backend!r})"
     opt_out = f"--env {VARIABLE}=0 lets it run as it is."
+    if not (chosen is None or _is_legacy(chosen)):
+        return ()
     direct = imports.first_import("keras")
-    if direct and chosen is None:
+    if direct:
         raise UsageError(
             f"{direct[1]} imports keras, which is {keras} in {where}, and that {rule}.",
             "Write instead: from tensorflow import keras, which is tf-keras in such a run. Or "
             f"train with Horovod: --backend mpi, and import hpctf.keras as hvd. {opt_out}",
         )
     used = imports.first_use(*_TF_KERAS)
-    if used is None or not (chosen is None or _is_legacy(chosen)):
+    if used is None:
         return ()
     if there.tf_keras is None:
         raise UsageError(

@@ -55,7 +55,7 @@ def tell_what_is_missing() -> None:
 
 
 def refuse_keras_3(module: ModuleType) -> None:
-    """Refuse the package ``keras`` where hpctf has chosen tf-keras.
+    """Refuse the package ``keras`` where tf-keras is chosen, by hpctf or by who runs the training.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def refuse_keras_3(module: ModuleType) -> None:
         It is Keras 3: its models do not train here, and its optimizers clip gradients before they
         are exchanged.
     """
-    if not (_chosen or _concerned()):
+    legacy = os.environ.get(VARIABLE, "1") in ("1", "true", "True")  # as TensorFlow reads it
+    if os.environ.get("HPCTF_BACKEND") not in _BACKENDS or not (_chosen or legacy):
         return
     version = versions().get("Keras")
     if major(version) >= 3:

@@ -69,6 +69,16 @@ def test_who_has_set_the_variable_has_chosen(tmp_path: Path) -> None:
     assert run(site, code, TF_USE_LEGACY_KERAS="0", **COLLECTIVE) == ("keras 3", "")
 
 
+@pytest.mark.parametrize("chosen", ["1", "true"])
+def test_who_has_chosen_tf_keras_does_not_get_keras_3(tmp_path: Path, chosen: str) -> None:
+    site = environment(tmp_path, "3.15.1")
+    for code in ("import keras", "import tensorflow, keras"):
+        _, err = run(site, code, TF_USE_LEGACY_KERAS=chosen, **COLLECTIVE)
+        assert "ImportError: keras is Keras 3.15.1 here" in err
+        assert "TF_USE_LEGACY_KERAS=0 imports it all the same" in err
+        assert run(site, code, TF_USE_LEGACY_KERAS=chosen, HPCTF_BACKEND="mpi") == ("", "")
+
+
 def test_keras_2_is_left_alone(tmp_path: Path) -> None:
     site = environment(tmp_path, "2.15.0", tf_keras=None)
     assert run(site, f"import keras; {ASK}", **COLLECTIVE) == ("None", "")

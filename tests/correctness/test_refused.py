@@ -20,6 +20,7 @@ NOT_AVERAGED = (
 BEFORE = {
     "collective": (Job("on_collective_keras3.py", nodes("collective", 2)), WITH_A_STRATEGY),
     "ps": (Job("on_ps_keras3.py", servers(2)), WITH_A_STRATEGY),
+    "keras": (Job("on_collective_keras3.py", nodes("collective", 2, *LEGACY)), WITH_A_STRATEGY),
     "horovod.tensorflow.keras": (Job("on_mpi_legacy.py", nodes("mpi", 2)), NOT_AVERAGED),
     "horovod.keras": (Job("horovods_keras.py", nodes("mpi", 2, *LEGACY)), NOT_AVERAGED),
 }
@@ -28,6 +29,7 @@ BEFORE = {
 WHAT = {
     "collective": ("collective", "Keras 3", "`fit` or a loop"),
     "ps": ("ps", "Keras 3", "`fit` or a loop"),
+    "keras": ("collective", "tf-keras", "`import keras`, with `TF_USE_LEGACY_KERAS=1`"),
     "horovod.tensorflow.keras": ("mpi", "Keras 3", "`import horovod.tensorflow.keras`"),
     "horovod.keras": ("mpi", "Keras 3", "`import horovod.keras`"),
 }

@@ -81,6 +81,8 @@ def test_keras_itself_is_refused_where_keras_3_does_not_train(
 ) -> None:
     folder = write(tmp_path / "proj", train=f"import tensorflow as tf\n{line}\n")
     said = refusal(folder, backend, keras_3)
+    legacy = {"environment_variables": {"TF_USE_LEGACY_KERAS": "1"}}
+    assert refusal(folder, backend, keras_3, **legacy) == said
     place = "train.py:3" if "def" in line else "train.py:2"
     assert f"{place} imports keras, which is Keras 3.15.1 in {keras_3}" in said
     assert "from tensorflow import keras" in said and "--backend mpi" in said

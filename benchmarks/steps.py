@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,7 +166,7 @@ class Bench:
         values = {"folder": self._folder, "python": self._python, "script": script}
         batch.write_text(text.format(**values, steps=self._steps, report=self._report))
         return {
-            "by hand": lambda: self._measured("sbatch", "--wait", str(batch)),
+            "by hand": lambda: self._measured("sbatch", str(batch)),
             "hpctf": lambda: self._measured(*self._hpctf(backend), str(script), *self._words()),
         }
 
@@ -184,6 +185,8 @@ class Bench:
         """Run a job to its end and return its steps a second."""
         self._report.unlink(missing_ok=True)
         done = subprocess.run(command, capture_output=True, text=True)
+        while subprocess.check_output(["squeue", "--me", "--noheader"]):
+            time.sleep(0.5)
         if not self._report.exists():
             sys.exit(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
         speed: float = json.loads(self._report.read_text())
@@ -202,7 +205,9 @@ def table(title: str, cases: dict[str, Callable[[], float]], rounds: int) -> Non
         print(f"  {name:10} median {statistics.median(speeds):8.1f}  ({low:.1f} to {high:.1f})")
     by_hand, under_hpctf = found.values()
     ratios = sorted(b / a for a, b in zip(by_hand, under_hpctf, strict=True))
-    print(f"  ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    print(
+        f"  ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -63,11 +63,11 @@ def refuse_keras_3(module: ModuleType) -> None:
         It is Keras 3: its models do not train here, and its optimizers clip gradients before they
         are exchanged.
     """
-    legacy = os.environ.get(VARIABLE, "1") in ("1", "true", "True")  # as TensorFlow reads it
-    if os.environ.get("HPCTF_BACKEND") not in _BACKENDS or not (_chosen or legacy):
-        return
     version = versions().get("Keras")
-    if major(version) >= 3:
+    if os.environ.get("HPCTF_BACKEND") not in _BACKENDS or major(version) < 3:
+        return
+    legacy = os.environ.get(VARIABLE, "1") in ("1", "true", "True")  # as TensorFlow reads it
+    if _chosen or legacy:
         raise ImportError(
             "keras is Keras {} here, which does not train with {}. Change this import to\n"
             "    from tensorflow import keras\n"
@@ -77,10 +77,23 @@ def refuse_keras_3(module: ModuleType) -> None:
             ),
             name=module.__name__,
         )
+    if os.environ.get("HPCTF_RANK") == "0":
+        _say(
+            "Keras {} with {}, as {}={} asks: fit fails, and a loop of one's own {}.".format(
+                version, _strategy(), VARIABLE, os.environ[VARIABLE], _amiss()
+            )
+        )
 
 
 def _concerned() -> bool:
     return os.environ.get("HPCTF_BACKEND") in _BACKENDS and VARIABLE not in os.environ
+
+
+def _amiss() -> str:
+    """Return what Keras 3 does wrong in a loop, and does not say (docs/correctness.md)."""
+    clips = "clips gradients before they are exchanged"
+    counts = "may count fewer steps than it takes, for Adam and for schedules"
+    return clips if os.environ["HPCTF_BACKEND"] == "collective" else counts
 
 
 def _strategy() -> str:

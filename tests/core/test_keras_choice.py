@@ -66,7 +66,12 @@ def test_who_has_set_the_variable_has_chosen(tmp_path: Path) -> None:
     site = environment(tmp_path, "3.15.1")
     assert run(site, TF_USE_LEGACY_KERAS="0", **COLLECTIVE) == ("0", "")
     code = "import keras; print('keras 3')"
-    assert run(site, code, TF_USE_LEGACY_KERAS="0", **COLLECTIVE) == ("keras 3", "")
+    out, err = run(site, code, TF_USE_LEGACY_KERAS="0", **COLLECTIVE)
+    assert out == "keras 3"
+    assert err.startswith("hpctf: Keras 3.15.1 with MultiWorkerMirroredStrategy, as TF_USE_LEGACY")
+    assert "clips gradients before they are exchanged" in err
+    other = {**COLLECTIVE, "HPCTF_RANK": "1"}
+    assert run(site, code, TF_USE_LEGACY_KERAS="0", **other) == ("keras 3", "")
 
 
 @pytest.mark.parametrize("chosen", ["1", "true"])

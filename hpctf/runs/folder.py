@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.client.hpctf.artifacts import ARTIFACTS
+from hpctf.client.hpctf.tracked import JOURNALS
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.files import (
     PRIVATE_UMASK,
@@ -85,6 +87,16 @@ class RunFolder:
         return self.path / "outputs"
 
     @property
+    def metrics(self) -> Path:
+        """``metrics/``: the ranks' journals of what was logged."""
+        return self.path / JOURNALS
+
+    @property
+    def artifacts(self) -> Path:
+        """``artifacts/``: files that were uploaded under other names than ``outputs/...``."""
+        return self.path / ARTIFACTS
+
+    @property
     def checkpoints(self) -> Path:
         """``checkpoints/``: what outlives restarts; HPCTF_CHECKPOINT_DIR."""
         return self.path / "checkpoints"
@@ -115,8 +127,8 @@ class RunFolder:
     def make(self, ranks: list[tuple[str, int]], umask: int = PRIVATE_UMASK) -> list[Path]:
         """Make the folder and its rooms, with the permissions that `umask` leaves.
 
-        The state files are made now: on NFS, hosts see appends to a file that is there sooner
-        than a new name.
+        The state files and journals are made now: on NFS, hosts see appends to a file that is
+        there sooner than a new name.
 
         Returns
         -------
@@ -142,7 +154,9 @@ class RunFolder:
             for name in _FOLDERS:
                 make_folder(self.path / name, umask)
             states = [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]
-            for path in [*(self.state / f"{name}.jsonl" for name in states), self.job_log]:
+            journals = [self.metrics / f"{role}-{index}.jsonl" for role, index in ranks]
+            records = [self.state / f"{name}.jsonl" for name in states]
+            for path in [*records, *journals, self.job_log]:
                 path.touch()
                 follow_umask(path, umask)
         except BaseException as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from hpctf.client.hpctf.artifacts import place_of
 from hpctf.errors import SchedulerError, TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
 from hpctf.runs.folder import RunFolder
@@ -18,6 +19,7 @@ from hpctf.runs.state import Status
 from hpctf.runs.statuses import details, scheduler_of, statuses
 from hpctf.runs.trust import trusted_results
 from hpctf.scheduler.jobs import Scheduler
+from hpctf.tracking.reading import Reading
 from hpctf.verdict import first_failure, ranks_of, tell_failure
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
     from hpctf.client.hpctf.context import Run as RunContext
     from hpctf.runs.why import Explanation
+    from hpctf.tracking.child import ChildRun
 
 
-class Run:
+class Run(Reading):
     """One submitted training.
 
     Parameters
@@ -40,6 +43,7 @@ class Run:
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
         if not self.folder.record.is_file():
             raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
+        super().__init__(self.folder.path)
         self._plan: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -52,9 +56,11 @@ class Run:
         It is what scripts get where hpctf is not installed, too: see
         `hpctf.client.hpctf.context.Run`.
         """
-        from hpctf.client.hpctf.context import Run as RunContext
+        from importlib import import_module
 
-        return RunContext.get_context(allow_offline)
+        # By the name that scripts know it by: a process has one journal.
+        context: RunContext = import_module("hpctf.context").Run.get_context(allow_offline)
+        return context
 
     @property
     def id(self) -> str:
@@ -109,6 +115,14 @@ class Run:
         ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
         """
         return details(self, self.look())
+
+    def get_children(self) -> list[ChildRun]:
+        """Return the child runs that the training has made, in their order."""
+        from hpctf.tracking.child import ChildRun
+
+        children = self._children()
+        state = self.status if children else ""
+        return [ChildRun(child, state) for child in children]
 
     def why(self) -> Explanation:
         """Return why the run waits, runs or failed, in plain words, and what can be done."""
@@ -247,10 +261,16 @@ class Run:
         return [None if server else value for server, value in zip(serving, values, strict=True)]
 
     def get_file_names(self) -> list[str]:
-        """Return the run's outputs and logs as ``outputs/...`` and ``logs/...``, sorted."""
+        """Return the run's outputs and logs as ``outputs/...`` and ``logs/...``, and what it has
+        uploaded by the names that it chose, sorted."""
+        rooms = {
+            self.folder.outputs: self.folder.path,
+            self.folder.logs: self.folder.path,
+            self.folder.artifacts: self.folder.artifacts,
+        }
         return sorted(
-            str(path.relative_to(self.folder.path))
-            for room in (self.folder.outputs, self.folder.logs)
+            str(path.relative_to(top))
+            for room, top in rooms.items()
             for path in room.rglob("*")
             if path.is_file()
         )
@@ -273,7 +293,7 @@ class Run:
         if target.is_dir() or str(output_file_path).endswith(os.sep):
             target = target / Path(name).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy2(self.folder.path / name, target))
+        return Path(shutil.copy2(place_of(str(self.folder.path), name), target))
 
     def download_files(
         self, prefix: str = "outputs/", output_directory: str | os.PathLike[str] = "."

@@ -1,0 +1,99 @@
+"""Files that a run keeps: where an artifact's name leads, and how it is put there."""
+
+import contextlib
+import os
+import re
+import shutil
+from typing import Any, Tuple
+
+ROOMS = ("outputs", "logs")
+"""Folders of a run that a name may begin with; all other names lie in `ARTIFACTS`."""
+ARTIFACTS = "artifacts"
+
+
+def place_of(folder: str, name: str) -> str:
+    """Return the path of the artifact `name` of the run in `folder`.
+
+    Raises
+    ------
+    ValueError
+        The name leads out of the run.
+    """
+    parts = name.replace(os.sep, "/").split("/")
+    if not name or name.startswith("/") or ".." in parts:
+        raise ValueError(
+            "The name of a run's file is {!r}, but must be a path within the run, such as "
+            "'outputs/model.keras'.".format(name)
+        )
+    clean = [part for part in parts if part not in ("", ".")]
+    room = [] if clean[0] in ROOMS and len(clean) > 1 else [ARTIFACTS]
+    return os.path.join(folder, *room, *clean)
+
+
+def keep_file(folder: str, name: str, source: Any) -> str:
+    """Copy a file into the run, whole or not at all, and return where it lies."""
+    source = os.fspath(source)
+    if not os.path.isfile(source):
+        raise FileNotFoundError("upload_file: there is no file {!r}.".format(source))
+    target = place_of(folder, name)
+    if os.path.exists(target) and os.path.samefile(source, target):
+        return target  # ./outputs is the run's own folder already
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = _beside(target)
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+    return target
+
+
+def keep_folder(folder: str, name: str, source: Any) -> int:
+    """Copy all files below `source` to below `name`, and return how many there are."""
+    source = os.fspath(source)
+    if not os.path.isdir(source):
+        raise NotADirectoryError("upload_folder: there is no folder {!r}.".format(source))
+    number = 0
+    for place, _, files in os.walk(source):
+        for file in files:
+            path = os.path.join(place, file)
+            keep_file(folder, os.path.join(name, os.path.relpath(path, source)), path)
+            number += 1
+    return number
+
+
+def image_name(name: str, mark: Any, rank: str, ending: str = ".png") -> str:
+    """Return what an image is called among the run's files: that of rank ``""`` has no folder."""
+    return "/".join(filter(None, ["images", rank, "{}_{}{}".format(_safe(name), mark, ending)]))
+
+
+def save_figure(folder: str, name: str, figure: Any) -> str:
+    """Save a matplotlib figure, or what pyplot has drawn, as an artifact; return its place."""
+    target = place_of(folder, name)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = _beside(target)
+    try:
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+    return target
+
+
+def split_ending(path: str) -> Tuple[str, str]:
+    """Return a file's name and its ending, ``.png`` if it has none."""
+    base, ending = os.path.splitext(os.path.basename(path))
+    return base, ending or ".png"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "image"
+
+
+def _beside(target: str) -> str:
+    return "{}.{}.tmp".format(target, os.urandom(6).hex())
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

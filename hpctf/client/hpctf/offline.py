@@ -1,0 +1,48 @@
+"""What stands in for a journal outside of any run: it prints, and remembers for `get_metrics`."""
+
+import time
+from typing import Any, Dict, List, Optional
+
+from .records import KINDS, Journal
+from .tracked import Child, Tracked
+from .values import restored
+
+
+class Printer(Tracked):
+    """Prints each record, as Azure ML's offline runs do."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._remembered = Journal()
+
+    def scalar(self, name: str, value: float, step: Optional[int] = None) -> None:
+        """Print a number."""
+        record = {"name": name, "value": value}
+        self.append(record if step is None else {**record, "step": step})
+
+    def append(self, record: Dict[str, Any]) -> None:
+        """Print a record."""
+        self._remembered.take({**record, "time": time.time()})
+        print(_words(record), flush=True)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
+
+    def journals(self, rank: Optional[str] = None) -> Dict[str, Journal]:
+        return {"offline": self._remembered}
+
+    def children(self) -> List[Child]:
+        return []
+
+    def _ends(self, rank: Optional[str]) -> List[Journal]:
+        return [self._remembered]
+
+
+def _words(record: Dict[str, Any]) -> str:
+    if "name" in record:
+        content = next(restored(record[kind]) for kind in KINDS if kind in record)
+        at = " (step {})".format(record["step"]) if "step" in record else ""
+        return "{}: {}{}".format(record["name"], content, at)
+    what = next(iter(record))
+    content = record.get("value", "")
+    return "{} {}{}".format(what, record[what], ": {}".format(content) if content != "" else "")

@@ -1,0 +1,127 @@
+"""Values as training scripts have them, and as they stand in a journal.
+
+JSON knows neither NaN nor infinity: they stand as ``{"float": "nan"}``, ``"inf"`` and ``"-inf"``,
+so that each line of a journal is JSON for every reader.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, List
+
+_NOT_FINITE = "float"
+
+
+def plain(value: Any, what: str) -> Any:
+    """Return a number, a string, a bool or None as JSON has it.
+
+    Parameters
+    ----------
+    value
+        Python's own, or one element of numpy, TensorFlow, Keras or PyTorch.
+    what
+        How the caller names it, for the error.
+
+    Raises
+    ------
+    TypeError
+        It is none of these, or has several elements.
+    """
+    if isinstance(value, float):
+        return _float(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return _builtin(value)
+    found = _element(value, what)
+    if isinstance(found, float):
+        return _float(found)
+    if isinstance(found, (bool, int, str)):
+        return _builtin(found)
+    try:
+        return _float(float(found))  # Decimal, Fraction, numpy's longdouble
+    except (TypeError, ValueError, OverflowError):
+        raise _refusal(value, what) from None
+
+
+def plain_list(values: Any, what: str) -> List[Any]:
+    """Return a list, tuple, array or tensor, of any depth, with elements as `plain` makes them."""
+    if hasattr(values, "tolist") or hasattr(values, "numpy"):
+        values = _array(values, what).tolist()
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+        raise TypeError("{} takes a list, not {!r}".format(what, values))
+    return [_nested(value, what) for value in values]
+
+
+def plain_tree(value: Any, what: str) -> Any:
+    """Return mappings and lists of values, of any depth, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_tree(inner, what) for key, inner in value.items()}
+    return _nested(value, what)
+
+
+def restored(value: Any) -> Any:
+    """Return what `plain` and its like were given, from JSON."""
+    if isinstance(value, dict):
+        if len(value) == 1 and _NOT_FINITE in value:
+            return float(value[_NOT_FINITE])
+        return {key: restored(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [restored(inner) for inner in value]
+    return value
+
+
+def _float(value: float) -> Any:
+    return float(value) if math.isfinite(value) else {_NOT_FINITE: repr(float(value))}
+
+
+def _builtin(value: Any) -> Any:
+    """Return a value of Python's own type: numpy's str_, an IntEnum and the like are more."""
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, int) else str(value)
+
+
+def _nested(value: Any, what: str) -> Any:
+    if isinstance(value, (list, tuple)) or (getattr(value, "shape", None) not in (None, ())):
+        return plain_list(value, what)
+    if isinstance(value, Mapping):
+        return plain_tree(value, what)
+    return plain(value, what)
+
+
+def _array(value: Any, what: str) -> Any:
+    """Return a tensor's or a variable's values, as numpy's or as what has ``tolist``."""
+    if hasattr(value, "detach"):  # PyTorch
+        value = value.detach().cpu()
+    if hasattr(value, "numpy"):
+        try:
+            return value.numpy()
+        except (AttributeError, NotImplementedError, RuntimeError):
+            raise _symbolic(value, what) from None
+    return value
+
+
+def _element(value: Any, what: str) -> Any:
+    """Return the one element of an array or tensor, of Python's own type."""
+    found = _array(value, what)
+    if not hasattr(found, "item"):
+        return found
+    try:
+        found = found.item()
+    except (ValueError, TypeError, RuntimeError):
+        raise _refusal(value, what) from None
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
+
+def _refusal(value: Any, what: str) -> TypeError:
+    shape = getattr(value, "shape", None)
+    of_shape = " of shape {}".format(tuple(shape)) if shape else ""
+    return TypeError(
+        "{} takes a number, a string or a bool, not a {}{}. For several numbers there are "
+        "log_list, log_row and log_table.".format(what, type(value).__name__, of_shape)
+    )
+
+
+def _symbolic(value: Any, what: str) -> TypeError:
+    return TypeError(
+        "{} got {}, which has no value yet: inside a tf.function there are only symbols. Return "
+        "it from the function, and log what was returned.".format(what, type(value).__name__)
+    )

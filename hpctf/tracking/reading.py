@@ -1,0 +1,113 @@
+"""What a run and a child run tell of what they have logged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.client.hpctf.tracked import JOURNALS, SUBMITTER, Child, Last, Tracked
+from hpctf.client.hpctf.values import plain
+from hpctf.errors import UsageError
+from hpctf.files import append_record
+
+if TYPE_CHECKING:
+    from hpctf.client.hpctf.records import Series
+
+
+class Reading:
+    """The part of a run that reads what it has logged, and gives it tags.
+
+    Parameters
+    ----------
+    place
+        The folder of the run or child run.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._tracked = Tracked(str(place))
+
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, rank: str | None = None
+    ) -> dict[str, Any]:
+        """Return what was logged, by name, as Azure ML's ``get_metrics`` does.
+
+        Parameters
+        ----------
+        name
+            This metric alone.
+        recursive
+            Whether to look into the child runs, too. The answer is then by run's id, then by name,
+            for each run that has logged something.
+        rank
+            Whose values, such as ``worker-1``; by default those of the first rank that logged the
+            name.
+
+        Returns
+        -------
+        dict
+            By name one value, or the list of all that were logged; of lists one joined list; of
+            rows and tables a mapping from column to values; of images their names among the run's
+            files.
+        """
+        mine = self._tracked.metrics(name, rank)
+        if not recursive:
+            return mine
+        found = {self._id(): mine} if mine else {}
+        for child in self._children():
+            theirs = child.metrics(name, rank)
+            if theirs:
+                found[child.id] = theirs
+        return found
+
+    def series(self, rank: str | None = None) -> dict[str, Series]:
+        """Return all that was logged by name, with steps and times."""
+        return self._tracked.series(rank)
+
+    def last_metrics(self) -> dict[str, Last]:
+        """Return each scalar's last value, its step and time; only the ends of files are read."""
+        return self._tracked.last()
+
+    def get_tags(self) -> dict[str, Any]:
+        """Return the tags, the latest value of each."""
+        return self._tracked.tags()
+
+    def get_properties(self) -> dict[str, Any]:
+        """Return the properties."""
+        return self._tracked.properties()
+
+    def tag(self, key: str, value: Any = None) -> None:
+        """Give the run a tag, or a tag another value."""
+        write_tags(Path(self._tracked.folder), {key: value})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Give the run several tags."""
+        write_tags(Path(self._tracked.folder), tags)
+
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Give the run properties, which never change once they are set."""
+        write_tags(Path(self._tracked.folder), properties, "property")
+
+    def _id(self) -> str:
+        return Path(self._tracked.folder).name
+
+    def _children(self) -> list[Child]:
+        return self._tracked.children()
+
+
+def write_tags(folder: Path, tags: Mapping[str, Any], kind: str = "tag") -> None:
+    """Append tags or properties that come from the login side to a run's journals.
+
+    Raises
+    ------
+    UsageError
+        A value is no number, string, bool or None; nothing was written then.
+    """
+    try:
+        known = {str(key): plain(value, f"{kind} {key!r}") for key, value in tags.items()}
+    except TypeError as error:
+        raise UsageError(f"{error}") from None
+    for key, value in known.items():
+        path = folder / JOURNALS / f"{SUBMITTER}.jsonl"
+        append_record(path, {kind: key, "value": value, "time": round(time.time(), 3)})

@@ -39,19 +39,11 @@ def runs(
     experiment: str | None, state: str | None, limit: int, site: str | None, as_json: bool
 ) -> None:
     """List runs, the latest first."""
-    from itertools import islice
+    from hpctf.runs.folder import runs_root_of
+    from hpctf.runs.listing import list_runs
 
-    from hpctf.runs.folder import run_folders, runs_root_of
-    from hpctf.runs.run import Run
-    from hpctf.runs.statuses import details, statuses
-
-    folders = run_folders(runs_root_of(site), experiment)
-    listed = [Run(folder) for folder in islice(folders, limit if limit and not state else None)]
-    known = statuses(listed)
-    rows = [details(run, known[run.id]) for run in listed]
-    if state:
-        rows = [row for row in rows if row["state"].lower() == state.lower()]
-        rows = rows[: limit or None]
+    found = list_runs(runs_root_of(site), experiment, [state] if state else [], limit or None)
+    rows = [one.details for one in found]
     if as_json:
         answer_json(rows)
         return
@@ -62,7 +54,7 @@ def runs(
                 row["id"],
                 row["state"],
                 row["backend"],
-                len(row["roles"]),
+                row["ranks"],
                 _job(row),
                 _clock(row["submitted"]),
             )

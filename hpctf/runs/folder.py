@@ -276,9 +276,14 @@ def find_run(root: Path, name: str) -> RunFolder:
 
 
 def _subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder; hidden ones are no runs, but archives and what goes."""
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry.path) for entry in entries if entry.is_dir()]
+            return [
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir()
+            ]
     except OSError:
         return []
 

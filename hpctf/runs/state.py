@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hpctf.files import read_json, write_json
 from hpctf.runs.evidence import awaits_environment, from_log, why_not_built
 from hpctf.runs.folder import RunFolder
+from hpctf.runs.summary import summary
 from hpctf.scheduler.jobs import JobStatus
 from hpctf.verdict import (
     JobRecord,
@@ -91,11 +92,20 @@ class Answer(NamedTuple):
     unsure: bool = False
 
 
-def settled(folder: RunFolder, plan: dict[str, Any]) -> Status | None:
-    """Return the final state if it has been settled already; no scheduler need be asked then."""
+def read_final(folder: RunFolder) -> dict[str, Any] | None:
+    """Return ``state/final.json``, or None if the run is not settled, or that file is broken."""
     try:
         final = read_json(folder.final)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(final, dict) and final.keys() >= {"state", "reason", "exit_code"}
+    return final if whole else None
+
+
+def settled(folder: RunFolder, plan: dict[str, Any]) -> Status | None:
+    """Return the final state if it has been settled already; no scheduler need be asked then."""
+    final = read_final(folder)
+    if final is None:
         return None
     ranks = tuple(read_ranks(folder.path, plan))
     return Status(final["state"], final["reason"], final["exit_code"], ranks)
@@ -119,25 +129,38 @@ def determine(
     status = _Case(folder, record, plan, own, ranks).judge(answer)
     asked = not answer.away and not (answer.unsure and answer.job is None)
     if status.final and (asked or status.state == "Completed"):
-        _settle(folder, status)
+        settle(folder, record, plan, status)
     return status
 
 
 def never_submitted(
-    folder: RunFolder, plan: dict[str, Any], reason: str, *, lost: bool, away: str = ""
+    folder: RunFolder,
+    record: dict[str, Any],
+    plan: dict[str, Any],
+    reason: str,
+    *,
+    lost: bool,
+    away: str = "",
 ) -> Status:
     """Return the state of a run without a job; `lost` says that there never will be one."""
     ranks = tuple(read_ranks(folder.path, plan))
     status = Status("Failed" if lost else "NotStarted", reason, None, ranks, away)
     if lost:
-        _settle(folder, status)
+        settle(folder, record, plan, status)
     return status
 
 
-def _settle(folder: RunFolder, status: Status) -> None:
-    final = {"state": status.state, "reason": status.reason, "exit_code": status.exit_code}
+def settle(
+    folder: RunFolder,
+    record: dict[str, Any],
+    plan: dict[str, Any],
+    status: Status,
+    when: float | None = None,
+) -> None:
+    """Keep a final state, with all that a listing shows: it reads this one file of the run."""
+    final = summary(folder, record, plan, status)
     with contextlib.suppress(OSError):  # somebody who may look, but not write
-        write_json(folder.final, {**final, "time": time.time()})
+        write_json(folder.final, {**final, "time": time.time() if when is None else when})
 
 
 class _Case(NamedTuple):

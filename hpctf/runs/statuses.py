@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
 from hpctf.runs.state import Answer, Status, determine, never_submitted, settled
+from hpctf.runs.summary import summary
 from hpctf.scheduler.jobs import Scheduler
 
 if TYPE_CHECKING:
@@ -50,14 +51,25 @@ def statuses(runs: Iterable[Run]) -> dict[str, Status]:
             found[run.id] = final
         else:
             still_open.append(_Open(run, run.folder.read_record()))
-    groups: dict[tuple[str, str | None], list[_Open]] = {}
-    for one in _with_jobs(still_open, found):
-        key = (one.run.plan["scheduler"], one.record.get("cluster"))
-        groups.setdefault(key, []).append(one)
-    for (scheduler, _), group in groups.items():
-        answers = _ask(scheduler, group)
-        for one, answer in zip(group, answers, strict=True):
-            found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
+    for one, answer in _answers(_with_jobs(still_open, found)):
+        found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
+    return found
+
+
+def queued_again(runs: Iterable[Run]) -> dict[str, str]:
+    """Return, by id, why runs that are settled may not be over: their jobs are in the queue.
+
+    Slurm can start a job again that has ended, for as long as slurmctld remembers it (scontrol(1),
+    requeue); ``final.json`` goes when it begins, not before. Local runs cannot.
+    """
+    asked = [_Open(run, run.folder.read_record()) for run in runs]
+    with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
+    found: dict[str, str] = {}
+    for one, answer in _answers(with_jobs):
+        if answer.away:
+            found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
+        elif answer.job is not None and answer.job.active:
+            found[one.run.id] = f"its job {one.job_id} is in the queue again ({answer.job.state})"
     return found
 
 
@@ -78,7 +90,12 @@ def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
             with_jobs.append(_Open(one.run, fate.record))
         else:
             found[one.run.id] = never_submitted(
-                one.run.folder, one.run.plan, fate.reason, lost=fate.lost, away=fate.away
+                one.run.folder,
+                fate.record,
+                one.run.plan,
+                fate.reason,
+                lost=fate.lost,
+                away=fate.away,
             )
     return with_jobs
 
@@ -87,28 +104,14 @@ def from_folder(run: Run, away: str) -> Status:
     """Return the status as the run's folder tells it; `away` is why the scheduler is not asked."""
     record = run.folder.read_record()
     if record.get("job_id") is None:
-        return never_submitted(run.folder, run.plan, away, lost=False, away=away)
+        return never_submitted(run.folder, record, run.plan, away, lost=False, away=away)
     return determine(run.folder, record, run.plan, Answer(None, away))
 
 
 def details(run: Run, status: Status) -> dict[str, Any]:
     """Return what `Run.get_details` does, for a status already known."""
-    record = run.folder.read_record()
     return {
-        "id": run.id,
-        "experiment": run.experiment,
-        "state": status.state,
-        "reason": status.reason,
-        "job_id": record.get("job_id"),
-        "cluster": record.get("cluster"),
-        "exit_code": status.exit_code,
-        "backend": run.plan["backend"],
-        "site": run.plan["site"],
-        "target": run.plan["target"],
-        "submitted": record.get("submitted"),
-        "user": record.get("user"),
-        "git_commit": record.get("git_commit"),
-        "run_folder": str(run.folder.path),
+        **summary(run.folder, run.folder.read_record(), run.plan, status),
         "roles": [
             {
                 "role": rank.role,
@@ -126,6 +129,16 @@ def details(run: Run, status: Status) -> dict[str, Any]:
             for rank in status.ranks
         ],
     }
+
+
+def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
+    """Yield what the schedulers say of runs with jobs, for one question to each."""
+    groups: dict[tuple[str, str | None], list[_Open]] = {}
+    for one in opened:
+        key = (one.run.plan["scheduler"], one.record.get("cluster"))
+        groups.setdefault(key, []).append(one)
+    for (scheduler, _), group in groups.items():
+        yield from zip(group, _ask(scheduler, group), strict=True)
 
 
 def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:

@@ -1,25 +1,48 @@
-"""Which runs use a folder, such as a training environment's."""
+"""Which runs use a folder, such as a training environment's or another run's."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from hpctf.runs.folder import run_folders
-from hpctf.runs.run import Run
-from hpctf.runs.statuses import statuses
+from hpctf.runs.folder import RunFolder
+from hpctf.runs.listing import Listed, list_runs
 
 
 def active_runs_with(root: Path, folder: Path) -> list[str]:
-    """Return the ids of the runs under a root whose plan names a folder, and that are not over.
+    """Return the ids of the runs under a root that use a folder, and that are not over.
 
     Other people's runs, which cannot be read, are not among them.
     """
-    named = []
-    for run_folder in run_folders(root):
-        try:
-            if str(folder) in run_folder.plan.read_text(errors="replace"):
-                named.append(Run(run_folder))
-        except OSError:
+    return users_of([folder], list_runs(root))[folder]
+
+
+def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list[str]]:
+    """Return which runs that are not over use each folder, but for a run its own.
+
+    A run uses what its plan names, and where its batch script lies: the runs of a job array share
+    the first one's, and the folder of its log.
+    """
+    using: dict[Path, list[str]] = {folder: [] for folder in folders}
+    for run in runs:
+        if run.final:
             continue
-    found = statuses(named)
-    return [run.id for run in named if not found[run.id].final]
+        plan, script = _named_by(run.folder)
+        for folder, users in using.items():
+            if folder != run.folder.path and (_named(folder, plan) or folder in script.parents):
+                users.append(run.id)
+    return using
+
+
+def _named_by(run: RunFolder) -> tuple[str, Path]:
+    """Return the text of a run's plan, and where its batch script lies."""
+    try:
+        return run.plan.read_text(errors="replace"), Path(os.path.realpath(run.script))
+    except OSError:
+        return "", run.script
+
+
+def _named(folder: Path, plan: str) -> bool:
+    return json.dumps(str(folder))[1:-1] in plan

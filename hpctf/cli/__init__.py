@@ -20,7 +20,7 @@ from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
-    "runs": ("hpctf.cli.runs", "List runs, the latest first."),
+    "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
     "why": ("hpctf.cli.why", "Tell why a run waits, or why it failed."),
     "wait": ("hpctf.cli.runs", "Wait for a run to end."),
@@ -29,6 +29,8 @@ COMMANDS = {
     "logs": ("hpctf.cli.files", "Print the logs of a run."),
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
+    "archive": ("hpctf.cli.housekeeping", "Put runs away as one file each; bring them back."),
+    "du": ("hpctf.cli.housekeeping", "Tell how much of the disk runs take."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),

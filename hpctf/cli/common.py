@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,22 @@ def say(text: str) -> None:
 def answer_json(value: Any) -> None:
     """Give the answer as JSON, on stdout."""
     print(json.dumps(value, indent=2, default=repr))
+
+
+def clock(seconds: float | None) -> str:
+    """Return local time as people write it, or ``-``."""
+    if not seconds:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], err: bool = False) -> None:
+    """Print columns as wide as their widest cell, on stdout or stderr."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        line = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        click.echo(line, err=err)
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

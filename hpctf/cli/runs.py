@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import click
 
+from hpctf.cli.choosing import choice_of, choice_options, yes_option
 from hpctf.cli.common import (
     answer_json,
+    clock,
     json_option,
     open_run,
+    plain_table,
     run_argument,
     say,
     site_option,
     wait_for,
 )
-from hpctf.runs.state import STATES
+from hpctf.errors import UsageError
 from hpctf.verdict import ranks_of
+
+SHOWN = 20
+"""Runs that a listing shows unless told otherwise."""
 
 
 @click.command()
-@click.option("--experiment", help="Only runs of this experiment.")
-@click.option(
-    "--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state."
-)
+@choice_options
 @click.option(
     "-n",
     "--limit",
     type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="How many (0: all).",
+    help=f"How many (default: {SHOWN}, 0: all).",
 )
+@click.option("--rm", "removing", is_flag=True, help="Remove all of them that are over.")
+@yes_option
 @site_option
 @json_option
 def runs(
-    experiment: str | None, state: str | None, limit: int, site: str | None, as_json: bool
+    limit: int | None, removing: bool, yes: bool, site: str | None, as_json: bool, **options: Any
 ) -> None:
-    """List runs, the latest first."""
-    from hpctf.runs.folder import runs_root_of
-    from hpctf.runs.listing import list_runs
+    """List runs, the latest first; or remove them, after asking.
 
-    found = list_runs(runs_root_of(site), experiment, [state] if state else [], limit or None)
+    RUN is an id, a unique prefix, or @last.
+    """
+    from hpctf.runs.choosing import choose
+    from hpctf.runs.folder import runs_root_of
+
+    choice, root = choice_of(options), runs_root_of(site)
+    if removing:
+        from hpctf.cli.housekeeping import remove_chosen
+
+        if limit is not None:
+            raise UsageError("--limit says how many are shown; --rm removes all that are meant.")
+        remove_chosen(root, choice, yes, as_json)
+        return
+    found = choose(root, choice, (SHOWN if limit is None else limit) or None)
     rows = [one.details for one in found]
     if as_json:
         answer_json(rows)
         return
-    _table(
+    plain_table(
         ("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED"),
         [
             (
@@ -56,7 +69,7 @@ def runs(
                 row["backend"],
                 row["ranks"],
                 _job(row),
-                _clock(row["submitted"]),
+                clock(row["submitted"]),
             )
             for row in rows
         ],
@@ -89,7 +102,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
         f"backend {found['backend']}"
     )
     click.echo(f"folder {found['run_folder']}")
-    _table(
+    plain_table(
         ("ROLE", "INDEX", "HOST", "STATE", "EXIT"),
         [(r["role"], r["index"], r["host"] or "-", r["state"], _exit(r)) for r in found["roles"]],
     )
@@ -162,17 +175,3 @@ def _exit(rank: dict[str, Any]) -> str:
     if rank["signal"]:
         return f"signal {rank['signal']}"
     return "-" if rank["exit_code"] is None else str(rank["exit_code"])
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Print columns as wide as their widest cell."""
-    cells = [head, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        click.echo("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 LAST = "@last"
+ARCHIVES = ".archive"
+"""Folder of the runs root in which archived runs lie (`hpctf.runs.archives`)."""
 _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 _OF_THE_JOB = ("job", "failed", "ports")
 """State files besides the ranks': the job's own record, who failed, the ports agreed on."""
@@ -46,6 +48,11 @@ class RunFolder:
     @property
     def run_id(self) -> str:
         return self.path.name
+
+    @property
+    def root(self) -> Path:
+        """The runs root that it lies under."""
+        return self.path.parent.parent
 
     @property
     def record(self) -> Path:
@@ -267,12 +274,17 @@ def find_run(root: Path, name: str) -> RunFolder:
     if len(exact or matching) == 1:
         return (exact or matching)[0]
     if not matching:
-        raise RunNotFound(
-            f"There is no run {name!r} under {root}.",
-            "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root.",
-        )
+        raise RunNotFound(f"There is no run {name!r} under {root}.", _where_else(root, name))
     some = ", ".join(run.run_id for run in matching[:3])
     raise RunNotFound(f"{len(matching)} runs begin with {name!r}: {some} ...")
+
+
+def _where_else(root: Path, name: str) -> str:
+    """Return where a run may be that is not under the root."""
+    archives = [path for path in root.glob(f"{ARCHIVES}/*/*") if path.name.startswith(name)]
+    if name and archives:
+        return f"It is archived: hpctf archive --restore {name}"
+    return "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root."
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -218,6 +218,19 @@ class Run(Reading):
 
             release(build)
 
+    def delete(self) -> None:
+        """Remove the run and all that is in its folder (`hpctf.runs.housekeeping.remove`)."""
+        from hpctf.runs.housekeeping import remove
+
+        remove(self.folder.root, [self.folder])
+
+    def archive(self, to: str | os.PathLike[str] | None = None) -> Path:
+        """Put the run away as one file, and return it (`hpctf.runs.archives.archive`)."""
+        from hpctf.runs.archives import archive
+
+        folder = None if to is None else Path(to)
+        return archive(self.folder.root, [self.folder], folder)[0].file
+
     def result(self) -> Any:
         """Return the first rank's result: a function's value, or how the script's rank ended.
 

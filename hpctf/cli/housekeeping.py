@@ -1,0 +1,176 @@
+"""Commands on what runs leave behind: archive, du, and the removal of ``hpctf runs --rm``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.choosing import agreed, choice_of, choice_options, yes_option
+from hpctf.cli.common import answer_json, clock, json_option, plain_table, say, site_option
+from hpctf.errors import UsageError
+from hpctf.runs.folder import runs_root_of
+
+if TYPE_CHECKING:
+    from hpctf.runs.archives import Archived
+    from hpctf.runs.choosing import Choice
+    from hpctf.runs.sizes import Sizes, Usage
+
+
+def remove_chosen(root: Path, choice: Choice, yes: bool, as_json: bool) -> None:
+    """Remove runs after asking, and without asking what an interrupted removal has left."""
+    from hpctf.runs.housekeeping import finish_removals, propose, remove
+
+    removed = finish_removals(root, lambda name: say(f"Run {name} was half removed, and is gone."))
+    proposal = propose(root, choice, removed)
+    if (proposal.going or not removed) and agreed(proposal, "Remove", yes):
+        removed += remove(root, proposal.folders)
+    if as_json:
+        answer_json({"removed": removed, "kept": proposal.staying})
+        return
+    for run_id in removed:
+        click.echo(run_id)
+
+
+@click.command()
+@choice_options
+@click.option("--to", metavar="FOLDER", type=Path, help="Where archives lie (default: .archive).")
+@click.option("--restore", metavar="ID|FILE", help="Bring a run back; its archive stays.")
+@click.option("--list", "listing", is_flag=True, help="List the archives.")
+@yes_option
+@site_option
+@json_option
+def archive(
+    to: Path | None,
+    restore: str | None,
+    listing: bool,
+    yes: bool,
+    site: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Put runs away, each as one compressed file, and remove their folders.
+
+    RUN is an id, a unique prefix, or @last.
+    """
+    choice, root = choice_of(options), runs_root_of(site)
+    if (restore is not None) + listing + (not choice.all) > 1:
+        raise UsageError("Name runs, or say --restore, or --list: one of them at a time.")
+    if listing:
+        _list_archives(root, to, as_json)
+    elif restore is not None:
+        _restore(root, restore, to, as_json)
+    else:
+        _archive(root, choice, to, yes, as_json)
+
+
+def _archive(root: Path, choice: Choice, to: Path | None, yes: bool, as_json: bool) -> None:
+    from hpctf.runs.archives import archive
+    from hpctf.runs.housekeeping import propose
+
+    proposal = propose(root, choice)
+    made: list[Archived] = []
+    if agreed(proposal, "Archive", yes):
+        made = archive(root, proposal.folders, to, lambda name: say(f"Archived {name}"))
+    if as_json:
+        answer_json({"archived": [_plain(one) for one in made], "kept": proposal.staying})
+        return
+    for one in made:
+        click.echo(str(one.file))
+
+
+def _list_archives(root: Path, to: Path | None, as_json: bool) -> None:
+    from hpctf.runs.archives import archives
+    from hpctf.runs.sizes import readable
+
+    found = archives(root, to)
+    if as_json:
+        answer_json([_plain(one) for one in found])
+        return
+    rows = [(one.id, one.experiment, clock(one.time), readable(one.size)) for one in found]
+    plain_table(("RUN", "EXPERIMENT", "ARCHIVED", "SIZE"), rows)
+
+
+def _restore(root: Path, name: str, to: Path | None, as_json: bool) -> None:
+    from hpctf.runs.archives import restore
+
+    folder = restore(root, name, to)
+    say(f"Run {folder.run_id} is back: {folder.path}")
+    if as_json:
+        answer_json({"id": folder.run_id, "run_folder": str(folder.path)})
+    else:
+        click.echo(folder.run_id)
+
+
+def _plain(one: Archived) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "experiment": one.experiment,
+        "file": str(one.file),
+        "bytes": one.size,
+        "archived": one.time,
+    }
+
+
+@click.command()
+@choice_options
+@click.option("--runs", "each", is_flag=True, help="A line for each run of all experiments.")
+@site_option
+@json_option
+def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
+    """Tell how much of the disk runs take, the largest first.
+
+    A line for each experiment; for each run where RUN, an id, a unique prefix or @last, or another
+    option says which.
+    """
+    from hpctf.runs.archives import archives
+    from hpctf.runs.choosing import choose
+    from hpctf.runs.sizes import NOTHING, by_experiment, usage
+
+    choice, root = choice_of(options), runs_root_of(site)
+    found = usage(choose(root, choice))
+    experiments = by_experiment(found)
+    total = sum(experiments.values(), NOTHING)
+    put_away = sum(one.size for one in archives(root)) if choice.all else 0
+    if as_json:
+        answer_json(
+            {
+                "runs": [_of_run(one) for one in found],
+                "experiments": {name: _bytes(sizes) for name, sizes in experiments.items()},
+                "total": _bytes(total),
+                "archives": put_away,
+            }
+        )
+        return
+    rows = {one.run.id: one.sizes for one in found}
+    _sizes(experiments if choice.all and not each else rows, total)
+    _also(total, put_away)
+
+
+def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
+    from hpctf.runs.sizes import PARTS, readable
+
+    lines = [
+        (name, *(readable(sizes.parts[part]) for part in PARTS), readable(sizes.total))
+        for name, sizes in [*rows.items(), ("total", total)]
+    ]
+    plain_table(("", *(part.upper() for part in PARTS), "TOTAL"), lines)
+
+
+def _also(total: Sizes, put_away: int) -> None:
+    from hpctf.runs.sizes import readable
+
+    if put_away:
+        say(f"Archives take {readable(put_away)} besides: hpctf archive --list")
+    if total.unread:
+        say(f"{total.unread} folders could not be read, and are not counted.")
+
+
+def _of_run(one: Usage) -> dict[str, Any]:
+    known = {key: one.run.details[key] for key in ("id", "experiment", "state")}
+    return {**known, "bytes": _bytes(one.sizes)}
+
+
+def _bytes(sizes: Sizes) -> dict[str, int]:
+    return {**sizes.parts, "total": sizes.total}

@@ -1,0 +1,256 @@
+"""Removing runs: never one that is not over, that another one uses, or that is somebody else's.
+
+A run leaves in two steps: its folder is renamed to a hidden name, so that nobody finds half a run,
+and then removed. Whoever is interrupted in between leaves the hidden folder, and the next removal
+finishes it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpctf.errors import RunFolderError, UsageError
+from hpctf.runs.choosing import Choice, choose
+from hpctf.runs.folder import RunFolder
+from hpctf.runs.listing import Listed, list_runs
+from hpctf.runs.run import Run
+from hpctf.runs.sizes import Usage, usage
+from hpctf.runs.statuses import queued_again
+from hpctf.runs.using import users_of
+
+REMOVING = ".removing-"
+"""What the name of a folder begins with that is being removed."""
+
+ASK_AGAIN_S = 86400.0
+"""Seconds since a run was settled in which its job may be in the queue again. slurmctld forgets a
+job MinJobAge after its end, 5 minutes by default (slurm.conf(5)), and then none can be requeued."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What would go, the largest first, and why others of what was chosen must stay, by id."""
+
+    going: tuple[Usage, ...]
+    staying: dict[str, str]
+
+    @property
+    def folders(self) -> list[RunFolder]:
+        """The run folders of what would go."""
+        return [one.run.folder for one in self.going]
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk of all that would go."""
+        return sum(one.sizes.total for one in self.going)
+
+    @property
+    def links(self) -> list[tuple[Path, Path]]:
+        """Rooms that lie elsewhere, and where: these links would go, and what they lead to stay."""
+        rooms = [path for folder in self.folders for path in sorted(folder.path.iterdir())]
+        return [(path, path.readlink()) for path in rooms if path.is_symlink() and path.is_dir()]
+
+
+def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposal:
+    """Return which of the chosen runs may go; nothing is touched.
+
+    Parameters
+    ----------
+    finished
+        What `finish_removals` has just returned: no more to be looked for by name.
+
+    Raises
+    ------
+    UsageError
+        Nothing says which, or a run that was named must stay.
+    """
+    names = tuple(n for n in choice.names if not any(gone.startswith(n) for gone in finished))
+    if finished and not names and (choice.names or choice.all):
+        return Proposal((), {})
+    if choice.all:
+        raise UsageError(
+            "Nothing says which runs are meant.",
+            "Name them, or say --experiment, --state, --older-than 30d or --larger-than 5GB.",
+        )
+    chosen = choose(root, replace(choice, names=names))
+    staying = reasons_to_stay(root, [run.folder for run in chosen])
+    if choice.names:
+        refuse(staying)
+    going = usage(run for run in chosen if run.id not in staying)
+    return Proposal(tuple(going), staying)
+
+
+def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:
+    """Return why runs must not be touched, by id; those that may are not in it.
+
+    Parameters
+    ----------
+    root
+        The runs root that they lie under: the other runs there may use them.
+    """
+    known = list_runs(root)
+    by_path = {run.folder.path: run for run in known}
+    wanted = [folder.path for folder in folders]
+    chosen = [by_path[path] for path in wanted if path in by_path]
+    reasons = {path.name: "it is gone" for path in wanted if path not in by_path}
+    reasons |= {run.id: reason for run in chosen if (reason := _stays(run))}
+    over = [run for run in chosen if run.id not in reasons]
+    reasons |= queued_again(Run(run.folder) for run in over if _settled_lately(run))
+    using = users_of((run.folder.path for run in over), known)
+    return reasons | {
+        path.name: f"run {users[0]} uses it, which is not over"
+        for path, users in using.items()
+        if users
+    }
+
+
+def remove(root: Path, folders: Sequence[RunFolder], tell: Tell | None = None) -> list[str]:
+    """Remove runs and all that is in their folders; return their ids.
+
+    What links in them lead to stays.
+
+    Parameters
+    ----------
+    tell
+        Called with the id of each run that has gone.
+
+    Raises
+    ------
+    UsageError
+        One of them must stay: nothing was touched.
+    RunFolderError
+        The file system refused some; all others are gone.
+    """
+    refuse(reasons_to_stay(root, folders))
+    return _each([folder.path for folder in folders], take_away, tell)
+
+
+def finish_removals(root: Path, tell: Tell | None = None) -> list[str]:
+    """Remove what interrupted removals have left under a root; return the runs' ids."""
+    left = [path for path in root.glob(f"*/{REMOVING}*") if _owner(path) == os.geteuid()]
+    return _each(left, _remove_tree, tell)
+
+
+def refuse(reasons: Mapping[str, str]) -> None:
+    """Raise `UsageError` with each run that must stay and why, if there are any."""
+    if not reasons:
+        return
+    lines = [f"Run {run_id} must stay: {reason}." for run_id, reason in reasons.items()]
+    raise UsageError("\n".join(lines), "Nothing was touched. 'hpctf cancel' ends what is not over.")
+
+
+def take_away(folder: Path) -> None:
+    """Remove a run folder: at once for those who look for it, then from the disk.
+
+    Raises
+    ------
+    RunFolderError
+        The file system refused; what is left, if anything, has a hidden name.
+    """
+    hidden = folder.with_name(f"{REMOVING}{folder.name}")
+    _remove_tree(hidden)
+    try:
+        os.rename(folder, hidden)
+    except FileNotFoundError:
+        return  # somebody else has removed it meanwhile
+    except OSError as error:
+        raise RunFolderError(
+            f"Run {folder.name} cannot be removed: {str(folder)!r}: {error.strerror}.",
+            f"You must be allowed to write {str(folder.parent)!r}.",
+        ) from None
+    _remove_tree(hidden)
+
+
+def owner_of(path: Path) -> str:
+    """Return the name of the user whom a file or folder belongs to."""
+    uid = _owner(path)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _stays(run: Listed) -> str:
+    """Return why a run must stay, as far as its own folder and its state tell; empty if it may go.
+
+    Root is no exception from whose it is: it is too easily root by chance.
+    """
+    path = run.folder.path
+    if path.is_symlink():
+        return f"its folder is a link to {str(path.resolve())!r}"
+    if _owner(path) != os.geteuid():
+        return f"it belongs to {owner_of(path)}"
+    if run.away and not run.final:
+        return f"whether it is over is not known: the scheduler could not be asked: {run.away}"
+    if not run.final:
+        return f"it is {run.state}"
+    return ""
+
+
+def _settled_lately(run: Listed) -> bool:
+    try:
+        return time.time() - run.folder.final.stat().st_mtime < ASK_AGAIN_S
+    except FileNotFoundError:
+        return True  # final by its own word, while the scheduler is away
+
+
+def _owner(path: Path) -> int:
+    return os.lstat(path).st_uid
+
+
+def _each(paths: Iterable[Path], act: Callable[[Path], None], tell: Tell | None) -> list[str]:
+    """Do something with each folder; what fails for one is told once the others are done."""
+    done, failures = [], []
+    for path in paths:
+        try:
+            act(path)
+        except RunFolderError as error:
+            failures.append(error)
+            continue
+        done.append(path.name.removeprefix(REMOVING))
+        if tell is not None:
+            tell(done[-1])
+    if len(failures) > 1:
+        more = "\n".join(error.message for error in failures)
+        raise RunFolderError(more, failures[0].hint)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def _remove_tree(folder: Path) -> None:
+    for _ in range(3):  # what dies in these moments may still make files
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
+        _open_up(folder)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        name = folder.name.removeprefix(REMOVING)
+        raise RunFolderError(
+            f"Run {name} cannot be removed: {str(error.filename)!r}: {error.strerror}.",
+            f"What is left of it lies in {str(folder)!r}; 'hpctf runs --rm {name}' goes on.",
+        ) from None
+
+
+def _open_up(top: Path) -> None:
+    """Let the owner write the folders below one: sources may hold some that nobody may."""
+    for folder, names, _ in os.walk(top):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            try:
+                mode = os.lstat(path).st_mode
+                if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
+            except OSError:
+                continue  # the removal says what is wrong

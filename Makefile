@@ -5,7 +5,7 @@ TENSORFLOW ?= tensorflow-cpu
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
 # Tests that share no state, such as the test cluster; what takes longest comes first.
-SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/core
+SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/pages tests/core
 
 .PHONY: demo test reliability correctness lint clean
 

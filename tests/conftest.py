@@ -18,6 +18,7 @@ import pytest
 
 from hpctf import Experiment
 
+from .browser import browser  # noqa: F401  (fixture)
 from .built import build_environment
 from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 

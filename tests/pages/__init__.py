@@ -1,0 +1,1 @@
+"""Pages that hpctf makes, as a real browser shows them."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from hpctf.errors import RunFolderError, UsageError
 from hpctf.runs.choosing import Choice, choose
 from hpctf.runs.folder import RunFolder
-from hpctf.runs.listing import Listed, list_runs
+from hpctf.runs.listing import Listed, list_runs, listed
 from hpctf.runs.run import Run
 from hpctf.runs.sizes import Usage, usage
 from hpctf.runs.statuses import queued_again
@@ -97,10 +97,12 @@ def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:
         The runs root that they lie under: the other runs there may use them.
     """
     known = list_runs(root)
+    wanted = list(folders)
     by_path = {run.folder.path: run for run in known}
-    wanted = [folder.path for folder in folders]
-    chosen = [by_path[path] for path in wanted if path in by_path]
-    reasons = {path.name: "it is gone" for path in wanted if path not in by_path}
+    chosen = [by_path[one.path] for one in wanted if one.path in by_path]
+    chosen += listed(one for one in wanted if one.path not in by_path)  # of another spelling
+    found = {run.folder.path for run in chosen}
+    reasons = {one.run_id: "it is gone" for one in wanted if one.path not in found}
     reasons |= {run.id: reason for run in chosen if (reason := _stays(run))}
     over = [run for run in chosen if run.id not in reasons]
     reasons |= queued_again(Run(run.folder) for run in over if _settled_lately(run))

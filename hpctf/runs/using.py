@@ -26,14 +26,24 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
     the first one's, and the folder of its log.
     """
     using: dict[Path, list[str]] = {folder: [] for folder in folders}
+    words = {folder: _word_for(folder) for folder in using}
     for run in runs:
         if run.final:
             continue
         plan, script = _named_by(run.folder)
         for folder, users in using.items():
-            if folder != run.folder.path and (_named(folder, plan) or folder in script.parents):
+            named = words[folder] in plan or Path(os.path.realpath(folder)) in script.parents
+            if named and folder.name != run.id:
                 users.append(run.id)
     return using
+
+
+def _word_for(folder: Path) -> str:
+    """Return what a plan has in it that names a folder; for a run's, however its path is spelled,
+    that is the run's id, which is nobody else's."""
+    if RunFolder(folder).record.is_file():
+        return folder.name
+    return json.dumps(str(folder))[1:-1]
 
 
 def _named_by(run: RunFolder) -> tuple[str, Path]:
@@ -42,7 +52,3 @@ def _named_by(run: RunFolder) -> tuple[str, Path]:
         return run.plan.read_text(errors="replace"), Path(os.path.realpath(run.script))
     except OSError:
         return "", run.script
-
-
-def _named(folder: Path, plan: str) -> bool:
-    return json.dumps(str(folder))[1:-1] in plan

@@ -212,6 +212,13 @@ def test_a_run_that_went_meanwhile_is_told(run: Run) -> None:
         remove(folder.root, [folder])
 
 
+def test_a_run_may_be_named_by_a_path_that_leads_to_it(live: Run, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run.folder.root)
+    for other, reason in ((live, "it is Running"), (run, f"run {live.id} uses it")):
+        with pytest.raises(UsageError, match=reason):
+            Run(tmp_path / "link/test/../test" / other.id).delete()
+
+
 def test_what_links_lead_to_stays(run: Run, tmp_path: Path) -> None:
     elsewhere = tmp_path / "scratch"
     run.folder.outputs.rename(elsewhere)

@@ -22,7 +22,7 @@ def remove_chosen(root: Path, choice: Choice, yes: bool, as_json: bool) -> None:
     """Remove runs after asking, and without asking what an interrupted removal has left."""
     from hpctf.runs.housekeeping import finish_removals, propose, remove
 
-    removed = finish_removals(root, lambda name: say(f"Run {name} was half removed, and is gone."))
+    removed = finish_removals(root, _tell_finished)
     proposal = propose(root, choice, removed)
     if (proposal.going or not removed) and agreed(proposal, "Remove", yes):
         removed += remove(root, proposal.folders)
@@ -31,6 +31,10 @@ def remove_chosen(root: Path, choice: Choice, yes: bool, as_json: bool) -> None:
         return
     for run_id in removed:
         click.echo(run_id)
+
+
+def _tell_finished(run_id: str) -> None:
+    say(f"Run {run_id} was half removed, and is gone.")
 
 
 @click.command()
@@ -67,11 +71,12 @@ def archive(
 
 def _archive(root: Path, choice: Choice, to: Path | None, yes: bool, as_json: bool) -> None:
     from hpctf.runs.archives import archive
-    from hpctf.runs.housekeeping import propose
+    from hpctf.runs.housekeeping import finish_removals, propose
 
-    proposal = propose(root, choice)
+    removed = [] if choice.all else finish_removals(root, _tell_finished)
+    proposal = propose(root, choice, removed)
     made: list[Archived] = []
-    if agreed(proposal, "Archive", yes):
+    if (proposal.going or not removed) and agreed(proposal, "Archive", yes):
         made = archive(root, proposal.folders, to, lambda name: say(f"Archived {name}"))
     if as_json:
         answer_json({"archived": [_plain(one) for one in made], "kept": proposal.staying})

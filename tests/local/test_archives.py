@@ -21,6 +21,7 @@ from hpctf import Run, UsageError
 from hpctf.errors import RunFolderError
 from hpctf.runs import archives as module
 from hpctf.runs.archives import archive, archives, restore
+from hpctf.runs.housekeeping import REMOVING
 from hpctf.runs.listing import list_runs
 
 from ..conftest import ROOT
@@ -200,6 +201,29 @@ def test_an_archive_that_was_killed_is_made_by_the_next(run: Run, tmp_path: Path
     assert os.listdir(place) == [file.name]
     restore(run.folder.root, run.id)
     assert tree(run.folder.path) == before
+
+
+def test_an_archive_that_was_killed_as_its_run_went_is_finished_by_the_next(
+    run: Run, copy: Copy, tmp_path: Path
+) -> None:
+    half = copy().folder.path
+    file = run.archive()
+    half.rename(half.with_name(REMOVING + run.id))
+    done = hpctf("archive", run.id, "--yes", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert f"Run {run.id} was half removed, and is gone." in done.stderr
+    assert os.listdir(run.folder.path.parent) == []
+    assert file.exists()
+
+
+def test_a_restoration_that_was_killed_is_made_by_the_next(run: Run) -> None:
+    before = tree(run.folder.path)
+    run.archive()
+    half = run.folder.path.with_name(f".restoring-{run.id}")
+    (half / "test" / run.id / "outputs").mkdir(parents=True)
+    restore(run.folder.root, run.id)
+    assert tree(run.folder.path) == before
+    assert os.listdir(run.folder.path.parent) == [run.id]
 
 
 def test_two_do_not_archive_a_run_at_once(run: Run) -> None:

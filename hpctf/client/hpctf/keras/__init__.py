@@ -10,6 +10,8 @@ module raises nothing and averages nothing. This one has the same names over the
     model.compile(hvd.DistributedOptimizer(keras.optimizers.Adam(1e-3 * hvd.size())), loss="mse")
     model.fit(mine, callbacks=[hvd.callbacks.BroadcastGlobalVariablesCallback(0)])
 
+`TrackingCallback` logs what ``fit`` measures to the run, and needs no Horovod.
+
 Where ``tf.keras`` is tf-keras or Keras 2, each name is Horovod's own. Nothing is imported before
 it is used.
 """
@@ -26,6 +28,7 @@ __all__ = [
     "LearningRateWarmupCallback",
     "MetricAverageCallback",
     "Sum",
+    "TrackingCallback",
     "allgather",
     "allreduce",
     "broadcast",
@@ -59,6 +62,8 @@ _OF_BOTH = ("broadcast_object", "broadcast_variables")
 def __getattr__(name: str) -> object:
     if name.startswith("__"):
         raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    if name == "TrackingCallback":
+        return import_module(".tracking", __name__).TrackingCallback
     if name == "callbacks" or name.endswith("Callback"):
         callbacks = import_module(".callbacks", __name__)
         return callbacks if name == "callbacks" else getattr(callbacks, name)

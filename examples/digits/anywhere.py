@@ -47,7 +47,7 @@ def main() -> None:
         ),
         steps_per_epoch=strategy.steps(examples, args.batch_size),
         epochs=args.epochs,
-        callbacks=strategy.callbacks(),
+        callbacks=[*strategy.callbacks(), hpctf.keras.TrackingCallback()],
         shuffle=False,  # it is done already
         verbose=2 if strategy.is_chief else 0,
     )

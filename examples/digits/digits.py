@@ -1,4 +1,4 @@
-"""What the example scripts share: the data, a small network, and the report at the end.
+"""What the example scripts share: the data, a small network, and what is reported of it.
 
 The data are real and need no download: scikit-learn's 1,797 handwritten digits of 8×8 pixels.
 """
@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+from hpctf import Run
 
 SEED = 20
 PIXELS, CLASSES = 64, 10
@@ -101,9 +103,21 @@ class Mlp(tf.Module):
         return zlib.crc32(b"".join(variable.numpy().tobytes() for variable in self.variables))
 
 
+def log_epoch(epoch: int, epochs: int, **metrics: float) -> None:
+    """Print an epoch's metrics and log them to the run. One process calls it."""
+    words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    print(f"epoch {epoch}: {words}", flush=True)
+    run = Run.get_context()
+    for name, value in metrics.items():
+        run.log(name, value, epoch)
+    run.progress(epoch=epoch, epochs=epochs)
+
+
 def report(accuracy: float, **more: object) -> None:
-    """Print the held-out accuracy and write ``outputs/metrics.json``. One process calls it."""
+    """Print and log the held-out accuracy, and write ``outputs/metrics.json``. One process calls
+    it."""
     print(f"accuracy: {accuracy:.4f}", flush=True)
+    Run.get_context().log("held_out_accuracy", accuracy)
     outputs = Path("outputs")
     outputs.mkdir(exist_ok=True)
     metrics = {"accuracy": round(accuracy, 4), **more}

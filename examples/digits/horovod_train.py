@@ -53,7 +53,7 @@ def train(model: digits.Mlp, examples: digits.Examples, args) -> None:
         for _ in range(steps):
             loss = step(*next(data), learning_rate)
         if hvd.rank() == 0:
-            print(f"epoch {epoch + 1}: loss {float(loss):.4f}", flush=True)
+            digits.log_epoch(epoch + 1, args.epochs, loss=float(loss))
 
 
 def accuracy_of(model: digits.Mlp, examples: digits.Examples) -> float:

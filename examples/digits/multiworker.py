@@ -44,7 +44,7 @@ def train(strategy, model: digits.Mlp, examples: digits.Examples, args) -> None:
         for _ in range(len(examples[0]) // (args.batch_size * replicas)):
             loss = step(*strategy.experimental_distribute_values_from_function(next_batch))
         if is_chief(strategy):
-            print(f"epoch {epoch + 1}: loss {float(loss):.4f}", flush=True)
+            digits.log_epoch(epoch + 1, args.epochs, loss=float(loss))
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

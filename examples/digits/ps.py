@@ -76,7 +76,7 @@ def train(coordinator, model: digits.Mlp, examples: digits.Examples, args) -> No
             loss = coordinator.schedule(step, args=(data,))
         coordinator.join()
         epoch.assign(number)
-        print(f"epoch {number}: loss {float(loss.fetch()):.4f}", flush=True)
+        digits.log_epoch(number, args.epochs, loss=float(loss.fetch()))
         if number % SAVE_EVERY == 0 or number == args.epochs:
             checkpoints.save()
 

@@ -15,6 +15,8 @@ import digits
 import tensorflow as tf
 from single import build
 
+import hpctf
+
 
 class LeaveWhenWarned(tf.keras.callbacks.Callback):
     """Ends the training after the epoch in which SIGTERM came.
@@ -56,7 +58,11 @@ def main() -> None:
         batch_size=args.batch_size,
         epochs=args.epochs,
         verbose=2,
-        callbacks=[tf.keras.callbacks.BackupAndRestore(backup), LeaveWhenWarned(pause)],
+        callbacks=[
+            tf.keras.callbacks.BackupAndRestore(backup),
+            hpctf.keras.TrackingCallback(batch_size=args.batch_size),
+            LeaveWhenWarned(pause),
+        ],
     )
     loss, accuracy = model.evaluate(*held_out, verbose=0)
     model.save("outputs/model.keras")

@@ -5,6 +5,8 @@ from pathlib import Path
 import digits
 import tensorflow as tf
 
+import hpctf
+
 
 def build(learning_rate: float) -> tf.keras.Model:
     """Return the compiled network."""
@@ -30,7 +32,10 @@ def main() -> None:
     train, held_out = digits.load()
     model = build(args.learning_rate)
     # verbose=2 is one line an epoch: progress bars fill a log file with control characters.
-    model.fit(*train, batch_size=args.batch_size, epochs=args.epochs, verbose=2)
+    tracking = hpctf.keras.TrackingCallback(batch_size=args.batch_size)
+    model.fit(
+        *train, batch_size=args.batch_size, epochs=args.epochs, verbose=2, callbacks=[tracking]
+    )
     loss, accuracy = model.evaluate(*held_out, verbose=0)
     Path("outputs").mkdir(exist_ok=True)
     model.save("outputs/model.keras")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hpctf import Run
+
 from ..conftest import TEST_USER, Person
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
@@ -20,7 +22,8 @@ USER_AND_ROOT = pytest.mark.parametrize(
 
 
 def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
-    """Submit an example, wait for it, and return the metrics that it wrote."""
+    """Submit an example, wait for it, and return the metrics that it wrote; those that it logged
+    to its run agree with them."""
     python = trainer.env["HPCTF_EXAMPLE_PYTHON"]
     options = ["--python", python, *words, "--wait"]
     run = trainer.hpctf("submit", *options, f"examples/{script}").stdout.strip()
@@ -33,6 +36,10 @@ def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
     assert trainer.jobs() == []
     metrics: dict[str, float] = json.loads(trainer.output("metrics.json", run))
     assert metrics["accuracy"] >= ENOUGH
+    if "epochs" in metrics:
+        logged = Run(status["run_folder"]).series()
+        assert logged["held_out_accuracy"].values == [pytest.approx(metrics["accuracy"], abs=1e-4)]
+        assert len(logged["loss"].values) == metrics["epochs"]
     return metrics
 
 

@@ -102,16 +102,21 @@ def _array(value: Any, what: str) -> Any:
 def _element(value: Any, what: str) -> Any:
     """Return the one element of an array or tensor, of Python's own type."""
     found = _array(value, what)
-    if not hasattr(found, "item"):
-        return found
-    try:
-        found = found.item()
-    except (ValueError, TypeError, RuntimeError):
-        raise _refusal(value, what) from None
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+    if hasattr(found, "item"):
+        try:
+            found = found.item()
+        except (ValueError, TypeError, RuntimeError):
+            raise _refusal(value, what) from None
+    return (
+        found.decode("utf-8", "replace")
+        if isinstance(found, bytes) and found is not value
+        else found
+    )
 
 
 def _refusal(value: Any, what: str) -> TypeError:
+    if hasattr(value, "graph") or type(value).__name__ == "KerasTensor":
+        return _symbolic(value, what)
     shape = getattr(value, "shape", None)
     of_shape = " of shape {}".format(tuple(shape)) if shape else ""
     return TypeError(

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Dict, Optional
 
 from ..context import Run
@@ -92,8 +93,9 @@ class TrackingCallback(_keras().callbacks.Callback):
             return
         self._logged_at = now
         step = self._batches_before + batch
-        for name, value in (logs or {}).items():
-            self._log("batch/" + name, value, step)
+        if isinstance(logs, Mapping):  # parameter servers promise them for later
+            for name, value in logs.items():
+                self._log("batch/" + name, value, step)
         self._say_progress(self._epoch, batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:

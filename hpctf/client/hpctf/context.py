@@ -110,13 +110,8 @@ class Run:
         TypeError
             The value is none of these. A full disk raises nothing: training goes on.
         """
-        if name.__class__ is str and name and (step is None or step.__class__ is int):
-            kind = value.__class__
-            # 0 times NaN or an infinity is not 0.
-            if kind is int or (kind is float and value * 0.0 == 0.0):
-                self._scalar(name, value, step)
-                return
-        self._log(name, "value", plain(value, "log({!r}, ...)".format(name)), step)
+        if not self._scalar(name, value, step):
+            self._log(name, "value", plain(value, "log({!r}, ...)".format(name)), step)
 
     def log_list(self, name: str, values: Iterable[Any], step: Optional[int] = None) -> None:
         """Log a list of values under a name; lists that are logged later are added to its end."""

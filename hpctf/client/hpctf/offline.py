@@ -15,10 +15,9 @@ class Printer(Tracked):
         super().__init__("")
         self._remembered = Journal()
 
-    def scalar(self, name: str, value: float, step: Optional[int] = None) -> None:
-        """Print a number."""
-        record = {"name": name, "value": value}
-        self.append(record if step is None else {**record, "step": step})
+    def scalar(self, name: str, value: Any, step: Optional[int] = None) -> bool:
+        """Leave it to `append`."""
+        return False
 
     def append(self, record: Dict[str, Any]) -> None:
         """Print a record."""

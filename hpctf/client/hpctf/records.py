@@ -173,7 +173,8 @@ def read_file(path: str) -> Journal:
 def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
     """Yield the records of lines, but for digests and what is no record."""
     for line in lines:
-        if line.startswith(b'{"digest"'):
+        line = line.rstrip(b"\0")  # of a window that a killed process has left
+        if not line or line.startswith(b'{"digest"'):
             continue
         try:
             record = json.loads(line)
@@ -199,6 +200,7 @@ def last_lines(path: str) -> Dict[Key, bytes]:
     found: Dict[Key, bytes] = {}
     heads = set()
     for line in _from_the_end(path):
+        line = line.rstrip(b"\0")
         head = _head_of(line)
         if head and head in heads:
             continue  # without reading it as JSON: only the last one counts

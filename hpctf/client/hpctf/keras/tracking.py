@@ -22,7 +22,10 @@ def _keras() -> Any:
         return keras
 
 
-class TrackingCallback(_keras().callbacks.Callback):
+_Callback: Any = _keras().callbacks.Callback
+
+
+class TrackingCallback(_Callback):
     """Logs what Keras measures: ``model.fit(..., callbacks=[hpctf.keras.TrackingCallback()])``.
 
     After each epoch its metrics under Keras's names (``loss``, ``val_loss`` ...), with the epoch,
@@ -134,7 +137,7 @@ class TrackingCallback(_keras().callbacks.Callback):
 
     def _learning_rate(self) -> Any:
         """Return the optimizer's learning rate now, or None if it has none."""
-        optimizer = getattr(self.model, "optimizer", None)
+        optimizer: Any = getattr(self.model, "optimizer", None)
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
         rate = getattr(optimizer, "learning_rate", None)
         if callable(rate) and not hasattr(rate, "numpy"):  # tf-keras gives the schedule itself

@@ -173,9 +173,10 @@ def read_file(path: str) -> Journal:
 def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
     """Yield the records of lines, but for digests and what is no record."""
     for line in lines:
-        line = line.rstrip(b"\0")  # of a window that a killed process has left
-        if not line or line.startswith(b'{"digest"'):
+        if line.startswith(b'{"digest"'):
             continue
+        if b"\0" in line:  # not written yet: lines after it may be of a later moment
+            return
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hpctf import Run
 from hpctf.processes import start_time
 
 from ..conftest import Person
@@ -287,6 +288,7 @@ def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
     rows = [tuple(map(int, line.split())) for line in epochs.read_text().splitlines()]
     assert [epoch for epoch, _ in rows] == list(range(12))
     assert {start for _, start in rows} == {0, 1, 2}
+    assert Run(folder).series()["loss"].steps == list(range(12))
     assert json.loads(trainer.output("metrics.json", run))["accuracy"] >= 0.95
 
 

@@ -1,8 +1,8 @@
 """hpctf as a training script sees it: ``from hpctf import Run; run = Run.get_context()``.
 
-Standard library only, Python 3.8 and up; `keras`, `strategy` and `shard` are loaded when they are
-first used. Where hpctf itself is installed in the training environment, `import hpctf` gives that
-whole package instead: this one steps aside.
+Standard library only, Python 3.8 and up; each name is loaded when it is first used. Where hpctf
+itself is installed in the training environment, `import hpctf` gives that whole package instead:
+this one steps aside.
 """
 
 import os
@@ -10,10 +10,9 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import Optional
 
-from .context import Run
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .context import Run
     from .distribution import strategy
     from .sharding import shard
 
@@ -32,7 +31,7 @@ _OF_HPCTF_ITSELF = (
 )
 
 
-_HOMES = {"shard": "hpctf.sharding", "strategy": "hpctf.distribution"}
+_HOMES = {"Run": "hpctf.context", "shard": "hpctf.sharding", "strategy": "hpctf.distribution"}
 
 
 def __getattr__(name: str) -> object:

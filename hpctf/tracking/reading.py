@@ -11,6 +11,7 @@ from hpctf.client.hpctf.tracked import JOURNALS, SUBMITTER, Child, Last, Tracked
 from hpctf.client.hpctf.values import plain
 from hpctf.errors import UsageError
 from hpctf.files import append_record
+from hpctf.tracking.events import event_series
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -51,23 +52,38 @@ class Reading:
             rows and tables a mapping from column to values; of images their names among the run's
             files.
         """
-        mine = self._tracked.metrics(name, rank)
+        mine = _metrics(self.series(rank), name)
         if not recursive:
             return mine
         found = {self._id(): mine} if mine else {}
         for child in self._children():
-            theirs = child.metrics(name, rank)
+            theirs = _metrics(Reading(Path(child.folder)).series(rank), name)
             if theirs:
                 found[child.id] = theirs
         return found
 
     def series(self, rank: str | None = None) -> dict[str, Series]:
-        """Return all that was logged by name, with steps and times."""
-        return self._tracked.series(rank)
+        """Return all that was logged by name, with steps and times.
+
+        Scalars in TensorBoard's event files below ``./logs`` and ``./outputs`` are among them,
+        unless one rank's alone are asked for: files say nothing of ranks.
+        """
+        found = self._tracked.series(rank)
+        if rank is None:
+            for name, series in event_series(Path(self._tracked.folder)).items():
+                found.setdefault(name, series)
+        return found
 
     def last_metrics(self) -> dict[str, Last]:
-        """Return each scalar's last value, its step and time; only the ends of files are read."""
-        return self._tracked.last()
+        """Return each scalar's last value, its step and time.
+
+        Only the ends of journals are read, but all of event files.
+        """
+        found = self._tracked.last()
+        for name, series in event_series(Path(self._tracked.folder)).items():
+            last = Last(series.values[-1], series.steps[-1], series.times[-1])
+            found.setdefault(name, last)
+        return found
 
     def get_tags(self) -> dict[str, Any]:
         """Return the tags, the latest value of each."""
@@ -94,6 +110,10 @@ class Reading:
 
     def _children(self) -> list[Child]:
         return self._tracked.children()
+
+
+def _metrics(series: Mapping[str, Series], name: str | None) -> dict[str, Any]:
+    return {known: one.metric() for known, one in series.items() if name in (None, known)}
 
 
 def write_tags(folder: Path, tags: Mapping[str, Any], kind: str = "tag") -> None:

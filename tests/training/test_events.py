@@ -1,0 +1,138 @@
+"""Metrics of trainings that know nothing of hpctf: what TensorFlow's event files hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpctf.tracking.events import event_series, points_of
+from hpctf.tracking.reading import Reading
+
+pytestmark = pytest.mark.tensorflow
+
+WRITE = """
+import numpy as np
+import tensorflow as tf
+
+images = np.linspace(0, 1, 256 * 4, dtype="float32").reshape(256, 4)
+labels = images.sum(1, keepdims=True)
+model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+board = tf.keras.callbacks.TensorBoard("logs/fit", histogram_freq=1, write_graph=True)
+history = model.fit(
+    images, labels, epochs=3, validation_split=0.5, verbose=0, callbacks=[board]
+).history
+
+with tf.summary.create_file_writer("outputs/own").as_default():
+    for step in range(5):
+        tf.summary.scalar("float", step / 3, step)
+        tf.summary.scalar("integer", tf.constant(step - 2), step)
+        tf.summary.scalar("double", tf.constant(step / 3, tf.float64), step)
+        tf.summary.text("words", "none of these is a number", step)
+        tf.summary.histogram("histogram", tf.range(10), step)
+    tf.summary.scalar("nan", float("nan"), 2**40)
+
+with tf.compat.v1.Graph().as_default():
+    writer = tf.compat.v1.summary.FileWriter("outputs/old")
+    value = tf.compat.v1.Summary.Value(tag="old", simple_value=0.5)
+    writer.add_summary(tf.compat.v1.Summary(value=[value]), 7)
+    writer.close()
+with open("history.json", "w") as stream:
+    stream.write(str(history).replace("'", '"'))
+"""
+
+
+@pytest.fixture(scope="module")
+def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with TensorBoard, without which TensorFlow 2.21 writes no summaries."""
+    folder = str(tmp_path_factory.mktemp("tensorboard"))
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, "--target", folder, "tensorboard~=2.21.0"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["0", "1"], ids=["keras3", "legacy"])
+def run_folder(
+    training_python: str,
+    tensorboard: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Path:
+    """A run's folder whose script has written event files, under either Keras."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "outputs").mkdir()
+    (folder / "snapshot").mkdir()
+    (folder / "snapshot/outputs").symlink_to("../outputs")
+    env = {
+        **os.environ,
+        "PYTHONPATH": tensorboard,
+        "TF_USE_LEGACY_KERAS": request.param,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    words = [training_python, "-c", WRITE]
+    done = subprocess.run(words, env=env, cwd=folder / "snapshot", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_what_keras_wrote_for_tensorboard_is_among_the_metrics(run_folder: Path) -> None:
+    history = json.loads((run_folder / "snapshot/history.json").read_text())
+    found = Reading(run_folder).get_metrics()
+    assert found["train/epoch_loss"] == pytest.approx(history["loss"])
+    assert found["validation/epoch_loss"] == pytest.approx(history["val_loss"])
+    assert Reading(run_folder).series()["train/epoch_loss"].steps == [0, 1, 2]
+
+
+def test_scalars_of_every_form_are_read(run_folder: Path) -> None:
+    found = event_series(run_folder)
+    assert found["own/float"].values == pytest.approx([n / 3 for n in range(5)])
+    assert found["own/integer"].values == [-2, -1, 0, 1, 2]
+    assert found["own/double"].values == pytest.approx([n / 3 for n in range(5)])
+    assert str(found["own/nan"].values) == "[nan]"
+    assert found["own/nan"].steps == [2**40]
+    assert (found["old/old"].values, found["old/old"].steps) == ([0.5], [7])
+    assert not [name for name in found if "words" in name or "histogram" in name]
+    last = Reading(run_folder).last_metrics()["own/integer"]
+    assert (last.value, last.step) == (2, 4)
+    assert last.time > 1.7e9
+
+
+def test_a_file_that_is_cut_short_anywhere_tells_what_is_whole(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    (source,) = (run_folder / "outputs/own").iterdir()
+    whole = points_of(str(source))
+    data = source.read_bytes()
+    part = tmp_path / "events.out.tfevents.1.part"
+    for size in range(0, len(data), 37):
+        part.write_bytes(data[:size])
+        found = points_of(str(part))
+        assert list(map(str, found)) == list(map(str, whole[: len(found)]))
+    part.write_bytes(data[:200] + bytes(200) + data[400:])
+    points_of(str(part))  # damaged: whatever it tells, it does not fail
+
+
+def test_one_folder_gives_plain_names_and_a_restart_takes_over(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    (source,) = (run_folder / "snapshot/logs/fit/train").glob("*.v2")
+    logs = tmp_path / "snapshot/logs/train"
+    logs.mkdir(parents=True)
+    (logs / "events.out.tfevents.1700000000.n1").write_bytes(source.read_bytes())
+    (logs / "events.out.tfevents.1700000900.n1").write_bytes(source.read_bytes())
+    found = event_series(tmp_path)
+    assert found["train/epoch_loss"].steps == [0, 1, 2]
+    assert len(found["train/epoch_loss"].values) == 3
+
+
+def test_no_file_no_metrics(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/events.out.tfevents.12.empty").write_bytes(b"")
+    (tmp_path / "outputs/events.out.tfevents.13.junk").write_bytes(struct.pack("<Q", 5) + b"junk")
+    assert event_series(tmp_path) == {}

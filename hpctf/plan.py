@@ -219,6 +219,8 @@ class Plan:
         Network interfaces that NCCL, Gloo and Open MPI's TCP are to use; empty: their own choice.
     host_suffix
         What the nodes' names end in on the network that TF_CONFIG names.
+    system_metrics_s
+        Seconds between two samples of what each rank uses of its node; 0: none are taken.
     """
 
     run_id: str
@@ -244,6 +246,7 @@ class Plan:
     environment: str = ""
     interfaces: tuple[str, ...] = ()
     host_suffix: str = ""
+    system_metrics_s: int = 0
     version: int = PLAN_VERSION
 
     @property

@@ -120,6 +120,7 @@ def make_plan(
             environment=entering.environment,
             interfaces=site.network.interfaces,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
+            system_metrics_s=site.system_metrics_s,
         ),
         (*dict.fromkeys(notes), *entering.notes, *why, *keras),
         spec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -91,9 +92,11 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
     from hpctf.runs.statuses import details
 
     run = open_run(run_name, site)
-    found = details(run, run.look())
+    told = run.look()
+    found = details(run, told)
+    used = run.get_efficiency() if told.final else None
     if as_json:
-        answer_json(found)
+        answer_json({**found, "used": used and asdict(used)})
         return
     reason = f" ({found['reason']})" if found["reason"] else ""
     click.echo(f"{found['id']}: {found['state']}{reason}")
@@ -101,6 +104,8 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
         f"job {_job(found)} of site {found['site']}, target {found['target']}, "
         f"backend {found['backend']}"
     )
+    if used:
+        click.echo(f"used {used}")
     click.echo(f"folder {found['run_folder']}")
     plain_table(
         ("ROLE", "INDEX", "HOST", "STATE", "EXIT"),

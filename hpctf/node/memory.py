@@ -1,8 +1,8 @@
-"""Whether the kernel killed something here for want of memory: the rank's cgroup knows.
+"""What the rank's cgroup knows of memory: how much is in use, and whether the kernel killed here.
 
 Slurm's own word ("Out Of Memory") comes late, or never where there is no accounting; the counters
-are there as soon as a process has ended. Sources: Linux's cgroup-v1/memory.rst (memory.oom_control)
-and cgroup-v2.rst (memory.events).
+are there as soon as a process has ended. Sources: Linux's cgroup-v1/memory.rst (memory.oom_control,
+memory.stat) and cgroup-v2.rst (memory.events, memory.stat).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ _UNLIMITED = 1 << 60
 _KILLS = ("memory.oom_control", "memory.events")
 _LIMIT = ("memory.limit_in_bytes", "memory.max")
 _PEAK = ("memory.max_usage_in_bytes", "memory.peak")
+_IN_USE = (("total_rss", "total_shmem"), ("anon", "shmem"))
+_TASK = "task_"
+"""What Slurm calls the cgroup of one task, before its number."""
 
 
 def out_of_memory(cgroup_file: str = "/proc/self/cgroup") -> dict[str, int | None] | None:
@@ -34,6 +37,28 @@ def out_of_memory(cgroup_file: str = "/proc/self/cgroup") -> dict[str, int | Non
     limited = [(limit, folder) for folder in folders if (limit := _number(folder, _LIMIT))]
     limit, folder = min(limited, default=(None, folders[0]))
     return {"kills": kills, "limit": limit, "peak": _number(folder, _PEAK)}
+
+
+def own_folder(cgroup_file: str = "/proc/self/cgroup") -> str | None:
+    """Return the folder of the cgroup that holds this task of Slurm's alone, or None."""
+    folder = next(_folders(cgroup_file), "")
+    return folder if os.path.basename(folder).startswith(_TASK) else None
+
+
+def in_use(folder: str) -> int | None:
+    """Return the bytes that a cgroup's processes hold and cannot be taken away from them: what
+    several share is counted once, files that were read (the page cache) are not."""
+    lines = _read(os.path.join(folder, "memory.stat")).splitlines()
+    stat = dict(line.split(" ", 1) for line in lines if " " in line)
+    for names in _IN_USE:
+        if names[0] in stat:
+            return sum(int(stat.get(name, 0)) for name in names)
+    return None
+
+
+def peak(folder: str) -> int | None:
+    """Return the most that a cgroup ever held, the page cache included."""
+    return _number(folder, _PEAK)
 
 
 def _folders(cgroup_file: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpctf.node.result import ResultKeeper
+    from hpctf.node.system import Sampler
 
 HEARTBEAT_S = 30.0
 FOLLOW_S = 0.2
@@ -78,8 +79,13 @@ class Rank:
                 return self._stopped_early(asked.number)
             except (HpctfError, OSError) as error:
                 return self._cannot_start(error)
+            sampler = self._sampler(child)
             self._keeper = self._keeper or _result_keeper(self._run_folder, self._me)
+            if sampler is not None:
+                sampler.start()  # by now the packages of hpctf's own Python are found
             ended = child.wait(Watch(self, child))
+            if sampler is not None:
+                sampler.finish()
             if not self._comes_back(ended, restarts):
                 return self._finish(ended)
             restarts += 1
@@ -148,6 +154,23 @@ class Rank:
         extra = {"restart": restarts} if restarts else {}
         self._record("started", host=self._me.host, rank=self._me.rank, pid=child.pid, **extra)
         return child
+
+    def _sampler(self, child: process.Process) -> Sampler | None:
+        """Return what samples the process's use of the node, if the plan says how often."""
+        every_s = self._plan.get("system_metrics_s")
+        if not every_s:
+            return None
+        from hpctf.node.system import Sampler
+
+        assert self._what is not None
+        return Sampler(
+            os.path.join(self._run_folder, "metrics", "system", f"{self._me.name}.jsonl"),
+            child.pid,
+            env=self._what[1],
+            every_s=every_s,
+            about={"attempt": self._attempt, "host": self._me.host},
+            alone=self._plan["launch"]["method"] == "srun",  # mpirun's ranks share a task's
+        )
 
     def _manners(self) -> process.Manners:
         rules = self._plan["interruption"]

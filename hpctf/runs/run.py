@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hpctf.client.hpctf.context import Run as RunContext
     from hpctf.runs.why import Explanation
     from hpctf.tracking.child import ChildRun
+    from hpctf.tracking.system import Efficiency
 
 
 class Run(Reading):
@@ -123,6 +124,29 @@ class Run(Reading):
         children = self._children()
         state = self.status if children else ""
         return [ChildRun(child, state) for child in children]
+
+    def get_system_metrics(self) -> dict[str, dict[str, list[Any]]]:
+        """Return what the ranks' processes used of their nodes, sampled while they ran.
+
+        Returns
+        -------
+        dict
+            By rank (``worker-0``) its columns, as long as each other, with None where a sample
+            lacks one: ``time`` (seconds since the epoch), ``seconds`` (that the sample is of),
+            ``host``, ``cpu`` (cores), ``memory`` and ``memory_peak`` (bytes), ``processes``,
+            ``gpu0_use`` (percent), ``gpu0_memory`` and so on.
+        """
+        from hpctf.tracking.samples import columns, read_samples
+
+        ranks = [f"{role}-{index}" for role, index in ranks_of(self.plan)]
+        return {rank: columns(one) for rank, one in read_samples(self.folder.path, ranks).items()}
+
+    def get_efficiency(self) -> Efficiency | None:
+        """Return what the run has used against what it asked for, node by node; None if nothing was
+        sampled (``system_metrics_s: 0`` in the site file)."""
+        from hpctf.tracking.system import efficiency
+
+        return efficiency(self.folder.path, self.plan)
 
     def why(self) -> Explanation:
         """Return why the run waits, runs or failed, in plain words, and what can be done."""

@@ -167,6 +167,7 @@ def test_scripts_of_the_training_environment_parse_with_python_3_8(path: Path) -
 def test_a_rank_can_be_started_by_python_3_8() -> None:
     """In a container that srun has entered (Pyxis) the wrapper runs with the container's Python."""
     names = [*BEFORE_TRAINING, "inside", "memory", "result", "resources", "processes", "verdict"]
+    names += ["system", "tree", "gpus"]
     for name in names:
         path = PACKAGE / "node" / f"{name}.py"
         path = path if path.exists() else PACKAGE / f"{name}.py"

@@ -1,0 +1,98 @@
+"""What the ranks' wrappers have sampled (`hpctf.node.system`), read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.files import read_records
+
+SYSTEM = "system"
+"""Folder below the journals, and the name of the rows."""
+
+_GPU = re.compile(r"^gpu(\d+)_")
+
+
+class Sample(NamedTuple):
+    """What one rank used at one time.
+
+    ``row`` has ``cpu`` (cores in use, on the mean of the ``seconds`` before ``time``), ``memory``
+    and ``memory_peak`` (bytes), ``memory_count`` (how that was counted: ``cgroup``, ``pss`` or
+    ``rss``), ``processes``, and of each GPU ``gpu0_use`` (percent), ``gpu0_memory`` and
+    ``gpu0_memory_total`` (bytes); what could not be asked is missing. ``gpus`` are the GPUs' names
+    and ids.
+    """
+
+    time: float
+    seconds: float
+    host: str
+    row: dict[str, Any]
+    gpus: tuple[str, ...] = ()
+
+
+class Samples:
+    """The samples of one rank, in order, as its records are taken one by one."""
+
+    def __init__(self) -> None:
+        self.all: list[Sample] = []
+        self.every_s = 0.0
+        self._host = ""
+        self._gpus: tuple[str, ...] = ()
+        self._at = 0.0
+
+    def take(self, record: dict[str, Any]) -> None:
+        """Add a record of the rank's file; what is none is passed over."""
+        at, opened, row = record.get("time"), record.get("opened"), record.get("row")
+        if not isinstance(at, (int, float)):
+            return
+        if isinstance(opened, dict):
+            self._host = str(opened.get("host") or "")
+            self._gpus = tuple(map(str, opened.get("gpus") or ()))
+            self.every_s = float(opened.get("every_s") or 0.0)
+        elif isinstance(row, dict):
+            seconds = max(0.0, at - self._at)
+            self.all.append(Sample(at, seconds, self._host, row, self._gpus))
+        else:
+            return
+        self._at = at
+
+    @property
+    def last(self) -> Sample | None:
+        """The last one that tells what is in use, of processes that were still there."""
+        return next((one for one in reversed(self.all) if "memory" in one.row), None)
+
+
+def read_samples(folder: Path, ranks: Iterable[str]) -> dict[str, Samples]:
+    """Return the samples of those of a run's ranks that have any."""
+    found = {}
+    for rank in ranks:
+        samples = Samples()
+        for record in read_records(sample_file(folder, rank)):
+            samples.take(record)
+        if samples.all:
+            found[rank] = samples
+    return found
+
+
+def sample_file(folder: Path, rank: str) -> Path:
+    """Return where a rank's samples lie in a run's folder."""
+    return folder / JOURNALS / SYSTEM / f"{rank}.jsonl"
+
+
+def gpu_numbers(row: dict[str, Any]) -> Iterator[int]:
+    """Yield the numbers of the GPUs that a row tells of, from 0."""
+    yield from sorted({int(match.group(1)) for match in map(_GPU.match, row) if match})
+
+
+def columns(samples: Samples) -> dict[str, list[Any]]:
+    """Return samples as columns, with None where one lacks a value."""
+    names = dict.fromkeys(name for one in samples.all for name in one.row)
+    return {
+        "time": [one.time for one in samples.all],
+        "seconds": [round(one.seconds, 3) for one in samples.all],
+        "host": [one.host for one in samples.all],
+        **{name: [one.row.get(name) for one in samples.all] for name in names},
+    }

@@ -31,6 +31,8 @@ COMMANDS = {
     "download": ("hpctf.cli.files", "Copy a run's files."),
     "archive": ("hpctf.cli.housekeeping", "Put runs away as one file each; bring them back."),
     "du": ("hpctf.cli.housekeeping", "Tell how much of the disk runs take."),
+    "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),
+    "tag": ("hpctf.cli.metrics", "Give a run tags."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),

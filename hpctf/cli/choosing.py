@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpctf.runs.choosing import Choice
     from hpctf.runs.housekeeping import Proposal
 
-NAMES = ("run_names", "experiment", "states", "older_than", "larger_than")
+NAMES = ("run_names", "experiment", "states", "older_than", "larger_than", "filters")
 
 
 def choice_options(command: Command) -> Command:
@@ -32,6 +32,13 @@ def choice_options(command: Command) -> Command:
         ),
         click.option("--older-than", metavar="AGE", help="Only runs that ended before: 30d, 12h."),
         click.option("--larger-than", metavar="SIZE", help="Only runs that take more: 5GB, 500MB."),
+        click.option(
+            "--filter",
+            "filters",
+            multiple=True,
+            metavar="CONDITION",
+            help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1; again for more.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -46,6 +53,7 @@ def yes_option(command: Command) -> Command:
 def choice_of(options: dict[str, Any]) -> Choice:
     """Take what `choice_options` gave out of a command's options."""
     from hpctf.runs.choosing import Choice, bytes_of_size, seconds_of_age
+    from hpctf.runs.conditions import parse_condition
 
     given = {name: options.pop(name) for name in NAMES}
     age, size = given["older_than"], given["larger_than"]
@@ -55,6 +63,7 @@ def choice_of(options: dict[str, Any]) -> Choice:
         given["states"],
         None if age is None else seconds_of_age(age),
         None if size is None else bytes_of_size(size),
+        tuple(parse_condition(text) for text in given["filters"]),
     )
 
 

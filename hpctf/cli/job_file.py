@@ -24,12 +24,13 @@ _KEYS = {
     "inputs": "inputs",
     "set": "settings",
     "module": "modules",
+    "tags": "tags",
     "modules": "modules",
 }
 """Keys of a job file that differ from the parameters they set; the others are the options'."""
 
 _LISTS = {"arguments", "pip", "conda", "modules"}
-_MAPPINGS = {"variables", "inputs", "sbatch", "script_params"}
+_MAPPINGS = {"variables", "inputs", "sbatch", "script_params", "tags"}
 """The parameters that a job file gives as lists and mappings; the others are single values."""
 
 _PATHS = {

@@ -34,18 +34,30 @@ SHOWN = 20
     type=click.IntRange(min=0),
     help=f"How many (default: {SHOWN}, 0: all).",
 )
+@click.option("--sort", metavar="NAME", help="By a metric, or tag:KEY, param:NAME; largest first.")
+@click.option("--ascending", is_flag=True, help="Smallest first.")
+@click.option("--column", "columns", multiple=True, metavar="NAME", help="Show it; again for more.")
 @click.option("--rm", "removing", is_flag=True, help="Remove all of them that are over.")
 @yes_option
 @site_option
 @json_option
 def runs(
-    limit: int | None, removing: bool, yes: bool, site: str | None, as_json: bool, **options: Any
+    limit: int | None,
+    sort: str | None,
+    ascending: bool,
+    columns: tuple[str, ...],
+    removing: bool,
+    yes: bool,
+    site: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """List runs, the latest first; or remove them, after asking.
 
     RUN is an id, a unique prefix, or @last.
     """
     from hpctf.runs.choosing import choose
+    from hpctf.runs.conditions import FIELDS, Facts, sorted_by
     from hpctf.runs.folder import runs_root_of
 
     choice, root = choice_of(options), runs_root_of(site)
@@ -56,13 +68,21 @@ def runs(
             raise UsageError("--limit says how many are shown; --rm removes all that are meant.")
         remove_chosen(root, choice, yes, as_json)
         return
-    found = choose(root, choice, (SHOWN if limit is None else limit) or None)
-    rows = [one.details for one in found]
+    most = (SHOWN if limit is None else limit) or None
+    found = [Facts(one) for one in choose(root, choice, None if sort else most)]
+    if sort:
+        found = sorted_by(found, sort, ascending)[:most]
+    values = [condition.name for condition in choice.conditions if condition.name not in FIELDS]
+    values = list(dict.fromkeys([*([sort] if sort else []), *values, *columns]))
+    rows = [one.run.details for one in found]
     if as_json:
-        answer_json(rows)
+        told = [{"values": {name: one.value(name) for name in values}} for one in found]
+        answer_json(
+            [{**row, **(more if values else {})} for row, more in zip(rows, told, strict=True)]
+        )
         return
     plain_table(
-        ("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED"),
+        ("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED", *values),
         [
             (
                 row["id"],
@@ -71,10 +91,17 @@ def runs(
                 row["ranks"],
                 _job(row),
                 clock(row["submitted"]),
+                *(_cell(one.value(name)) for name in values),
             )
-            for row in rows
+            for one, row in zip(found, rows, strict=True)
         ],
     )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _job(details: dict[str, Any]) -> str:

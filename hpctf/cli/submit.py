@@ -49,6 +49,7 @@ class Submit(click.Command):
 @click.option("--target", help="Compute target of the site.")
 @click.option("--experiment", help="Experiment (default: the script's name).")
 @click.option("--name", help="What the run's id and its job begin with.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="How to distribute the training.")
 @click.option("--nodes", type=int, help="Nodes in all.")
 @click.option("--procs-per-node", type=int, help="Processes (ps: workers) a node.")
@@ -117,6 +118,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     actions = {key: options.pop(key, False) for key in ("wait", "follow", "dry_run", "as_json")}
     site, settings = options.pop("site", None), options.pop("settings", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
+    tags = _pairs("--tag", options.pop("tags", ()))
     estimator = _estimator(script, options)
     name = _experiment_of(script) if experiment is None else experiment
     found = load_site(
@@ -129,7 +131,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     if actions["dry_run"]:
         _dry_run(exp.plan(estimator, run_name), actions["as_json"])
         return
-    run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"), name=run_name)
+    run = exp.submit(estimator, on_note=lambda note: say(f"note: {note}"), name=run_name, tags=tags)
     whole = f"{run.job_id};{run.cluster}" if run.cluster else run.job_id
     say(f"Submitted as job {whole} of site {exp.site.name}: {run.folder.path}")
     if not actions["wait"] and not actions["follow"]:

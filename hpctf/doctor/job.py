@@ -23,6 +23,7 @@ from hpctf.estimator import ParameterServer, TensorFlow
 from hpctf.files import read_json, tail, write_json
 from hpctf.resources import PACKAGE
 from hpctf.runs.experiment import Experiment
+from hpctf.runs.folder import run_folders
 from hpctf.runs.run import Run
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import statuses
@@ -295,7 +296,8 @@ class Jobs:
         for name in self._looking:
             with contextlib.suppress(OSError):
                 subprocess.run(["scancel", f"--name={name}"], capture_output=True, check=False)
-        runs = list(self._experiment.get_runs())
+        experiment = self._experiment
+        runs = [Run(folder) for folder in run_folders(experiment.runs_root, experiment.name)]
         for run in runs:
             _cancel(run)
         until = time.monotonic() + LEAVE_S

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpctf.errors import UsageError, shown
+from hpctf.runs.conditions import Condition, Facts
 from hpctf.runs.folder import find_run
 from hpctf.runs.listing import Listed, list_runs, listed
 from hpctf.runs.sizes import sizes_of
@@ -33,6 +34,8 @@ class Choice:
         Seconds since they ended, or since they were submitted if that is not known.
     larger_than
         Bytes on the disk.
+    conditions
+        All of these: see `hpctf.runs.conditions`.
     """
 
     names: tuple[str, ...] = ()
@@ -40,6 +43,7 @@ class Choice:
     states: tuple[str, ...] = ()
     older_than: float | None = None
     larger_than: int | None = None
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def all(self) -> bool:
@@ -53,7 +57,12 @@ class Choice:
             and (not self.states or run.state in self.states)
             and (self.older_than is None or time.time() - run.since > self.older_than)
             and (self.larger_than is None or sizes_of(run.folder.path).total > self.larger_than)
+            and self._fulfils(run)
         )
+
+    def _fulfils(self, run: Listed) -> bool:
+        facts = Facts(run)
+        return all(condition.takes(facts) for condition in self.conditions)
 
 
 def choose(root: Path, choice: Choice, limit: int | None = None) -> list[Listed]:

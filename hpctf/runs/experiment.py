@@ -8,17 +8,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hpctf
 from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import cannot_write, make_folder, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
-from hpctf.runs.folder import RunFolder, check_name, new_run_id, run_folders, runs_root_of
+from hpctf.runs.folder import RunFolder, check_name, new_run_id, runs_root_of
 from hpctf.runs.orphans import this_process
+from hpctf.runs.parameters import parameters_of
 from hpctf.runs.preparing import Prepared, prepared, will_build
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
@@ -26,10 +28,21 @@ from hpctf.runs.trust import OTHERS_WRITE
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
 from hpctf.snapshot import take_snapshot
+from hpctf.tracking.reading import checked_tags, write_tags
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from hpctf.estimator import TensorFlow
     from hpctf.plan import Plan
+    from hpctf.tracking.child import ChildRun
+
+
+class Labels(NamedTuple):
+    """The tags and properties that a run is submitted with."""
+
+    tags: Mapping[str, Any] = MappingProxyType({})
+    properties: Mapping[str, Any] = MappingProxyType({})
 
 
 class Experiment:
@@ -78,7 +91,15 @@ class Experiment:
         ]
         return replace(planned, plan=plan, notes=tuple(notes))
 
-    def submit(self, estimator: TensorFlow, on_note: Any = None, *, name: str | None = None) -> Run:
+    def submit(
+        self,
+        estimator: TensorFlow,
+        on_note: Any = None,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Submit a training and return its run.
 
         Parameters
@@ -87,6 +108,8 @@ class Experiment:
             What the run's id and its job begin with; by default the experiment's name.
         on_note
             Called with each thing that the person should be told; by default printed to stderr.
+        tags, properties
+            What the run is found by later; properties never change.
 
         Raises
         ------
@@ -95,10 +118,17 @@ class Experiment:
         RunFolderError, SubmissionError
             The file system or the scheduler refused: nothing was left behind.
         """
-        return self._submit([estimator], on_note, name)[0]
+        labels = Labels(checked_tags(tags or {}), checked_tags(properties or {}, "property"))
+        return self._submit([estimator], on_note, name, labels)[0]
 
-    def submit_array(self, estimators: Sequence[TensorFlow], on_note: Any = None) -> list[Run]:
-        """Submit trainings of one size as one job array, each a run of its own.
+    def submit_array(
+        self,
+        estimators: Sequence[TensorFlow],
+        on_note: Any = None,
+        *,
+        tags: Mapping[str, Any] | None = None,
+    ) -> list[Run]:
+        """Submit trainings of one size as one job array, each a run of its own with the same tags.
 
         Raises
         ------
@@ -115,22 +145,62 @@ class Experiment:
                 f"Site {self.site.name!r} has no job arrays: it drops 'array'.",
                 "Submit the trainings one by one.",
             )
-        return self._submit(list(estimators), on_note, None)
+        return self._submit(list(estimators), on_note, None, Labels(checked_tags(tags or {})))
 
-    def get_runs(self) -> Iterator[Run]:
-        """Yield the experiment's runs, the latest first."""
-        return (Run(folder) for folder in run_folders(self.runs_root, self.name))
+    def get_runs(
+        self,
+        tags: Mapping[str, Any] | str | None = None,
+        properties: Mapping[str, Any] | str | None = None,
+        include_children: bool = False,
+        status: str | None = None,
+    ) -> Iterator[Run | ChildRun]:
+        """Yield the experiment's runs, the latest first.
 
-    def _submit(self, estimators: list[TensorFlow], on_note: Any, name: str | None) -> list[Run]:
+        Parameters
+        ----------
+        tags, properties
+            Only runs that have all of these, or one of that key.
+        include_children
+            Whether each run is followed by its child runs that fulfil the same.
+        status
+            Only runs in this state.
+        """
+        from hpctf.runs.finding import matching
+
+        return matching(self.runs_root, self.name, tags, properties, include_children, status)
+
+    def to_pandas(self) -> DataFrame:
+        """Return a pandas data frame with a row for each run, by id.
+
+        Its columns are what a listing shows, and the parameters (``param:...``), tags
+        (``tag:...``) and last metrics of each run.
+
+        Raises
+        ------
+        UsageError
+            pandas is not installed.
+        """
+        from hpctf.runs.finding import table_of
+        from hpctf.tracking.frames import frame_of_runs
+
+        return frame_of_runs(table_of(self.runs_root, self.name))
+
+    def _submit(
+        self, estimators: list[TensorFlow], on_note: Any, name: str | None, labels: Labels
+    ) -> list[Run]:
         planned = [self.plan(estimator, name) for estimator in estimators]
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
         with prepared(planned, estimators, self.site, tell) as ready:
-            return self._submit_ready(ready, estimators, tell)
+            return self._submit_ready(ready, estimators, tell, labels)
 
     def _submit_ready(
-        self, ready: Prepared, estimators: list[TensorFlow], tell: Callable[[str], None]
+        self,
+        ready: Prepared,
+        estimators: list[TensorFlow],
+        tell: Callable[[str], None],
+        labels: Labels,
     ) -> list[Run]:
         """Make the run folders and submit; the environment is there, or its job is."""
         from hpctf.submission.submit import submit_plans
@@ -145,6 +215,8 @@ class Experiment:
             ):
                 made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
                 self._fill(folder, plan, estimator, commit, ready.build)
+                write_tags(folder.path, labels.tags)
+                write_tags(folder.path, labels.properties, "property")
                 ready.keep(folder)
             submit_plans(plans, estimators, folders)
         except BaseException as error:
@@ -186,6 +258,7 @@ class Experiment:
                 "command": sys.argv,
                 "source_directory": None if source is None else str(source),
                 "git_commit": commit,
+                "parameters": parameters_of(estimator),
                 "environment": plan.environment or None,
                 "build": build,
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},

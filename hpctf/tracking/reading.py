@@ -14,7 +14,9 @@ from hpctf.files import append_record
 from hpctf.tracking.events import event_series
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from pandas import DataFrame
+
+    from hpctf.client.hpctf.records import Journal, Series
 
 
 class Reading:
@@ -69,21 +71,41 @@ class Reading:
         unless one rank's alone are asked for: files say nothing of ranks.
         """
         found = self._tracked.series(rank)
-        if rank is None:
-            for name, series in event_series(Path(self._tracked.folder)).items():
-                found.setdefault(name, series)
-        return found
+        return found if rank is not None else {**self.event_series(), **found}
+
+    def journals(self, rank: str | None = None) -> dict[str, Journal]:
+        """Return all that each rank has logged, or one alone, in rank order."""
+        return self._tracked.journals(rank)
+
+    def event_series(self) -> dict[str, Series]:
+        """Return the scalars of TensorBoard's event files: see `hpctf.tracking.events`."""
+        return event_series(Path(self._tracked.folder))
 
     def last_metrics(self) -> dict[str, Last]:
         """Return each scalar's last value, its step and time.
 
         Only the ends of journals are read, but all of event files.
         """
-        found = self._tracked.last()
-        for name, series in event_series(Path(self._tracked.folder)).items():
-            last = Last(series.values[-1], series.steps[-1], series.times[-1])
-            found.setdefault(name, last)
-        return found
+        of_events = {
+            name: Last(series.values[-1], series.steps[-1], series.times[-1])
+            for name, series in self.event_series().items()
+        }
+        return {**of_events, **self._tracked.last()}
+
+    def to_pandas(self, rank: str | None = None) -> DataFrame:
+        """Return every number that was logged as a pandas data frame.
+
+        Its columns are ``name``, ``step``, ``value``, ``time`` (UTC) and ``rank``, of all ranks
+        unless one is named.
+
+        Raises
+        ------
+        UsageError
+            pandas is not installed.
+        """
+        from hpctf.tracking.frames import frame_of
+
+        return frame_of(self, rank)
 
     def get_tags(self) -> dict[str, Any]:
         """Return the tags, the latest value of each."""
@@ -116,6 +138,20 @@ def _metrics(series: Mapping[str, Series], name: str | None) -> dict[str, Any]:
     return {known: one.metric() for known, one in series.items() if name in (None, known)}
 
 
+def checked_tags(tags: Mapping[str, Any], kind: str = "tag") -> dict[str, Any]:
+    """Return tags or properties as JSON has them.
+
+    Raises
+    ------
+    UsageError
+        A value is no number, string, bool or None.
+    """
+    try:
+        return {str(key): plain(value, f"{kind} {key!r}") for key, value in tags.items()}
+    except TypeError as error:
+        raise UsageError(str(error)) from None
+
+
 def write_tags(folder: Path, tags: Mapping[str, Any], kind: str = "tag") -> None:
     """Append tags or properties that come from the login side to a run's journals.
 
@@ -124,10 +160,6 @@ def write_tags(folder: Path, tags: Mapping[str, Any], kind: str = "tag") -> None
     UsageError
         A value is no number, string, bool or None; nothing was written then.
     """
-    try:
-        known = {str(key): plain(value, f"{kind} {key!r}") for key, value in tags.items()}
-    except TypeError as error:
-        raise UsageError(f"{error}") from None
-    for key, value in known.items():
-        path = folder / JOURNALS / f"{SUBMITTER}.jsonl"
+    path = folder / JOURNALS / f"{SUBMITTER}.jsonl"
+    for key, value in checked_tags(tags, kind).items():
         append_record(path, {kind: key, "value": value, "time": round(time.time(), 3)})

@@ -1,0 +1,165 @@
+"""Commands on what runs have logged: metrics, tag."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
+from hpctf.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from hpctf.client.hpctf.records import Series
+    from hpctf.runs.run import Run
+    from hpctf.tracking.child import ChildRun
+
+    AnyRun = Run | ChildRun
+
+
+@click.command()
+@click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Only this; again for more.")
+@click.option("--rank", metavar="ROLE-INDEX", help="That rank's values (default: the first's).")
+@click.option("--recursive", is_flag=True, help="Child runs, too.")
+@click.option("--json", "as_json", is_flag=True, help="All values, in JSON; NaN is null.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="All values: run, name, step, value, time, rank."
+)
+@click.option("--plot", is_flag=True, help="Curves, here in the terminal.")
+@click.option("--log", "log_scale", is_flag=True, help="With --plot: a logarithmic scale.")
+@site_option
+def metrics(
+    run_names: tuple[str, ...],
+    names: tuple[str, ...],
+    rank: str | None,
+    recursive: bool,
+    as_json: bool,
+    as_csv: bool,
+    plot: bool,
+    log_scale: bool,
+    site: str | None,
+) -> None:
+    """Show what runs have logged: last, smallest and largest value of each metric, side by side."""
+    runs: list[AnyRun] = []
+    for run_name in run_names:
+        run = open_run(run_name, site)
+        runs += [run, *(run.get_children() if recursive else ())]
+    if as_csv:
+        _print_csv(runs, names, rank)
+        return
+    found = {one.id: one.series(rank) for one in runs}
+    _check_names(found, names, rank)
+    found = {run_id: _chosen(by, names) for run_id, by in found.items()}
+    if as_json:
+        told = {run_id: {n: s.metric() for n, s in by.items()} for run_id, by in found.items()}
+        answer_json(_strict(told if len(runs) > 1 else told[runs[0].id]))
+    elif plot:
+        _plot(found, log_scale)
+    elif len(runs) == 1:
+        _print_one(found[runs[0].id])
+    else:
+        _print_several(found)
+
+
+@click.command()
+@run_argument
+@click.argument("tags", metavar="KEY=VALUE...", nargs=-1, required=True)
+@site_option
+def tag(run_name: str, tags: tuple[str, ...], site: str | None) -> None:
+    """Give RUN tags, or another value: 'hpctf runs --filter tag:KEY=VALUE' finds it by them."""
+    pairs = dict(text.partition("=")[::2] for text in tags)
+    run = open_run(run_name, site)
+    if "" in pairs:
+        raise UsageError("A tag needs a name: hpctf tag RUN KEY=VALUE")
+    run.set_tags(pairs)
+    for key, value in run.get_tags().items():
+        say(f"{key}={value}")
+
+
+def _chosen(series: dict[str, Series], names: tuple[str, ...]) -> dict[str, Series]:
+    return {name: one for name, one in series.items() if not names or name in names}
+
+
+def _check_names(
+    found: dict[str, dict[str, Series]], names: tuple[str, ...], rank: str | None
+) -> None:
+    """Refuse a name that no run has logged."""
+    every = {name for by in found.values() for name in by}
+    missing = [name for name in names if name not in every]
+    if missing:
+        where = f"{' and '.join(found)}{f', rank {rank}' if rank else ''}"
+        raise UsageError(
+            f"{where} has logged no metric {missing[0]!r}.{did_you_mean(missing[0], sorted(every))}"
+        )
+    if not every:
+        say(f"{' and '.join(found)} has logged nothing{f' on rank {rank}' if rank else ''} so far.")
+
+
+def _print_one(series: dict[str, Series]) -> None:
+    rows = [(name, *_summary(one)) for name, one in series.items()]
+    plain_table(("METRIC", "LAST", "MIN", "MAX", "STEP", "VALUES"), rows)
+
+
+def _print_several(found: dict[str, dict[str, Series]]) -> None:
+    """Print the last values, a column for each run."""
+    names = list(dict.fromkeys(name for by in found.values() for name in by))
+    rows = [
+        (name, *(_summary(by[name])[0] if name in by else "-" for by in found.values()))
+        for name in names
+    ]
+    plain_table(("METRIC", *found), rows)
+
+
+def _summary(series: Series) -> tuple[str, str, str, str, str]:
+    """Return last, smallest, largest value, last step and number of values, in words."""
+    number = str(len(series.values))
+    if series.kind != "value":
+        return f"({series.kind.replace('_', ' ')})", "-", "-", "-", number
+    numbers = [v for v in series.values if isinstance(v, (int, float)) and not math.isnan(v)]
+    low, high = (_short(min(numbers)), _short(max(numbers))) if numbers else ("-", "-")
+    step = series.steps[-1]
+    return _short(series.values[-1]), low, high, "-" if step is None else str(step), number
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _print_csv(runs: list[AnyRun], names: tuple[str, ...], rank: str | None) -> None:
+    from hpctf.tracking.frames import COLUMNS, rows_of
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("run", *COLUMNS))
+    for run in runs:
+        for row in rows_of(run, rank):
+            if not names or row[0] in names:
+                writer.writerow((run.id, *row))
+
+
+def _strict(value: Any) -> Any:
+    """Return what every reader of JSON understands: it knows no NaN and no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_strict(inner) for inner in value]
+    return value
+
+
+def _plot(found: dict[str, dict[str, Series]], log_scale: bool) -> None:
+    from hpctf.cli.curves import Curve, draw
+
+    names = dict.fromkeys(name for by in found.values() for name in by)
+    for name in names:
+        curves = [
+            Curve(run_id if len(found) > 1 else "", by[name].axis(), by[name].values)
+            for run_id, by in found.items()
+            if name in by and by[name].kind == "value" and len(by[name].values) > 1
+        ]
+        if curves:
+            click.echo(draw(name, curves, log_scale=log_scale))

@@ -1,0 +1,79 @@
+"""An experiment's runs by their tags and properties, and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import UsageError, did_you_mean
+from hpctf.runs.conditions import Facts
+from hpctf.runs.folder import run_folders
+from hpctf.runs.listing import list_runs
+from hpctf.runs.run import Run
+from hpctf.runs.state import STATES
+from hpctf.tracking.child import ChildRun
+from hpctf.tracking.reading import Reading
+
+Wanted = Mapping[str, Any] | str | None
+"""A mapping of values by key, all of which are wanted, or a key."""
+
+
+def matching(
+    root: Path,
+    experiment: str,
+    tags: Wanted = None,
+    properties: Wanted = None,
+    include_children: bool = False,
+    status: str | None = None,
+) -> Iterator[Run | ChildRun]:
+    """Yield what `Experiment.get_runs` does."""
+    if status is not None and status not in STATES:
+        raise UsageError(
+            f"There is no status {status!r}.{did_you_mean(status, list(STATES))}",
+            f"It is one of {', '.join(STATES)}.",
+        )
+    if status is None:
+        folders = list(run_folders(root, experiment))
+    else:
+        folders = [one.folder for one in list_runs(root, experiment, [status])]
+    for folder in folders:
+        run = Run(folder)
+        if _has(run, tags, properties):
+            yield run
+        if include_children:
+            for child in run.get_children():
+                if _has(child, tags, properties) and status in (None, child.status):
+                    yield child
+
+
+def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each run: what a listing shows, its parameters, tags and last metrics."""
+    for listed in list_runs(root, experiment):
+        facts = Facts(listed)
+        started, ended = listed.details["submitted"], listed.details["ended"]
+        yield {
+            **listed.details,
+            "seconds": ended - started if started and ended else None,
+            **{f"param:{name}": value for name, value in facts.parameters.items()},
+            **{f"tag:{name}": value for name, value in facts.tags.items()},
+            **{name: last.value for name, last in facts.metrics.items()},
+        }
+
+
+def _has(run: Run | ChildRun, tags: Wanted, properties: Wanted) -> bool:
+    return _fits(run, tags, Reading.get_tags) and _fits(run, properties, Reading.get_properties)
+
+
+def _fits(run: Reading, wanted: Wanted, get: Any) -> bool:
+    if not wanted:
+        return True
+    found = get(run)
+    if isinstance(wanted, str):
+        return wanted in found
+    return all(key in found and _same(found[key], value) for key, value in wanted.items())
+
+
+def _same(there: Any, wanted: Any) -> bool:
+    """Whether two values are the same, also where one came from the command line as text."""
+    return bool(there == wanted or str(there) == str(wanted))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 ROOMS = ("outputs", "logs")
 """Folders of a run that a name may begin with; all other names lie in `ARTIFACTS`."""
@@ -31,21 +31,42 @@ def place_of(folder: str, name: str) -> str:
 
 
 def keep_file(folder: str, name: str, source: Any) -> str:
-    """Copy a file into the run, whole or not at all, and return where it lies."""
-    source = os.fspath(source)
-    if not os.path.isfile(source):
-        raise FileNotFoundError("upload_file: there is no file {!r}.".format(source))
+    """Copy a file, or what a stream still holds, into the run, whole or not at all; return where
+    it lies."""
     target = place_of(folder, name)
-    if os.path.exists(target) and os.path.samefile(source, target):
-        return target  # ./outputs is the run's own folder already
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if not hasattr(source, "read"):
+        source = os.fspath(source)
+        if not os.path.isfile(source):
+            raise FileNotFoundError("upload_file: there is no file {!r}.".format(source))
+        if os.path.exists(target) and os.path.samefile(source, target):
+            return target  # ./outputs is the run's own folder already
+    copy_whole(source, target)
+    return target
+
+
+def copy_whole(source: Any, target: str) -> None:
+    """Copy a file or a stream to `target`, which is whole or not there at all."""
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
     temporary = _beside(target)
     try:
-        shutil.copyfile(source, temporary)
+        if hasattr(source, "read"):
+            _copy_stream(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
         os.replace(temporary, target)
     finally:
         _remove(temporary)
-    return target
+
+
+def names(folder: str) -> List[str]:
+    """Return the names of the files of the run in `folder`, sorted."""
+    found = []
+    for room in (*ROOMS, ARTIFACTS):
+        top = os.path.join(folder, room)
+        base = top if room == ARTIFACTS else folder
+        for place, _, files in os.walk(top):
+            found += [os.path.relpath(os.path.join(place, file), base) for file in files]
+    return sorted(found)
 
 
 def keep_folder(folder: str, name: str, source: Any) -> int:
@@ -88,6 +109,15 @@ def split_ending(path: str) -> Tuple[str, str]:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "image"
+
+
+def _copy_stream(stream: Any, target: str) -> None:
+    with open(target, "wb") as kept:
+        while True:
+            part = stream.read(1 << 20)
+            if not part:
+                return
+            kept.write(part.encode("utf-8") if isinstance(part, str) else part)
 
 
 def _beside(target: str) -> str:

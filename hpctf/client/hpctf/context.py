@@ -204,14 +204,15 @@ class Run:
         """Say how far the training is: ``run.progress(epoch=3, epochs=12)``."""
         self._journal.append({"progress": {k: plain(v, "progress()") for k, v in done.items()}})
 
-    def upload_file(self, name: str, path_or_stream: Union[str, "os.PathLike[str]"]) -> None:
-        """Keep a copy of a file with the run, under `name`; one of that name is replaced.
+    def upload_file(self, name: str, path_or_stream: Any) -> None:
+        """Keep a copy of a file, or of what a stream holds, with the run, under `name`; one of
+        that name is replaced.
 
         What lies in ``./outputs`` is kept without being asked for.
         """
         if self._folder is None:
             artifacts.place_of("", name)
-            print("upload_file: {} as {}".format(os.fspath(path_or_stream), name), flush=True)
+            print("upload_file: {} as {}".format(path_or_stream, name), flush=True)
         else:
             artifacts.keep_file(self._folder, name, path_or_stream)
 

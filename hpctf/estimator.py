@@ -149,6 +149,8 @@ class TensorFlow:
     profile
         Profile steps with TensorFlow's profiler, to ``outputs/profile``: ``(first, last)``, or
         True for steps 10 to 20. A step is a call of one ``tf.function``.
+    azureml
+        Whether ``azureml.core`` is there for scripts written for Azure ML; None: the site's word.
     python
         Interpreter of an existing training environment; by default the one that runs hpctf.
     sbatch
@@ -218,6 +220,7 @@ class TensorFlow:
         resume_from: object = None,
         timeline: bool = False,
         profile: bool | Sequence[int] = False,
+        azureml: bool | None = None,
         **unknown: object,
     ) -> None:
         if unknown:
@@ -281,6 +284,7 @@ class TensorFlow:
         self.resume_from = resume_from
         self.timeline = check_flag("timeline", timeline)
         self.profile = check_steps("profile", profile)
+        self.azureml = None if azureml is None else check_flag("azureml", azureml)
         self._settle_distribution(
             distributed_backend,
             distributed_training,

@@ -54,6 +54,7 @@ def refuse_locked_options(estimator: TensorFlow, site: Site, targets: Iterable[s
 def _of_site(estimator: TensorFlow, site: Site) -> Iterator[tuple[str, str]]:
     asked = (
         ("pin_gpus (--pin-gpus, --no-pin-gpus)", "pin_gpus", estimator.pin_gpus, site.pin_gpus),
+        ("azureml (--no-azureml)", "azureml", estimator.azureml, site.azureml),
         ("placement (--ps-placement)", "ps.placement", estimator.ps_placement, site.ps.placement),
         (
             "grace_seconds (--grace)",

@@ -221,6 +221,8 @@ class Plan:
         What the nodes' names end in on the network that TF_CONFIG names.
     system_metrics_s
         Seconds between two samples of what each rank uses of its node; 0: none are taken.
+    azureml
+        Whether ``azureml.core`` is there for scripts whose environment has none.
     """
 
     run_id: str
@@ -247,6 +249,7 @@ class Plan:
     interfaces: tuple[str, ...] = ()
     host_suffix: str = ""
     system_metrics_s: int = 0
+    azureml: bool = True
     version: int = PLAN_VERSION
 
     @property

@@ -119,6 +119,7 @@ def make_plan(
             umask=site.umask,
             environment=entering.environment,
             interfaces=site.network.interfaces,
+            azureml=site.azureml if estimator.azureml is None else estimator.azureml,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
         ),

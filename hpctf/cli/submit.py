@@ -87,6 +87,9 @@ class Submit(click.Command):
 @click.option("--timeline", is_flag=True, help="mpi: write Horovod's timeline to outputs/.")
 @click.option("--profile", is_flag=True, help="Profile steps 10-20 with TensorFlow, to outputs/.")
 @click.option("--profile-steps", metavar="FIRST-LAST", help="Profile these steps instead.")
+@click.option(
+    "--azureml/--no-azureml", default=None, help="Azure ML scripts find azureml.core (default)."
+)
 @click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
 @click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
 @click.option("--follow", is_flag=True, help="Wait, and print the first rank's log.")
@@ -235,6 +238,7 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
         resume_from=options.pop("resume_from", None),
         timeline=options.pop("timeline", False),
         profile=_steps(options.pop("profile_steps", None), options.pop("profile", False)),
+        azureml=options.pop("azureml", None),
         python=options.pop("python", None),
         sbatch=_sbatch(options.pop("sbatch", ())),
         pip_packages=list(options.pop("pip", ())),

@@ -113,6 +113,8 @@ def environment(
     )
     if plan["resumed_from"]:
         env["HPCTF_RESUMED_FROM"] = plan["resumed_from"]
+    if not plan.get("azureml", True):
+        env["HPCTF_AZUREML"] = "0"
     env.update(preflight(plan, me))
     env.update(gpu_share(plan, me, inherited))
     return env

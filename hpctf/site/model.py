@@ -269,11 +269,12 @@ class Site:
     built. ``containers`` says what runs images.
 
     ``modules`` are loaded in every job. ``prologue`` and ``epilogue`` are shell lines before and
-    after the step. ``pin_gpus``: a rank sees only its own GPUs. ``max_snapshot_mb`` is the largest
-    source folder that goes with a run. ``system_metrics_s`` are the seconds between two samples of
-    what each rank uses of its node (CPU, memory, GPUs); 0: none are taken. ``templates`` is a
-    folder of templates that is looked in before hpctf's own. ``locked`` are dotted keys
-    (``mpi.plugin``, ``targets.gpu``) that no later layer and no option may change.
+    after the step. ``pin_gpus``: a rank sees only its own GPUs. ``azureml``: scripts written for
+    Azure ML find ``azureml.core``. ``max_snapshot_mb`` is the largest source folder that goes with
+    a run. ``system_metrics_s`` are the seconds between two samples of what each rank uses of its
+    node (CPU, memory, GPUs); 0: none are taken. ``templates`` is a folder of templates that is
+    looked in before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``, ``targets.gpu``) that
+    no later layer and no option may change.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -299,6 +300,7 @@ class Site:
     prologue: tuple[str, ...] = ()
     epilogue: tuple[str, ...] = ()
     pin_gpus: bool = True
+    azureml: bool = True
     max_snapshot_mb: Count = 1000
     system_metrics_s: Annotated[int, Between(0, 86_400)] = 10
     templates: str | None = None

@@ -15,6 +15,7 @@ HERE = os.path.dirname(__file__)
 
 WATCHED = frozenset(
     (
+        "azureml.core",
         "horovod.common.basics",
         "horovod.keras",
         "horovod.tensorflow",
@@ -31,6 +32,9 @@ WATCHED = frozenset(
 PREFLIGHT = "HPCTF_PREFLIGHT"
 """Set by the rank's wrapper: ``script`` if it starts the training's Python itself, ``program`` if
 another program does, which may start several. Unset: there are no other ranks."""
+
+AZUREML = "HPCTF_AZUREML"
+"""``0``: nothing stands in for Azure ML's package."""
 
 
 class Watch:
@@ -51,6 +55,25 @@ class Watch:
         found: "Optional[ModuleSpec]" = import_module(_package() + ".watched").found(
             name, path, target, cls
         )
+        return found
+
+
+class StandIn:
+    """Finds ``azureml.core`` where no other finder does (`hpctf.startup.azureml`).
+
+    The last finder, and not a folder on PYTHONPATH, which would come before what is installed.
+    """
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: "Any" = None, target: "Any" = None
+    ) -> "Optional[ModuleSpec]":
+        """Return the spec of a module of Azure ML's that stands in; None for all other modules."""
+        if name != "azureml" and not name.startswith("azureml."):
+            return None
+        from importlib import import_module
+
+        found: "Optional[ModuleSpec]" = import_module(_package() + ".azureml").found(name)
         return found
 
 
@@ -93,4 +116,6 @@ if __name__ == "sitecustomize":
     if Watch.preflight == "script":  # its children may have another Python, or start MPI anew
         del os.environ[PREFLIGHT]
     sys.meta_path.insert(0, Watch)
+    if os.environ.get(AZUREML) != "0":
+        sys.meta_path.append(StandIn)
     go_on()

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import horovod_keras, keras_choice, preflight, profiling
+from . import azureml, horovod_keras, keras_choice, preflight, profiling
 
 Act = Callable[[ModuleType], None]
 
@@ -19,6 +19,7 @@ def _tensorflow_comes(module: ModuleType) -> None:
 
 
 _ACTS: Dict[str, Tuple[Optional[Act], Optional[Act]]] = {
+    "azureml.core": (None, azureml.tell_of_the_real_one),
     "tensorflow": (_tensorflow_comes, profiling.watch),
     "keras": (keras_choice.refuse_keras_3, None),
     "horovod.tensorflow": (preflight.check_horovod, None),

@@ -70,6 +70,7 @@ PLANS = st.builds(
     tf_config=st.booleans(),
     ports=st.tuples(st.integers(1, 65535), st.integers(1, 65535)),
     pin_gpus=st.booleans(),
+    azureml=st.booleans(),
     time_limit_s=st.none() | st.integers(1),
     template_folder=st.none() | ANY_TEXT,
 )

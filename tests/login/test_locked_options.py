@@ -59,6 +59,7 @@ def source(tmp_path: Path) -> Path:
             {"distributed_training": Mpi(pin_gpus=False)},
             "pin_gpus (--pin-gpus, --no-pin-gpus)",
         ),
+        ("azureml", {"azureml": False}, "azureml (--no-azureml)"),
         (
             "ps.placement",
             {"distributed_training": ParameterServer(placement="shared")},

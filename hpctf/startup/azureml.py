@@ -1,0 +1,109 @@
+"""``azureml.core`` for scripts written for Azure ML, where their environment has none.
+
+Loaded when a script imports azureml and no other finder has it (`sitecustomize`). The Run it gives
+is `hpctf.azureml_run`, over hpctf's own tracking client.
+"""
+
+import os
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Dict, NoReturn, Optional
+
+PROVIDED = ("azureml", "azureml.core", "azureml.core.run")
+
+_INPUTS = "name the data as inputs (--input NAME=PATH): the script finds them at HPCTF_INPUT_<NAME>"
+_FILES = "keep files with the run: ./outputs, or run.upload_file"
+_SUBMISSION = "submission scripts import from hpctf.azureml, where hpctf is installed"
+
+REFUSED = {
+    "Dataset": _INPUTS,
+    "Datastore": _INPUTS,
+    "Environment": _SUBMISSION,
+    "Experiment": "Run.get_context().experiment is this run's; " + _SUBMISSION,
+    "Keyvault": "say --env NAME=VALUE, or read a file that only you can read",
+    "Model": _FILES,
+    "RunConfiguration": _SUBMISSION,
+    "ScriptRunConfig": _SUBMISSION,
+    "Webservice": _FILES,
+    "Workspace": "there is no workspace on a cluster; Run.get_context() is the run",
+}
+"""Names of ``azureml.core`` that mean nothing within a training, and the way out."""
+
+REFUSED_MODULES = {
+    "azureml.contrib": _SUBMISSION,
+    "azureml.core.authentication": "there is nothing to log in to",
+    "azureml.core.compute": _SUBMISSION,
+    "azureml.core.conda_dependencies": _SUBMISSION,
+    "azureml.core.dataset": _INPUTS,
+    "azureml.core.datastore": _INPUTS,
+    "azureml.core.environment": _SUBMISSION,
+    "azureml.core.experiment": REFUSED["Experiment"],
+    "azureml.core.model": _FILES,
+    "azureml.core.runconfig": _SUBMISSION,
+    "azureml.core.workspace": REFUSED["Workspace"],
+    "azureml.data": _INPUTS,
+    "azureml.pipeline": _SUBMISSION,
+    "azureml.train": _SUBMISSION,
+    "azureml.widgets": _SUBMISSION,
+}
+
+
+def found(name: str) -> Optional[ModuleSpec]:
+    """Return the spec of a module that stands in; None for those that there are none of.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        A module of Azure ML's that means nothing here: with the way out.
+    """
+    if name in REFUSED_MODULES:
+        raise ModuleNotFoundError(_refusal(name, REFUSED_MODULES[name]), name=name)
+    if name not in PROVIDED:
+        return None
+    loader: Any = Loader()
+    return ModuleSpec(name, loader, origin=__file__, is_package=name != "azureml.core.run")
+
+
+class Loader:
+    """Makes the modules that stand in."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill the module."""
+        if module.__name__ == "azureml":
+            return
+        run = import_module("hpctf.azureml_run")
+        of_module: Dict[str, Any] = {
+            "Run": run.Run,
+            "__doc__": run.__doc__,
+            "__getattr__": _refuse,
+            "__all__": ["Run"],
+        }
+        vars(module).update(of_module)
+
+
+def tell_of_the_real_one(module: ModuleType) -> None:
+    """Say once a run that Azure ML's own package goes before the one that stands in."""
+    of_ours = isinstance(module.__loader__, Loader)
+    if of_ours or os.environ.get("HPCTF_RANK") != "0" or os.environ.get("HPCTF_AZUREML") == "0":
+        return
+    words = (
+        "hpctf: azureml.core is Azure ML's own here ({}): Run.get_context() gives its offline run, "
+        "and what is logged is printed, not kept. Uninstall azureml-core from the training "
+        "environment, or log with: from hpctf import Run. --no-azureml says nothing of this.\n"
+    )
+    sys.stderr.write(words.format(os.path.dirname(getattr(module, "__file__", None) or "")))
+
+
+def _refuse(name: str) -> NoReturn:
+    if name in REFUSED:
+        raise ImportError(_refusal("azureml.core." + name, REFUSED[name]), name="azureml.core")
+    raise AttributeError("module 'azureml.core' has no attribute {!r} under hpctf".format(name))
+
+
+def _refusal(name: str, instead: str) -> str:
+    return "{} is not there in a run of hpctf: {} (docs/from-azure-ml.md).".format(name, instead)

@@ -18,8 +18,7 @@ from typing import Any, NoReturn
 from hpctf import estimator
 from hpctf.errors import UsageError
 from hpctf.estimator import Mpi
-from hpctf.runs import experiment
-from hpctf.runs.run import Run
+from hpctf.runs import experiment, run
 from hpctf.site.load import find_target, load_site
 from hpctf.site.model import Site
 from hpctf.software import NOT_HERE
@@ -179,6 +178,43 @@ class Estimator(TensorFlow):
         super().__init__(source_directory, **asked)
 
 
+class Run(run.Run):
+    """`hpctf.Run` with the parameters that Azure ML's methods take."""
+
+    @property
+    def name(self) -> str:
+        """The run's id."""
+        return self.id
+
+    display_name = name
+
+    def wait_for_completion(  # type: ignore[override]
+        self,
+        show_output: bool = False,
+        wait_post_processing: bool = False,
+        raise_on_error: bool = True,
+    ) -> dict[str, Any]:
+        """Wait until the run has ended, and return its details.
+
+        Raises
+        ------
+        TrainingFailed
+            It did not complete, and `raise_on_error` is set.
+        """
+        super().wait_for_completion(show_output, raise_on_error)
+        return self.get_details()
+
+    def get_details_with_logs(self) -> dict[str, Any]:
+        """Return the details, and the text of each log by its name."""
+        names = [name for name in self.get_file_names() if name.startswith("logs/")]
+        texts = {name: (self.folder.path / name).read_text(errors="replace") for name in names}
+        return {**self.get_details(), "logFiles": texts}
+
+    def get_portal_url(self) -> str:
+        """Return where the run lies: a cluster has no portal."""
+        return self.folder.path.as_uri()
+
+
 class Experiment:
     """`hpctf.Experiment`, made of a workspace and a name as in Azure ML."""
 
@@ -207,14 +243,14 @@ class Experiment:
             )
         for note in getattr(config, "notes", ()):
             print(f"note: {note}", file=sys.stderr)
-        run = self._of(config).submit(config)
+        submitted = Run(self._of(config).submit(config).folder)
         if tags:
-            run.set_tags(dict(tags))
-        return run
+            submitted.set_tags(dict(tags))
+        return submitted
 
     def get_runs(self) -> Iterator[Run]:
         """Yield the experiment's runs, the latest first."""
-        return self._experiment.get_runs()
+        return (Run(one.folder) for one in self._experiment.get_runs())
 
     def start_logging(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused: a run is what a job logs to."""

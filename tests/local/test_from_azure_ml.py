@@ -184,7 +184,11 @@ def test_every_parameter_is_taken_and_what_is_not_used_is_noted(
     experiment = execute("")["exp"]
     estimator = azureml.TensorFlow(**OF_AZURE_ML, _disable_validation=True)
     run = experiment.submit(estimator, tags={"stage": "trial"})
-    run.wait_for_completion()
+    details = run.wait_for_completion(wait_post_processing=True)
+    assert (details["id"], details["state"]) == (run.id, "Completed")
+    assert run.get_details_with_logs()["logFiles"]["logs/worker-0.log"] == "hello\n"
+    assert run.get_portal_url() == run.folder.path.as_uri()
+    assert [one.id for one in experiment.get_runs()] == [run.id] == [run.name]
     assert run.get_tags() == {"stage": "trial"}
     notes = capsys.readouterr().err
     assert [name for name in azureml.NOTED if f"note: {name} means" in notes] == [*azureml.NOTED]

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpctf import estimator
 from hpctf.errors import UsageError
@@ -22,6 +22,9 @@ from hpctf.runs import experiment, run
 from hpctf.site.load import find_target, load_site
 from hpctf.site.model import Site
 from hpctf.software import NOT_HERE
+
+if TYPE_CHECKING:
+    from hpctf.tracking.child import ChildRun
 
 __all__ = [
     "AmlCompute",
@@ -243,14 +246,18 @@ class Experiment:
             )
         for note in getattr(config, "notes", ()):
             print(f"note: {note}", file=sys.stderr)
-        submitted = Run(self._of(config).submit(config).folder)
-        if tags:
-            submitted.set_tags(dict(tags))
-        return submitted
+        return Run(self._of(config).submit(config, tags=tags).folder)
 
-    def get_runs(self) -> Iterator[Run]:
-        """Yield the experiment's runs, the latest first."""
-        return (Run(one.folder) for one in self._experiment.get_runs())
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: Mapping[str, Any] | str | None = None,
+        properties: Mapping[str, Any] | str | None = None,
+        include_children: bool = False,
+    ) -> Iterator[Run | ChildRun]:
+        """Yield the experiment's runs, the latest first; all of hpctf's are of one `type`."""
+        for one in self._experiment.get_runs(tags, properties, include_children):
+            yield Run(one.folder) if isinstance(one, run.Run) else one
 
     def start_logging(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused: a run is what a job logs to."""

@@ -188,7 +188,9 @@ def test_every_parameter_is_taken_and_what_is_not_used_is_noted(
     assert (details["id"], details["state"]) == (run.id, "Completed")
     assert run.get_details_with_logs()["logFiles"]["logs/worker-0.log"] == "hello\n"
     assert run.get_portal_url() == run.folder.path.as_uri()
-    assert [one.id for one in experiment.get_runs()] == [run.id] == [run.name]
+    found = experiment.get_runs(tags={"stage": "trial"}, include_children=True)
+    assert [one.id for one in found] == [run.id] == [run.name]
+    assert [*experiment.get_runs(tags={"stage": "final"})] == []
     assert run.get_tags() == {"stage": "trial"}
     notes = capsys.readouterr().err
     assert [name for name in azureml.NOTED if f"note: {name} means" in notes] == [*azureml.NOTED]

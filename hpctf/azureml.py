@@ -299,14 +299,12 @@ def _names_an_image(asked: Mapping[str, Any]) -> bool:
 
 
 def _as_azure_ml_distributes(asked: dict[str, Any]) -> None:
-    """Give counts the meaning that Azure ML's have: 1 where nothing is said, and no more than that
-    without a backend; its parameter servers are `ParameterServer`."""
-    backend, training = asked.get("distributed_backend"), asked.get("distributed_training")
-    if backend is None and training is None:
-        for name in ("process_count_per_node", "worker_count", "parameter_server_count"):
-            if asked.get(name) == 1:
-                del asked[name]
-    elif backend == "ps" and training is None:
+    """Give counts the meaning that Azure ML's have: 1, their default, says nothing; its parameter
+    servers are `ParameterServer`."""
+    for name in ("process_count_per_node", "worker_count", "parameter_server_count"):
+        if asked.get(name) == 1:
+            del asked[name]
+    if asked.get("distributed_backend") == "ps" and "distributed_training" not in asked:
         del asked["distributed_backend"]
         asked["distributed_training"] = ParameterServer(
             asked.pop("worker_count", 1), asked.pop("parameter_server_count", 1)

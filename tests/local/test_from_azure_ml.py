@@ -110,12 +110,16 @@ def test_the_script_runs_on_workers_and_ps_and_there_is_no_chief(
     }
 
 
-def test_packages_ask_for_an_environment(execute: Callable[[str], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("asked", ['pip_packages=["keras"]', 'conda_packages=["scikit-learn"]'])
+def test_packages_ask_for_an_environment(
+    asked: str, execute: Callable[[str], dict[str, Any]]
+) -> None:
+    """It is planned here; tests/environment builds such environments."""
     project(Path("my-keras-proj"), "keras_train.py")
-    names = execute(KERAS)
+    names = execute(KERAS.replace('pip_packages=["keras"]', asked))
     planned = names["exp"]._experiment.plan(names["keras_est"])
     assert planned.spec is not None
-    assert "keras" in str(planned.spec)
+    assert asked.split('"')[1] in str(planned.spec)
 
 
 def rows(heading: str) -> set[str]:
@@ -194,6 +198,31 @@ def test_every_parameter_is_taken_and_what_is_not_used_is_noted(
     assert run.get_tags() == {"stage": "trial"}
     notes = capsys.readouterr().err
     assert [name for name in azureml.NOTED if f"note: {name} means" in notes] == [*azureml.NOTED]
+
+
+def test_counts_of_1_say_nothing(tmp_path: Path) -> None:
+    source = project(tmp_path / "proj")
+    ones = {"process_count_per_node": 1, "worker_count": 1, "parameter_server_count": 1}
+    mpi = azureml.TensorFlow(
+        source, entry_script="train.py", distributed_training=azureml.Mpi(2), **ones
+    )
+    assert (mpi.backend, mpi.process_count_per_node) == ("mpi", 2)
+    servers = azureml.TensorFlow(
+        source, entry_script="train.py", distributed_backend="ps", **{**ones, "worker_count": 3}
+    )
+    assert (servers.worker_count, servers.parameter_server_count) == (3, 1)
+    assert (servers.coordinator, servers.chief) == (False, False)
+
+
+def test_run_details_tell_of_the_run(
+    execute: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = execute("")["exp"].submit(
+        azureml.Estimator(project(Path("proj")), entry_script="train.py")
+    )
+    run.wait_for_completion()
+    azureml.RunDetails(run).show()
+    assert run.id in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

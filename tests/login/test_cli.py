@@ -145,6 +145,15 @@ def test_a_dry_run_answers_and_leaves_nothing_behind(home: Path, site: str, back
     assert {path.name for path in (home / "proj").iterdir()} == {"train.py"}
 
 
+def test_azureml_can_be_left_out_by_flag_and_by_site(home: Path) -> None:
+    words = ["submit", "--dry-run", "--json", "--site", "local"]
+    told = [
+        json.loads(hpctf(*words, *more, "proj/train.py", cwd=home).stdout)["plan"]["azureml"]
+        for more in ([], ["--no-azureml"], ["--set", "azureml=false"])
+    ]
+    assert told == [True, False, False]
+
+
 def test_a_dry_run_in_json_holds_plan_and_script(home: Path) -> None:
     words = ["submit", "--dry-run", "--json", "--site", "slurm", "proj/train.py"]
     answer = json.loads(hpctf(*words, cwd=home).stdout)

@@ -33,6 +33,7 @@ COMMANDS = {
     "du": ("hpctf.cli.housekeeping", "Tell how much of the disk runs take."),
     "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),
     "tag": ("hpctf.cli.metrics", "Give a run tags."),
+    "report": ("hpctf.cli.report", "Write one HTML file that tells of runs."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),

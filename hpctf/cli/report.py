@@ -1,0 +1,87 @@
+"""``hpctf report``: one HTML file that tells of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, site_option
+from hpctf.errors import UsageError
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+
+@click.command()
+@click.argument("names", metavar="RUN|EXPERIMENT [RUN]...", nargs=-1, required=True)
+@click.option("--compare", is_flag=True, help="Compare the runs that are named.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write (default: the run's id or the experiment's name, .html).",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is no report.")
+@site_option
+@json_option
+def report(
+    names: tuple[str, ...],
+    compare: bool,
+    out: Path | None,
+    force: bool,
+    site: str | None,
+    as_json: bool,
+) -> None:
+    """Write one HTML file that tells of RUN, or of EXPERIMENT's runs, or compares runs.
+
+    It needs no network and no server: send it to whom you like. Its path is the answer.
+    """
+    runs, title = _chosen(names, compare, site)
+    if as_json:
+        from hpctf.report.write import MOST_RUNS, gather_all
+
+        answer_json(gather_all(runs[:MOST_RUNS]))
+        return
+    from hpctf.report.write import write_report
+
+    path = out or Path(f"{title or runs[0].id}.html")
+    click.echo(str(write_report(runs, path, title, force)))
+
+
+def _chosen(
+    names: tuple[str, ...], compare: bool, site: str | None
+) -> tuple[list[Run], str | None]:
+    """Return the runs that are meant, and the heading of several."""
+    from hpctf.runs.folder import find_run, run_folders, runs_root_of
+    from hpctf.runs.run import Run
+
+    root = runs_root_of(site)
+    of_experiment = (
+        [Run(folder) for folder in run_folders(root, names[0])] if _is_name(names[0]) else []
+    )
+    if len(names) == 1 and not compare:
+        if of_experiment:
+            return of_experiment, names[0]
+        return [Run(find_run(root, names[0]))], None
+    if not compare:
+        raise UsageError(
+            f"A report is of one run or experiment, but {len(names)} are named.",
+            "To have several runs in one report: --compare.",
+        )
+    rest = names[1:] if of_experiment else names
+    runs = [Run(find_run(root, name)) for name in rest] or of_experiment
+    if len(runs) < 2:
+        raise UsageError("--compare takes two runs or more, or an experiment that has as many.")
+    return runs, names[0] if of_experiment else "compared"
+
+
+def _is_name(name: str) -> bool:
+    from hpctf.runs.folder import check_name
+
+    try:
+        check_name("experiment", name)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""What was logged, as curves small enough for a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpctf.client.hpctf.records import Series
+
+MOST_POINTS = 1500
+"""Points of the longest line: more than a screen has columns."""
+
+LEAST_POINTS = 60
+BUDGET = 150_000
+"""Points of all lines of a page together: about 4 MB of text."""
+
+_SIGNIFICANT = 6
+"""Digits of the values: a curve shows no more, and text is most of a report's size."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve.
+
+    Parameters
+    ----------
+    label
+        Whose it is: a rank or a run.
+    x, times, y
+        As long as each other: steps, seconds since the beginning, values. A value that is not
+        finite is None, and stands in `marks` as ``[place, "nan"]``.
+    total
+        How many points there were, of which ``x`` has those that are shown.
+    first, last, least, most
+        Of the finite values, or None.
+    shown
+        Whether the line is drawn unless somebody asks for it.
+    """
+
+    label: str
+    x: list[float]
+    times: list[float]
+    y: list[float | None]
+    marks: list[tuple[int, str]]
+    total: int
+    first: float | None
+    last: float | None
+    least: float | None
+    most: float | None
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The lines of one name, over each other."""
+
+    name: str
+    lines: list[Line] = field(default_factory=list)
+    unit: str = ""
+
+
+def is_curve(series: Series) -> bool:
+    """Whether a series is drawn: several numbers."""
+    return (
+        series.kind == "value"
+        and len(series.values) > 1
+        and all(isinstance(value, (int, float)) for value in series.values)
+    )
+
+
+def line_of(
+    label: str, series: Series, begin: float, most: int = MOST_POINTS, shown: bool = True
+) -> Line:
+    """Return a series as a line of `most` points at most; `begin` is when its times begin."""
+    steps = [float(step) for step in series.axis()]
+    times = [at - begin for at in series.times]
+    return make_line(label, steps, times, series.values, most, shown)
+
+
+def make_line(
+    label: str,
+    x: Sequence[float],
+    times: Sequence[float],
+    values: Sequence[Any],
+    most: int = MOST_POINTS,
+    shown: bool = True,
+) -> Line:
+    """Return values as a line in the order of `x`, thinned to `most` points."""
+    order = sorted(range(len(values)), key=x.__getitem__)
+    x, times = [x[n] for n in order], [times[n] for n in order]
+    numbers = [_number(values[n]) for n in order]
+    kept = thinned(numbers, most)
+    finite = [value for value in numbers if math.isfinite(value)]
+    return Line(
+        label=label,
+        x=[x[n] for n in kept],
+        times=[round(times[n], 3) for n in kept],
+        y=[_short(numbers[n]) for n in kept],
+        marks=[
+            (at, repr(numbers[n])) for at, n in enumerate(kept) if not math.isfinite(numbers[n])
+        ],
+        total=len(numbers),
+        first=finite[0] if finite else None,
+        last=finite[-1] if finite else None,
+        least=min(finite, default=None),
+        most=max(finite, default=None),
+        shown=shown,
+    )
+
+
+def thinned(values: Sequence[float], most: int) -> list[int]:
+    """Return which values to keep, in order: `most` at most.
+
+    Of each of as many stretches as there is room for, the lowest and the highest stay, and the
+    first that is not finite: peaks and gaps are what people look for.
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    stretches = max(1, (most - 2) // 3)
+    kept = {0, len(values) - 1}
+    for n in range(stretches):
+        begin, end = (len(values) * k // stretches for k in (n, n + 1))
+        stretch = range(begin, end)
+        finite = [k for k in stretch if math.isfinite(values[k])]
+        kept.update(_first_gap(stretch, values))
+        if finite:
+            kept |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+    return sorted(kept)
+
+
+def points_each(lines: int) -> int:
+    """Return how many points each of a page's lines may have."""
+    return max(LEAST_POINTS, min(MOST_POINTS, BUDGET // max(1, lines)))
+
+
+def panels_of(named: Iterable[tuple[str, Line]]) -> list[Panel]:
+    """Return the lines by name, in the order in which names first come."""
+    found: dict[str, Panel] = {}
+    for name, line in named:
+        found.setdefault(name, Panel(name)).lines.append(line)
+    return list(found.values())
+
+
+def _first_gap(stretch: range, values: Sequence[float]) -> list[int]:
+    gap = next((k for k in stretch if not math.isfinite(values[k])), None)
+    return [] if gap is None else [gap]
+
+
+def _number(value: Any) -> float:
+    """Return a value as a float; what is too large for one is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.{_SIGNIFICANT}g}") if math.isfinite(value) else None

@@ -1,0 +1,317 @@
+"""What a report tells of one run, gathered through `Run`; nothing here knows of HTML."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.client.hpctf.artifacts import place_of
+from hpctf.report.asked import Settings, settings_of
+from hpctf.report.curves import (
+    Line,
+    Panel,
+    is_curve,
+    line_of,
+    make_line,
+    panels_of,
+    points_each,
+)
+from hpctf.report.logged import Logged, logged_of, shown
+from hpctf.report.secrets import hide, secrets_of
+from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.tracking.system import Efficiency, gigabytes
+from hpctf.verdict import ranks_of
+
+if TYPE_CHECKING:
+    from hpctf.client.hpctf.records import Series
+    from hpctf.runs.run import Run
+    from hpctf.runs.state import Status
+    from hpctf.tracking.child import ChildRun
+
+EVENT_FILES = "event files"
+"""Whose the curves are that TensorBoard's event files hold, in place of a rank."""
+
+_GB = 1 << 30
+
+
+@dataclass(frozen=True)
+class File:
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ChildData:
+    """A child run: its curves are lines of the report's own panels."""
+
+    id: str
+    name: str
+    state: str
+    tags: dict[str, Any]
+    last: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run.
+
+    ``why`` is what `Run.why` tells of one that did not complete; ``curves`` have a line for each
+    rank, ``of_children`` one for each child run; ``system`` is what the ranks used while they ran,
+    ``used`` that in words, node by node, against what was asked for. ``command`` is what was typed
+    to submit it. Times are seconds since the epoch, but within lines.
+    """
+
+    id: str
+    experiment: str
+    state: str
+    final: bool
+    reason: str
+    backend: str
+    user: str
+    host: str
+    folder: str
+    job_id: str | None
+    submitted: float | None
+    started: float | None
+    ended: float | None
+    made: float
+    ranks: int
+    tags: dict[str, Any]
+    properties: dict[str, Any]
+    why: list[str]
+    last: dict[str, str]
+    curves: list[Panel]
+    logged: Logged
+    children: list[ChildData]
+    of_children: list[Panel]
+    timeline: Timeline | None
+    system: list[Panel]
+    used: list[list[str]]
+    used_in_short: str
+    settings: Settings
+    files: list[File]
+    source: str | None
+    command: str
+    script: str
+
+    @property
+    def queued(self) -> float | None:
+        """Seconds from its submission to its first rank's start."""
+        known = self.submitted is not None and self.started is not None
+        return self.started - self.submitted if known else None  # type: ignore[operator]
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first rank's start to the end, or until the report was made."""
+        if self.started is None:
+            return None
+        return (self.made if self.ended is None else self.ended) - self.started
+
+
+def gather(run: Run, lines: int = 0) -> dict[str, Any]:
+    """Return all that a report tells of a run as plain data, without what is secret.
+
+    Parameters
+    ----------
+    lines
+        How many lines the whole page has, if this run is one of several; they share the room.
+    """
+    record = run.folder.read_record()
+    data = _gathered(run, record, lines)
+    entry = run.plan["entry"]
+    commands = [_texts(record.get("command")), _texts(entry["command"])]
+    secrets = secrets_of(entry["environment"], commands)
+    plain = {**asdict(data), "queued": data.queued, "duration": data.duration}
+    found: dict[str, Any] = hide(plain, secrets)
+    return found
+
+
+def _gathered(run: Run, record: dict[str, Any], lines: int) -> RunData:
+    now = time.time()
+    status = run.look()
+    ends = [rank.ended for rank in status.ranks if rank.ended]
+    line = timeline_of(run, now, status.final)
+    first = line.first if line else None
+    begin = first or record.get("submitted") or now
+    ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
+    own = _of_ranks(run, ranks)
+    series = run.series()
+    children = run.get_children()
+    efficiency = run.get_efficiency()
+    return RunData(
+        id=run.id,
+        experiment=run.experiment,
+        state=status.state,
+        final=status.final,
+        reason=status.reason,
+        backend=run.plan["backend"],
+        user=str(record.get("user") or ""),
+        host=str(record.get("host") or ""),
+        folder=str(run.folder.path),
+        job_id=run.job_id,
+        submitted=record.get("submitted"),
+        started=first,
+        ended=max(ends) if ends and status.final else None,
+        made=now,
+        ranks=len(ranks),
+        tags=run.get_tags(),
+        properties=run.get_properties(),
+        why=_why(run, status),
+        last=_last(series),
+        curves=_curves(own, series, begin, lines),
+        logged=logged_of(run.folder.path, series),
+        children=[_child(child) for child in children],
+        of_children=_curves_of_children(children, lines),
+        timeline=line,
+        system=_system(run, begin),
+        used=_used(efficiency),
+        used_in_short="" if efficiency is None else str(efficiency),
+        settings=settings_of(run, record),
+        files=_files(run),
+        source=record.get("source_directory"),
+        command=command_of(record),
+        script=_script(run.folder.script),
+    )
+
+
+def command_of(record: dict[str, Any]) -> str:
+    """Return what was typed to submit a run, ready for a shell; empty for a run of a program's."""
+    words = _texts(record.get("command"))
+    if len(words) < 2 or os.path.basename(words[0]) != "hpctf":
+        return ""
+    return shlex.join(["hpctf", *words[1:]])
+
+
+def _texts(words: Any) -> list[str]:
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def _why(run: Run, status: Status) -> list[str]:
+    if status.state == "Completed":
+        return []
+    return str(run.why()).splitlines()
+
+
+def _of_ranks(run: Run, ranks: list[str]) -> dict[str, dict[str, Series]]:
+    """Return the series of each rank that has logged."""
+    by_rank = {rank: run.series(rank) for rank in ranks}
+    return {rank: series for rank, series in by_rank.items() if series}
+
+
+def _curves(
+    own: dict[str, dict[str, Series]], series: dict[str, Series], begin: float, lines: int
+) -> list[Panel]:
+    """Return a panel a name, with a line a rank, of which the first is shown."""
+    known = {name for mine in own.values() for name in mine}
+    rest = {name: one for name, one in series.items() if name not in known}
+    named = [
+        (name, rank, one)
+        for rank, mine in [*own.items(), (EVENT_FILES, rest)]
+        for name, one in mine.items()
+        if is_curve(one)
+    ]
+    most = points_each(lines or len(named))
+    seen: set[str] = set()
+    found: list[tuple[str, Line]] = []
+    for name, rank, one in named:
+        found.append((name, line_of(rank, one, begin, most, name not in seen)))
+        seen.add(name)
+    return panels_of(found)
+
+
+def _curves_of_children(children: list[ChildRun], lines: int) -> list[Panel]:
+    named = [
+        (name, child, one)
+        for child in children
+        for name, one in child.series().items()
+        if is_curve(one)
+    ]
+    most = points_each(lines or len(named))
+    return panels_of(
+        (name, line_of(child.name, one, child.created, most)) for name, child, one in named
+    )
+
+
+def _child(child: ChildRun) -> ChildData:
+    last = _last(child.series())
+    return ChildData(child.id, child.name, child.status, child.get_tags(), last)
+
+
+def _last(series: dict[str, Series]) -> dict[str, str]:
+    return {name: shown(one.values[-1]) for name, one in series.items() if one.kind == "value"}
+
+
+_UNITS = {"cpu": ("CPU", "cores", 1.0), "memory": ("Memory", "GB", _GB)}
+
+
+def _system(run: Run, begin: float) -> list[Panel]:
+    """Return what the ranks used while they ran: cores, memory, and each GPU."""
+    found: dict[str, Panel] = {}
+    sampled = run.get_system_metrics()
+    most = points_each(4 * len(sampled))
+    for rank, columns in sampled.items():
+        times = [at - begin for at in columns["time"]]
+        for key, (title, unit, scale) in _columns_shown(columns).items():
+            there = [n for n, value in enumerate(columns[key]) if value is not None]
+            values = [columns[key][n] / scale for n in there]
+            at = [times[n] for n in there]
+            if len(values) > 1:
+                line = make_line(rank, [round(one, 3) for one in at], at, values, most)
+                found.setdefault(key, Panel(title, unit=unit)).lines.append(line)
+    return list(found.values())
+
+
+def _columns_shown(columns: dict[str, list[Any]]) -> dict[str, tuple[str, str, float]]:
+    found = {key: known for key, known in _UNITS.items() if key in columns}
+    for key in columns:
+        gpu, _, what = key.partition("_")
+        if gpu.startswith("gpu") and what == "use":
+            found[key] = (f"GPU {gpu[3:]}, use", "%", 1.0)
+        elif gpu.startswith("gpu") and what == "memory":
+            found[key] = (f"GPU {gpu[3:]}, memory", "GB", _GB)
+    return found
+
+
+def _used(efficiency: Efficiency | None) -> list[list[str]]:
+    """Return, a node a row, its name, and what was used and asked for of cores, memory, GPUs."""
+    rows = []
+    for node in efficiency.nodes if efficiency else ():
+        gpus = "" if node.gpu_use is None else f"busy {node.gpu_use:.0f} % of the time"
+        rows.append(
+            [
+                node.host,
+                _cell(node.cpu_asked),
+                _cell(node.cpu_mean, "{:.1f}"),
+                _cell(node.cpu_peak, "{:.1f}"),
+                "" if node.memory_asked is None else gigabytes(node.memory_asked),
+                "" if node.memory_peak is None else gigabytes(node.memory_peak),
+                str(node.gpus_asked or ""),
+                gpus,
+            ]
+        )
+    return rows
+
+
+def _cell(value: float | None, form: str = "{}") -> str:
+    return "" if value is None else form.format(value)
+
+
+def _files(run: Run) -> list[File]:
+    found = []
+    for name in run.get_file_names():
+        with contextlib.suppress(OSError, ValueError):  # gone meanwhile
+            size = Path(place_of(str(run.folder.path), name)).stat().st_size
+            found.append(File(os.fsencode(name).decode("utf-8", "replace"), size))
+    return found
+
+
+def _script(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

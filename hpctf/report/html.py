@@ -1,0 +1,163 @@
+"""Data → one HTML file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hpctf.report import together
+from hpctf.tracking.system import gigabytes
+
+HERE = Path(__file__).parent
+GENERATOR = "hpctf report"
+"""What the page says that made it: a file with this may be overwritten by a newer one."""
+
+Plain = dict[str, Any]
+
+
+def render_run(run: Plain) -> str:
+    """Return the page of one run; `run` is `hpctf.report.data.gather`'s."""
+    charts = _Charts()
+    return _render("run.html.j2", charts, title=run["id"], run=run, made=run["made"])
+
+
+def render_runs(title: str, runs: list[Plain], left_out: int = 0) -> str:
+    """Return the page of several runs; `left_out` tells how many older ones there are."""
+    return _render(
+        "runs.html.j2",
+        _Charts(),
+        title=title,
+        runs=runs,
+        panels=together.lines_over_each_other(runs),
+        parameters=together.parameters(runs),
+        metrics=together.metrics(runs),
+        differences=together.differences(runs),
+        left_out=left_out,
+        made=max(run["made"] for run in runs),
+    )
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file was written by `hpctf report`."""
+    with path.open("rb") as stream:
+        return f'content="{GENERATOR}"'.encode() in stream.read(2000)
+
+
+class _Charts:
+    """The panels of a page, as they are shown, and their data for the page's script."""
+
+    def __init__(self) -> None:
+        self.all: list[Plain] = []
+
+    def add(self, panel: Plain) -> int:
+        """Take a panel, and return its number."""
+        lines = [
+            {
+                "label": line["label"],
+                "x": line["x"],
+                "t": line["times"],
+                "y": line["y"],
+                "marks": line["marks"],
+                "on": line["shown"],
+            }
+            for line in panel["lines"]
+        ]
+        self.all.append({"name": panel["name"], "unit": panel["unit"], "lines": lines})
+        return len(self.all) - 1
+
+    def data(self) -> Markup:
+        """Return all of it as JSON that ends no script element, whatever names it has."""
+        text = json.dumps(self.all, separators=(",", ":"), allow_nan=False)
+        return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def _render(template: str, charts: _Charts, **values: Any) -> str:
+    scripts = [_asset("uPlot.iife.min.js"), _asset("report.js")]
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            charts=charts,
+            generator=GENERATOR,
+            styles=[Markup(_asset("uPlot.min.css")), Markup(_asset("report.css"))],
+            scripts=[Markup(script) for script in scripts],
+            hashes=[_hash(script) for script in scripts],
+            **values,
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        clock=clock, span=span, size=_size, number=number, marks=_marks, some=_some
+    )
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (HERE / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """Return what a Content-Security-Policy calls a script that it allows."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def clock(at: float | None) -> str:
+    """Return a time of day with its date and zone."""
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def span(seconds: float | None) -> str:
+    """Return seconds as people read them: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def number(value: float | None) -> str:
+    """Return six digits of a number; a dash for none."""
+    return "–" if value is None else f"{value:.6g}"
+
+
+def _size(size: int) -> str:
+    if size < 10_000:
+        return f"{size:,} B"
+    return f"{size / 1024:,.0f} KB" if size < 1 << 20 else gigabytes(size)
+
+
+def _marks(line: Plain) -> str:
+    """Return where a line's first values are that are no numbers."""
+    words = [f"{value} at {line['x'][place]:g}" for place, value in line["marks"][:5]]
+    more = len(line["marks"]) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
+def _some(line: Plain, most: int = 20) -> list[tuple[float, float, float | None]]:
+    """Return up to `most` of a line's points, from the first to the last, for a table."""
+    points = list(zip(line["x"], line["times"], line["y"], strict=True))
+    if len(points) <= most:
+        return points
+    return [points[n * (len(points) - 1) // (most - 1)] for n in range(most)]

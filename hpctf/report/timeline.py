@@ -1,0 +1,144 @@
+"""When each rank ran, start by start, as bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpctf.files import read_records
+from hpctf.verdict import JOB_STATE, RankState, describe_end, ranks_of
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+WIDTH = 1000
+"""What the bars' places are counted in: the whole time of the run."""
+
+_NARROWEST = 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One start of a rank, from ``left`` over ``width`` of `WIDTH`.
+
+    ``end`` is ``completed``, ``failed``, ``asked`` (it was asked to end), ``running``, or
+    ``unknown`` for one whose end is not on record.
+    """
+
+    attempt: int
+    host: str
+    started: float
+    ended: float | None
+    end: str
+    words: str
+    left: float = 0.0
+    width: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rank, or the job itself, and its bars in order."""
+
+    name: str
+    bars: list[Bar]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All bars, between two times in seconds since the epoch."""
+
+    begin: float
+    end: float
+    rows: list[Row]
+    requeues: list[tuple[float, str]]
+
+    @property
+    def first(self) -> float:
+        """When the first rank started."""
+        return min(bar.started for row in self.rows for bar in row.bars)
+
+
+def timeline_of(run: Run, now: float, final: bool) -> Timeline | None:
+    """Return the bars of a run's ranks; None if none has started."""
+    folder = run.folder.state
+    rows = [
+        Row(f"{role}-{index}", _bars(list(read_records(folder / f"{role}-{index}.jsonl")), final))
+        for role, index in ranks_of(run.plan)
+    ]
+    requeues = [
+        (float(record["time"]), str(record.get("cause") or ""))
+        for record in read_records(folder / JOB_STATE)
+        if record.get("event") == "requeued"
+    ]
+    starts = [bar.started for row in rows for bar in row.bars]
+    if not starts:
+        return None
+    submitted = run.folder.read_record().get("submitted")
+    begin = min(submitted or min(starts), *starts)
+    last = [bar.ended for row in rows for bar in row.bars if bar.ended is not None]
+    end = max([*last, *starts, *(at for at, _ in requeues)]) if final else now
+    end = max(end, begin + 0.001)
+    placed = [Row(row.name, [_placed(bar, begin, end) for bar in row.bars]) for row in rows]
+    return Timeline(begin, end, placed, requeues)
+
+
+def _bars(records: list[dict[str, Any]], final: bool) -> list[Bar]:
+    """Return a rank's starts; what a heartbeat says last is all that is known of one cut off."""
+    bars: list[Bar] = []
+    last = 0.0
+    for record in records:
+        event, at = record.get("event"), float(record.get("time") or 0)
+        if event == "started":
+            _close(bars, last)
+            bars.append(
+                Bar(
+                    attempt=int(record.get("attempt") or 0),
+                    host=str(record.get("host") or ""),
+                    started=at,
+                    ended=None,
+                    end="running",
+                    words="running",
+                )
+            )
+        elif event == "ended" and bars:
+            end, words = _ending(record)
+            bars[-1] = _ended(bars[-1], at, end, words)
+        last = at
+    if final:
+        _close(bars, last)
+    return bars
+
+
+def _close(bars: list[Bar], last: float) -> None:
+    """End the last bar, if its rank never said how it ended."""
+    if bars and bars[-1].ended is None:
+        bars[-1] = _ended(bars[-1], last, "unknown", "cut off: no record of its end")
+
+
+def _ending(record: dict[str, Any]) -> tuple[str, str]:
+    code, asked = record.get("exit_code"), record.get("asked")
+    rank = RankState("", 0, exit_code=code, signal=record.get("signal"), oom=record.get("oom"))
+    if asked not in (None, "end"):
+        return "asked", f"asked to end ({asked}), {describe_end(rank)}"
+    return ("failed" if rank.status else "completed"), describe_end(rank)
+
+
+def _ended(bar: Bar, at: float, end: str, words: str) -> Bar:
+    return Bar(bar.attempt, bar.host, bar.started, at, end, words)
+
+
+def _placed(bar: Bar, begin: float, end: float) -> Bar:
+    scale = WIDTH / (end - begin)
+    left = (bar.started - begin) * scale
+    width = ((end if bar.ended is None else bar.ended) - bar.started) * scale
+    left = min(left, WIDTH - _NARROWEST)
+    return Bar(
+        bar.attempt,
+        bar.host,
+        bar.started,
+        bar.ended,
+        bar.end,
+        bar.words,
+        round(left, 1),
+        round(max(width, _NARROWEST), 1),
+    )

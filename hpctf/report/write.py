@@ -1,0 +1,72 @@
+"""Reports of a run, of several runs, and of an experiment: gathered, rendered, written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.errors import UsageError
+from hpctf.files import write_atomic
+from hpctf.report.data import gather
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+MOST_RUNS = 50
+"""Runs of an experiment's report, the latest: more lines than that cannot be told apart."""
+
+
+def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return what the report tells of each run; several share the room of the page's lines."""
+    if len(runs) == 1:
+        return [gather(runs[0])]
+    names = {name for run in runs for name in run.last_metrics()}
+    return [gather(run, len(runs) * max(1, len(names))) for run in runs]
+
+
+def report_html(runs: Sequence[Run], title: str | None = None) -> str:
+    """Return a report as the text of one HTML file.
+
+    Parameters
+    ----------
+    runs
+        One, or several to be compared; of more than `MOST_RUNS` the first ones.
+    title
+        The heading of several; by default the name of their experiment.
+    """
+    from hpctf.report.html import render_run, render_runs
+
+    if not runs:
+        raise UsageError("A report needs at least one run.")
+    chosen = runs[:MOST_RUNS]
+    gathered = gather_all(chosen)
+    if len(gathered) == 1 and title is None:
+        return render_run(gathered[0])
+    experiments = list(dict.fromkeys(run.experiment for run in chosen))
+    return render_runs(title or ", ".join(experiments), gathered, len(runs) - len(chosen))
+
+
+def write_report(
+    runs: Sequence[Run], path: Path, title: str | None = None, force: bool = False
+) -> Path:
+    """Write a report, and return where it lies.
+
+    Raises
+    ------
+    UsageError
+        There is a file already that is no report, and `force` is false.
+    """
+    from hpctf.report.html import is_report
+
+    if path.is_dir():
+        raise UsageError(f"{str(path)!r} is a folder.", "Name a file: --out FILE.")
+    if path.exists() and not force and not is_report(path):
+        raise UsageError(
+            f"{str(path)!r} is there already, and is no report of hpctf's.",
+            "Name another file (--out), or replace it: --force.",
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {str(path.parent)!r} to write the report to.")
+    write_atomic(path, report_html(runs, title))
+    return path

@@ -46,7 +46,7 @@ def report(
         return
     from hpctf.report.write import write_report
 
-    path = out or Path(f"{title or runs[0].id}.html")
+    path = out or Path(f"{title or runs[0].id}.html".replace(" ", "-"))
     click.echo(str(write_report(runs, path, title, force)))
 
 
@@ -74,7 +74,7 @@ def _chosen(
     runs = [Run(find_run(root, name)) for name in rest] or of_experiment
     if len(runs) < 2:
         raise UsageError("--compare takes two runs or more, or an experiment that has as many.")
-    return runs, names[0] if of_experiment else "compared"
+    return runs, names[0] if of_experiment else "compared runs"
 
 
 def _is_name(name: str) -> bool:

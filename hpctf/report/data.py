@@ -182,7 +182,8 @@ def _gathered(run: Run, record: dict[str, Any], lines: int) -> RunData:
 def command_of(record: dict[str, Any]) -> str:
     """Return what was typed to submit a run, ready for a shell; empty for a run of a program's."""
     words = _texts(record.get("command"))
-    if len(words) < 2 or os.path.basename(words[0]) != "hpctf":
+    program = Path(words[0]) if len(words) > 1 else Path()
+    if "hpctf" not in (program.name, program.parent.name if program.stem == "__main__" else ""):
         return ""
     return shlex.join(["hpctf", *words[1:]])
 

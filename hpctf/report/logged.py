@@ -112,7 +112,7 @@ def _columns(series: Series) -> dict[str, list[Any]]:
         return {"step": list(series.axis()), series.name: list(series.values)}
     found = series.metric()
     if series.kind == "list":
-        return {"": list(range(len(found))), series.name: found}
+        return {"place": list(range(len(found))), series.name: found}
     if not isinstance(found, dict):
         return {series.name: found if isinstance(found, list) else [found]}
     return {str(key): value if isinstance(value, list) else [value] for key, value in found.items()}

@@ -64,7 +64,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def content_of(package: Path) -> set[str]:
     """Return every file of the checkout's package that must be installed."""
     files = set(package.rglob("*.py"))
-    files |= {path for kind in KINDS for path in (package / kind).iterdir()}
+    folders = (*KINDS, "report/templates", "report/assets")
+    files |= {path for folder in folders for path in (package / folder).iterdir()}
     return {str(path.relative_to(package.parent)) for path in [*files, package / "py.typed"]}
 
 

@@ -7,6 +7,10 @@ from typing import Any, Dict, Optional
 
 from ..context import Run
 
+_FLUSH_S = 10.0
+"""Seconds after which an epoch's end is made sure to be seen from other hosts, too: an NFS client
+may keep what is written for half a minute."""
+
 
 def _keras() -> Any:
     """Return the Keras that the script uses: tf-keras where that alone is loaded."""
@@ -66,7 +70,7 @@ class TrackingCallback(_Callback):
         self._epoch = 0
         self._batches_before = 0
         self._batches = 0
-        self._logged_at = 0.0
+        self._logged_at = self._flushed_at = 0.0
         self._began = 0.0
         self._trained_until = 0.0
 
@@ -118,6 +122,9 @@ class TrackingCallback(_Callback):
                 speed = self._batches * self._batch_size / trained
                 self._log("examples_per_second", speed, epoch)
         self._say_progress(epoch + 1)
+        if now - self._flushed_at > _FLUSH_S:
+            self._flushed_at = now
+            self._run.flush()
 
     def on_test_end(self, logs: Optional[Dict[str, Any]] = None) -> None:
         """Log what ``evaluate`` has found; the validation of a fit is in its epoch's metrics."""

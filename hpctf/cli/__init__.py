@@ -23,6 +23,7 @@ COMMANDS = {
     "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
     "why": ("hpctf.cli.why", "Tell why a run waits, or why it failed."),
+    "watch": ("hpctf.cli.watch", "Follow a run on one screen."),
     "wait": ("hpctf.cli.runs", "Wait for a run to end."),
     "cancel": ("hpctf.cli.runs", "Cancel runs."),
     "result": ("hpctf.cli.runs", "Print every rank's result."),

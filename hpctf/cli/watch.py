@@ -1,0 +1,207 @@
+"""The command `watch`: one screen that follows a run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import open_run, say, site_option
+from hpctf.cli.progress import describe
+from hpctf.environment.progress import elapsed
+from hpctf.runs.folder import LAST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hpctf.cli.panels import View
+    from hpctf.client.hpctf.records import Series
+    from hpctf.runs.following import Following
+    from hpctf.runs.run import Run
+    from hpctf.runs.state import Status
+
+_FOLLOWED = 16
+"""Ranks whose files are read: no screen shows many more, and each look asks the file server."""
+_LOG_BYTES = 16384
+"""What is read of a log's end."""
+_EVENTS_S = (5.0, 20)
+"""Shortest time between two readings of TensorBoard's files, and how often as long as one took."""
+_PLAIN_S = 10.0
+"""Shortest time between two plain lines that tell of metrics."""
+_ANSWER_S = 0.5
+
+
+@click.command()
+@click.argument("run_name", metavar="[RUN]", default=LAST)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two pictures.",
+)
+@site_option
+def watch(run_name: str, interval: float, site: str | None) -> None:
+    """Follow RUN on one screen: state, ranks, epochs, curves, CPU and memory, GPUs, log.
+
+    Leave with q or Ctrl-C: the run goes on. Where stdout is no terminal, lines tell what changes.
+    Exit 1 if RUN did not complete.
+    """
+    from hpctf.cli.screen import can_show
+    from hpctf.runs.following import Following
+
+    run = open_run(run_name, site)
+    watcher = Watcher(run, Following(run))
+    try:
+        final = _on_screen(watcher, interval) if can_show() else _in_lines(watcher, interval)
+    except KeyboardInterrupt:
+        say(f"Interrupted: {_goes_on(run)}")
+        raise
+    if final is None:
+        say(f"{_goes_on(run)[0].upper()}{_goes_on(run)[1:]}")
+        return
+    _conclude(run, watcher.view(final))
+    run.raise_for(final)
+
+
+def _goes_on(run: Run) -> str:
+    return f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
+
+
+def _on_screen(watcher: Watcher, interval: float) -> Status | None:
+    """Draw until the run has ended, and return its state; None if somebody has left before."""
+    from hpctf.cli.panels import paint
+    from hpctf.cli.screen import Screen
+
+    status = watcher.status()
+    if status is not None and status.final:
+        return status
+    with Screen() as screen:
+        while True:
+            if status is not None:
+                if status.final:
+                    return status
+                screen.draw(paint(watcher.view(status), *screen.size))
+            if "q" in screen.pause(interval if status else _ANSWER_S).lower():
+                return None
+            status = watcher.status(0.0)
+
+
+def _in_lines(watcher: Watcher, interval: float) -> Status:
+    """Print a line for each change of the state, and now and then one of metrics, to the end."""
+    from hpctf.cli.panels import told, used_now
+
+    before = words = ""
+    told_at = began = time.monotonic()
+    while True:
+        status = watcher.status()
+        now = time.monotonic()
+        if status is not None:
+            if describe(status) != before:
+                before = describe(status)
+                click.echo(f"[{elapsed(now - began)}] {before}")
+            if status.final:
+                return status
+            view = watcher.view(status)
+            new = told(view)
+            if new != words and (not words or now - told_at >= _PLAIN_S):
+                words, told_at = new, now
+                click.echo(
+                    f"[{elapsed(now - began)}] " + "; ".join(filter(None, [new, used_now(view)]))
+                )
+        time.sleep(interval)
+
+
+def _conclude(run: Run, view: View) -> None:
+    """Print how it ended."""
+    from hpctf.cli.panels import told
+
+    click.echo(f"{run.id}: {describe(view.status)}")
+    if told(view):
+        click.echo(told(view))
+    used = run.get_efficiency()
+    if used:
+        click.echo(f"used {used}")
+    click.echo(f"folder {run.folder.path}")
+
+
+@dataclass
+class Watcher:
+    """A run, its status, and what it has written, read anew for each picture."""
+
+    run: Run
+    following: Following
+    _events: dict[str, Series] = field(default_factory=dict)
+    _events_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        from hpctf.tracking.live import Live
+        from hpctf.verdict import ranks_of
+
+        ranks = [f"{role}-{index}" for role, index in ranks_of(self.run.plan)]
+        self._live = Live(self.run.folder.path, ranks[:_FOLLOWED])
+        self._record: dict[str, Any] = self.run.folder.read_record()
+
+    def status(self, timeout: float = _ANSWER_S) -> Status | None:
+        """Return the status, or None if it is not known yet."""
+        return self.following.status(timeout)
+
+    def view(self, status: Status) -> View:
+        """Return all that there is to show now."""
+        from hpctf.cli.panels import View, log_lines
+
+        self._live.look()
+        samples = {rank: one.last for rank, one in self._live.samples.items()}
+        log = self._log(status)
+        return View(
+            id=self.run.id,
+            about=self._about(),
+            status=status,
+            submitted=float(self._record.get("submitted") or time.time()),
+            now=time.time(),
+            progress=self._live.progress,
+            series={**self._event_series(), **self._live.scalars()},
+            samples={rank: one for rank, one in samples.items() if one is not None},
+            log_name=log.name,
+            log=log_lines(_end_of(log)),
+        )
+
+    def _about(self) -> str:
+        plan = self.run.plan
+        if not self._record.get("job_id"):
+            self._record = self.run.folder.read_record()
+        job = self._record.get("job_id") or "-"
+        return f"job {job}  {plan['site']}/{plan['target']}  {plan['backend']}"
+
+    def _log(self, status: Status) -> Path:
+        """Return the log that tells most now: of a failed rank, the first one's, or the job's."""
+        from hpctf.verdict import first_failure
+
+        failed = first_failure(status.ranks)
+        folder = self.run.folder
+        name = failed.name if failed else status.ranks[0].name
+        logs = [folder.logs / f"{name}.log", folder.job_log, folder.build_log]
+        return next((log for log in logs if log.exists() and log.stat().st_size), logs[0])
+
+    def _event_series(self) -> dict[str, Series]:
+        """Return what TensorBoard's files hold; they are read whole, so not with each look."""
+        from hpctf.tracking.events import event_series
+
+        if time.monotonic() >= self._events_at:
+            began = time.monotonic()
+            self._events = event_series(self.run.folder.path)
+            took = time.monotonic() - began
+            self._events_at = began + max(_EVENTS_S[0], _EVENTS_S[1] * took)
+        return self._events
+
+
+def _end_of(log: Path) -> str:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

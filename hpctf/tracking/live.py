@@ -1,0 +1,137 @@
+"""What a run has logged and used so far: each look reads only what is new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpctf.client.hpctf.records import Journal, Series, records_of
+from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.tracking.samples import Samples, sample_file
+
+_SECOND = re.compile(r"\.\d+\.jsonl\Z")
+"""The end of a file's name that a second process of a rank writes."""
+
+
+class Progress(NamedTuple):
+    """How far a training is: epochs done of all, since when, and where it was first seen.
+
+    Times are seconds since the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    time: float
+    first_epoch: int
+    first_time: float
+
+    def left_s(self, now: float, began: float | None = None) -> float | None:
+        """Return the seconds that are left if the epochs go on as they went, or None.
+
+        Parameters
+        ----------
+        now, began
+            The time, and that at which the training began: before the second epoch has ended, there
+            is nothing else to go by.
+        """
+        done, took = self.epoch - self.first_epoch, self.time - self.first_time
+        if done <= 0 and began is not None:
+            done, took = self.epoch, self.time - began
+        if done <= 0 or took <= 0:
+            return None
+        return max(0.0, took / done * (self.epochs - self.epoch) - (now - self.time))
+
+
+class Live:
+    """Follows the journals and samples of some of a run's ranks.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    ranks
+        Those that are followed, in rank order: ``chief-0`` and so on.
+    """
+
+    def __init__(self, folder: Path, ranks: Sequence[str]) -> None:
+        self._folder = folder
+        self._ranks = list(ranks)
+        self._growing: dict[Path, _Growing] = {}
+        self._journals: dict[Path, Journal] = {}
+        self.samples = {rank: Samples() for rank in self._ranks}
+        self.progress: Progress | None = None
+
+    def look(self) -> None:
+        """Read what has been written since the last look."""
+        for path in self._files():
+            journal = self._journals.setdefault(path, Journal())
+            for record in self._new(path):
+                journal.take(record)
+                if "progress" in record:
+                    self._advance(path, record)
+        for rank, samples in self.samples.items():
+            for record in self._new(sample_file(self._folder, rank)):
+                samples.take(record)
+
+    def scalars(self) -> dict[str, Series]:
+        """Return the numbers logged under each name, by the first rank that logged it."""
+        found: dict[str, Series] = {}
+        for path in self._files():
+            for name, series in self._journals[path].series.items():
+                if series.kind == "value":
+                    found.setdefault(name, series)
+        return found
+
+    def _files(self) -> list[Path]:
+        """Return the journals of the ranks, their second processes' behind their own."""
+        folder = self._folder / JOURNALS
+        try:
+            names = sorted(path.name for path in folder.iterdir())
+        except FileNotFoundError:
+            return []
+        found = []
+        for rank in self._ranks:
+            more = [n for n in names if n.startswith(f"{rank}.") and _SECOND.search(n)]
+            found += [name for name in (f"{rank}.jsonl", *more) if name in names]
+        return [folder / name for name in found]
+
+    def _new(self, path: Path) -> Iterable[dict[str, Any]]:
+        return self._growing.setdefault(path, _Growing(path)).records()
+
+    def _advance(self, path: Path, record: dict[str, Any]) -> None:
+        said, before = record["progress"], self.progress
+        if path != self._teller(path) or not {"epoch", "epochs"} <= said.keys():
+            return
+        epoch, at = int(said["epoch"]), float(record["time"])
+        again = before is None or epoch <= before.epoch or said["epochs"] != before.epochs
+        first = (epoch, at) if again or before is None else (before.first_epoch, before.first_time)
+        self.progress = Progress(epoch, int(said["epochs"]), at, *first)
+
+    def _teller(self, path: Path) -> Path:
+        """Return the first journal that has told how far it is; others may be ahead or behind."""
+        telling = (known for known, journal in self._journals.items() if journal.progress)
+        return next(telling, path)
+
+
+class _Growing:
+    """A file of records that is being appended to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the records that have come since the last call; whole lines alone."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                text = stream.read()
+        except FileNotFoundError:
+            return
+        zeros = text.find(b"\0")  # of a window that is not filled yet
+        text = text[: zeros if zeros >= 0 else None]
+        text = text[: text.rfind(b"\n") + 1]
+        self._offset += len(text)
+        yield from records_of(text.splitlines())

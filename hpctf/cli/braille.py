@@ -1,4 +1,7 @@
-"""Curves in the terminal, of braille dots: two by four in each character."""
+"""Small curves for a screen that is drawn anew each second: braille dots, two by four a character.
+
+`hpctf.cli.curves` draws what stays, by plotext, whose import takes 0.13 s.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def plot(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
     lines = [title]
     for row in range(rows):
         label = {0: number(high), rows - 1: number(low)}.get(row, "")
-        lines.append(Text(f"{label[:_LABEL]:>{_LABEL}}│", "dim", no_wrap=True) + canvas.line(row))
+        lines.append(Text.assemble((f"{label[:_LABEL]:>{_LABEL}}│", "dim"), canvas.line(row)))
     first, last = number(left), number(right)
     axis = f"{first}{last:>{max(1, columns - len(first))}}"
     lines.append(Text(f"{'':{_LABEL}}└{axis[:columns]}", "dim", no_wrap=True))

@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from typing import Any
 from hpctf.errors import HpctfError, SubmissionError
 from hpctf.estimator import ParameterServer, TensorFlow
 from hpctf.files import read_json, tail, write_json
+from hpctf.meanwhile import meanwhile
 from hpctf.resources import PACKAGE
 from hpctf.runs.experiment import Experiment
 from hpctf.runs.folder import run_folders
@@ -333,24 +334,16 @@ def _read_all(folder: Path, pattern: str) -> list[dict[str, Any]]:
     return found
 
 
-@contextlib.contextmanager
-def answering(outputs: Path, ranks: int) -> Iterator[None]:
+def answering(outputs: Path, ranks: int) -> AbstractContextManager[None]:
     """Answer every rank's hello from here, the login node, for as long as the context lasts."""
-    over = threading.Event()
+    open_ranks = set(range(ranks))
 
-    def answer() -> None:
-        open_ranks = set(range(ranks))
-        while open_ranks and not over.wait(0.05):
-            for rank in list(open_ranks):
-                with contextlib.suppress(OSError, ValueError):
-                    read_json(outputs / f"hello-{rank}.json")
-                    write_json(outputs / f"login-{rank}.json", {"seen": time.time()})
-                    open_ranks.discard(rank)
+    def answer() -> bool:
+        for rank in list(open_ranks):
+            with contextlib.suppress(OSError, ValueError):
+                read_json(outputs / f"hello-{rank}.json")
+                write_json(outputs / f"login-{rank}.json", {"seen": time.time()})
+                open_ranks.discard(rank)
+        return bool(open_ranks)
 
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return meanwhile(answer, 0.05)

@@ -13,10 +13,10 @@ import getpass
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hpctf.environment.progress import Tell
 from hpctf.environment.store import CURRENT
 from hpctf.errors import BuildError
 from hpctf.files import make_folder, read_json, write_json
+from hpctf.meanwhile import meanwhile
 from hpctf.processes import start_time
 
 WORK = ".work"
@@ -82,7 +83,8 @@ def attempt(key_folder: Path, umask: int) -> Iterator[Attempt]:
     try:
         make_folder(made.work, umask)
         write_json(made.work / BUILDER, whoami(), 0o666 & ~umask)
-        with _touching(made.work / BUILDER):
+        # Other hosts see by that that we are alive.
+        with meanwhile(partial(_touch, made.work / BUILDER), _TOUCH_S):
             yield made
     except BaseException:
         with contextlib.suppress(BuildError):  # what went wrong before is what there is to tell
@@ -91,23 +93,10 @@ def attempt(key_folder: Path, umask: int) -> Iterator[Attempt]:
     remove_tree(made.work)
 
 
-@contextlib.contextmanager
-def _touching(path: Path) -> Iterator[None]:
-    """Touch a file all the while: other hosts see by that that we are alive."""
-    done = threading.Event()
-
-    def touch() -> None:
-        while not done.wait(_TOUCH_S):
-            with contextlib.suppress(OSError):
-                os.utime(path)
-
-    thread = threading.Thread(target=touch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def _touch(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return True
 
 
 @contextlib.contextmanager

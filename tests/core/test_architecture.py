@@ -17,7 +17,8 @@ PACKAGE = ROOT / "hpctf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes",
+    0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes "
+    "meanwhile",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports keras_choice",
     2: "submission scheduler node runs tracking client startup",

@@ -130,8 +130,8 @@ class Sampler:
     def _memory(self) -> dict[str, Any]:
         """Return what is in use, how that was counted, and the most that ever was.
 
-        The peak is the lower of two that are never too low: the cgroup's has the page cache in it,
-        and those of processes have what they share once for each.
+        The peak is the lower of two: the cgroup's has the page cache in it, and those of processes
+        have what they share once for each, but not those that came and went meanwhile.
         """
         used = memory.in_use(self._cgroup) if self._cgroup else None
         count = "cgroup"

@@ -131,6 +131,16 @@ def test_a_stopped_watch_gives_the_terminal_back_and_comes_again(terminal: Any) 
     assert seen.ends() == 0
 
 
+def test_a_watch_that_is_ended_gives_the_terminal_back(run: Run, terminal: Any) -> None:
+    seen = terminal()
+    seen.shows("Running")
+    seen.process.terminate()
+    assert seen.ends() == 143
+    assert NORMAL in seen.sent
+    assert seen.modes_after == seen.modes_before
+    assert run.status == "Running"
+
+
 def test_little_is_sent_when_little_changes(terminal: Any) -> None:
     seen = terminal(columns=120, lines=40)
     seen.shows("Running", "worker-1", "cores")

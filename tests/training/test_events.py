@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctf import Experiment, TensorFlow
 from hpctf.tracking.events import event_series, points_of
 from hpctf.tracking.reading import Reading
 
@@ -45,6 +46,51 @@ with tf.compat.v1.Graph().as_default():
     writer.close()
 with open("history.json", "w") as stream:
     stream.write(str(history).replace("'", '"'))
+"""
+
+LOAD = """
+import json, sys
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
+
+points = []
+for event in EventFileLoader(sys.argv[1]).Load():
+    for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name == "scalars":
+            number = float(tensor_util.make_ndarray(value.tensor))
+            points.append([event.wall_time, event.step, value.tag, number])
+print(json.dumps(points))
+"""
+
+FIT = """
+import numpy as np
+import tensorflow as tf
+from hpctf import Run
+
+images = np.linspace(0, 1, 64 * 4, dtype="float32").reshape(64, 4)
+model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(
+    images,
+    images.sum(1, keepdims=True),
+    epochs=3,
+    batch_size=16,
+    callbacks=[tf.keras.callbacks.TensorBoard("logs", update_freq=1)],
+)
+Run.get_context().log("train/epoch_loss", 12.5)
+"""
+
+CONTINUED = """
+import sys
+import tensorflow as tf
+
+first, end = map(int, sys.argv[1:])
+with tf.summary.create_file_writer("outputs").as_default():
+    for epoch in range(first, end):
+        tf.summary.scalar("loss", first + epoch / 8, epoch)
+        tf.summary.flush()
+        print(epoch, flush=True)
+        sys.stdin.readline()
 """
 
 
@@ -101,6 +147,65 @@ def test_scalars_of_every_form_are_read(run_folder: Path) -> None:
     last = Reading(run_folder).last_metrics()["own/integer"]
     assert (last.value, last.step) == (2, 4)
     assert last.time > 1.7e9
+
+
+def test_tensorboard_itself_finds_the_same_scalars(
+    run_folder: Path, training_python: str, tensorboard: str
+) -> None:
+    files = sorted(run_folder.rglob("*.tfevents.*"))
+    assert len(files) == 4
+    env = {**os.environ, "PYTHONPATH": tensorboard, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for path in files:
+        words = [training_python, "-c", LOAD, str(path)]
+        printed = subprocess.run(words, env=env, stdout=subprocess.PIPE, text=True, check=True)
+        theirs = [tuple(point) for point in json.loads(printed.stdout)]
+        assert theirs
+        assert list(map(str, map(tuple, points_of(str(path))))) == list(map(str, theirs))
+
+
+def test_a_run_that_logs_nothing_has_the_metrics_of_its_event_files(
+    experiment: Experiment, training_python: str, tensorboard: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text(FIT)
+    run = experiment.submit(
+        TensorFlow(
+            project,
+            entry_script="train.py",
+            python=training_python,
+            environment_variables={"PYTHONPATH": tensorboard, "CUDA_VISIBLE_DEVICES": ""},
+        )
+    )
+    run.wait_for_completion()
+    series = run.series()
+    assert series["train/batch_loss"].steps == list(range(1, 13))
+    assert series["train/batch_loss"].times == sorted(series["train/batch_loss"].times)
+    assert run.last_metrics()["train/batch_loss"].step == 12
+    assert run.get_metrics("train/epoch_loss") == {"train/epoch_loss": 12.5}, (
+        "the script's own word"
+    )
+    assert len(event_series(run.folder.path)["train/epoch_loss"].values) == 3
+
+
+def test_steps_are_there_while_they_are_trained_and_once_after_a_restart(
+    training_python: str, tensorboard: str, tmp_path: Path
+) -> None:
+    seen = []
+    env = {**os.environ, "PYTHONPATH": tensorboard, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for first, end in ((0, 4), (2, 6)):
+        words = [training_python, "-c", CONTINUED, str(first), str(end)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(words, env=env, cwd=tmp_path, **pipes) as writer:
+            for epoch in range(first, end):
+                assert writer.stdout.readline() == f"{epoch}\n"
+                seen.append(event_series(tmp_path)["loss"].steps)
+                writer.stdin.write("on\n")
+                writer.stdin.flush()
+        assert writer.returncode == 0
+    assert seen == [list(range(epoch + 1)) for epoch in (0, 1, 2, 3, 2, 3, 4, 5)]
+    values = event_series(tmp_path)["loss"].values
+    assert values == [0, 1 / 8, 2 + 2 / 8, 2 + 3 / 8, 2 + 4 / 8, 2 + 5 / 8]
 
 
 def test_a_file_that_is_cut_short_anywhere_tells_what_is_whole(

@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Tests that share no state, such as the test cluster; what takes longest comes first.
 SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/pages tests/core
 
-.PHONY: demo test reliability correctness lint clean
+.PHONY: demo test reliability correctness pictures lint clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -43,6 +43,11 @@ reliability: .venv/.test
 correctness: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/correctness --correctness
+
+# Writes the pages' pictures in docs/pictures, of real trainings.
+pictures: .venv/.test
+	tools/debian-packages
+	.venv/bin/python -m pytest tests/pages/test_pictures.py --pictures
 
 lint: .venv/.test
 	.venv/bin/ruff check .

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpctf.files import read_json
-from hpctf.report.secrets import HIDDEN, is_secret
+from hpctf.report.secrets import HIDDEN, is_secret, without_secrets
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -86,7 +86,7 @@ def _plan(plan: dict[str, Any]) -> Pairs:
         ("Backend", plan["backend"]),
         ("Site", plan["site"]),
         ("Target", plan["target"]),
-        ("Runs", shlex.join(str(word) for word in plan["entry"]["command"])),
+        ("Runs", shlex.join(without_secrets(str(word) for word in plan["entry"]["command"]))),
         ("Launched by", " ".join([launch["method"], *launch["options"]])),
         ("Time limit", f"{plan['time_limit_s']} s" if plan["time_limit_s"] else ""),
         ("TF_CONFIG", "yes" if plan["tf_config"] else "no"),

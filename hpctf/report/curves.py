@@ -17,6 +17,9 @@ LEAST_POINTS = 60
 BUDGET = 150_000
 """Points of all lines of a page together: about 4 MB of text."""
 
+_FARTHEST = 1 << 62
+"""Largest step: JSON and browsers know no larger numbers than floats."""
+
 _SIGNIFICANT = 6
 """Digits of the values: a curve shows no more, and text is most of a report's size."""
 
@@ -75,7 +78,7 @@ def line_of(
     label: str, series: Series, begin: float, most: int = MOST_POINTS, shown: bool = True
 ) -> Line:
     """Return a series as a line of `most` points at most; `begin` is when its times begin."""
-    steps = [float(step) for step in series.axis()]
+    steps = [float(max(-_FARTHEST, min(_FARTHEST, step))) for step in series.axis()]
     times = [at - begin for at in series.times]
     return make_line(label, steps, times, series.values, most, shown)
 

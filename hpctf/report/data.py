@@ -22,7 +22,7 @@ from hpctf.report.curves import (
     points_each,
 )
 from hpctf.report.logged import Logged, logged_of, shown
-from hpctf.report.secrets import hide, secrets_of
+from hpctf.report.secrets import hide, secrets_of, without_secrets
 from hpctf.report.timeline import Timeline, timeline_of
 from hpctf.tracking.system import Efficiency, gigabytes
 from hpctf.verdict import ranks_of
@@ -52,7 +52,7 @@ class ChildData:
     id: str
     name: str
     state: str
-    tags: dict[str, Any]
+    tags: dict[str, str | None]
     last: dict[str, str]
 
 
@@ -81,8 +81,8 @@ class RunData:
     ended: float | None
     made: float
     ranks: int
-    tags: dict[str, Any]
-    properties: dict[str, Any]
+    tags: dict[str, str | None]
+    properties: dict[str, str | None]
     why: list[str]
     last: dict[str, str]
     curves: list[Panel]
@@ -113,16 +113,19 @@ class RunData:
         return (self.made if self.ended is None else self.ended) - self.started
 
 
-def gather(run: Run, lines: int = 0) -> dict[str, Any]:
+def gather(run: Run, status: Status | None = None, lines: int = 0) -> dict[str, Any]:
     """Return all that a report tells of a run as plain data, without what is secret.
 
     Parameters
     ----------
+    status
+        What `Run.look` returns, if that is known already.
     lines
-        How many lines the whole page has, if this run is one of several; they share the room.
+        How many lines the whole page has, if this run is one of several: they share the room, and
+        each has the first rank's lines alone.
     """
     record = run.folder.read_record()
-    data = _gathered(run, record, lines)
+    data = _gathered(run, record, status or run.look(), lines)
     entry = run.plan["entry"]
     commands = [_texts(record.get("command")), _texts(entry["command"])]
     secrets = secrets_of(entry["environment"], commands)
@@ -131,15 +134,14 @@ def gather(run: Run, lines: int = 0) -> dict[str, Any]:
     return found
 
 
-def _gathered(run: Run, record: dict[str, Any], lines: int) -> RunData:
+def _gathered(run: Run, record: dict[str, Any], status: Status, lines: int) -> RunData:
     now = time.time()
-    status = run.look()
     ends = [rank.ended for rank in status.ranks if rank.ended]
     line = timeline_of(run, now, status.final)
     first = line.first if line else None
     begin = first or record.get("submitted") or now
     ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
-    own = _of_ranks(run, ranks)
+    own = {} if lines else _of_ranks(run, ranks)
     series = run.series()
     children = run.get_children()
     efficiency = run.get_efficiency()
@@ -159,8 +161,8 @@ def _gathered(run: Run, record: dict[str, Any], lines: int) -> RunData:
         ended=max(ends) if ends and status.final else None,
         made=now,
         ranks=len(ranks),
-        tags=run.get_tags(),
-        properties=run.get_properties(),
+        tags=_shown(run.get_tags()),
+        properties=_shown(run.get_properties()),
         why=_why(run, status),
         last=_last(series),
         curves=_curves(own, series, begin, lines),
@@ -185,7 +187,7 @@ def command_of(record: dict[str, Any]) -> str:
     program = Path(words[0]) if len(words) > 1 else Path()
     if "hpctf" not in (program.name, program.parent.name if program.stem == "__main__" else ""):
         return ""
-    return shlex.join(["hpctf", *words[1:]])
+    return shlex.join(["hpctf", *without_secrets(words[1:])])
 
 
 def _texts(words: Any) -> list[str]:
@@ -240,7 +242,11 @@ def _curves_of_children(children: list[ChildRun], lines: int) -> list[Panel]:
 
 def _child(child: ChildRun) -> ChildData:
     last = _last(child.series())
-    return ChildData(child.id, child.name, child.status, child.get_tags(), last)
+    return ChildData(child.id, child.name, child.status, _shown(child.get_tags()), last)
+
+
+def _shown(tags: dict[str, Any]) -> dict[str, str | None]:
+    return {key: None if value is None else shown(value) for key, value in tags.items()}
 
 
 def _last(series: dict[str, Series]) -> dict[str, str]:

@@ -38,12 +38,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """An image: ``source`` is a data URI, or empty where it is too large or gone; then ``why``."""
+    """An image: ``data_uri`` is its content; where it is too large or gone, ``why`` says so."""
 
     name: str
     file: str
     step: int | None
-    source: str = ""
+    data_uri: str = ""
     why: str = ""
 
 
@@ -80,7 +80,7 @@ def logged_of(folder: Path, series: dict[str, Series]) -> Logged:
         elif one.kind == "image":
             for file, step in zip(one.values, one.steps, strict=True):
                 found.images.append(_image(folder, name, str(file), step, room))
-                room -= len(found.images[-1].source)
+                room -= len(found.images[-1].data_uri)
         elif one.kind == "confusion_matrix" and _is_matrix(one.values[-1]):
             found.matrices.append(_matrix(name, one.values[-1], one.steps[-1]))
         else:
@@ -130,7 +130,7 @@ def _image(folder: Path, name: str, file: str, step: int | None, room: int) -> I
         text = base64.b64encode(path.read_bytes()).decode()
     except (OSError, ValueError) as error:
         return Image(name, file, step, why=f"cannot be read: {error}")
-    return Image(name, file, step, source=f"data:{kind};base64,{text}")
+    return Image(name, file, step, data_uri=f"data:{kind};base64,{text}")
 
 
 def _is_matrix(value: Any) -> bool:

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 HIDDEN = "(hidden)"
+EMBEDDED = "data_uri"
+"""Key of a file's content in base64."""
 
 _SECRET = re.compile(
-    r"TOKEN|PASSW|SECRET|CREDENTIAL|PRIVATE|(?:^|[_-])(?:API|ACCESS|AUTH|LICENSE|SAS|ACCOUNT)?_?"
-    r"KEYS?$|(?:^|[_-])AUTH$",
+    r"TOKEN$|PASSW|SECRET|CREDENTIAL|PRIVATE|(?:^|[_-])(?:API|ACCESS|ACCOUNT)?KEYS?$",
     re.IGNORECASE,
 )
 _SHORTEST = 4
-"""Characters of a value that is looked for everywhere: shorter ones are all over any text."""
+"""Characters of a value that is looked for everywhere: shorter ones are in any text, and are hidden
+beside their names alone."""
 
 
 def is_secret(name: str) -> bool:
@@ -43,8 +45,27 @@ def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> s
     return {value for value in found if len(value) >= _SHORTEST}
 
 
+def without_secrets(words: Iterable[str]) -> list[str]:
+    """Return an argument vector with the values hidden of what is called as secrets are."""
+    words = list(words)
+    found = []
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        inner, inner_equals, _ = value.partition("=")
+        if equals and is_secret(name):
+            found.append(f"{name}={HIDDEN}")
+        elif inner_equals and name.startswith("--") and is_secret(inner):
+            found.append(f"{name}={inner}={HIDDEN}")
+        elif before.startswith("--") and "=" not in before and is_secret(before):
+            found.append(HIDDEN)
+        else:
+            found.append(word)
+    return found
+
+
 def hide(value: Any, secrets: set[str]) -> Any:
-    """Return plain data with each secret in any of its texts replaced by `HIDDEN`."""
+    """Return plain data with each secret in any of its texts replaced by `HIDDEN`; what is under
+    `EMBEDDED` stays, since it is no text."""
     if not secrets:
         return value
     ordered = sorted(secrets, key=len, reverse=True)
@@ -56,7 +77,10 @@ def _hidden(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, str):
         return pattern.sub(HIDDEN, value)
     if isinstance(value, dict):
-        return {_hidden(key, pattern): _hidden(inner, pattern) for key, inner in value.items()}
+        return {
+            _hidden(key, pattern): inner if key == EMBEDDED else _hidden(inner, pattern)
+            for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_hidden(inner, pattern) for inner in value]
     return value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.errors import UsageError
 from hpctf.files import write_atomic
 from hpctf.report.data import gather
+from hpctf.runs.statuses import statuses
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -21,8 +22,9 @@ def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return what the report tells of each run; several share the room of the page's lines."""
     if len(runs) == 1:
         return [gather(runs[0])]
-    names = {name for run in runs for name in run.last_metrics()}
-    return [gather(run, len(runs) * max(1, len(names))) for run in runs]
+    states = statuses(runs)
+    lines = max(1, sum(len(run.last_metrics()) for run in runs))
+    return [gather(run, states[run.id], lines) for run in runs]
 
 
 def report_html(runs: Sequence[Run], title: str | None = None) -> str:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hpctf import Run
+from hpctf.client.hpctf.records import Series
 from hpctf.report.asked import parameters_of
-from hpctf.report.curves import BUDGET, MOST_POINTS, make_line, points_each, thinned
-from hpctf.report.secrets import HIDDEN, hide, is_secret, secrets_of
+from hpctf.report.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
+from hpctf.report.secrets import HIDDEN, hide, is_secret, secrets_of, without_secrets
 from hpctf.report.timeline import WIDTH, timeline_of
 
 NUMBERS = some.floats(allow_nan=True, allow_infinity=True)
@@ -61,13 +62,24 @@ def test_many_lines_share_the_page() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["DB_PASSWORD", "API_KEY", "--api-key", "WANDB_API_KEY", "GITHUB_TOKEN", "aws_secret", "KEY"],
+    [
+        "DB_PASSWORD",
+        "API_KEY",
+        "--api-key",
+        "WANDB_API_KEY",
+        "GITHUB_TOKEN",
+        "aws_secret",
+        "KEY",
+        "--apikey",
+    ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["KEYBOARD", "MONKEY", "--learning-rate", "PATH", "AUTHOR"])
+@pytest.mark.parametrize(
+    "name", ["KEYBOARD", "MONKEY", "--learning-rate", "PATH", "AUTHOR", "--tokenizer", "MAX_TOKENS"]
+)
 def test_names_that_are_no_secrets(name: str) -> None:
     assert not is_secret(name)
 
@@ -79,6 +91,27 @@ def test_secrets_are_hidden_wherever_they_stand() -> None:
     data = {"log": ["it said hunter22!"], "n": 3, "blue": ("abcdefabcdef",)}
     shown = {"log": [f"it said {HIDDEN}!"], "n": 3, "blue": [HIDDEN * 2]}
     assert hide(data, secrets) == shown
+
+
+def test_secrets_too_short_to_look_for_are_hidden_beside_their_names() -> None:
+    words = ["--api-key", "abc", "--env", "KEY=abc", "--env=KEY=abc", "--password=", "abc"]
+    hidden = ["--api-key", HIDDEN, "--env", f"KEY={HIDDEN}", f"--env=KEY={HIDDEN}"]
+    assert without_secrets(words) == [*hidden, f"--password={HIDDEN}", "abc"]
+
+
+def test_images_stay_whole() -> None:
+    assert hide({"data_uri": "xsesamex", "name": "sesame"}, {"sesame"}) == {
+        "data_uri": "xsesamex",
+        "name": HIDDEN,
+    }
+
+
+def test_steps_beyond_what_a_browser_counts_do_no_harm() -> None:
+    series = Series("loss", "value")
+    for value, step in ((1.0, 0), (2.0, 10**400)):
+        series.add(value, step, 5.0, 0)
+    line = line_of("worker-0", series, begin=4.0)
+    assert line.times == [1.0, 1.0] and all(map(math.isfinite, line.x))
 
 
 def test_parameters_are_read_from_the_command_line() -> None:

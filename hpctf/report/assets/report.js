@@ -107,6 +107,7 @@
             stroke: colourOf(line.n),
             dash: dashOf(line.n),
             width: 2,
+            points: { fill: css("--page") },
           })),
         ],
         hooks: {

@@ -37,7 +37,7 @@ def settings_of(run: Run, record: dict[str, Any]) -> Settings:
     """Return what a run was asked to be; `record` is its ``run.json``."""
     plan = run.plan
     return Settings(
-        parameters=parameters_of(plan["entry"]["command"]),
+        parameters=parameters_of(plan["entry"]),
         plan=_told(_plan(plan)),
         roles=[_role(role) for role in plan["roles"]],
         components=[_component(n, one) for n, one in enumerate(plan["components"])],
@@ -50,10 +50,13 @@ def settings_of(run: Run, record: dict[str, Any]) -> Settings:
     )
 
 
-def parameters_of(command: list[str]) -> dict[str, str]:
+def parameters_of(entry: dict[str, Any]) -> dict[str, str]:
     """Return a script's arguments by name: ``--epochs 5``, ``--epochs=5``, ``--fast``; others by
-    their place."""
-    words = [str(word) for word in command[2:]]  # after the interpreter and the script
+    their place. Those of a function are in its pickle, which is not read for a report."""
+    if entry["kind"] == "function":
+        return {}
+    command = [str(word) for word in entry["command"]]
+    words = command[2 if command[0] == entry["python"] else 1 :]  # after the script
     found: dict[str, str] = {}
     name = ""
     for place, word in enumerate(words, 1):

@@ -116,7 +116,11 @@ def test_steps_beyond_what_a_browser_counts_do_no_harm() -> None:
 
 def test_parameters_are_read_from_the_command_line() -> None:
     command = "python train.py data.csv --epochs 5 --rate=0.1 --fast --shift -3 --password x"
-    assert parameters_of(command.split()) == {
+    script = {"kind": "script", "python": "python"}
+    program = {**script, "command": ["./train.sh", "--epochs", "5"]}
+    assert parameters_of(program) == {"--epochs": "5"}
+    assert parameters_of({"kind": "function", "command": ["python", "call.py", "x"]}) == {}
+    assert parameters_of({**script, "command": command.split()}) == {
         "argument 1": "data.csv",
         "--epochs": "5",
         "--rate": "0.1",

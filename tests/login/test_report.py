@@ -128,3 +128,18 @@ def test_64_ranks_have_a_row_and_a_line_each(runs: list[Run]) -> None:
     text = render_run(told)
     assert all(text.count(f'<th scope="row">{name}</th>') >= 2 for name in names)
     assert 'class="scroll timeline many"' in text
+
+
+def test_a_functions_run_and_one_that_never_began_have_reports(tmp_path: Path) -> None:
+    experiment = Experiment("test", site="local", runs_root=tmp_path / "runs")
+    run = experiment.submit(TensorFlow(function=dict, arguments={"rate": 0.1}))
+    run.wait_for_completion()
+    (told,) = gather_all([run])
+    assert told["settings"]["parameters"] == {} and run.id in render_run(told)
+    run.folder.update_record(job_id=None)
+    for path in run.folder.state.iterdir():
+        path.write_text("")
+    run.folder.final.unlink()
+    (told,) = gather_all([run])
+    assert (told["timeline"], told["duration"]) == (None, None) and told["why"]
+    assert 'id="timeline"' not in render_run(told)

@@ -20,7 +20,7 @@ FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes "
     "meanwhile",
     1: "estimator checks software backends site snapshot copying render directives planner "
-    "environment locked imports keras_choice",
+    "environment locked imports keras_choice git request",
     2: "submission scheduler node runs tracking client startup",
     3: "tuning models report survey doctor azureml",
     4: "cli __main__",

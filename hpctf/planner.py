@@ -50,11 +50,22 @@ class Planned:
 
 
 def make_plan(
-    estimator: TensorFlow, site: Site, *, run_id: str, experiment: str, run_folder: str
+    estimator: TensorFlow,
+    site: Site,
+    *,
+    run_id: str,
+    experiment: str,
+    run_folder: str,
+    spec: EnvironmentSpec | None = None,
 ) -> Planned:
     """Return everything that a run of `estimator` on `site` will do.
 
     Nothing is written and Slurm is not asked.
+
+    Parameters
+    ----------
+    spec
+        The environment to run in, in place of what the estimator says of one.
 
     Raises
     ------
@@ -87,7 +98,7 @@ def make_plan(
     _check_clusters(components)
     check_directive_value("job name", run_id)
     read = cache(partial(imports_of_entry, estimator))
-    spec, why = _spec(estimator, site, read)
+    spec, why = _spec(estimator, site, read) if spec is None else (spec, ())
     entering = enter(estimator, site, spec, run_folder)
     keras = settle_keras(estimator, read, entering, spec)
     launch = _launch(site, layout.launcher, layout.options, entering)

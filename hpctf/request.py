@@ -34,6 +34,7 @@ _AS_THEY_ARE = (
     "resume_from",
     "timeline",
     "profile",
+    "azureml",
     "sbatch",
 )
 """The estimator's parameters whose values are its attributes of that name."""
@@ -54,8 +55,9 @@ SOFTWARE = (
 
 _OF_PS = ("placement", "coordinator", "chief", "max_worker_restarts")
 _USUAL = {one.name: one.default for one in fields(ParameterServer) if one.name in _OF_PS}
-_MAPPINGS = ("script_params", "environment_variables", "inputs", "sbatch")
-CHANGES = (*_AS_THEY_ARE, *_OF_PS, "pin_gpus")
+_LABELS = ("tags", "properties")
+_MAPPINGS = ("script_params", "environment_variables", "inputs", "sbatch", *_LABELS)
+CHANGES = (*_AS_THEY_ARE, *_OF_PS, "pin_gpus", *_LABELS)
 """What may be asked for otherwise when a run is submitted again."""
 
 

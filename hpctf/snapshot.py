@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hpctf.copying import IGNORE_FILE, OUTPUTS, Copier, Entry, cannot_read
@@ -38,6 +38,7 @@ def take_snapshot(
     max_mb: int,
     needed: str | None = None,
     umask: int = PRIVATE_UMASK,
+    names: Container[str] | None = None,
 ) -> int:
     """Copy what goes with a run and return its size in bytes.
 
@@ -60,6 +61,8 @@ def take_snapshot(
         The entry script, relative to `source`.
     umask
         What the copy's folders are made with (`hpctf.copying.Copier`).
+    names
+        Of what goes with a run these alone, relative to `source`.
 
     Raises
     ------
@@ -70,7 +73,8 @@ def take_snapshot(
         A file cannot be read or written, or changed each time that it was copied.
     """
     source = source.resolve()
-    entries = list(_walk(source, _ignores(source), _inodes(destination.resolve().parents[:3])))
+    found = _walk(source, _ignores(source), _inodes(destination.resolve().parents[:3]))
+    entries = [entry for entry in found if names is None or entry.name in names]
     if needed is not None:
         _check_needed(source, {entry.name for entry in entries}, needed)
     _check_paths(destination, entries)
@@ -83,6 +87,24 @@ def take_snapshot(
     if needed in copier.copy():
         raise _vanished(source / str(needed))
     return sum(copier.sizes.values())
+
+
+def contents(snapshot: Path) -> dict[str, list[int]]:
+    """Return what is in a snapshot by relative name: size and time of change (ns) of each file,
+    nothing of links and folders."""
+    found: dict[str, list[int]] = {}
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        for entry in _list(snapshot, inside):
+            name = os.path.join(inside, entry.name)
+            found[name] = []
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                found[name] = [status.st_size, status.st_mtime_ns]
+    return found
 
 
 def _walk(source: Path, ignored: Ignores, runs: set[tuple[int, int]]) -> Iterator[Entry]:

@@ -20,6 +20,7 @@ from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
+    "resubmit": ("hpctf.cli.resubmit", "Submit a run again, as it was or changed."),
     "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
     "why": ("hpctf.cli.why", "Tell why a run waits, or why it failed."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -68,9 +69,12 @@ def run_argument(command: Command) -> Command:
 
 
 def open_run(name: str, site: str | None) -> Run:
-    """Return the run that RUN stands for."""
+    """Return the run that RUN stands for; it may be a run's folder, too."""
     from hpctf.runs.run import Run
 
+    folder = os.path.abspath(os.path.expanduser(name))
+    if os.sep in name and os.path.isfile(os.path.join(folder, "run.json")):
+        return Run(folder)
     return Run(find_run(runs_root_of(site), name))
 
 

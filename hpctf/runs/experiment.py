@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,16 +17,15 @@ import hpctf
 from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import cannot_write, make_folder, write_atomic, write_json
 from hpctf.planner import Planned, make_plan
+from hpctf.runs.chosen_site import ChosenSite
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, runs_root_of
+from hpctf.runs.origin import Origin, origins_of
 from hpctf.runs.orphans import this_process
-from hpctf.runs.parameters import parameters_of
 from hpctf.runs.preparing import Prepared, prepared, will_build
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.runs.trust import OTHERS_WRITE
-from hpctf.site.load import load_site
 from hpctf.site.model import Site
-from hpctf.snapshot import take_snapshot
 from hpctf.tracking.reading import checked_tags, write_tags
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ class Experiment:
         Letters, digits, ``_`` and ``-``; it becomes a folder under the runs root.
     site
         A site's name, the path of its YAML file, or a `Site`; by default HPCTF_SITE, else
-        ``slurm`` where there is an sbatch, else ``local``.
+        ``slurm`` where there is an sbatch, else ``local``. A `ChosenSite` sets keys, too.
     runs_root
         Folder of all runs; by default HPCTF_RUNS_ROOT, else what the site says.
     """
@@ -62,22 +60,36 @@ class Experiment:
     def __init__(
         self,
         name: str,
-        site: Site | str | None = None,
+        site: Site | ChosenSite | str | None = None,
         runs_root: str | os.PathLike[str] | None = None,
     ) -> None:
         self.name = check_name("experiment", name)
-        self.site = site if isinstance(site, Site) else load_site(site)
+        if isinstance(site, Site):
+            self.site, self._chosen = site, {"site": site.name, "settings": []}
+        else:
+            chosen = site if isinstance(site, ChosenSite) else ChosenSite(site)
+            self.site, self._chosen = chosen.load(), chosen.plain()
         self.runs_root = runs_root_of(self.site, runs_root)
 
     def __repr__(self) -> str:
         return f"Experiment({self.name!r}, site={self.site.name!r}, runs_root={self.runs_root})"
 
-    def plan(self, estimator: TensorFlow, name: str | None = None) -> Planned:
-        """Return what submitting the estimator would do; nothing is written."""
+    def plan(
+        self, estimator: TensorFlow, name: str | None = None, *, origin: Origin | None = None
+    ) -> Planned:
+        """Return what submitting the estimator would do; nothing is written.
+
+        The parameters are those of `submit`.
+        """
         run_id = new_run_id(self.name if name is None else check_name("run", name))
         folder = str(self.runs_root / self.name / run_id)
         planned = make_plan(
-            estimator, self.site, run_id=run_id, experiment=self.name, run_folder=folder
+            estimator,
+            self.site,
+            run_id=run_id,
+            experiment=self.name,
+            run_folder=folder,
+            spec=None if origin is None else origin.spec,
         )
         plan = planned.plan
         if estimator.resume_from is not None:
@@ -99,6 +111,7 @@ class Experiment:
         name: str | None = None,
         tags: Mapping[str, Any] | None = None,
         properties: Mapping[str, Any] | None = None,
+        origin: Origin | None = None,
     ) -> Run:
         """Submit a training and return its run.
 
@@ -110,6 +123,8 @@ class Experiment:
             Called with each thing that the person should be told; by default printed to stderr.
         tags, properties
             What the run is found by later; properties never change.
+        origin
+            What the run repeats of an earlier one (`Run.resubmit`).
 
         Raises
         ------
@@ -119,7 +134,7 @@ class Experiment:
             The file system or the scheduler refused: nothing was left behind.
         """
         labels = Labels(checked_tags(tags or {}), checked_tags(properties or {}, "property"))
-        return self._submit([estimator], on_note, name, labels)[0]
+        return self._submit([estimator], on_note, name, labels, origin)[0]
 
     def submit_array(
         self,
@@ -186,35 +201,42 @@ class Experiment:
         return frame_of_runs(table_of(self.runs_root, self.name))
 
     def _submit(
-        self, estimators: list[TensorFlow], on_note: Any, name: str | None, labels: Labels
+        self,
+        estimators: list[TensorFlow],
+        on_note: Any,
+        name: str | None,
+        labels: Labels,
+        origin: Origin | None = None,
     ) -> list[Run]:
-        planned = [self.plan(estimator, name) for estimator in estimators]
+        planned = [self.plan(estimator, name, origin=origin) for estimator in estimators]
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
         with prepared(planned, estimators, self.site, tell) as ready:
-            return self._submit_ready(ready, estimators, tell, labels)
+            more = {**self._chosen, **labels._asdict()}
+            origins = [origin] if origin else origins_of(estimators, more)
+            return self._submit_ready(ready, estimators, origins, labels, tell)
 
     def _submit_ready(
         self,
         ready: Prepared,
         estimators: list[TensorFlow],
-        tell: Callable[[str], None],
+        origins: list[Origin],
         labels: Labels,
+        tell: Callable[[str], None],
     ) -> list[Run]:
         """Make the run folders and submit; the environment is there, or its job is."""
         from hpctf.submission.submit import submit_plans
 
         plans = ready.plans
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
-        commits = [_git_commit(estimator.source_directory) for estimator in estimators]
         made: list[tuple[RunFolder, list[Path]]] = []
         try:
-            for folder, plan, estimator, commit in zip(
-                folders, plans, estimators, commits, strict=True
+            for folder, plan, estimator, origin in zip(
+                folders, plans, estimators, origins, strict=True
             ):
                 made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
-                self._fill(folder, plan, estimator, commit, ready.build)
+                self._fill(folder, plan, estimator, origin, ready.build)
                 write_tags(folder.path, labels.tags)
                 write_tags(folder.path, labels.properties, "property")
                 ready.keep(folder)
@@ -239,11 +261,11 @@ class Experiment:
         folder: RunFolder,
         plan: Plan,
         estimator: TensorFlow,
-        commit: str | None,
+        origin: Origin,
         build: dict[str, Any] | None,
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
-        source, umask = estimator.source_directory, int(plan.umask, 8)
+        umask = int(plan.umask, 8)
         write_atomic(folder.plan, plan.to_json())
         write_json(
             folder.record,
@@ -256,19 +278,16 @@ class Experiment:
                 "user": getpass.getuser(),
                 "host": os.uname().nodename,
                 "command": sys.argv,
-                "source_directory": None if source is None else str(source),
-                "git_commit": commit,
-                "parameters": parameters_of(estimator),
+                **origin.record(plan),
                 "environment": plan.environment or None,
                 "build": build,
                 "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
             },
         )
-        if source is None:
+        if estimator.source_directory is None:
             make_folder(folder.snapshot, umask)
         else:
-            most = self.site.max_snapshot_mb
-            take_snapshot(source, folder.snapshot, most, estimator.entry_script, umask)
+            origin.keep(folder, estimator, self.site.max_snapshot_mb, umask)
         (folder.snapshot / "outputs").symlink_to("../outputs")
         if plan.resumed_from is not None:
             copy_checkpoints(Path(plan.resumed_from), folder.checkpoints, umask)
@@ -301,15 +320,3 @@ def _open_to_writers(planned: Planned) -> list[str]:
         f"the site's umask is {plan.umask}, so others may write the run: its results will not be "
         "read, since pickles run code. 0022 or 0027 lets them read only."
     ]
-
-
-def _git_commit(source: Path | None) -> str | None:
-    """Return the commit that the source folder is at, or None outside of git."""
-    if source is None or not any((p / ".git").exists() for p in (source, *source.parents)):
-        return None
-    command = ["git", "-C", str(source), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None

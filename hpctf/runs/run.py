@@ -242,6 +242,28 @@ class Run(Reading):
 
             release(build)
 
+    def resubmit(self, on_note: Callable[[str], None] | None = None, **changes: Any) -> Run:
+        """Submit the run again, with its code, environment and request, and return the new one.
+
+        Parameters
+        ----------
+        on_note
+            Called with each thing that the person should be told; by default printed to stderr.
+        changes
+            ``site``, ``settings``, ``experiment``, ``name``, and all that the estimator takes but
+            code and packages: ``node_count=4``, ``arguments=["--epochs", "9"]`` (they replace all
+            arguments of the script), ``resume_from=run`` to go on from its checkpoints.
+
+        Raises
+        ------
+        UsageError
+            It cannot be submitted again, or not so (`hpctf.runs.again.resubmission`).
+        """
+        from hpctf.runs.again import resubmission
+
+        where = {name: changes.pop(name, None) for name in _WHERE}
+        return resubmission(self, changes, **where).submit(on_note)
+
     def delete(self) -> None:
         """Remove the run and all that is in its folder (`hpctf.runs.housekeeping.remove`)."""
         from hpctf.runs.housekeeping import remove
@@ -347,4 +369,5 @@ class Run(Reading):
         return jobs.reopen(self.plan["scheduler"], folder, self.job_id, ranks, self.cluster)
 
 
+_WHERE = ("site", "settings", "experiment", "name")
 _ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}

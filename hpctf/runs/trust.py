@@ -23,11 +23,16 @@ _RESULT = "_result.pkl"
 
 
 @contextmanager
-def trusted_results(run_folder: Path) -> Iterator[Path]:
+def trusted_results(run_folder: Path, ending: str = _RESULT) -> Iterator[Path]:
     """Give a path of the run's submitit folder under which its results may be unpickled.
 
     The path leads to the folder that was checked, whatever happens to its name, and holds as long
     as the context does.
+
+    Parameters
+    ----------
+    ending
+        What the names of the pickles end in that are to be read.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def trusted_results(run_folder: Path) -> Iterator[Path]:
         submitit = _open_folder(run_folder / "submitit", run, open_folders)
         with os.scandir(submitit) as entries:
             for entry in entries:
-                if entry.name.endswith(_RESULT):
+                if entry.name.endswith(ending):
                     _check_file(run_folder / "submitit" / entry.name, entry)
         yield Path(f"/proc/self/fd/{submitit}")
 

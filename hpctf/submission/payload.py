@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sys
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
     from hpctf.plan import Plan
 
 PAYLOAD = "payload.pkl"
+
+
+@dataclass(frozen=True)
+class KeptPayload:
+    """A function with its arguments as they were pickled for an earlier run; never read here.
+
+    Parameters
+    ----------
+    data
+        The pickle.
+    name
+        What the function is called.
+    """
+
+    data: bytes
+    name: str
+
+    def __call__(self) -> None:
+        raise NotImplementedError(f"{self.name} is called on the nodes alone")
 
 
 def delayed_submission(estimator: TensorFlow, plan: Plan) -> DelayedSubmission:
@@ -46,6 +66,10 @@ def write_payload(
     UsageError
         The function or its arguments cannot be pickled.
     """
+    if isinstance(submission.function, KeptPayload):
+        _bring_cloudpickle(folder)
+        write_atomic(folder / PAYLOAD, submission.function.data)
+        return
     by_reference = isinstance(submission.function, CommandFunction)
     own = [] if by_reference else _own_modules(source_directory)
     for module in own:
@@ -61,11 +85,14 @@ def write_payload(
         for module in own:
             cloudpickle.unregister_pickle_by_value(module)
     if not by_reference:
-        source = Path(cloudpickle.__file__).parent
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, folder / "cloudpickle", ignore=ignore)
-        follow_umask_below(folder / "cloudpickle", ~folder.stat().st_mode & 0o777)
+        _bring_cloudpickle(folder)
     write_atomic(folder / PAYLOAD, data)
+
+
+def _bring_cloudpickle(folder: Path) -> None:
+    source = Path(cloudpickle.__file__).parent
+    shutil.copytree(source, folder / "cloudpickle", ignore=shutil.ignore_patterns("__pycache__"))
+    follow_umask_below(folder / "cloudpickle", ~folder.stat().st_mode & 0o777)
 
 
 def _own_modules(source_directory: Path | None) -> list[ModuleType]:

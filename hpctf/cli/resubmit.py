@@ -1,0 +1,58 @@
+"""``hpctf resubmit``: a run once more, as it was or with some of it asked for otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hpctf.cli.asking import (
+    Submit,
+    action_options,
+    asked_of,
+    given_of,
+    hand_in,
+    show_plan,
+    take_actions,
+    training_options,
+)
+from hpctf.cli.common import open_run, run_argument, set_option, site_option
+from hpctf.errors import UsageError
+
+
+@click.command(cls=Submit)
+@site_option
+@set_option
+@click.option("--experiment", help="Experiment (default: the run's).")
+@training_options
+@click.option("--from-scratch", is_flag=True, help="Without the checkpoints that it began with.")
+@action_options
+@run_argument
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
+    """Submit RUN again: its code as it was then, its environment, and all that was asked for.
+
+    Options ask for something otherwise; arguments after -- replace all of the script's. RUN may be
+    a run's folder, too. The new run's id is printed on stdout.
+    """
+    from hpctf.runs.again import resubmission
+
+    given = given_of(context, options)
+    if not given.get("arguments"):
+        given.pop("arguments", None)
+    actions = take_actions(given)
+    where = {name: given.pop(name, None) for name in ("settings", "experiment", "name")}
+    site, scratch = given.pop("site", None), given.pop("from_scratch", False)
+    changes = asked_of(given)
+    if scratch:
+        if "resume_from" in changes:
+            raise UsageError("--from-scratch and --resume-from contradict each other.")
+        changes["resume_from"] = None
+    again = resubmission(
+        open_run(run_name, site), changes, site=site, keep=not actions["dry_run"], **where
+    )
+    if actions["dry_run"]:
+        show_plan(again.plan(), actions["as_json"], again.notes)
+        return
+    hand_in(again.submit, again.experiment.site.name, actions)

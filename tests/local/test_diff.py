@@ -167,7 +167,7 @@ def test_runs_of_an_hpctf_without_requests_are_compared_by_their_plans(
     two: tuple[Run, Run],
 ) -> None:
     for run in two:
-        run.folder.update_record(request=None)
+        run.folder.update_record(request=None, parameters=None)
         (run.folder.path / "snapshot.json").unlink()
     found = difference(*two)
     names = {one.name for one in found.parameters or ()}

@@ -202,7 +202,7 @@ def test_the_command_line_does_the_same(source: Path, tmp_path: Path) -> None:
     there = tmp_path / "site.yaml"
     there.write_text("name: mine\nextends: local\n")
     first = hpctf(
-        *("submit", "--site", there, "--set", "pin_gpus=false", "--wait"),
+        *("submit", "--site", there, "--set", "pin_gpus=false", "--tag", "stage=first", "--wait"),
         *("--env", "VARIABLE=v", source / "train.py", "--", *WORDS),
         cwd=tmp_path,
     )
@@ -217,11 +217,16 @@ def test_the_command_line_does_the_same(source: Path, tmp_path: Path) -> None:
     new = Run(tmp_path / "runs/train" / second.stdout.strip())
     assert said(new)["arguments"] == WORDS
     assert (new.plan["pin_gpus"], new.plan["system_metrics_s"]) == (False, 5)
-    third = hpctf("resubmit", new.id, "--wait", "--env", "VARIABLE=w", "--", "z", cwd=tmp_path)
+    third = hpctf(
+        *("resubmit", new.id, "--wait", "--env", "VARIABLE=w", "--tag", "more=1", "--", "z"),
+        cwd=tmp_path,
+    )
     assert third.returncode == 0, third.stderr
     last = Run(tmp_path / "runs/train" / third.stdout.strip())
     assert (said(last)["arguments"], said(last)["variable"]) == (["z"], "w")
     assert last.plan["system_metrics_s"] == 5
+    assert new.get_tags() == {"stage": "first"}
+    assert last.get_tags() == {"stage": "first", "more": "1"}
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,13 @@ def settle(
     status: Status,
     when: float | None = None,
 ) -> None:
-    """Keep a final state, with all that a listing shows: it reads this one file of the run."""
+    """Keep a final state, with all that a listing shows: it reads this one file of the run. Beside
+    it lie the last metrics."""
+    from hpctf.tracking.reading import Reading
+
     final = summary(folder, record, plan, status)
     with contextlib.suppress(OSError):  # somebody who may look, but not write
+        Reading(folder.path).keep_last()
         write_json(folder.final, {**final, "time": time.time() if when is None else when})
 
 

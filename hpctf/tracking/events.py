@@ -95,14 +95,15 @@ def _event_files(room: Path) -> dict[str, list[tuple[int, str]]]:
 def points_of(path: str) -> tuple[Point, ...]:
     """Return the scalars of one event file, in order.
 
-    A record that is not whole yet, or that is damaged, ends the file: what comes after it cannot be
-    found. A file that is read again and has not changed is not read twice.
+    A record that is not whole yet ends the file. Checksums are not looked at: without a library it
+    would take as long again, and disks have their own. A file that is read again and has not
+    changed is not read twice; one that is gone, or that may not be read, has none.
     """
     try:
         found = os.stat(path)
+        return _points_of(path, found.st_size, found.st_mtime_ns)
     except OSError:
         return ()
-    return _points_of(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from hpctf.client.hpctf.tracked import JOURNALS, SUBMITTER, Child, Last, Tracked
+from hpctf.client.hpctf.tracked import JOURNALS, SUBMITTER, Child, Labels, Last, Tracked
 from hpctf.client.hpctf.values import plain
 from hpctf.errors import UsageError
 from hpctf.files import append_record
 from hpctf.tracking.events import event_series
+from hpctf.tracking.kept import Kept, keep, kept_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,13 +80,17 @@ class Reading:
 
     def event_series(self) -> dict[str, Series]:
         """Return the scalars of TensorBoard's event files: see `hpctf.tracking.events`."""
-        return event_series(Path(self._tracked.folder))
+        return event_series(self._folder)
 
     def last_metrics(self) -> dict[str, Last]:
         """Return each scalar's last value, its step and time.
 
-        Only the ends of journals are read, but all of event files.
+        Of a run that is over one small file is read; else the ends of journals, and all of event
+        files.
         """
+        kept = kept_of(self._folder)
+        if kept is not None:
+            return kept.metrics
         of_events = {
             name: Last(series.values[-1], series.steps[-1], series.times[-1])
             for name, series in self.event_series().items()
@@ -109,26 +114,39 @@ class Reading:
 
     def get_tags(self) -> dict[str, Any]:
         """Return the tags, the latest value of each."""
-        return self._tracked.tags()
+        return {key: value for key, (value, _) in self._labels("tags").items()}
 
     def get_properties(self) -> dict[str, Any]:
         """Return the properties."""
-        return self._tracked.properties()
+        return {key: value for key, (value, _) in self._labels("properties").items()}
 
     def tag(self, key: str, value: Any = None) -> None:
         """Give the run a tag, or a tag another value."""
-        write_tags(Path(self._tracked.folder), {key: value})
+        write_tags(self._folder, {key: value})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Give the run several tags."""
-        write_tags(Path(self._tracked.folder), tags)
+        write_tags(self._folder, tags)
 
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Give the run properties, which never change once they are set."""
-        write_tags(Path(self._tracked.folder), properties, "property")
+        write_tags(self._folder, properties, "property")
+
+    def keep_last(self) -> None:
+        """Keep the latest of all that was logged in one file, for when the run is over."""
+        labels = self._tracked.labels
+        keep(self._folder, Kept(self.last_metrics(), labels("tags"), labels("properties")))
+
+    def _labels(self, what: Literal["tags", "properties"]) -> Labels:
+        kept = kept_of(self._folder)
+        return self._tracked.labels(what, None if kept is None else getattr(kept, what))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._tracked.folder)
 
     def _id(self) -> str:
-        return Path(self._tracked.folder).name
+        return self._folder.name
 
     def _children(self) -> list[Child]:
         return self._tracked.children()

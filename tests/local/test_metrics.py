@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,25 @@ def test_a_tag_from_the_login_side_is_the_latest(runs: list[Run]) -> None:
     assert "fine" not in runs[2].get_tags()
     runs[2].add_properties({"origin": "another"})
     assert runs[2].get_properties() == {"origin": "test"}
+
+
+def test_what_a_run_that_is_over_has_learned_last_is_in_one_file(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[0].folder.path, tmp_path / "test" / "copy")
+    run = Run(tmp_path / "test" / "copy")
+    before, tags = runs[0].last_metrics(), runs[0].get_tags()
+    journal = run.folder.metrics / "worker-0.jsonl"
+    whole = journal.read_text()
+    journal.write_text("")
+    assert str(run.last_metrics()) == str(before), "among them NaN"
+    assert run.get_tags() == tags
+    run.tag("stage", "later")
+    assert run.get_tags() == {**tags, "stage": "later"}
+    run.folder.final.unlink()  # the job was started again
+    assert run.last_metrics() == {}
+    journal.write_text(whole)
+    assert run.last_metrics()["loss"] == before["loss"]
 
 
 def test_data_frames(experiment: Experiment, runs: list[Run]) -> None:

@@ -7,7 +7,7 @@ rank's values are given unless another one is asked for.
 import json
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .records import Journal, Series, last_of, read_file
 
@@ -15,6 +15,9 @@ JOURNALS = "metrics"
 CHILDREN = "children"
 SUBMITTER = "submitter"
 """Journal of the tags that come from the login side."""
+
+Labels = Dict[str, Tuple[Any, float]]
+"""Tags or properties: a value and when it was given, in seconds since the epoch."""
 
 _FILE = re.compile(r"^(?P<rank>(?P<role>[a-z]+)(-(?P<index>\d+))?)(\.(?P<number>\d+))?\.jsonl$")
 _ROLES = ("chief", "worker", "ps")
@@ -88,11 +91,29 @@ class Tracked:
 
     def tags(self) -> Dict[str, Any]:
         """Return the run's tags, the latest value of each."""
-        return self._newest("tags")
+        return {key: value for key, (value, _) in self.labels("tags").items()}
 
     def properties(self) -> Dict[str, Any]:
         """Return the run's properties; one that is set stays as it is."""
-        return self._newest("properties", -1)
+        return {key: value for key, (value, _) in self.labels("properties").items()}
+
+    def labels(self, what: str, late: Optional[Labels] = None) -> Labels:
+        """Return (value, time) of each tag, the latest, or of each property, the first.
+
+        Parameters
+        ----------
+        what
+            ``tags`` or ``properties``.
+        late
+            What is known of them already: only the login side's journal is read besides.
+        """
+        sign = 1 if what == "tags" else -1
+        found = dict(late or {})
+        for journal in self._ends(None if late is None else SUBMITTER):
+            for key, (value, at) in getattr(journal, what).items():
+                if key not in found or sign * at >= sign * found[key][1]:
+                    found[key] = (value, at)
+        return found
 
     def ended(self) -> Optional[Dict[str, Any]]:
         """Return how a child run has said that it ended: ``{"state": ..., "time": ...}``."""
@@ -126,14 +147,6 @@ class Tracked:
     def _ends(self, rank: Optional[str]) -> List[Journal]:
         files = self._files().items()
         return [last_of(path) for name, paths in files if rank in (None, name) for path in paths]
-
-    def _newest(self, what: str, sign: int = 1) -> Dict[str, Any]:
-        newest: Dict[str, Any] = {}
-        for journal in self._ends(None):
-            for key, (value, at) in getattr(journal, what).items():
-                if key not in newest or sign * at >= sign * newest[key][1]:
-                    newest[key] = (value, at)
-        return {key: value for key, (value, _) in newest.items()}
 
 
 class Child(Tracked):

@@ -1,0 +1,71 @@
+"""The last metrics and tags of a run that is over, kept in one small file: ``state/last.json``.
+
+It is written when the run is settled, so that thousands of runs can be sorted by a metric without
+looking at each rank's journal and at event files again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpctf.client.hpctf.tracked import Labels, Last
+from hpctf.client.hpctf.values import plain, restored
+from hpctf.files import read_json, write_json
+
+MOST = 500
+"""Metrics that are kept; the few runs with more are read anew."""
+
+
+class Kept(NamedTuple):
+    """What was the latest when the run was settled; tags and properties each with their time."""
+
+    metrics: dict[str, Last]
+    tags: Labels
+    properties: Labels
+
+
+def keep(place: Path, kept: Kept) -> None:
+    """Keep what is the latest of a run's folder.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    if len(kept.metrics) > MOST:
+        return
+    content = {
+        "metrics": {name: _plain(last) for name, last in kept.metrics.items()},
+        "tags": kept.tags,
+        "properties": kept.properties,
+    }
+    write_json(_file(place), content)
+
+
+def kept_of(place: Path) -> Kept | None:
+    """Return what is kept of a run that is settled; None if it is not, or nothing is kept."""
+    try:
+        if not (place / "state" / "final.json").exists():
+            return None
+        content = read_json(_file(place))
+        metrics = {
+            name: Last(restored(value), step, at)
+            for name, (value, step, at) in content["metrics"].items()
+        }
+        return Kept(metrics, _pairs(content["tags"]), _pairs(content["properties"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _file(place: Path) -> Path:
+    return place / "state" / "last.json"
+
+
+def _plain(last: Last) -> list[Any]:
+    return [plain(last.value, "a metric"), last.step, last.time]
+
+
+def _pairs(content: Mapping[str, Any]) -> Labels:
+    return {name: (value, at) for name, (value, at) in content.items()}

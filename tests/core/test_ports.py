@@ -201,10 +201,8 @@ def test_waiting_ends_when_a_signals_handler_raises(tmp_path: Path) -> None:
         waiting.stdout.readline()
         while not list(read_records(tmp_path / "state/worker-1.jsonl")):
             time.sleep(0.01)
-        began = time.monotonic()
         waiting.terminate()
-        assert waiting.wait(10) == 5
-        assert time.monotonic() - began < 1
+        assert waiting.wait(30) == 5, "it would wait for a minute"
 
 
 def test_groups_that_start_together_never_share_a_port(tmp_path: Path) -> None:

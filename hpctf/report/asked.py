@@ -7,8 +7,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpctf.confidential import HIDDEN, is_secret, without_secrets
 from hpctf.files import read_json
-from hpctf.report.secrets import HIDDEN, is_secret, without_secrets
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
+from hpctf.confidential import hide, secrets_of, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.curves import (
     Line,
@@ -22,7 +23,6 @@ from hpctf.report.curves import (
     points_each,
 )
 from hpctf.report.logged import Logged, logged_of, shown
-from hpctf.report.secrets import hide, secrets_of, without_secrets
 from hpctf.report.timeline import Timeline, timeline_of
 from hpctf.tracking.system import Efficiency, gigabytes
 from hpctf.verdict import ranks_of

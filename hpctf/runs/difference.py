@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.confidential import HIDDEN, is_secret
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.files import read_json
 from hpctf.runs.code_difference import CodeDifference, code_difference
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
     from hpctf.runs.run import Run
 
 SECTIONS = ("parameters", "code", "environment", "metrics")
-HIDDEN = "(hidden)"
-"""Stands for a value whose name says that it is a secret."""
+_OF_VARIABLES = "environment_variables."
+_MAYBE_SECRET = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL", re.IGNORECASE)
+"""Of variables, which hold secrets more often than options do, rather too many are hidden."""
 
-_SECRET = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL", re.IGNORECASE)
-_SECTIONS_OF_VARIABLES = ("environment_variables.", "plan.entry.environment.")
 _NOT_COMPARED = {"function", "resume_from", "script_params", "arguments"}
 _OF_ONE_RUN = {"run_id", "run_folder", "experiment", "version", "entry", "environment"}
 """Keys of a plan that say which run it is, or what the request says, too."""
@@ -76,8 +76,8 @@ class Difference:
 def difference(a: Run, b: Run, only: Collection[str] = SECTIONS) -> Difference:
     """Return what two runs do not share.
 
-    Values of environment variables whose names speak of tokens, passwords, secrets and keys are
-    not given.
+    Values of environment variables and options whose names speak of tokens, passwords, secrets and
+    keys are not given.
 
     Parameters
     ----------
@@ -172,7 +172,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _hidden(value: Value) -> Value:
-    if not value.name.startswith(_SECTIONS_OF_VARIABLES) or not _SECRET.search(value.name):
+    of_variable = value.name.startswith(_OF_VARIABLES) and _MAYBE_SECRET.search(value.name)
+    if not of_variable and not is_secret(value.name.rpartition(".")[2]):
         return value
     a, b = (None if one is None else HIDDEN for one in (value.a, value.b))
     return Value(value.name, a, b)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow
+from hpctf.confidential import HIDDEN
 from hpctf.errors import UsageError
-from hpctf.runs.difference import HIDDEN, difference
+from hpctf.runs.difference import difference
 
 from ..login.helpers import hpctf, project
 
@@ -44,7 +45,7 @@ def two(experiment: Experiment, tmp_path: Path) -> tuple[Run, Run]:
     a = trained(
         experiment,
         source,
-        arguments=["--lr", "0.1", "--quiet", "--epochs=5"],
+        arguments=["--lr", "0.1", "--quiet", "--epochs=5", "--api-key", "abc"],
         environment_variables={"API_TOKEN": "abc", "MY_SECRET": "s", "SHOWN": "1"},
     )
     project(source, text=LOG.format(loss=0.25, other="new"))
@@ -68,6 +69,7 @@ def test_parameters_by_name_and_secrets_hidden(two: tuple[Run, Run]) -> None:
     values = {one.name: (one.a, one.b) for one in found.parameters or ()}
     assert values == {
         "arguments.lr": (0.1, 0.2),
+        "arguments.api-key": (HIDDEN, None),
         "environment_variables.API_TOKEN": (HIDDEN, HIDDEN),
         "environment_variables.MY_SECRET": (HIDDEN, None),
         "environment_variables.SHOWN": ("1", "2"),

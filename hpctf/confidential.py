@@ -1,4 +1,7 @@
-"""What a report must not show: it is sent to others."""
+"""What is not shown of a run: values of variables and options that are called as secrets are.
+
+Reports are sent to others, and differences of runs are pasted into messages.
+"""
 
 from __future__ import annotations
 

@@ -6,15 +6,19 @@ import base64
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
 from hpctf.report import together
 from hpctf.tracking.system import gigabytes
+
+if TYPE_CHECKING:
+    from hpctf.runs.code_difference import FileDifference
 
 HERE = Path(__file__).parent
 GENERATOR = "hpctf report"
@@ -29,8 +33,18 @@ def render_run(run: Plain) -> str:
     return _render("run.html.j2", charts, title=run["id"], run=run, made=run["made"])
 
 
-def render_runs(title: str, runs: list[Plain], left_out: int = 0) -> str:
-    """Return the page of several runs; `left_out` tells how many older ones there are."""
+def render_runs(
+    title: str, runs: list[Plain], left_out: int = 0, code: Sequence[FileDifference] = ()
+) -> str:
+    """Return the page of several runs.
+
+    Parameters
+    ----------
+    left_out
+        How many older runs there are.
+    code
+        Of two runs, the files that differ.
+    """
     return _render(
         "runs.html.j2",
         _Charts(),
@@ -41,6 +55,7 @@ def render_runs(title: str, runs: list[Plain], left_out: int = 0) -> str:
         metrics=together.metrics(runs),
         differences=together.differences(runs),
         left_out=left_out,
+        code=code,
         made=max(run["made"] for run in runs),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.errors import UsageError
 from hpctf.files import write_atomic
 from hpctf.report.data import gather
+from hpctf.runs.difference import difference
 from hpctf.runs.statuses import statuses
 
 if TYPE_CHECKING:
@@ -46,7 +47,15 @@ def report_html(runs: Sequence[Run], title: str | None = None) -> str:
     if len(gathered) == 1 and title is None:
         return render_run(gathered[0])
     experiments = list(dict.fromkeys(run.experiment for run in chosen))
-    return render_runs(title or ", ".join(experiments), gathered, len(runs) - len(chosen))
+    code = None
+    if len(chosen) == 2:
+        code = difference(chosen[0], chosen[1], only=["code"]).code
+    return render_runs(
+        title or ", ".join(experiments),
+        gathered,
+        len(runs) - len(chosen),
+        code.files if code else (),
+    )
 
 
 def write_report(

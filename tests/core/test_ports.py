@@ -202,7 +202,7 @@ def test_waiting_ends_when_a_signals_handler_raises(tmp_path: Path) -> None:
         while not list(read_records(tmp_path / "state/worker-1.jsonl")):
             time.sleep(0.01)
         waiting.terminate()
-        assert waiting.wait(30) == 5, "it would wait for a minute"
+        assert waiting.wait(30) == 5, "it would wait for ten minutes"
 
 
 def test_groups_that_start_together_never_share_a_port(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,21 @@ def test_runs_that_are_compared_tell_in_what_they_differ(runs: list[Run]) -> Non
     text = report_html(runs)
     assert "Parameters that differ" in text
     assert '<span class="differs">--rate</span>' in text
+
+
+def test_two_runs_that_are_compared_tell_the_lines_of_code_that_differ(
+    root: Path, runs: list[Run], tmp_path: Path
+) -> None:
+    shutil.copytree(root, tmp_path / "runs", symlinks=True)
+    one, other = (Run(tmp_path / "runs" / run.experiment / run.id) for run in runs)
+    script = next(other.folder.snapshot.glob("*.py"))
+    script.write_text(script.read_text() + "print('</pre><script>alert(1)</script>')\n")
+    text = report_html([one, other])
+    assert "Code, line by line" in text
+    assert f"{script.name}: changed, +1 −0" in text
+    assert "+print(&#39;&lt;/pre&gt;&lt;script&gt;alert(1)" in text
+    assert "Code, line by line" not in report_html([one, one])
+    assert f"hpctf resubmit {one.id}" in report_html([one])
 
 
 def test_a_run_that_goes_on_is_told_to(tmp_path: Path) -> None:

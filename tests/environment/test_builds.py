@@ -24,6 +24,7 @@ from hpctf.errors import BuildError, SiteError
 from hpctf.site.load import load_site
 
 from ..conftest import PYENV, ROOT, skip_or_fail
+from ..disks import mounted
 from ..waiting import wait_until
 from .stand_ins import ask, env_command, hpctf_env, make_conda, make_site, make_wheel, start_env
 
@@ -207,13 +208,8 @@ def test_a_build_that_fails_its_check_is_a_failed_build(site: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB."""
-    if os.geteuid() != 0:
-        skip_or_fail("mounting a small file system needs root")
-    place = tmp_path / "small"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with mounted(tmp_path / "small", "size=3m") as place:
+        yield place
 
 
 def test_a_full_disk_is_said_and_nothing_stays(

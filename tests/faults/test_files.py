@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,9 @@ from hpctf import Experiment, TensorFlow
 from hpctf.errors import HpctfError, RunFolderError
 from hpctf.files import append_record, cannot_write, read_records, write_json
 
-from ..conftest import Person, skip_or_fail
+from ..conftest import Person
+from ..disks import mounted
 from .conftest import Clock
-
-
-@contextmanager
-def mounted(place: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own, in memory."""
-    if os.geteuid() != 0:
-        skip_or_fail("only root can mount a file system")
-    place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def estimator(source: Path) -> TensorFlow:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.processes import start_time
 
-from ..conftest import skip_or_fail
+from ..disks import mounted
 from ..login.helpers import project
 from ..waiting import wait_until
 from .conftest import Clock
@@ -82,13 +81,8 @@ with open("outputs/full", "wb", buffering=0) as stream:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
-    if os.geteuid() != 0:
-        skip_or_fail("only root may mount a small disk")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted(tmp_path / "small", "size=2m") as place:
+        yield place
 
 
 @pytest.mark.fault("the disk of the runs is full while a run trains", "Failed, and says so")

@@ -25,7 +25,7 @@ from hpctf.runs.housekeeping import REMOVING
 from hpctf.runs.listing import list_runs
 
 from ..conftest import ROOT
-from ..faults.test_files import mounted
+from ..disks import mounted
 from ..login.helpers import hpctf
 from .conftest import Copy
 from .test_housekeeping import as_nobody

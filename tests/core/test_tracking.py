@@ -62,6 +62,7 @@ def test_what_is_logged_comes_back_by_name(run: Run) -> None:
         "finished": True,
     }
     assert run.get_metrics("accuracy") == {"accuracy": 0.97}
+    assert list(run._tracked().last()) == ["loss", "accuracy", "optimizer", "finished"]
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,8 @@ def last_of(path: str) -> Journal:
 
 
 def last_lines(path: str) -> Dict[Key, bytes]:
-    """Return the last line of each name, tag and the like; of a property the first.
+    """Return the last line of each name, tag and the like; of a property the first. Those that were
+    written last come last.
 
     No more is read than what was written since the last digest.
     """
@@ -213,11 +214,11 @@ def last_lines(path: str) -> Dict[Key, bytes]:
             continue
         heads.add(head)
         digest = record.get("digest")
-        for last in [record] if digest is None else digest:
+        for last in [record] if digest is None else reversed(digest):
             _keep(found, last)
         if digest is not None:
             break
-    return found
+    return dict(reversed(list(found.items())))
 
 
 def _keep(found: Dict[Key, bytes], record: Dict[str, Any]) -> None:

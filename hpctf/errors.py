@@ -8,6 +8,7 @@ HpctfError (exit 2)
 ├── BuildError (exit 3)  a training environment cannot be built, or is not to be touched
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
+├── ExportError (exit 3)  a tool that runs are exported to refused, or could not be reached
 ├── RunNotFound          no run of that name
 ├── RunFolderError (exit 3)  a run folder cannot be written, or must not be trusted
 └── TrainingFailed (exit 1)  the training itself failed, or was cancelled
@@ -18,6 +19,7 @@ from __future__ import annotations
 __all__ = [
     "BuildError",
     "ClusterSpecError",
+    "ExportError",
     "HostlistError",
     "HpctfError",
     "RunFolderError",
@@ -86,6 +88,12 @@ class SchedulerError(HpctfError):
 
 class SubmissionError(SchedulerError):
     """The scheduler did not take the job."""
+
+
+class ExportError(HpctfError):
+    """A tool that runs are exported to refused, or could not be reached."""
+
+    exit_code = 3
 
 
 class RunNotFound(UsageError):

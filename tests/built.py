@@ -1,7 +1,11 @@
-"""Training environments for the tests, built by `hpctf env build` itself and kept by content."""
+"""Environments for the tests, kept by content: for training, built by `hpctf env build` itself, and
+with the tools that runs are exported to."""
 
 from __future__ import annotations
 
+import configparser
+import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -43,3 +47,36 @@ def build_environment(tensorflow: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
     )
+
+
+TOOLS = ("mlflow==3.17.2", "tensorboard==2.21.0", "setuptools<81", "pandas")
+"""What is too large for the environment in which all tests run."""
+
+
+def build_tools() -> subprocess.CompletedProcess[str]:
+    """Build an environment with hpctf's own requirements and `TOOLS`, unless it is kept.
+
+    Its interpreter is what the answer's stdout holds.
+    """
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = [*setup["options"]["install_requires"].split(), *TOOLS]
+    digest = hashlib.sha256("\n".join([sys.executable, *wanted]).encode()).hexdigest()[:10]
+    home = CACHE / f"tools-{digest}"
+    python = home / "bin/python"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    done = subprocess.CompletedProcess([], 0, f"{python}\n", "")
+    with (CACHE / "tools.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (home / ".ready").exists():
+            return done
+        uv = [sys.executable, "-m", "uv"]
+        for words in (
+            [*uv, "venv", "--clear", "--python", sys.executable, str(home)],
+            [*uv, "pip", "install", "--python", str(python), *wanted],
+        ):
+            made = subprocess.run(words, capture_output=True, text=True)
+            if made.returncode:
+                return made
+        (home / ".ready").touch()
+    return done

@@ -19,7 +19,7 @@ import pytest
 from hpctf import Experiment
 
 from .browser import browser  # noqa: F401  (fixture)
-from .built import build_environment
+from .built import build_environment, build_tools
 from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
 
 _OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLDEN")
@@ -66,6 +66,15 @@ def training_python() -> str:
     made = build_environment("2.21")
     if made.returncode:
         skip_or_fail(f"the training environment cannot be made: {made.stderr[-2000:]}")
+    return made.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def tools_python() -> str:
+    """The interpreter of an environment with what hpctf needs, MLflow and TensorBoard."""
+    made = build_tools()
+    if made.returncode:
+        skip_or_fail(f"the tools' environment cannot be made: {made.stderr[-2000:]}")
     return made.stdout.strip()
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),
     "tag": ("hpctf.cli.metrics", "Give a run tags."),
     "report": ("hpctf.cli.report", "Write one HTML file that tells of runs."),
+    "export": ("hpctf.cli.export", "Write runs to MLflow or CSV."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),

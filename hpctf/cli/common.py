@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -76,6 +77,24 @@ def open_run(name: str, site: str | None) -> Run:
     if os.sep in name and os.path.isfile(os.path.join(folder, "run.json")):
         return Run(folder)
     return Run(find_run(runs_root_of(site), name))
+
+
+def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
+    """Return the runs that RUN|EXPERIMENT... stand for, each once: an experiment's all."""
+    from hpctf.errors import UsageError
+    from hpctf.runs.folder import check_name, run_folders
+    from hpctf.runs.run import Run
+
+    root = runs_root_of(site)
+    found: dict[str, Run] = {}
+    for name in names:
+        of_experiment: list[Run] = []
+        with contextlib.suppress(UsageError):
+            check_name("experiment", name)
+            of_experiment = [Run(folder) for folder in run_folders(root, name)]
+        for run in of_experiment or [open_run(name, site)]:
+            found[str(run.folder.path)] = run
+    return list(found.values())
 
 
 def say(text: str) -> None:

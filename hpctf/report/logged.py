@@ -98,7 +98,7 @@ def shown(value: Any) -> str:
 
 
 def _table(name: str, series: Series) -> Table:
-    columns = _columns(series)
+    columns = columns_of(series)
     height = max((len(column) for column in columns.values()), default=0)
     rows = [
         [shown(column[n]) if n < len(column) else "" for column in columns.values()]
@@ -107,7 +107,8 @@ def _table(name: str, series: Series) -> Table:
     return Table(name, list(columns), rows, max(0, height - MOST_ROWS))
 
 
-def _columns(series: Series) -> dict[str, list[Any]]:
+def columns_of(series: Series) -> dict[str, list[Any]]:
+    """Return what a table shows of a series, by column; columns may differ in length."""
     if series.kind == "value":
         return {"step": list(series.axis()), series.name: list(series.values)}
     found = series.metric()

@@ -50,15 +50,20 @@ def matching(
 def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each run: what a listing shows, its parameters, tags and last metrics."""
     for listed in list_runs(root, experiment):
-        facts = Facts(listed)
-        started, ended = listed.details["submitted"], listed.details["ended"]
-        yield {
-            **listed.details,
-            "seconds": ended - started if started and ended else None,
-            **{f"param:{name}": value for name, value in facts.parameters.items()},
-            **{f"tag:{name}": value for name, value in facts.tags.items()},
-            **{name: last.value for name, last in facts.metrics.items()},
-        }
+        yield row_of(Facts(listed))
+
+
+def row_of(facts: Facts) -> dict[str, Any]:
+    """Return a run's row of `table_of`."""
+    details = facts.run.details
+    started, ended = details["submitted"], details["ended"]
+    return {
+        **details,
+        "seconds": ended - started if started and ended else None,
+        **{f"param:{name}": value for name, value in facts.parameters.items()},
+        **{f"tag:{name}": value for name, value in facts.tags.items()},
+        **{name: last.value for name, last in facts.metrics.items()},
+    }
 
 
 def _has(run: Run | ChildRun, tags: Wanted, properties: Wanted) -> bool:

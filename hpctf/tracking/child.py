@@ -33,6 +33,11 @@ class ChildRun(Reading):
         return self._about.id
 
     @property
+    def place(self) -> Path:
+        """Its folder, in its parent's."""
+        return self._folder
+
+    @property
     def name(self) -> str:
         """What the training called it."""
         return self._about.name

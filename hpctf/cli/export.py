@@ -1,0 +1,84 @@
+"""``hpctf export``: runs in the tools that people have."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, open_runs, say, site_option
+
+_RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
+
+
+@click.group()
+def export() -> None:
+    """Write runs to MLflow or CSV. The Python API has 'to_pandas' on runs and experiments."""
+
+
+@export.command()
+@_RUNS
+@click.option(
+    "--to",
+    "uri",
+    metavar="URI",
+    help="Server or database (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here).",
+)
+@click.option("--no-files", is_flag=True, help="Leave out outputs and uploaded files.")
+@click.option("--largest", metavar="SIZE", help="Leave out files that are larger: 100MB.")
+@site_option
+@json_option
+def mlflow(
+    names: tuple[str, ...],
+    uri: str | None,
+    no_files: bool,
+    largest: str | None,
+    site: str | None,
+    as_json: bool,
+) -> None:
+    """Write runs to an MLflow store: parameters, metrics, tags, files, child runs.
+
+    Each run is there once, however often it is exported; one that still ran is completed.
+    """
+    from hpctf.export.mlflow_server import look_at
+    from hpctf.export.mlflow_store import to_mlflow
+    from hpctf.runs.choosing import bytes_of_size
+
+    most = None if largest is None else bytes_of_size(largest)
+    runs = open_runs(names, site)
+    done = to_mlflow(runs, uri, files=not no_files, largest=most, on_run=lambda one: say(one))
+    for name in done.left_out:
+        say(f"left out, larger than {largest}: {name}")
+    said = f"{done.new} new, {done.known} known; {done.points} points and {done.files} files sent"
+    say(f"{done.uri}: runs: {said}")
+    say(look_at(done.uri))
+    if as_json:
+        answer_json({"uri": done.uri, "runs": done.runs})
+        return
+    for run_id, mlflow_id in done.runs.items():
+        click.echo(f"{run_id}  {mlflow_id}")
+
+
+@export.command("csv")
+@_RUNS
+@click.option("--runs", "wide", is_flag=True, help="A row for each run: parameters, last metrics.")
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File (else stdout).")
+@site_option
+def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) -> None:
+    """Write all numbers of runs and their child runs as CSV, or a row for each run."""
+    from io import StringIO
+
+    from hpctf.export.tables import write_runs, write_values
+    from hpctf.files import write_atomic
+
+    runs = open_runs(names, site)
+    write = write_runs if wide else write_values
+    if to is None:
+        write(runs, sys.stdout)
+        return
+    text = StringIO()
+    number = write(runs, text)
+    write_atomic(to, text.getvalue())
+    say(f"{number} rows")
+    click.echo(str(to))

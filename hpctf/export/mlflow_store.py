@@ -1,0 +1,314 @@
+"""Runs in an MLflow store, a file or a server's: each once, however often it is exported.
+
+An MLflow run is found again by its tag ``hpctf.run_id``. Points that it has are not sent again, so
+an export that was cut short, or one of a run that went on since, is completed by the next.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hpctf.errors import ExportError, UsageError
+from hpctf.export.mlflow_server import DEFAULT_URI, reachable, shown_uri
+from hpctf.export.names import allowed_names
+from hpctf.export.record import Exported, exported
+from hpctf.runs.statuses import statuses
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+RUN_ID = "hpctf.run_id"
+_EXPORTED = "hpctf.exported"
+"""When the last whole export began, in seconds since the epoch."""
+
+_MOST_METRICS, _MOST_PARAMS = 1000, 100
+"""Of one call (mlflow/utils/validation.py)."""
+_LONGEST_PARAM, _LONGEST_TAG = 500, 5000
+"""Characters of a value that every release of MLflow since 2.0 takes."""
+_LARGEST = 1.7976931348623157e308
+"""What MLflow's databases keep for infinity."""
+
+_STATUS = {
+    "Completed": "FINISHED",
+    "Failed": "FAILED",
+    "Canceled": "KILLED",
+    "Running": "RUNNING",
+    "Finalizing": "RUNNING",
+}
+
+T = TypeVar("T")
+
+
+@dataclass
+class Done:
+    """What an export did: runs that are new in MLflow, runs that were there, points sent, files."""
+
+    uri: str
+    new: int = 0
+    known: int = 0
+    points: int = 0
+    files: int = 0
+    left_out: list[str] = field(default_factory=list)
+    runs: dict[str, str] = field(default_factory=dict)
+
+
+def to_mlflow(
+    runs: Sequence[Run],
+    uri: str | None = None,
+    *,
+    files: bool = True,
+    largest: int | None = None,
+    on_run: Callable[[str], None] | None = None,
+) -> Done:
+    """Write runs, and their child runs, to an MLflow store.
+
+    Parameters
+    ----------
+    uri
+        A server (``http://...``) or a database (``sqlite:///mlflow.db``); by default
+        MLFLOW_TRACKING_URI, else `DEFAULT_URI` in the current folder.
+    files
+        Whether outputs and uploaded files go there, too; images that were logged always do.
+    largest
+        Bytes of a file from which on it is left out.
+    on_run
+        Called with each run's id before it is sent.
+
+    Returns
+    -------
+    Done
+        With MLflow's ids by ours in ``runs``.
+
+    Raises
+    ------
+    UsageError
+        MLflow is not installed.
+    ExportError
+        The server cannot be reached, or MLflow refused.
+    """
+    target = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    client = _client(target)
+    from mlflow.exceptions import MlflowException
+
+    done = Done(shown_uri(target))
+    found = statuses(runs)
+    try:
+        for run in runs:
+            if on_run:
+                on_run(run.id)
+            ids: dict[str, str] = {}
+            for one in exported(run, found[run.id]):
+                writer = _Writer(client, target, one, done)
+                ids[one.id] = writer.write(ids.get(one.parent or ""), files, largest)
+            done.runs.update(ids)
+    except (MlflowException, OSError) as error:
+        words = str(error).splitlines() or [type(error).__name__]
+        raise ExportError(
+            f"MLflow at {done.uri} refused run {run.id}: {words[0]}",
+            "What it has already is found again: export once more when that is put right.",
+        ) from None
+    return done
+
+
+def _client(uri: str) -> Any:
+    reachable(uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # else minutes of silence
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it is the answer's
+    try:
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=uri)
+    except ImportError as error:
+        raise UsageError(
+            f"Exporting to MLflow needs MLflow, which is not installed here ({error}).",
+            "pip install 'hpctf[mlflow]' (for a server alone mlflow-skinny does, too)",
+        ) from None
+
+
+class _Writer:
+    """Writes one run to MLflow."""
+
+    def __init__(self, client: Any, uri: str, one: Exported, done: Done) -> None:
+        self._client = client
+        self._uri = uri
+        self._one = one
+        self._done = done
+        self._begun = time.time()
+
+    def write(self, parent: str | None, files: bool, largest: int | None) -> str:
+        """Write all of it, and return MLflow's id of the run."""
+        there = self._find()
+        if there is None:
+            there = self._create(parent)
+            self._done.new += 1
+        else:
+            self._done.known += 1
+        run_id = str(there.info.run_id)
+        self._params(run_id, there)
+        self._metrics(run_id, there)
+        tables = self._tables(run_id)
+        wanted = {**self._one.images, **(self._one.files if files else {})}
+        self._files(run_id, wanted, float(there.data.tags.get(_EXPORTED, 0)), largest)
+        self._end(run_id, tables)
+        return run_id
+
+    def _find(self) -> Any:
+        experiment = self._experiment()
+        found = self._client.search_runs([experiment], f"tags.`{RUN_ID}` = '{self._one.id}'")
+        return found[0] if found else None
+
+    def _experiment(self) -> str:
+        name = self._one.experiment
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return str(self._client.create_experiment(name, _artifacts_of(self._uri, name)))
+        if found.lifecycle_stage == "deleted":
+            raise ExportError(
+                f"MLflow's experiment {name!r} is deleted, which keeps its name taken.",
+                f"mlflow experiments restore --experiment-id {found.experiment_id}, or 'mlflow gc'",
+            )
+        return str(found.experiment_id)
+
+    def _create(self, parent: str | None) -> Any:
+        one = self._one
+        tags = {
+            RUN_ID: one.id,
+            "mlflow.user": one.user,
+            "mlflow.source.name": one.script,
+            "mlflow.source.type": "JOB",
+            "mlflow.source.git.commit": one.git_commit or "",
+            "mlflow.parentRunId": parent or "",
+        }
+        return self._client.create_run(
+            self._experiment(),
+            start_time=_ms(one.started),
+            tags={key: value for key, value in tags.items() if value},
+            run_name=one.name,
+        )
+
+    def _params(self, run_id: str, there: Any) -> None:
+        """Log those that are not there yet: MLflow never changes one."""
+        from mlflow.entities import Param
+
+        names = allowed_names(self._one.params)
+        new = [
+            Param(names[name], value[:_LONGEST_PARAM])
+            for name, value in self._one.params.items()
+            if names[name] not in there.data.params
+        ]
+        for some in _parts(new, _MOST_PARAMS):
+            self._client.log_batch(run_id, params=some)
+
+    def _metrics(self, run_id: str, there: Any) -> None:
+        from mlflow.entities import Metric
+
+        metrics = {**self._one.metrics, **self._one.system}
+        names = allowed_names(metrics)
+        new = []
+        for name, points in metrics.items():
+            key = names[name]
+            known = self._history(run_id, key) if key in there.data.metrics else set()
+            new += [
+                Metric(key, point.value, _ms(point.time), point.step)
+                for point in points
+                if _identity(point.value, _ms(point.time), point.step) not in known
+            ]
+        for some in _parts(new, _MOST_METRICS):
+            self._client.log_batch(run_id, metrics=some)
+        self._done.points += len(new)
+
+    def _history(self, run_id: str, key: str) -> set[Any]:
+        history = self._client.get_metric_history(run_id, key)
+        return {_identity(one.value, one.timestamp, one.step) for one in history}
+
+    def _tables(self, run_id: str) -> list[str]:
+        names = allowed_names(self._one.tables)
+        paths = []
+        for name, table in self._one.tables.items():
+            path = f"tables/{names[name]}.json".replace(":", "_")
+            self._client.log_text(run_id, json.dumps(table), path)
+            paths.append(path)
+        return paths
+
+    def _files(
+        self, run_id: str, files: dict[str, Path], exported: float, largest: int | None
+    ) -> None:
+        sizes: dict[str, dict[str, int]] = {}
+        for name, path in files.items():
+            about = path.stat()
+            if largest is not None and about.st_size > largest:
+                self._done.left_out.append(name)
+                continue
+            folder = os.path.dirname(name)
+            if exported and folder not in sizes:
+                sizes[folder] = self._sizes(run_id, folder)
+            kept = sizes.get(folder, {}).get(name) == about.st_size
+            if kept and about.st_mtime < exported:
+                continue
+            self._client.log_artifact(run_id, str(path), folder or None)
+            self._done.files += 1
+
+    def _sizes(self, run_id: str, folder: str) -> dict[str, int]:
+        listed = self._client.list_artifacts(run_id, folder or None)
+        return {one.path: one.file_size or 0 for one in listed}  # servers say nothing of 0
+
+    def _end(self, run_id: str, tables: list[str]) -> None:
+        from mlflow.entities import RunTag
+
+        one = self._one
+        names = allowed_names(one.tags)
+        tags = {names[name]: value for name, value in one.tags.items()}
+        tags["hpctf.state"] = one.state
+        renamed = _renamed([*one.params, *one.metrics, *one.tags])
+        if renamed:
+            tags["hpctf.renamed"] = json.dumps(renamed, ensure_ascii=False)
+        if tables:
+            shown = [{"path": path, "type": "table"} for path in tables]
+            text = json.dumps(shown)
+            tags |= {"mlflow.loggedArtifacts": text} if len(text) <= _LONGEST_TAG else {}
+        made = [RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()]
+        for some in _parts(made, _MOST_PARAMS):
+            self._client.log_batch(run_id, tags=some)
+        status = _STATUS.get(one.state, "SCHEDULED")
+        if one.ended is None:
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status, end_time=_ms(one.ended))
+        self._client.set_tag(run_id, _EXPORTED, str(self._begun))
+
+
+def _renamed(names: Sequence[str]) -> dict[str, str]:
+    return {new: name for name, new in allowed_names(names).items() if new != name}
+
+
+def _artifacts_of(uri: str, experiment: str) -> str | None:
+    """Return where artifacts lie: beside a database that is a file. MLflow's own choice would be
+    the folder in which somebody stands."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (
+        Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment
+    ).as_uri()
+
+
+def _identity(value: float, at: int, step: int) -> tuple[Any, int, int]:
+    """Return what makes two points one; NaN is no number that equals itself."""
+    if math.isnan(value):
+        return "nan", at, step
+    return max(-_LARGEST, min(_LARGEST, value)), at, step
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _parts(items: list[T], most: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]

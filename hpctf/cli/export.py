@@ -14,7 +14,7 @@ _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=
 
 @click.group()
 def export() -> None:
-    """Write runs to MLflow or CSV. The Python API has 'to_pandas' on runs and experiments."""
+    """Write runs to MLflow, TensorBoard's event files or CSV; 'to_pandas' in Python."""
 
 
 @export.command()
@@ -58,6 +58,25 @@ def mlflow(
         return
     for run_id, mlflow_id in done.runs.items():
         click.echo(f"{run_id}  {mlflow_id}")
+
+
+@export.command()
+@_RUNS
+@click.option(
+    "--to",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A new folder, which gets one for each run.",
+)
+@click.option("--python", metavar="EXE", help="A Python that has TensorBoard.")
+@site_option
+def tensorboard(names: tuple[str, ...], to: Path, python: str | None, site: str | None) -> None:
+    """Write what runs have logged as TensorBoard's event files ('hpctf tensorboard' shows them)."""
+    from hpctf.export.events import write_events
+
+    number = write_events(open_runs(names, site), to, python)
+    say(f"{number} points")
+    click.echo(str(to))
 
 
 @export.command("csv")

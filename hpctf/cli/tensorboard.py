@@ -1,0 +1,33 @@
+"""``hpctf tensorboard``: TensorBoard on runs, and how to see it from one's own machine."""
+
+from __future__ import annotations
+
+import click
+
+from hpctf.cli.common import open_runs, say, site_option
+
+
+@click.command()
+@click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="Port (default: a free one).")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address; others let others in."
+)
+@click.option("--python", metavar="EXE", help="A Python that has TensorBoard.")
+@site_option
+def tensorboard(
+    names: tuple[str, ...], port: int | None, host: str, python: str | None, site: str | None
+) -> None:
+    """Start TensorBoard on runs: what they have logged, and event files that they wrote.
+
+    Running ones are followed. Ctrl-C ends TensorBoard, and leaves the runs alone.
+    """
+    from hpctf.export.board import show, ssh_line
+
+    def ready(host: str, port: int) -> None:
+        say("On your own machine type:")
+        say(f"  {ssh_line(port)}")
+        say(f"and open http://localhost:{port}/   (Ctrl-C here ends TensorBoard, not the runs)")
+        click.echo(f"http://{host}:{port}/")
+
+    show(open_runs(names, site), host, port, python, ready)

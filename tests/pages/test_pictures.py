@@ -1,4 +1,4 @@
-"""The pictures in docs/report.md: reports of real trainings (`make pictures` writes them)."""
+"""The pictures in docs/report.md and docs/export.md, of real trainings (`make pictures`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hpctf.report.write import write_report
 
 from ..browser import DESKTOP, PHONE, tab
 from ..conftest import ROOT
+from ..exported import free_port, in_mlflow, mlflow_server, run_in, tensorboard
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -65,3 +66,39 @@ def test_the_pictures_show_real_trainings(
         here.page.screenshot(path=pictures / f"{name}.png")
         assert (here.requests, here.errors) == ([], [])
     assert (pictures / f"{name}.png").stat().st_size < LARGEST
+
+
+SMALL = {"viewport": {"width": 1000, "height": 700}}
+
+
+def test_the_picture_of_mlflow_shows_a_real_training(
+    browser: Browser, trained: list[Run], tools_python: str, pictures: Path, tmp_path: Path
+) -> None:
+    pictures.mkdir(exist_ok=True)
+    store = "sqlite:///mlflow.db"
+    run = trained[0]
+    run_in(tools_python, "-m", "hpctf", "export", "mlflow", run.folder.path, cwd=tmp_path)
+    mlflow_id = in_mlflow(tools_python, store, tmp_path)[run.id]["mlflow_id"]
+    words = ["--backend-store-uri", store]
+    with mlflow_server(tools_python, tmp_path, free_port(), *words) as address:
+        page = f"{address}/#/experiments/1/runs/{mlflow_id}/model-metrics"
+        with tab(browser, page, **SMALL) as here:
+            here.page.locator(".js-plotly-plot .lines path").first.wait_for(timeout=60_000)
+            here.page.screenshot(path=pictures / "mlflow.png")
+    assert (pictures / "mlflow.png").stat().st_size < LARGEST
+
+
+def test_the_picture_of_tensorboard_shows_real_trainings(
+    browser: Browser, trained: list[Run], tools_python: str, pictures: Path, tmp_path: Path
+) -> None:
+    pictures.mkdir(exist_ok=True)
+    folders = [run.folder.path for run in trained[:2]]
+    with (
+        tensorboard(tools_python, tmp_path, *folders) as address,
+        tab(browser, f"{address}#timeseries") as here,
+    ):
+        here.page.locator("scalar-card line-chart").first.wait_for()
+        here.page.get_by_text("Smoothed").first.wait_for()
+        here.page.wait_for_load_state("networkidle")  # curves are drawn once their data is there
+        here.page.screenshot(path=pictures / "tensorboard.png")
+    assert (pictures / "tensorboard.png").stat().st_size < LARGEST

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +15,7 @@ import pytest
 from hpctf import Experiment, Run, TensorFlow
 
 from ..browser import tab
-from ..conftest import ROOT
-from ..exported import free_port, in_mlflow, mlflow_server, run_in
+from ..exported import free_port, in_mlflow, mlflow_server, run_in, tensorboard
 from ..login.helpers import hpctf, project
 from ..reported import submit
 from ..waiting import wait_until
@@ -54,43 +48,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that logged one of each kind."""
     folder = tmp_path_factory.mktemp("runs")
     return submit(folder / "runs", folder)
-
-
-@contextmanager
-def tensorboard(python: str, cwd: Path, *words: str | Path) -> Iterator[str]:
-    """Run `hpctf tensorboard` and yield its address; Ctrl-C ends it, and all that it started."""
-    command = [python, "-m", "hpctf", "tensorboard", *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", "TMPDIR": str(cwd)}
-    with (cwd / "said").open("w") as said:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=said, text=True
-        )
-    assert process.stdout
-    address = process.stdout.readline().strip()
-    try:
-        assert address, (cwd / "said").read_text()
-        children = _descendants(process.pid)
-        assert len(children) >= 2
-        yield address
-    finally:
-        process.send_signal(signal.SIGINT)
-        code = process.wait(30)
-        process.stdout.close()
-    assert code == 130
-    wait_until(lambda: not [pid for pid in children if _lives(pid)], 10)
-    assert not list(cwd.glob("hpctf-tensorboard-*"))
-
-
-def _descendants(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in map(int, found) for one in (child, *_descendants(child))]
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def ask(address: str, path: str, **query: str) -> Any:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpctf.environment.progress import elapsed
+from hpctf.runs.state import describe
 
 if TYPE_CHECKING:
     from hpctf.runs.state import Status
 
 OnChange = Callable[["Status", float], None]
-
-
-def describe(status: Status) -> str:
-    """Return ``Running (Resources): chief 1 running, worker 2 running``."""
-    counts = Counter((rank.role, rank.state) for rank in status.ranks)
-    roles = ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
-    reason = f" ({status.reason})" if status.reason and not status.final else ""
-    return f"{status.state}{reason}: {roles}"
 
 
 @contextmanager
@@ -47,12 +39,3 @@ def _plain_lines() -> OnChange:
             last = words
 
     return on_change
-
-
-_WORDS = {
-    "NotStarted": "not started",
-    "Running": "running",
-    "Completed": "completed",
-    "Failed": "failed",
-    "Canceled": "cancelled",
-}

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpctf.cli.common import open_run, say, site_option
-from hpctf.cli.progress import describe
 from hpctf.environment.progress import elapsed
 from hpctf.runs.folder import LAST
+from hpctf.runs.state import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hpctf.cli.panels import View
-    from hpctf.client.hpctf.records import Series
     from hpctf.runs.following import Following
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status
@@ -27,8 +26,6 @@ _FOLLOWED = 16
 """Ranks whose files are read: no screen shows many more, and each look asks the file server."""
 _LOG_BYTES = 16384
 """What is read of a log's end."""
-_EVENTS_S = (5.0, 20)
-"""Shortest time between two readings of TensorBoard's files, and how often as long as one took."""
 _PLAIN_S = 10.0
 """Shortest time between two plain lines that tell of metrics."""
 _ANSWER_S = 0.5
@@ -134,8 +131,6 @@ class Watcher:
 
     run: Run
     following: Following
-    _events: dict[str, Series] = field(default_factory=dict)
-    _events_at: float = 0.0
 
     def __post_init__(self) -> None:
         from hpctf.tracking.live import Live
@@ -163,7 +158,7 @@ class Watcher:
             submitted=float(self._record.get("submitted") or time.time()),
             now=time.time(),
             progress=self._live.progress,
-            series={**self._event_series(), **self._live.scalars()},
+            series=self._live.series(),
             samples={rank: one for rank, one in samples.items() if one is not None},
             log_name=log.name,
             log=log_lines(_end_of(log)),
@@ -185,17 +180,6 @@ class Watcher:
         name = failed.name if failed else status.ranks[0].name
         logs = [folder.logs / f"{name}.log", folder.job_log, folder.build_log]
         return next((log for log in logs if log.exists() and log.stat().st_size), logs[0])
-
-    def _event_series(self) -> dict[str, Series]:
-        """Return what TensorBoard's files hold; they are read whole, so not with each look."""
-        from hpctf.tracking.events import event_series
-
-        if time.monotonic() >= self._events_at:
-            began = time.monotonic()
-            self._events = event_series(self.run.folder.path)
-            took = time.monotonic() - began
-            self._events_at = began + max(_EVENTS_S[0], _EVENTS_S[1] * took)
-        return self._events
 
 
 def _end_of(log: Path) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.confidential import hide, secrets_of, without_secrets
 from hpctf.report.asked import Settings, settings_of
-from hpctf.report.curves import (
+from hpctf.report.logged import Logged, logged_of, shown
+from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.tracking.curves import (
     Line,
     Panel,
     is_curve,
@@ -22,8 +24,6 @@ from hpctf.report.curves import (
     panels_of,
     points_each,
 )
-from hpctf.report.logged import Logged, logged_of, shown
-from hpctf.report.timeline import Timeline, timeline_of
 from hpctf.tracking.system import Efficiency, gigabytes
 from hpctf.verdict import ranks_of
 

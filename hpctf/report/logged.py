@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
-from hpctf.report.curves import is_curve
+from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from typing import Any, NamedTuple
 
 from hpctf.files import read_json, write_json
@@ -296,3 +297,20 @@ def _reason(job: JobStatus) -> str:
 
 def _because(job: JobStatus) -> str:
     return f" ({job.reason})" if job.reason not in ("", "None") else ""
+
+
+def describe(status: Status) -> str:
+    """Return ``Running (Resources): chief 1 running, worker 2 running``."""
+    counts = Counter((rank.role, rank.state) for rank in status.ranks)
+    roles = ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
+    reason = f" ({status.reason})" if status.reason and not status.final else ""
+    return f"{status.state}{reason}: {roles}"
+
+
+_WORDS = {
+    "NotStarted": "not started",
+    "Running": "running",
+    "Completed": "completed",
+    "Failed": "failed",
+    "Canceled": "cancelled",
+}

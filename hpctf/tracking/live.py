@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpctf.client.hpctf.records import Journal, Series, records_of
 from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.tracking.events import event_series
 from hpctf.tracking.samples import Samples, sample_file
 
 _SECOND = re.compile(r"\.\d+\.jsonl\Z")
 """The end of a file's name that a second process of a rank writes."""
+
+
+_EVENTS_S = (5.0, 20)
+"""Shortest time between two readings of TensorBoard's files, and how often as long as one took."""
 
 
 class Progress(NamedTuple):
@@ -62,6 +68,8 @@ class Live:
         self._journals: dict[Path, Journal] = {}
         self.samples = {rank: Samples() for rank in self._ranks}
         self.progress: Progress | None = None
+        self._events: dict[str, Series] = {}
+        self._events_at = 0.0
 
     def look(self) -> None:
         """Read what has been written since the last look."""
@@ -83,6 +91,18 @@ class Live:
                 if series.kind == "value":
                     found.setdefault(name, series)
         return found
+
+    def series(self) -> dict[str, Series]:
+        """Return `scalars`, and what TensorBoard's files hold.
+
+        Those are read whole, so not with each call.
+        """
+        began = time.monotonic()
+        if began >= self._events_at:
+            self._events = event_series(self._folder)
+            took = time.monotonic() - began
+            self._events_at = began + max(_EVENTS_S[0], _EVENTS_S[1] * took)
+        return {**self._events, **self.scalars()}
 
     def _files(self) -> list[Path]:
         """Return the journals of the ranks, their second processes' behind their own."""

@@ -21,7 +21,7 @@ FLOORS = {
     "meanwhile confidential",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports keras_choice git request",
-    2: "submission scheduler node runs tracking client startup",
+    2: "submission scheduler node runs tracking client startup notebook",
     3: "tuning models report survey doctor azureml export",
     4: "cli __main__",
 }

@@ -14,8 +14,8 @@ from hpctf import Run
 from hpctf.client.hpctf.records import Series
 from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of, without_secrets
 from hpctf.report.asked import parameters_of
-from hpctf.report.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
 from hpctf.report.timeline import WIDTH, timeline_of
+from hpctf.tracking.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
 
 NUMBERS = some.floats(allow_nan=True, allow_infinity=True)
 

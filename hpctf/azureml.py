@@ -229,6 +229,9 @@ class Experiment:
     def __repr__(self) -> str:
         return f"Experiment(name={self.name!r}, workspace={self.workspace!r})"
 
+    def _repr_html_(self) -> str:
+        return self._experiment._repr_html_()
+
     def submit(self, config: TensorFlow, tags: Mapping[str, Any] | None = None) -> Run:
         """Submit an estimator, give the run its tags, and return it.
 
@@ -280,12 +283,8 @@ class RunDetails:
         self.run = run_instance
 
     def show(self) -> None:
-        """Print the run's state, or show its widget in a notebook."""
-        show = getattr(self.run, "show", None)
-        if show is not None:
-            show()
-        else:
-            print(f"{self.run.id}: {self.run.status} (hpctf logs {self.run.id} --follow)")
+        """Show the run's widget in a notebook; elsewhere print its state."""
+        self.run.show()
 
 
 def _is_silent(name: str, value: Any) -> bool:

@@ -49,7 +49,14 @@ def build_environment(tensorflow: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-TOOLS = ("mlflow==3.17.2", "tensorboard==2.21.0", "setuptools<81", "pandas")
+TOOLS = (
+    "mlflow==3.17.2",
+    "tensorboard==2.21.0",
+    "setuptools<81",
+    "pandas",
+    "jupyterlab",
+    "anywidget",
+)
 """What is too large for the environment in which all tests run."""
 
 

@@ -103,6 +103,11 @@ class Experiment:
         ]
         return replace(planned, plan=plan, notes=tuple(notes))
 
+    def _repr_html_(self) -> str:
+        from hpctf.notebook.cards import experiment_card
+
+        return experiment_card(self)
+
     def submit(
         self,
         estimator: TensorFlow,

@@ -50,6 +50,11 @@ class Run(Reading):
     def __repr__(self) -> str:
         return f"Run(id={self.id!r}, experiment={self.experiment!r}, job_id={self.job_id!r})"
 
+    def _repr_html_(self) -> str:
+        from hpctf.notebook.cards import run_card
+
+        return run_card(self)
+
     @staticmethod
     def get_context(allow_offline: bool = True) -> RunContext:
         """Return the run that this very process belongs to, for training scripts.
@@ -147,6 +152,15 @@ class Run(Reading):
         from hpctf.tracking.system import efficiency
 
         return efficiency(self.folder.path, self.plan)
+
+    def show(self, interval_s: float = 1.0) -> None:
+        """Show the run in a notebook, and keep that up to date while the kernel is free.
+
+        Elsewhere its state is printed. Raises what keeps the state from being told.
+        """
+        from hpctf.notebook.show import show
+
+        show(self, interval_s)
 
     def why(self) -> Explanation:
         """Return why the run waits, runs or failed, in plain words, and what can be done."""

@@ -301,10 +301,14 @@ def _because(job: JobStatus) -> str:
 
 def describe(status: Status) -> str:
     """Return ``Running (Resources): chief 1 running, worker 2 running``."""
-    counts = Counter((rank.role, rank.state) for rank in status.ranks)
-    roles = ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
     reason = f" ({status.reason})" if status.reason and not status.final else ""
-    return f"{status.state}{reason}: {roles}"
+    return f"{status.state}{reason}: {ranks_in_words(status)}"
+
+
+def ranks_in_words(status: Status) -> str:
+    """Return ``chief 1 running, worker 2 running``."""
+    counts = Counter((rank.role, rank.state) for rank in status.ranks)
+    return ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
 
 
 _WORDS = {

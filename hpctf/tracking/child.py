@@ -28,6 +28,11 @@ class ChildRun(Reading):
     def __repr__(self) -> str:
         return f"ChildRun(id={self.id!r})"
 
+    def _repr_html_(self) -> str:
+        from hpctf.notebook.cards import child_card
+
+        return child_card(self)
+
     @property
     def id(self) -> str:
         return self._about.id

@@ -1,0 +1,1 @@
+"""Runs and experiments as notebooks show them: HTML cards, and a widget that keeps up."""

@@ -1,0 +1,229 @@
+"""What a notebook shows of runs and experiments, as HTML that stands by itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from hpctf.client.hpctf.tracked import Tracked
+from hpctf.client.hpctf.values import plain
+from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of
+from hpctf.environment.progress import elapsed
+from hpctf.notebook.sparkline import sparkline
+from hpctf.runs.state import ranks_in_words
+from hpctf.tracking.curves import is_curve
+from hpctf.verdict import first_failure, tell_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hpctf.client.hpctf.records import Series
+    from hpctf.runs.experiment import Experiment
+    from hpctf.runs.run import Run
+    from hpctf.runs.state import Status
+    from hpctf.tracking.child import ChildRun
+    from hpctf.tracking.live import Progress
+
+HERE = Path(__file__).parent
+CURVES = 12
+"""Curves of a card; the rest are counted."""
+RUNS = 20
+"""Rows of an experiment's table."""
+METRICS = 6
+"""Columns of metrics of an experiment's table."""
+FILES = 50
+"""Names of files that a card lists."""
+FAILED_LINES = 10
+
+
+def run_card(
+    run: Run,
+    status: Status | None = None,
+    series: Mapping[str, Series] | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Return a run as HTML, without what is secret.
+
+    Parameters
+    ----------
+    status, series, progress
+        What is known already; by default the run is looked at.
+    """
+    status = status or run.look()
+    series = run.series() if series is None else series
+    record = run.folder.read_record()
+    entry = run.plan["entry"]
+    texts = [
+        [str(word) for word in words]
+        for words in (record.get("command"), entry["command"])
+        if isinstance(words, list)
+    ]
+    facts: dict[str, Any] = {
+        "id": run.id,
+        "state": status.state,
+        "reason": "" if status.state == "Completed" else status.away or status.reason,
+        "where": _where(run, record),
+        "took": _took(status, time.time()),
+        "failure": _failure(run, status),
+        "ranks": [
+            (rank.name, rank.host or "", rank.state, "" if rank.exit_code is None else rank.status)
+            for rank in status.ranks
+        ],
+        "ranks_in_short": ranks_in_words(status),
+        "parameters": _parameters(record),
+        "tags": _texts(run.get_tags()),
+        "children": len(Tracked(str(run.folder.path)).children()),
+        "folder": str(run.folder.path),
+    }
+    shown = hide(facts, secrets_of(entry["environment"], texts))
+    files = run.get_file_names() if status.final else []
+    left = None if progress is None or status.final else progress.left_s(time.time())
+    return _render(
+        "run.html.j2",
+        **shown,
+        **_metrics(series),
+        progress=progress,
+        left="" if left is None else f"about {elapsed(left)} left",
+        files=files[:FILES],
+        more_files=max(0, len(files) - FILES),
+    )
+
+
+def child_card(child: ChildRun) -> str:
+    """Return a child run as HTML."""
+    return _render(
+        "child.html.j2",
+        id=child.id,
+        name=child.name,
+        state=child.status,
+        parent=child.parent,
+        tags=_texts(child.get_tags()),
+        **_metrics(child.series()),
+    )
+
+
+def experiment_card(experiment: Experiment) -> str:
+    """Return an experiment's latest runs as an HTML table, with their last metrics."""
+    from hpctf.runs.conditions import Facts
+    from hpctf.runs.folder import run_folders
+    from hpctf.runs.listing import listed
+
+    folders = run_folders(experiment.runs_root, experiment.name)
+    latest = listed(islice(folders, RUNS))
+    more = sum(1 for _ in folders)
+    facts = [Facts(one) for one in latest]
+    seen = Counter(name for one in facts for name in one.metrics)
+    names = sorted(seen, key=lambda name: -seen[name])[:METRICS]
+    rows = [
+        {
+            "id": one.run.id,
+            "state": one.run.state,
+            "submitted": _clock(one.run.details["submitted"]),
+            "metrics": [_number(one.metrics[n].value) if n in one.metrics else "" for n in names],
+            "tags": _texts(one.tags),
+        }
+        for one in facts
+    ]
+    return _render(
+        "experiment.html.j2",
+        name=experiment.name,
+        root=str(experiment.runs_root),
+        names=names,
+        rows=rows,
+        more=more,
+    )
+
+
+def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
+    """Return the curves of a card, and the values that are no curves."""
+    curves = [name for name, one in series.items() if is_curve(one)]
+    single = [
+        (name, _number(one.values[-1]))
+        for name, one in series.items()
+        if one.kind == "value" and name not in curves
+    ]
+    return {
+        "curves": [
+            (name, sparkline(series[name]), _number(series[name].values[-1]))
+            for name in curves[:CURVES]
+        ],
+        "more_curves": max(0, len(curves) - CURVES),
+        "values": single[:FILES],
+    }
+
+
+def _where(run: Run, record: dict[str, Any]) -> str:
+    plan = run.plan
+    words = [f"{plan['site']}/{plan['target']}", str(plan["backend"])]
+    if run.job_id is not None:
+        words.insert(0, f"job {run.job_id}")
+    if record.get("submitted"):
+        words.append(f"submitted {_clock(record['submitted'])}")
+    return " · ".join(words)
+
+
+def _took(status: Status, now: float) -> str:
+    """Return how long the ranks have run."""
+    starts = [rank.started for rank in status.ranks if rank.started]
+    ends = [rank.ended for rank in status.ranks if rank.ended]
+    if not starts:
+        return ""
+    return elapsed(max(0.0, (max(ends) if status.final and ends else now) - min(starts)))
+
+
+def _failure(run: Run, status: Status) -> str:
+    failed = first_failure(status.ranks)
+    if failed is None or status.state != "Failed":
+        return ""
+    return tell_failure(failed, run.folder.path, FAILED_LINES)
+
+
+def _parameters(record: dict[str, Any]) -> dict[str, str]:
+    found = record.get("parameters")
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: HIDDEN if is_secret(name) else str(value) for name, value in pairs}
+
+
+def _texts(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: "" if value is None else HIDDEN if is_secret(key) else str(value)
+        for key, value in labels.items()
+    }
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return metrics' last values as texts of four digits."""
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(plain(value, "a metric"))
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _render(template: str, **values: Any) -> str:
+    style = (HERE / "assets/card.css").read_text(encoding="utf-8")
+    return _environment().get_template(template).render(style=Markup(style), **values)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

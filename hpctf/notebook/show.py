@@ -1,0 +1,123 @@
+"""`Run.show`: a card that keeps up with a run while the notebook's kernel is free."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hpctf.errors import HpctfError
+from hpctf.notebook.cards import run_card
+from hpctf.runs.following import Following
+from hpctf.runs.state import describe
+from hpctf.tracking.live import Live
+from hpctf.verdict import ranks_of
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+FOLLOWED = 16
+"""Ranks whose journals are read, as `hpctf watch` does."""
+_ANSWER_S = 5.0
+
+
+def show(run: Run, interval_s: float) -> None:
+    """Show a run in the notebook's cell, and keep it up to date until the run is over.
+
+    Without a notebook its state is printed once.
+    """
+    if not in_notebook():
+        print(in_words(run))
+        return
+    card = LiveCard(run)
+    update = _displayed(card.html(), in_words(run))
+    if not card.over:
+        threading.Thread(
+            target=_keep_up, args=(card, update, interval_s), name=f"show {run.id}", daemon=True
+        ).start()
+
+
+def in_notebook() -> bool:
+    """Whether this is a notebook's kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def in_words(run: Run) -> str:
+    """Return a run's state and last metrics in a line."""
+    from hpctf.notebook.cards import numbers
+
+    last = {name: one.value for name, one in run.last_metrics().items()}
+    words = ", ".join(f"{name} {value}" for name, value in numbers(last).items())
+    return f"{run.id}: {describe(run.look())}" + (f"; {words}" if words else "")
+
+
+class LiveCard:
+    """A run's card, which reads only what is new.
+
+    ``over`` tells whether nothing will change any more.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.over = False
+        self._following = Following(run)
+        ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
+        self._live = Live(run.folder.path, ranks[:FOLLOWED])
+
+    def html(self) -> str:
+        """Return the card as it is now.
+
+        Raises
+        ------
+        HpctfError
+            What keeps the state from being told.
+        """
+        status = self._following.status(_ANSWER_S) or self.run.look()
+        self._live.look()
+        if status.final:
+            self.over = True
+            return run_card(self.run, status, progress=self._live.progress)
+        return run_card(self.run, status, self._live.series(), self._live.progress)
+
+
+def _keep_up(card: LiveCard, update: Callable[[str], None], interval_s: float) -> None:
+    pause, before = threading.Event(), ""
+    while not card.over:
+        pause.wait(interval_s)
+        try:
+            html = card.html()
+        except (HpctfError, OSError) as error:
+            from markupsafe import escape
+
+            update(f"<p>{escape(str(error))}</p>")
+            return
+        if html != before:
+            before = html
+            update(html)
+
+
+def _displayed(html: str, words: str) -> Callable[[str], None]:
+    """Show HTML in the cell, and return what replaces it: by a widget where there is anywidget,
+    else by Jupyter's own updates."""
+    from IPython import display as ipython
+
+    display: Any = ipython.display
+    try:
+        from hpctf.notebook.widget import RunWidget
+    except ImportError:
+        handle = display(_bundle(html, words), raw=True, display_id=True)
+        return lambda new: handle.update(_bundle(new, words), raw=True)
+    widget: Any = RunWidget(card=html)
+    display(widget)
+
+    def change(new: str) -> None:
+        widget.card = new
+
+    return change
+
+
+def _bundle(html: str, words: str) -> dict[str, str]:
+    return {"text/html": html, "text/plain": words}

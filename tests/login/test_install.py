@@ -62,11 +62,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def content_of(package: Path) -> set[str]:
-    """Return every file of the checkout's package that must be installed."""
-    files = set(package.rglob("*.py"))
-    folders = (*KINDS, "report/templates", "report/assets")
-    files |= {path for folder in folders for path in (package / folder).iterdir()}
-    return {str(path.relative_to(package.parent)) for path in [*files, package / "py.typed"]}
+    """Return every file of the checkout's package, all of which must be installed."""
+    folders = (package, *(package / kind for kind in KINDS))  # links, which rglob leaves alone
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    names = {str(path.relative_to(package.parent)) for path in files}
+    return {name for name in names if "__pycache__" not in name}
 
 
 def test_the_checkout_has_what_the_next_tests_look_for() -> None:

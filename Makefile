@@ -47,7 +47,7 @@ correctness: .venv/.test
 # Writes the pages' pictures in docs/pictures, of real trainings.
 pictures: .venv/.test
 	tools/debian-packages
-	.venv/bin/python -m pytest tests/pages/test_pictures.py --pictures
+	.venv/bin/python -m pytest tests/pages/test_pictures.py tests/pages/test_notebook.py --pictures
 
 lint: .venv/.test
 	.venv/bin/ruff check .

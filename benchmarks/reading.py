@@ -5,8 +5,9 @@
 One run is trained on this machine for each case; the others are copies of its folder, with a
 journal for each rank. A killed one has logged thousands of lines a second, and left a journal that
 was not closed. With --events, a file that TensorBoard's callback has written, each run has a copy
-of it and a short journal. Cold means that the kernel's caches were dropped (as root only), so that
-Python's own files and hpctf's are read from the disk, too.
+of it and a short journal. First means that nobody has looked at the runs before: the journals are
+read, and their last values kept. Cold means that the kernel's caches were dropped (as root only), so
+that Python's own files and hpctf's are read from the disk, too; first is cold as well.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder.absolute()
     print(f"last metrics of {given.runs} runs, medians of {given.rounds}, seconds")
+    print(f"  {'':24} first  cold   warm")
     for title, (steps, end, ranks) in CASES.items():
         root = folder / f"{given.runs}x{ranks}-{steps}-{end}"
         if not root.exists():
@@ -107,10 +109,18 @@ def copies(source: Path, count: int, ranks: int) -> None:
 
 def measure(root: Path, title: str, runs: int, rounds: int) -> None:
     """Print a line: the medians for the runs under a root."""
+    first = [look(root, runs) for _ in range(rounds) if unread(root)]
     warm = [look(root, runs) for _ in range(rounds + 1)][1:]
     cold = [look(root, runs) for _ in range(rounds) if forget()]
-    shown = f"{statistics.median(cold):.3f}" if cold else "not measured: not root"
-    print(f"  {title:24} warm {statistics.median(warm):.3f}  cold {shown}", flush=True)
+    shown = [f"{statistics.median(seen):.3f}" if seen else "-" for seen in (first, cold, warm)]
+    print(f"  {title:24} {'  '.join(shown)}", flush=True)
+
+
+def unread(root: Path) -> bool:
+    """Take away what reading the runs kept, and drop the kernel's caches (as root only)."""
+    for kept in root.glob("many/*/state/last.json"):
+        kept.unlink()
+    return forget()
 
 
 def look(root: Path, runs: int) -> float:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from hpctf.tracking.curves import in_short
+
 COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character's dots, by row and column (Unicode, U+2800)."""
@@ -34,7 +36,7 @@ def plot(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
     known = [_finite(curve) for curve in curves]
     title = Text(no_wrap=True)
     for owner, curve in enumerate(curves):
-        last = number(curve.ys[-1]) if curve.ys else ""
+        last = in_short(curve.ys[-1]) if curve.ys else ""
         title.append(f"{curve.name} {last}  ", COLORS[owner % len(COLORS)])
     title.truncate(width, overflow="ellipsis")
     columns, rows = width - _LABEL - 1, height - 2
@@ -51,21 +53,12 @@ def plot(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
         canvas.draw(points, owner)
     lines = [title]
     for row in range(rows):
-        label = {0: number(high), rows - 1: number(low)}.get(row, "")
+        label = {0: in_short(high), rows - 1: in_short(low)}.get(row, "")
         lines.append(Text.assemble((f"{label[:_LABEL]:>{_LABEL}}│", "dim"), canvas.line(row)))
-    first, last = number(left), number(right)
+    first, last = in_short(left), in_short(right)
     axis = f"{first}{last:>{max(1, columns - len(first))}}"
     lines.append(Text(f"{'':{_LABEL}}└{axis[:columns]}", "dim", no_wrap=True))
     return lines
-
-
-def number(value: object) -> str:
-    """Return a number in 8 characters at most."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, int) and abs(value) < 10**7:
-        return str(value)
-    return f"{value:.4g}" if abs(value) >= 1e-3 or not value else f"{value:.2e}"
 
 
 class _Canvas:

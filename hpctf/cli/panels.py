@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
-from hpctf.cli.braille import Curve, number, plot
+from hpctf.cli.braille import Curve, plot
 from hpctf.environment.progress import elapsed
+from hpctf.tracking.curves import in_short
 from hpctf.tracking.samples import Sample, gpu_numbers
 from hpctf.tracking.system import gigabytes
 
@@ -82,7 +83,7 @@ def paint(view: View, width: int, height: int) -> list[Text]:
 def told(view: View) -> str:
     """Return in a few words how far the training is, and its last values; for plain lines."""
     words = [_epochs(view.progress)] if view.progress else []
-    words += [f"{name} {number(series.values[-1])}" for name, series in _ordered(view.series)[:4]]
+    words += [f"{name} {in_short(series.values[-1])}" for name, series in _ordered(view.series)[:4]]
     return ", ".join(words)
 
 

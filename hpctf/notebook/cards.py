@@ -18,7 +18,7 @@ from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of
 from hpctf.environment.progress import elapsed
 from hpctf.notebook.sparkline import sparkline
 from hpctf.runs.state import ranks_in_words
-from hpctf.tracking.curves import is_curve
+from hpctf.tracking.curves import in_short, is_curve
 from hpctf.verdict import first_failure, tell_failure
 
 if TYPE_CHECKING:
@@ -204,9 +204,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(plain(value, "a metric"))
+    return in_short(value if isinstance(value, (int, float)) else plain(value, "a metric"))
 
 
 def _clock(at: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from hpctf.tracking.curves import Line, line_of
+from hpctf.tracking.curves import Line, in_short, line_of
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -60,4 +60,4 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _told(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.4g}"
+    return "no number" if value is None else in_short(value)

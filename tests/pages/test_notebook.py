@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -127,8 +128,10 @@ def test_the_pictures_show_a_real_training(
     )
     settings = tmp_path / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
-    names = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-    (settings / "themes.jupyterlab-settings").write_text(f'{{"theme": "{names[theme]}"}}')
+    (settings / "themes.jupyterlab-settings").write_text(
+        json.dumps({"theme": f"JupyterLab {theme.title()}"})
+    )
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     pictures.mkdir(exist_ok=True)
     picture = pictures / f"notebook-{theme}.png"
     with (

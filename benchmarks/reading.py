@@ -6,8 +6,8 @@ One run is trained on this machine for each case; the others are copies of its f
 journal for each rank. A killed one has logged thousands of lines a second, and left a journal that
 was not closed. With --events, a file that TensorBoard's callback has written, each run has a copy
 of it and a short journal. First means that nobody has looked at the runs before: the journals are
-read, and their last values kept. Cold means that the kernel's caches were dropped (as root only), so
-that Python's own files and hpctf's are read from the disk, too; first is cold as well.
+read, and their last values kept. Cold means that the kernel's caches were dropped (as root only),
+so that Python's own files and hpctf's are read from the disk, too; first is cold as well.
 """
 
 from __future__ import annotations

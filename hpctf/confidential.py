@@ -48,6 +48,29 @@ def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> s
     return {value for value in found if len(value) >= _SHORTEST}
 
 
+def secrets_of_run(entry: Mapping[str, Any], record: Mapping[str, Any]) -> set[str]:
+    """Return the secrets that a run's plan (its ``entry``) and record hold, as `secrets_of`."""
+    commands = (record.get("command"), entry["command"])
+    texts = [[str(word) for word in words] for words in commands if isinstance(words, list)]
+    return secrets_of(entry["environment"], texts)
+
+
+def labels(values: Any) -> dict[str, str]:
+    """Return parameters or tags as texts, those hidden that are called as secrets are.
+
+    Parameters
+    ----------
+    values
+        A mapping from name to value, None being no value; anything else holds none.
+    """
+    if not isinstance(values, Mapping):
+        return {}
+    return {
+        name: "" if value is None else HIDDEN if is_secret(name) else str(value)
+        for name, value in values.items()
+    }
+
+
 def without_secrets(words: Iterable[str]) -> list[str]:
     """Return an argument vector with the values hidden of what is called as secrets are."""
     words = list(words)

@@ -26,7 +26,7 @@ def tensorboard(
 
     def ready(host: str, port: int) -> None:
         say("On your own machine type:")
-        say(f"  {ssh_line(port)}")
+        say(f"  {ssh_line(host, port)}")
         say(f"and open http://localhost:{port}/   (Ctrl-C here ends TensorBoard, not the runs)")
         click.echo(f"http://{host}:{port}/")
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ROOMS = {"logs": "snapshot/logs", "outputs": "outputs"}
 """Where trainings write event files (`hpctf.tracking.events`), and what that is called here."""
 
+_EVERYWHERE = ("127.0.0.1", "localhost", "0.0.0.0", "::")
+"""Addresses that this machine reaches as localhost."""
 _EVERY_S = 5.0
 _START_S = 120.0
 _GRACE_S = 5.0
@@ -77,11 +79,12 @@ def show(
             _follow(runs, files, top, process, log)
 
 
-def ssh_line(port: int) -> str:
-    """Return what to type on one's own machine to see a port of this one."""
+def ssh_line(host: str, port: int) -> str:
+    """Return what to type on one's own machine to see a port, bound to an address of this one."""
+    bound = "localhost" if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
     name = socket.getfqdn()
-    host = socket.gethostname() if name.startswith("localhost") else name
-    return f"ssh -N -L {port}:localhost:{port} {getpass.getuser()}@{host}"
+    login = socket.gethostname() if name.startswith("localhost") else name
+    return f"ssh -N -L {port}:{bound}:{port} {getpass.getuser()}@{login}"
 
 
 def _port(host: str, port: int | None) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
-from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of
+from hpctf.confidential import hide, labels, secrets_of_run
 from hpctf.report.asked import settings_of
 from hpctf.report.logged import columns_of
 from hpctf.tracking.child import ChildRun
@@ -72,16 +72,11 @@ def exported(run: Run, status: Status) -> list[Exported]:
     """Return what is exported of a run, and behind it of each of its child runs."""
     record = run.folder.read_record()
     entry = run.plan["entry"]
-    commands = [[str(word) for word in words] for words in _commands(record, entry)]
-    secrets = secrets_of(entry["environment"], commands)
+    secrets = secrets_of_run(entry, record)
     return [
         _of_run(run, status, record, secrets),
         *(_of_child(child, run.experiment, record, secrets) for child in run.get_children()),
     ]
-
-
-def _commands(record: dict[str, Any], entry: dict[str, Any]) -> list[Any]:
-    return [words for words in (record.get("command"), entry["command"]) if isinstance(words, list)]
 
 
 def _of_run(run: Run, status: Status, record: dict[str, Any], secrets: set[str]) -> Exported:
@@ -151,10 +146,6 @@ def _place(entry: dict[str, Any]) -> int:
 def _params(run: Run, record: dict[str, Any]) -> dict[str, str]:
     """Return the parameters by name, and below ``hpctf.`` what runs are compared by."""
     plan = run.plan
-    found = {
-        name: HIDDEN if is_secret(name) else str(value)
-        for name, value in (record.get("parameters") or {}).items()
-    }
     software = dict(settings_of(run, record).software)
     known = {
         "backend": plan["backend"],
@@ -167,15 +158,12 @@ def _params(run: Run, record: dict[str, Any]) -> dict[str, str]:
         "version": software.pop("hpctf", ""),
         **{name.replace(" ", "_").lower(): value for name, value in software.items()},
     }
+    found = labels(record.get("parameters"))
     return {**found, **{f"hpctf.{name}": str(value) for name, value in known.items() if value}}
 
 
 def _labels(reading: Reading) -> dict[str, str]:
-    labels = {**reading.get_properties(), **reading.get_tags()}
-    return {
-        key: HIDDEN if is_secret(key) else "" if value is None else str(value)
-        for key, value in labels.items()
-    }
+    return labels({**reading.get_properties(), **reading.get_tags()})
 
 
 def _is_number(value: Any) -> bool:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from hpctf.client.hpctf.tracked import Tracked
 from hpctf.client.hpctf.values import plain
-from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of
+from hpctf.confidential import hide, labels, secrets_of_run
 from hpctf.environment.progress import elapsed
 from hpctf.notebook.sparkline import sparkline
 from hpctf.runs.state import ranks_in_words
@@ -59,12 +59,6 @@ def run_card(
     status = status or run.look()
     series = run.series() if series is None else series
     record = run.folder.read_record()
-    entry = run.plan["entry"]
-    texts = [
-        [str(word) for word in words]
-        for words in (record.get("command"), entry["command"])
-        if isinstance(words, list)
-    ]
     facts: dict[str, Any] = {
         "id": run.id,
         "state": status.state,
@@ -77,12 +71,12 @@ def run_card(
             for rank in status.ranks
         ],
         "ranks_in_short": ranks_in_words(status),
-        "parameters": _parameters(record),
-        "tags": _texts(run.get_tags()),
+        "parameters": labels(record.get("parameters")),
+        "tags": labels(run.get_tags()),
         "children": len(Tracked(str(run.folder.path)).children()),
         "folder": str(run.folder.path),
     }
-    shown = hide(facts, secrets_of(entry["environment"], texts))
+    shown = hide(facts, secrets_of_run(run.plan["entry"], record))
     files = run.get_file_names() if status.final else []
     left = None if progress is None or status.final else progress.left_s(time.time())
     return _render(
@@ -104,7 +98,7 @@ def child_card(child: ChildRun) -> str:
         name=child.name,
         state=child.status,
         parent=child.parent,
-        tags=_texts(child.get_tags()),
+        tags=labels(child.get_tags()),
         **_metrics(child.series()),
     )
 
@@ -127,7 +121,7 @@ def experiment_card(experiment: Experiment) -> str:
             "state": one.run.state,
             "submitted": _clock(one.run.details["submitted"]),
             "metrics": [_number(one.metrics[n].value) if n in one.metrics else "" for n in names],
-            "tags": _texts(one.tags),
+            "tags": labels(one.tags),
         }
         for one in facts
     ]
@@ -183,19 +177,6 @@ def _failure(run: Run, status: Status) -> str:
     if failed is None or status.state != "Failed":
         return ""
     return tell_failure(failed, run.folder.path, FAILED_LINES)
-
-
-def _parameters(record: dict[str, Any]) -> dict[str, str]:
-    found = record.get("parameters")
-    pairs = found.items() if isinstance(found, dict) else ()
-    return {name: HIDDEN if is_secret(name) else str(value) for name, value in pairs}
-
-
-def _texts(labels: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: "" if value is None else HIDDEN if is_secret(key) else str(value)
-        for key, value in labels.items()
-    }
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, str]:

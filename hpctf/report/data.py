@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
-from hpctf.confidential import hide, secrets_of, without_secrets
+from hpctf.confidential import hide, secrets_of_run, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.logged import Logged, logged_of, shown
 from hpctf.report.timeline import Timeline, timeline_of
@@ -126,11 +126,8 @@ def gather(run: Run, status: Status | None = None, lines: int = 0) -> dict[str, 
     """
     record = run.folder.read_record()
     data = _gathered(run, record, status or run.look(), lines)
-    entry = run.plan["entry"]
-    commands = [_texts(record.get("command")), _texts(entry["command"])]
-    secrets = secrets_of(entry["environment"], commands)
     plain = {**asdict(data), "queued": data.queued, "duration": data.duration}
-    found: dict[str, Any] = hide(plain, secrets)
+    found: dict[str, Any] = hide(plain, secrets_of_run(run.plan["entry"], record))
     return found
 
 

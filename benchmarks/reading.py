@@ -5,9 +5,10 @@
 One run is trained on this machine for each case; the others are copies of its folder, with a
 journal for each rank. A killed one has logged thousands of lines a second, and left a journal that
 was not closed. With --events, a file that TensorBoard's callback has written, each run has a copy
-of it and a short journal. First means that nobody has looked at the runs before: the journals are
-read, and their last values kept. Cold means that the kernel's caches were dropped (as root only),
-so that Python's own files and hpctf's are read from the disk, too; first is cold as well.
+of it and a short journal. Unseen means that nobody has looked at the runs' state yet: journals are
+read, cold. The first look (`hpctf runs` is one) settles the state, and keeps the last values.
+Cold means that the kernel's caches were dropped (as root only), so that Python's own files and
+hpctf's are read from the disk, too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ from hpctf import Experiment
 last = [run.last_metrics() for run in Experiment("many", "local", sys.argv[1]).get_runs()]
 print(len(last), sum(map(len, last)))
 """
+SETTLE = """
+import sys
+from hpctf import Experiment
+
+assert all(run.look().final for run in Experiment("many", "local", sys.argv[1]).get_runs())
+"""
 CASES = {
     "1 rank, 12 steps": (12, "whole", 1),
     "64 ranks, 12 steps": (12, "whole", 64),
@@ -62,7 +69,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder.absolute()
     print(f"last metrics of {given.runs} runs, medians of {given.rounds}, seconds")
-    print(f"  {'':24} first  cold   warm")
+    print(f"  {'':24} unseen cold   warm")
     for title, (steps, end, ranks) in CASES.items():
         root = folder / f"{given.runs}x{ranks}-{steps}-{end}"
         if not root.exists():
@@ -109,17 +116,19 @@ def copies(source: Path, count: int, ranks: int) -> None:
 
 def measure(root: Path, title: str, runs: int, rounds: int) -> None:
     """Print a line: the medians for the runs under a root."""
-    first = [look(root, runs) for _ in range(rounds) if unread(root)]
+    unseen = [look(root, runs) for _ in range(rounds) if unsettle(root)]
+    subprocess.run([sys.executable, "-c", SETTLE, str(root)], check=True)
     warm = [look(root, runs) for _ in range(rounds + 1)][1:]
     cold = [look(root, runs) for _ in range(rounds) if forget()]
-    shown = [f"{statistics.median(seen):.3f}" if seen else "-" for seen in (first, cold, warm)]
+    shown = [f"{statistics.median(seen):.3f}" if seen else "-" for seen in (unseen, cold, warm)]
     print(f"  {title:24} {'  '.join(shown)}", flush=True)
 
 
-def unread(root: Path) -> bool:
-    """Take away what reading the runs kept, and drop the kernel's caches (as root only)."""
-    for kept in root.glob("many/*/state/last.json"):
-        kept.unlink()
+def unsettle(root: Path) -> bool:
+    """Take away what the first look kept, and drop the kernel's caches (as root only)."""
+    for name in ("final.json", "last.json"):
+        for kept in root.glob(f"many/*/state/{name}"):
+            kept.unlink()
     return forget()
 
 

@@ -74,6 +74,13 @@ def check_entry_script(
         )
     script = folder / relative
     if not os.path.isfile(script):
+        if os.path.isdir(script):
+            inside = [*sorted(path.name for path in script.glob("*.py")), "train.py"]
+            named = os.path.normpath(os.path.join(relative, inside[0]))
+            raise UsageError(
+                f"entry_script {shown(relative)} is a folder in {str(folder)!r}.",
+                f"Name a script in it: {named}",
+            )
         beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
         near = [str(path.relative_to(folder)) for path in beside]
         raise UsageError(

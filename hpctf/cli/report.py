@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--out",
+    "--to",
+    "out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write (default: the run's id or the experiment's name, .html).",
 )

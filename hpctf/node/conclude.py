@@ -41,6 +41,8 @@ _TASK_ENDED = re.compile(r"srun: error: \S+: tasks? ")
 """How srun tells that a task ended, which is no news here: ``srun: error: n1: task 0: Killed``."""
 _ASK_AGAIN_S = 5.0
 _ASK_FOR_S = 600.0
+_MOST_EVENTS = 2_000_000
+"""Bytes of event files that are read at a job's end: less than a second's work."""
 _TAKEN_OFF_S = 120.0
 """Seconds that Slurm has to take a requeued job off its nodes (KillWait is 30 s by default)."""
 
@@ -68,7 +70,23 @@ def conclude(
         if code == START_AGAIN:
             return code
     record(run_folder, "ended", exit_code=code, reason=words)
+    _keep_last(run_folder)
     return code
+
+
+def _keep_last(run_folder: str) -> None:
+    """Keep the last metrics, so that nobody need read all journals for them. Long event files are
+    left to who asks: the nodes are still the job's."""
+    from pathlib import Path
+
+    from hpctf.tracking.events import size_of_events
+    from hpctf.tracking.reading import Reading
+
+    try:
+        if size_of_events(Path(run_folder)) <= _MOST_EVENTS:
+            Reading(Path(run_folder)).keep_last(attempt_of(os.environ))
+    except Exception as error:  # the training's verdict stands, whatever becomes of this
+        say(f"the last metrics are not kept: {error}")
 
 
 def verdict(

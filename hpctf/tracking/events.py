@@ -62,6 +62,13 @@ def event_series(place: Path) -> dict[str, Series]:
     return found
 
 
+def size_of_events(place: Path) -> int:
+    """Return how many bytes a run's event files have."""
+    rooms = (_event_files(place / room) for room in _ROOMS)
+    paths = [path for room in rooms for files in room.values() for _, path in files]
+    return sum(os.stat(path).st_size for path in paths)
+
+
 def _of_room(room: Path) -> dict[str, Series]:
     folders = _event_files(room)
     if not folders:

@@ -1,7 +1,8 @@
 """The last metrics and tags of a run that is over, kept in one small file: ``state/last.json``.
 
-It is written when the run is settled, so that thousands of runs can be sorted by a metric without
-looking at each rank's journal and at event files again.
+Thousands of runs can so be sorted by a metric without looking at each rank's journal and at event
+files again. The job writes it as its last act, and who settles the run does once more: what another
+node had written may have come late.
 """
 
 from __future__ import annotations
@@ -13,21 +14,28 @@ from typing import Any, NamedTuple
 from hpctf.client.hpctf.tracked import Labels, Last
 from hpctf.client.hpctf.values import plain, restored
 from hpctf.files import read_json, write_json
+from hpctf.verdict import read_job
 
 MOST = 500
 """Metrics that are kept; the few runs with more are read anew."""
 
 
 class Kept(NamedTuple):
-    """What was the latest when the run was settled; tags and properties each with their time."""
+    """What was the latest when the run was over; tags and properties each with their time."""
 
     metrics: dict[str, Last]
     tags: Labels
     properties: Labels
 
 
-def keep(place: Path, kept: Kept) -> None:
+def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
     """Keep what is the latest of a run's folder.
+
+    Parameters
+    ----------
+    attempt
+        Which start of the job keeps it: it holds as long as there is no other, and without one once
+        the run is settled.
 
     Raises
     ------
@@ -40,16 +48,18 @@ def keep(place: Path, kept: Kept) -> None:
         "metrics": {name: _plain(last) for name, last in kept.metrics.items()},
         "tags": kept.tags,
         "properties": kept.properties,
+        "attempt": attempt,
     }
     write_json(_file(place), content)
 
 
 def kept_of(place: Path) -> Kept | None:
-    """Return what is kept of a run that is settled; None if it is not, or nothing is kept."""
+    """Return what is kept of a run that is over; None if it is not, or nothing is kept."""
     try:
-        if not (place / "state" / "final.json").exists():
-            return None
         content = read_json(_file(place))
+        settled = (place / "state" / "final.json").exists()
+        if not settled and not _has_ended(place, content.get("attempt")):
+            return None
         metrics = {
             name: Last(restored(value), step, at)
             for name, (value, step, at) in content["metrics"].items()
@@ -57,6 +67,11 @@ def kept_of(place: Path) -> Kept | None:
         return Kept(metrics, _pairs(content["tags"]), _pairs(content["properties"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _has_ended(place: Path, attempt: int | None) -> bool:
+    job = read_job(place)
+    return job.exit_code is not None and job.attempt == attempt
 
 
 def _file(place: Path) -> Path:

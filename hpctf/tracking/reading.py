@@ -89,8 +89,9 @@ class Reading:
         files.
         """
         kept = kept_of(self._folder)
-        if kept is not None:
-            return kept.metrics
+        return self._last_metrics() if kept is None else kept.metrics
+
+    def _last_metrics(self) -> dict[str, Last]:
         of_events = {
             name: Last(series.values[-1], series.steps[-1], series.times[-1])
             for name, series in self.event_series().items()
@@ -132,10 +133,12 @@ class Reading:
         """Give the run properties, which never change once they are set."""
         write_tags(self._folder, properties, "property")
 
-    def keep_last(self) -> None:
-        """Keep the latest of all that was logged in one file, for when the run is over."""
+    def keep_last(self, attempt: int | None = None) -> None:
+        """Keep the latest of all that was logged in one file, for when the run is over
+        (`hpctf.tracking.kept.keep`)."""
         labels = self._tracked.labels
-        keep(self._folder, Kept(self.last_metrics(), labels("tags"), labels("properties")))
+        latest = Kept(self._last_metrics(), labels("tags"), labels("properties"))
+        keep(self._folder, latest, attempt)
 
     def _labels(self, what: Literal["tags", "properties"]) -> Labels:
         kept = kept_of(self._folder)

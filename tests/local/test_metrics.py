@@ -8,6 +8,8 @@ import json
 import math
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ import pytest
 
 from hpctf import Experiment, Run, TensorFlow, UsageError
 from hpctf.errors import HpctfError
+from hpctf.files import append_record
 from hpctf.runs.conditions import Condition, parse_condition
 
 from ..login.helpers import hpctf, project
+from ..waiting import wait_until
 
 TRAIN = """
 import argparse
@@ -271,3 +275,48 @@ def test_a_run_is_submitted_with_tags(runs: list[Run], tmp_path: Path) -> None:
 )
 def test_conditions_are_read(text: str, condition: Condition) -> None:
     assert parse_condition(text) == condition
+
+
+def ended(experiment: Experiment, folder: Path) -> Run:
+    """A run that has ended, and that nobody has looked at."""
+    estimator = TensorFlow(
+        project(folder, text=TRAIN),
+        entry_script="train.py",
+        arguments=["--lr", 0.5],
+        python=sys.executable,
+    )
+    run = experiment.submit(estimator)
+    wait_until((run.folder.path / "state/last.json").exists)
+    assert not run.folder.final.exists()
+    return run
+
+
+def test_the_job_keeps_the_last_values_before_anybody_looks(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    run = ended(experiment, tmp_path)
+    told, tags = run.last_metrics(), run.get_tags()
+    assert told["accuracy"].value == 0.5 and math.isnan(told["nothing"].value)
+    assert told["loss"].step == 19 and tags == {"seen": True}
+    shutil.rmtree(run.folder.path / "metrics")
+    assert repr(run.last_metrics()) == repr(told) and run.get_tags() == tags
+
+
+def test_what_a_job_kept_does_not_count_once_it_starts_again(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    run = ended(experiment, tmp_path)
+    journal = run.folder.path / "metrics/worker-0.jsonl"
+    append_record(journal, {"name": "accuracy", "value": 0.75, "time": time.time()})
+    assert run.last_metrics()["accuracy"].value == 0.5
+    append_record(run.folder.state / "job.jsonl", {"event": "started", "attempt": 1})
+    assert run.last_metrics()["accuracy"].value == 0.75
+
+
+def test_who_settles_a_run_reads_what_came_late(experiment: Experiment, tmp_path: Path) -> None:
+    run = ended(experiment, tmp_path)
+    journal = run.folder.path / "metrics/worker-0.jsonl"
+    append_record(journal, {"name": "accuracy", "value": 0.75, "time": time.time()})
+    assert run.wait_for_completion().state == "Completed"
+    shutil.rmtree(run.folder.path / "metrics")
+    assert run.last_metrics()["accuracy"].value == 0.75

@@ -55,7 +55,7 @@ def dry(home: Path, *words: str | Path, **env: str) -> dict[str, Any]:
         (["submit", "proj/trian.py"], "Did you mean 'train.py'?"),
         (["submit", "~nobody-here/train.py"], "does not exist"),
         (["submit", "nowhere/train.py"], "nowhere' does not exist"),
-        (["submit", "proj"], "entry_script 'proj' does not exist"),
+        (["submit", "proj"], "entry_script 'proj' is a folder"),
         (["submit", "--source-dir", "nowhere", "proj/train.py"], "nowhere' does not exist"),
         (["submit", "--nodes", "0", "proj/train.py"], "node_count is 0"),
         (["submit", "--nodes", "2", "proj/train.py"], "no distributed_backend is named"),

@@ -112,7 +112,7 @@ def test_distributed_training_names_backend_and_counts(
         ({"entry_script": "trian.py"}, ["'trian.py' does not exist", "Did you mean 'train.py'?"]),
         ({"entry_script": "../other.py"}, ["'../other.py' lies outside source_directory"]),
         ({"entry_script": "/etc/passwd"}, ["lies outside"]),
-        ({"entry_script": "."}, ["does not exist"]),
+        ({"entry_script": "."}, ["'.' is a folder in", "Name a script in it: train.py"]),
         ({"entry_script": "a\0.py"}, ["does not exist"]),
         ({"entry_script": 7}, ["entry_script", "not 7"]),
         ({"node_conut": 2}, ["no parameter 'node_conut'", "Did you mean 'node_count'?"]),

@@ -29,6 +29,8 @@ _FLOAT, _DOUBLE = 1, 2
 _INTEGERS = (3, 9)
 """TensorFlow's types DT_INT32 and DT_INT64 (types.proto)."""
 
+_SIGN, _ALL_BITS = 1 << 63, (1 << 64) - 1
+
 Field = tuple[int, int, "int | bytes"]
 
 
@@ -139,7 +141,7 @@ def _points(event: bytes) -> Iterator[Point]:
             if number == 1 and isinstance(content, bytes):
                 (when,) = struct.unpack("<d", content)
             elif number == 2 and isinstance(content, int):
-                step = content
+                step = _signed(content)
             elif number == 5 and isinstance(content, bytes):
                 summary = content
         for number, _, content in _fields(summary):
@@ -156,7 +158,7 @@ def _value(summary: bytes) -> tuple[str, float | None]:
     tag, value = "", None
     for number, kind, content in _fields(summary):
         if number == 1 and isinstance(content, bytes):
-            tag = content.decode()
+            tag = content.decode("utf-8", "backslashreplace")
         elif number == 2 and kind == _FIXED32 and isinstance(content, bytes):
             (value,) = struct.unpack("<f", content)
         elif number == 8 and isinstance(content, bytes):
@@ -187,7 +189,7 @@ def _scalar(tensor: bytes) -> float | None:
 def _integer(content: int | bytes) -> bytes:
     """Return an int_val or int64_val, packed or not, as eight bytes."""
     number = _varint(content, 0)[0] if isinstance(content, bytes) else content
-    return struct.pack("<Q", number)
+    return struct.pack("<Q", number & _ALL_BITS)
 
 
 def _fields(message: bytes) -> Iterator[Field]:
@@ -208,6 +210,11 @@ def _fields(message: bytes) -> Iterator[Field]:
                 raise IndexError(at)
             content, at = message[at : at + size], at + size
         yield key >> 3, kind, content
+
+
+def _signed(number: int) -> int:
+    """Return an int64, which stands as its two's complement."""
+    return (number & _ALL_BITS) - ((number & _SIGN) << 1)
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

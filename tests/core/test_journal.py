@@ -194,3 +194,18 @@ def test_a_journal_is_read_while_it_is_written(tmp_path: Path) -> None:
         seen = found
     assert Tracked(str(tmp_path)).last()["loss"].step == 19_999
     process.communicate("")
+
+
+def test_a_clock_that_is_set_back_goes_on(tmp_path: Path) -> None:
+    code = """
+import itertools
+import hpctf.journal
+looks = itertools.count()
+hpctf.journal.time = lambda: (100.0, 50.0)[next(looks) > 5] + next(looks) / 100
+for step in range(8): run.log("loss", 0.5, step)
+"""
+    start(tmp_path, code).wait()
+    times = Tracked(str(tmp_path)).series()["loss"].times
+    assert times[0] > 100.0
+    assert times[-2:] == sorted(set(times[-2:]))
+    assert times[-1] < 60.0

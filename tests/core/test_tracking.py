@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,14 @@ def test_what_is_logged_comes_back_by_name(run: Run) -> None:
         (Element(math.inf), math.inf),
         (Tensor(0.25), 0.25),
         (Decimal("0.5"), 0.5),
+        (Decimal("1e999"), math.inf),
+        (-(10**400), -math.inf),
+        (Fraction(10**400), math.inf),
+        (1 - 2j, "(1-2j)"),
+        (b"caf\xe9", "caf\\xe9"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (Path("/a"), "/a"),
+        ("\ud800", "\ud800"),
     ],
 )
 def test_values_are_kept_to_the_bit(run: Run, value: Any, kept: Any) -> None:
@@ -99,6 +109,18 @@ def test_nan_is_kept_and_every_line_stays_json(run: Run) -> None:
     assert (first, math.isnan(second), third) == (1.0, True, -math.inf)
     assert math.isnan(run.get_metrics()["row"]["loss"])
     assert lines(Path(run._tracked().folder) / "metrics/worker-0.jsonl")
+
+
+def test_no_number_is_too_large_to_be_logged(run: Run) -> None:
+    huge = 10**5000
+    for _ in range(2):  # the second takes the short way
+        run.log("x", huge)
+    run.log("x", Element(-huge))
+    run.log_list("list", [huge])
+    run.tag("tag", huge)
+    assert run.get_metrics() == {"x": [math.inf, math.inf, -math.inf], "list": [math.inf]}
+    with pytest.raises(TypeError, match="whole number"):
+        run.log("x", 1.0, step=huge)
 
 
 @pytest.mark.parametrize(

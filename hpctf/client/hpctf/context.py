@@ -329,7 +329,8 @@ def _whole(step: Any, name: str) -> int:
     found = plain(step, "log({!r}, ..., step=...)".format(name))
     if isinstance(found, (int, float)) and found == int(found):
         return int(found)
-    raise TypeError("The step of {!r} is {!r}, but must be a whole number.".format(name, step))
+    shown = found if isinstance(found, dict) else repr(step)  # Python shows no huge numbers
+    raise TypeError("The step of {!r} is {}, but must be a whole number.".format(name, shown))
 
 
 def _make_child(folder: str, about: Dict[str, Any]) -> None:

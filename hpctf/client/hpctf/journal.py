@@ -15,6 +15,7 @@ from typing import Any, Dict, Optional
 
 from .appending import ROOM, Appender
 from .records import PROPERTY, Key, key_of, last_lines
+from .values import LARGEST
 
 _LONGEST_IN_DIGEST = 2048
 _TICK_S = 0.001
@@ -42,25 +43,28 @@ class Journal:
         self._rooms_to_skip = 0
         self._lost = 0
         self._stamp = ""
-        self._stamp_ends = 0.0
+        self._stamped = 0.0
         os.register_at_fork(after_in_child=self._forked)
 
     def scalar(self, name: str, value: Any, step: Optional[int] = None) -> bool:
         """Append an int or a finite float under a name that `append` has seen before; return
         whether that was so. It is the one call that trainings make thousands of times a second."""
         kind = value.__class__
-        if kind is not int and (kind is not float or value * 0.0 != 0.0):  # as NaN's is not
+        if kind is float:
+            if value * 0.0 != 0.0:  # as NaN's is not
+                return False
+        elif kind is not int or not -LARGEST <= value <= LARGEST:
             return False
         try:
             head = self._heads[name]
         except (KeyError, TypeError):
             return False
         now = time()
-        if now >= self._stamp_ends:
-            self._stamp_ends, self._stamp = now + _TICK_S, ',"time":%.3f}\n' % now
+        if not 0.0 <= now - self._stamped < _TICK_S:  # clocks are set back, too
+            self._stamped, self._stamp = now, ',"time":%.3f}\n' % now
         if step is None:
             line = f"{head}{value!r}{self._stamp}".encode()
-        elif step.__class__ is int:
+        elif step.__class__ is int and -LARGEST <= step <= LARGEST:
             line = f'{head}{value!r},"step":{step}{self._stamp}'.encode()
         else:
             return False

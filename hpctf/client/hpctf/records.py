@@ -147,7 +147,7 @@ class Journal:
         if kind is None:
             return
         value = record[kind]
-        if not isinstance(value, (float, int, str)):
+        if not isinstance(value, (float, str, bool)):
             value = restored(value)
         series = self.series.get(name)
         if series is None or series.kind != kind:

@@ -1,18 +1,23 @@
 """Values as training scripts have them, and as they stand in a journal.
 
 JSON knows neither NaN nor infinity: they stand as ``{"float": "nan"}``, ``"inf"`` and ``"-inf"``,
-so that each line of a journal is JSON for every reader.
+so that each line of a journal is JSON for every reader. So do whole numbers that are larger than
+any float.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, List
+
+LARGEST = int(sys.float_info.max)
+"""The largest whole number that is kept as one; `-LARGEST` is the smallest."""
 
 _NOT_FINITE = "float"
 
 
 def plain(value: Any, what: str) -> Any:
-    """Return a number, a string, a bool or None as JSON has it.
+    """Return a number, a string, a bool or None as JSON has it; of any other single value its text.
 
     Parameters
     ----------
@@ -24,7 +29,7 @@ def plain(value: Any, what: str) -> Any:
     Raises
     ------
     TypeError
-        It is none of these, or has several elements.
+        It has several elements, or none yet.
     """
     if isinstance(value, float):
         return _float(value)
@@ -35,10 +40,13 @@ def plain(value: Any, what: str) -> Any:
         return _float(found)
     if isinstance(found, (bool, int, str)):
         return _builtin(found)
-    try:
-        return _float(float(found))  # Decimal, Fraction, numpy's longdouble
-    except (TypeError, ValueError, OverflowError):
-        raise _refusal(value, what) from None
+    has_several = isinstance(found, (list, tuple, set, frozenset, Mapping))
+    if has_several or getattr(found, "shape", ()) != () or hasattr(found, "graph"):
+        raise _refusal(value, what)
+    known = _other(found)
+    if known is None:
+        raise _refusal(value, what)
+    return known
 
 
 def plain_list(values: Any, what: str) -> List[Any]:
@@ -65,7 +73,25 @@ def restored(value: Any) -> Any:
         return {key: restored(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [restored(inner) for inner in value]
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        return math.inf if value > 0 else -math.inf  # hpctf writes none
     return value
+
+
+def _other(value: Any) -> Any:
+    """Return a number as a float, and anything else as the text that its type has for it, if any: a
+    training must not end for what it logs."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    try:
+        return _float(float(value))  # Decimal, Fraction, numpy's longdouble
+    except OverflowError:
+        return _float(math.inf if value > 0 else -math.inf)
+    except Exception:
+        kind: Any = type(value)
+        if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+            return None
+        return str(value)  # complex numbers, dates, paths, enumerations
 
 
 def _float(value: float) -> Any:
@@ -76,7 +102,10 @@ def _builtin(value: Any) -> Any:
     """Return a value of Python's own type: numpy's str_, an IntEnum and the like are more."""
     if value is None or isinstance(value, bool):
         return value
-    return int(value) if isinstance(value, int) else str(value)
+    if isinstance(value, str):
+        return str(value)
+    number = int(value)
+    return number if -LARGEST <= number <= LARGEST else _other(number)
 
 
 def _nested(value: Any, what: str) -> Any:
@@ -107,11 +136,7 @@ def _element(value: Any, what: str) -> Any:
             found = found.item()
         except (ValueError, TypeError, RuntimeError):
             raise _refusal(value, what) from None
-    return (
-        found.decode("utf-8", "replace")
-        if isinstance(found, bytes) and found is not value
-        else found
-    )
+    return found
 
 
 def _refusal(value: Any, what: str) -> TypeError:

@@ -150,8 +150,6 @@ class _Growing:
                 text = stream.read()
         except FileNotFoundError:
             return
-        zeros = text.find(b"\0")  # of a window that is not filled yet
-        text = text[: zeros if zeros >= 0 else None]
         text = text[: text.rfind(b"\n") + 1]
         self._offset += len(text)
         yield from records_of(text.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
@@ -17,6 +18,8 @@ from hpctf.client.hpctf.context import Run
 from hpctf.client.hpctf.records import last_of, read_file
 from hpctf.client.hpctf.tracked import Tracked
 
+from ..disks import mounted
+from ..waiting import wait_until
 from .ranks import environ, lines, start
 
 
@@ -156,18 +159,22 @@ print("trained")
     assert size * 0.8 < len(kept) * 52
 
 
-@pytest.mark.parametrize("number", [1, 2000, 20_000])
-def test_closing_all_files_costs_nothing(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("last", [256, 4096])
+def test_closing_all_files_costs_nothing_and_no_file_is_taken_for_another(
+    tmp_path: Path, last: int
+) -> None:
     code = f"""
-for n in range({number}): run.log('x', n)
-os.closerange(3, 256)
-for n in range({number}, {2 * number}): run.log('x', n)
+for n in range(2000): run.log('x', n)
+os.closerange(3, {last})
+own = [os.open('own', os.O_RDWR | os.O_CREAT) for _ in range(40)]
+for n in range(2000, 4000): run.log('x', n)
 """
-    assert start(tmp_path, code).wait() == 0
-    assert Tracked(str(tmp_path)).metrics() == {"x": list(range(2 * number))}
+    assert start(tmp_path, code, cwd=tmp_path).wait() == 0
+    assert Tracked(str(tmp_path)).metrics() == {"x": list(range(4000))}
+    assert (tmp_path / "own").read_bytes() == b""
 
 
-def test_many_lines_and_then_few_leave_a_plain_file(tmp_path: Path) -> None:
+def test_many_lines_and_a_long_one_leave_a_plain_file(tmp_path: Path) -> None:
     code = """
 for n in range(10_000): run.log("loss", n / 3, n)
 run.log_table("long", {"column": list(range(300_000))})
@@ -176,7 +183,7 @@ for n in range(10_000, 20_000): run.log("loss", n / 3, n)
 """
     assert start(tmp_path, code).wait() == 0
     journal = tmp_path / "metrics/worker-0.jsonl"
-    assert all(lines(journal)), "no zeros of a window are left"
+    assert all(lines(journal))
     assert Tracked(str(tmp_path)).series()["loss"].steps == list(range(20_000))
     assert len(Tracked(str(tmp_path)).metrics()["long"]["column"]) == 300_000
     assert Tracked(str(tmp_path)).last()["loss"].step == 19_999
@@ -209,3 +216,136 @@ for step in range(8): run.log("loss", 0.5, step)
     assert times[0] > 100.0
     assert times[-2:] == sorted(set(times[-2:]))
     assert times[-1] < 60.0
+
+
+NO_LOCKS = """
+import errno, fcntl
+def refused(*_): raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = refused
+"""
+
+
+@pytest.mark.parametrize("before", ["", NO_LOCKS], ids=["flock", "no flock, as on Lustre"])
+def test_105_processes_of_a_rank_lose_nothing(tmp_path: Path, before: str) -> None:
+    code = f"""{before}
+run.log("loss", -1)
+for number in range(105):
+    if os.fork() == 0:
+        for n in range(300): run.log("loader %d" % number, n)
+        run.log_table("long %d" % number, {{"n": list(range(3000))}})
+        os.read(0, 1)
+        os._exit(0)
+for n in range(300): run.log("loss", n)
+while True:
+    try: assert os.wait()[1] == 0
+    except ChildProcessError: break
+"""
+    process = start(tmp_path, code, stdin=subprocess.PIPE)
+    wait_until(lambda: len(list((tmp_path / "metrics").iterdir())) == 106)
+    process.communicate("")
+    assert process.returncode == 0
+    files = list((tmp_path / "metrics").iterdir())
+    assert len(files) == 106
+    assert all(lines(path) for path in files)
+    found = Tracked(str(tmp_path)).metrics()
+    assert found.pop("loss") == [-1, *range(300)]
+    for number in range(105):
+        assert found.pop(f"loader {number}") == list(range(300))
+        assert found.pop(f"long {number}")["n"] == list(range(3000))
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "os.truncate(path, 0)",
+        "os.truncate(path, 3000)",
+        "os.remove(path)",
+        "__import__('shutil').rmtree(run._folder)",
+        "os.close(2)",
+        "sys.stderr.close(); os.truncate(path, 0)",
+        "sys.stderr = sys.stdout = None; os.closerange(0, 4096); os.remove(path); os.mkdir(path)",
+    ],
+)
+def test_nothing_that_is_done_to_a_journal_ends_a_training(tmp_path: Path, harm: str) -> None:
+    code = f"""
+path = run._folder + "/metrics/worker-0.jsonl"
+for n in range(5000): run.log("loss", n / 3)
+{harm}
+for n in range(5000): run.log("loss", n / 3)
+with run.child_run("fold") as fold: fold.log("accuracy", 0.9)
+run.tag("stage", "final")
+run.log_image("errors", path="/etc/hostname")
+run.flush()
+os._exit(7)
+"""
+    assert start(tmp_path / "run", code).wait() == 7
+    if "rmtree" in harm:
+        assert not (tmp_path / "run").exists(), "a run that was removed stays so"
+    else:
+        assert Tracked(str(tmp_path / "run")).children()[0].metrics() == {"accuracy": 0.9}
+
+
+def test_a_full_disk_ends_no_training_whatever_is_logged(tmp_path: Path) -> None:
+    code = """
+run.log("loss", 1.0)
+with open(run._folder + "/fill", "wb", 0) as fill:
+    try:
+        while True: fill.write(bytes(4096))
+    except OSError:
+        pass
+for n in range(2000): run.log("loss", float(n))
+run.log_table("classes", {"n": list(range(2000))})
+run.log_image("errors", path=sys.executable, step=1)
+folds = [run.child_run("fold-%d" % n) for n in range(20)]
+for fold in folds: fold.log("accuracy", 0.5)
+run.flush()
+try:
+    run.upload_file("model.bin", sys.executable)
+except OSError as error:
+    print(error.strerror)
+os.remove(run._folder + "/fill")
+for fold in folds: fold.log("accuracy", 1.0); fold.complete()
+run.log("loss", 3.0)
+"""
+    with mounted(tmp_path / "disk", "size=256k") as disk:
+        process = start(disk, code, stderr=subprocess.PIPE)
+        out, err = process.communicate()
+        assert (process.returncode, out) == (0, "No space left on device\n")
+        assert err.count("worker-0.jsonl cannot be written") >= 1
+        found = Tracked(str(disk))
+        assert found.metrics()["loss"][0] == 1.0
+        assert found.metrics()["loss"][-1] == 3.0
+        assert found.journals()["worker-0"].lost >= 1
+        assert len(found.children()) == 20
+        assert {child.last()["accuracy"].value for child in found.children()} == {1.0}
+
+
+def test_a_thousand_child_runs_hold_few_files_open(tmp_path: Path) -> None:
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+folds = [run.child_run("fold-%d" % n) for n in range(1100)]
+for turn in range(2):
+    for fold in folds: fold.log("accuracy", turn, turn)
+    run.log("folds", turn, turn)
+print(len(os.listdir("/proc/self/fd")) < 20)
+"""
+    process = start(tmp_path, code)
+    assert process.communicate()[0] == "True\n"
+    found = Tracked(str(tmp_path))
+    assert found.metrics() == {"folds": [0, 1]}
+    children = found.children()
+    assert len(children) == 1100
+    assert all(child.metrics() == {"accuracy": [0, 1]} for child in children)
+
+
+def test_a_long_line_is_read_from_the_end_once(tmp_path: Path) -> None:
+    journal = tmp_path / "metrics/worker-0.jsonl"
+    start(tmp_path, "run.log('loss', 1.0)").wait()
+    record = {"name": "long", "value": "x" * 4_000_000, "time": 1.0}
+    with journal.open("a") as stream:
+        stream.write(json.dumps(record) + "\n")
+    last = last_of(str(journal))
+    assert last.series["long"].values == ["x" * 4_000_000]
+    assert last.series["loss"].values == [1.0]

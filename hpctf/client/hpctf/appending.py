@@ -1,30 +1,35 @@
-"""Appending lines to a file that one process alone writes.
+"""Appending lines to files, each by one plain write: it outlives the process that made it.
 
-A line is in the operating system's hands when `put` returns. It is a plain write at first; where
-thousands of lines a second come, it is a copy into a mapped window of the file, which costs less.
-Both outlive the process. A window's unused end holds zeros until the file is closed.
+A line that is written whole, to a file opened with O_APPEND, never mixes with those of other
+processes of the same host (POSIX write(2); NFS clients hold the file's lock meanwhile). So nothing
+rests on locks but who has a file to himself, and nothing is mapped into memory: a file that is
+cut short, or a disk that is full, is an error to handle, never a signal.
 """
 
 import contextlib
 import errno
-import mmap
+import fcntl
 import os
+import resource
+import socket
 import threading
-import time
-from typing import Callable, Optional
+from typing import List, Optional
 
-ROOM = 16384
-"""Bytes after which is looked how fast lines come; the first window's size."""
-_LARGEST_WINDOW = 1 << 20
-_SOON_S = 1.0
-"""A room that is filled sooner is followed by a window."""
-_LATE_S = 30.0
-"""A window that is filled later is followed by plain writes."""
-_MOST_WRITERS = 100
+_MOST_TRIED = 16
+"""Files of a rank that are tried for one that nobody writes; a further process's is named by its
+own id."""
+_MOST_OPEN = 32
+"""Files that a process holds open; an eighth of what it may open, if that is less."""
+_NUMBERS_FROM = 512
+"""Descriptors from here on, or from half of the limit: where a script that closes all files (to be
+a daemon) opens others, they have small numbers, and none is taken for a journal."""
+
+_open: "List[Appender]" = []
+"""Those that are open, in the order in which they were opened."""
 
 
 class Appender:
-    """The end of a file.
+    """The end of a file, which may be closed meanwhile: a process keeps few open.
 
     Parameters
     ----------
@@ -34,160 +39,164 @@ class Appender:
 
     Attributes
     ----------
-    put
-        Appends a line. It raises ValueError if there is no room, or if the file is not open: then
-        `make_room` or `open` is to be called. OSError is the file system's.
+    written
+        Bytes that `put` has written.
     """
 
     def __init__(self, path: str) -> None:
-        self.put: Callable[[bytes], object] = _nowhere
+        self.written = 0
         self._base = path
+        self._path: Optional[str] = None
         self._fd = -1
-        self._map: Optional[mmap.mmap] = None
-        self._offset = 0
-        self._size = ROOM
-        self._written = 0
-        self._since = time.monotonic()
+        self._guard: Optional[socket.socket] = None
         self._lock = threading.RLock()
 
     @property
     def is_open(self) -> bool:
         return self._fd >= 0
 
+    def put(self, line: bytes) -> None:
+        """Append a line.
+
+        Raises
+        ------
+        OSError
+            It is not in the file, or only a part of it is: then the file is to be closed, since
+            `open` ends what is cut short. EBADF also says that it was not open.
+        """
+        with self._lock:
+            written = os.write(self._fd, line)
+            self.written += written
+            if written != len(line):
+                self._put_rest(line[written:])
+
     def open(self) -> str:
-        """Open a file that nobody else writes, cut off what is no whole line's, and return its
-        path."""
-        path, self._fd = self._claim()
-        end = _end_of(self._fd)
-        os.ftruncate(self._fd, end)
-        if end and os.pread(self._fd, 1, end - 1) != b"\n":
-            os.write(self._fd, b"\n")
-        self._begin()
-        return path
+        """Open a file that nobody else writes, or the same one again, and return its path.
 
-    def make_room(self) -> None:
-        """Go on in a new window, or by plain writes where lines come seldom."""
+        A last line that was cut short is ended: it costs itself alone.
+        """
         with self._lock:
-            took = time.monotonic() - self._since
-            was_fast = self._map is not None and took < _LATE_S
-            self._leave_window()
-            self._begin()
-            if took < _SOON_S or was_fast:
-                with contextlib.suppress(OSError, ValueError):  # full, or it maps no files
-                    self._enter_window()
+            _close_some()
+            if self._path is None:
+                self._path = self._claim()
+            else:
+                self._fd = _opened(self._path)
+                self._is_ours(self._path)  # unless somebody took it meanwhile: then both write it
+            _open.append(self)
+            end = os.fstat(self._fd).st_size
+            if end and os.pread(self._fd, 1, end - 1) != b"\n":
+                os.write(self._fd, b"\n")
+            return self._path
 
-    def put_long(self, line: bytes) -> None:
-        """Append a line of any length."""
-        with self._lock:
-            try:
-                self.put(line)
-            except ValueError:
-                self._leave_window()
-                self._begin()
-                self._write(line)
-
-    def is_long(self) -> bool:
-        """Whether reading the file from its end is worth anything."""
-        return os.fstat(self._fd).st_size > ROOM
+    def size(self) -> int:
+        """Return the file's bytes."""
+        return os.fstat(self._fd).st_size
 
     def sync(self) -> None:
         """Wait until what was written is on the disk, or at the file server."""
-        if self._map is not None:
-            self._map.flush()
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Let go of the file, and of the zeros at its end."""
+        """Let go of the file; it may be opened again."""
         with self._lock:
             descriptor, self._fd = self._fd, -1
-            self.put = _nowhere
-            for leave in (self._leave_window, os.close):
+            guard, self._guard = self._guard, None
+            with contextlib.suppress(ValueError):
+                _open.remove(self)
+            if guard is not None:
+                guard.close()
+            if descriptor >= 0:
                 with contextlib.suppress(OSError):
-                    leave(descriptor)
+                    os.close(descriptor)
 
     def forget(self) -> None:
-        """Let go of a file that a forked process shares with the one that writes it."""
-        self.put, self._map, self._lock = _nowhere, None, threading.RLock()
-        descriptor, self._fd = self._fd, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Let a forked process go of a file that it shares with the one that writes it."""
+        self._lock = threading.RLock()
+        self.close()
+        self._path = None
 
-    def _begin(self) -> None:
-        """Begin to write plainly."""
-        self.put, self._since, self._written = self._write, time.monotonic(), 0
-
-    def _write(self, line: bytes) -> None:
-        with self._lock:
-            if self._written > ROOM or self._map is not None:
-                raise ValueError("it is time to look how fast lines come")
-            written = os.write(self._fd, line)
-            self._written += written
-            if written != len(line):  # a full disk takes a part of a line first
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _enter_window(self) -> None:
-        end = os.fstat(self._fd).st_size
-        self._offset = end - end % mmap.ALLOCATIONGRANULARITY
-        room = self._offset + self._size + mmap.ALLOCATIONGRANULARITY - end
+    def close_unless_busy(self) -> bool:
+        """Close the file if no other thread writes it now; return whether that was so."""
+        if not self._lock.acquire(blocking=False):
+            return False
         try:
-            if os.write(self._fd, bytes(room)) != room:  # or a later store might find the disk full
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            window = mmap.mmap(self._fd, end + room - self._offset, offset=self._offset)
-        except BaseException:
-            os.ftruncate(self._fd, end)
-            raise
-        window.seek(end - self._offset)
-        self._map, self.put = window, window.write
-        self._size = min(2 * self._size, _LARGEST_WINDOW)
+            self.close()
+        finally:
+            self._lock.release()
+        return True
 
-    def _leave_window(self, descriptor: Optional[int] = None) -> None:
-        """Close the window, and the file where its lines end."""
-        window, self._map = self._map, None
-        if window is None:
-            self._size = ROOM
-            return
-        at = window.tell()
-        window.seek(0, os.SEEK_END)  # from now on another thread's `put` finds no room
-        end = window.find(b"\0", at)
-        end = len(window) if end < 0 else end
-        window.close()  # the file's lock is held as long as it is mapped
-        os.ftruncate(self._fd if descriptor is None else descriptor, self._offset + end)
+    def _put_rest(self, rest: bytes) -> None:
+        """Write what a full disk, or a line of gigabytes, has left."""
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except OSError:
+                if rest != b"\n":
+                    raise
+                self.close()  # it is whole: who opens the file again ends it
+                return
 
-    def _claim(self) -> "tuple[str, int]":
+    def _claim(self) -> str:
+        """Open a file that no other process writes, and return its path."""
         number = 1
         while True:
             path = self._base + (".jsonl" if number == 1 else ".%d.jsonl" % number)
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            if _is_ours(descriptor) or number == _MOST_WRITERS:
-                return path, descriptor
-            os.close(descriptor)
+            self._fd = _opened(path)
+            if self._is_ours(path) or number > _MOST_TRIED:
+                return path
+            os.close(self._fd)
+            self._fd = -1
             number += 1
+            if number > _MOST_TRIED:
+                number += os.getpid()
 
+    def _is_ours(self, path: str) -> bool:
+        """Whether no other process of this host writes the file.
 
-def _nowhere(line: bytes) -> None:
-    raise ValueError("the file is not open")
-
-
-def _end_of(descriptor: int) -> int:
-    """Return where a file's zeros begin, which a killed process has left at its end."""
-    end = os.fstat(descriptor).st_size
-    while end:
-        start = max(0, end - _LARGEST_WINDOW)
-        kept = os.pread(descriptor, end - start, start).rstrip(b"\0")
-        if kept:
-            return start + len(kept)
-        end = start
-    return 0
-
-
-def _is_ours(descriptor: int) -> bool:
-    """Whether no other process writes the file; where files cannot be locked it is taken so."""
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
+        Where files cannot be locked, as on a Lustre file system that is mounted without, a name
+        that the kernel holds for one process at a time (unix(7), abstract sockets) tells it.
+        """
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        guard = None
+        try:
+            found = os.fstat(self._fd)
+            guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            guard.bind("\0hpctf-journal-%x-%x" % (found.st_dev, found.st_ino))
+        except OSError as error:
+            if guard is not None:
+                guard.close()
+            return error.errno != errno.EADDRINUSE
+        self._guard = guard
         return True
-    return True
+
+
+def _opened(path: str) -> int:
+    """Return a descriptor of a file, with a number that scripts seldom come to."""
+    low = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, min(_NUMBERS_FROM, _limit() // 2))
+    except OSError:  # none is left
+        return low
+    os.close(low)
+    return number
+
+
+def _close_some() -> None:
+    """Close files as long as there are too many, the longest open first."""
+    most = max(1, min(_MOST_OPEN, _limit() // 8))
+    for other in list(_open):
+        if len(_open) < most:
+            return
+        other.close_unless_busy()
+
+
+def _limit() -> int:
+    """Return how many files this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if 0 <= soft < 1 << 30 else 1 << 30

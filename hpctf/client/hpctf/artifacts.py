@@ -40,6 +40,7 @@ def keep_file(folder: str, name: str, source: Any) -> str:
             raise FileNotFoundError("upload_file: there is no file {!r}.".format(source))
         if os.path.exists(target) and os.path.samefile(source, target):
             return target  # ./outputs is the run's own folder already
+    os.stat(folder)  # a run that was removed stays so
     copy_whole(source, target)
     return target
 
@@ -91,6 +92,7 @@ def image_name(name: str, mark: Any, rank: str, ending: str = ".png") -> str:
 def save_figure(folder: str, name: str, figure: Any) -> str:
     """Save a matplotlib figure, or what pyplot has drawn, as an artifact; return its place."""
     target = place_of(folder, name)
+    os.stat(folder)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = _beside(target)
     try:

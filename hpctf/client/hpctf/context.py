@@ -1,12 +1,14 @@
 """The run that a process belongs to."""
 
 import atexit
+import io
 import json
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Union
 
 from . import artifacts
 from .journal import Journal
@@ -59,10 +61,10 @@ class Run:
         self.parent: Optional[Run] = None
         self._use(environ.get("HPCTF_RUN_FOLDER"))
 
-    def _use(self, folder: Optional[str]) -> None:
-        """Write to the run folder, or nowhere."""
+    def _use(self, folder: Optional[str], prepare: Optional[Callable[[], None]] = None) -> None:
+        """Write to the run folder, or nowhere; `prepare` makes the folder."""
         self._folder = folder
-        self._journal = _journal(folder, self._rank_name, self.restart_count)
+        self._journal = _journal(folder, self._rank_name, self.restart_count, prepare)
         self._scalar = self._journal.scalar
 
     @classmethod
@@ -140,17 +142,24 @@ class Run:
     ) -> None:
         """Log an image: the file at `path`, or `plot`, a matplotlib figure (or pyplot itself).
 
-        It is copied now, and found as ``images/<name>_<step>.png`` among the run's files.
+        It is copied now, and found as ``images/<name>_<step>.png`` among the run's files. A full
+        disk raises nothing, as with `log`.
         """
         if (path is None) == (plot is None):
             raise TypeError("log_image({!r}, ...) takes either a path or a plot".format(name))
         ending = ".png" if path is None else artifacts.split_ending(os.fspath(path))[1]
         mark = int(time.time() * 1000) if step is None else step
         kept = artifacts.image_name(name, mark, self._rank_name if self.rank else "", ending)
-        if self._folder is not None and path is None:
-            artifacts.save_figure(self._folder, kept, plot)
-        elif self._folder is not None:
-            artifacts.keep_file(self._folder, kept, path)
+        if path is not None and not os.path.isfile(path):
+            raise FileNotFoundError("log_image: there is no file {!r}.".format(os.fspath(path)))
+        try:
+            if self._folder is not None and path is None:
+                artifacts.save_figure(self._folder, kept, plot)
+            elif self._folder is not None:
+                artifacts.keep_file(self._folder, kept, path)
+        except OSError as error:
+            self._journal.lose(error, kept)
+            return
         self._log(name, "image", kept, step)
 
     def log_confusion_matrix(
@@ -208,7 +217,8 @@ class Run:
         """Keep a copy of a file, or of what a stream holds, with the run, under `name`; one of
         that name is replaced.
 
-        What lies in ``./outputs`` is kept without being asked for.
+        What lies in ``./outputs`` is kept without being asked for. A file that cannot be kept is
+        an error, as in Azure ML: OSError, with a full disk, too.
         """
         if self._folder is None:
             artifacts.place_of("", name)
@@ -243,11 +253,16 @@ class Run:
         child = Run.__new__(type(self))
         child.__dict__.update(self.__dict__)
         child.id, child.parent = "{}_{}".format(self.id, word), self
-        folder = None
-        if self._folder is not None:
-            folder = os.path.join(self._folder, CHILDREN, child.id)
-            _make_child(folder, {"id": child.id, "name": word, "parent": self.id})
-        child._use(folder)
+        if self._folder is None:
+            child._use(None)
+            return child
+        folder = os.path.join(self._folder, CHILDREN, child.id)
+        about = {"id": child.id, "name": word, "parent": self.id}
+        child._use(folder, partial(_make_child, folder, about, self._folder))
+        try:
+            _make_child(folder, about, self._folder)
+        except OSError as error:  # tried again with the first record
+            self._journal.lose(error, folder)
         return child
 
     def complete(self) -> None:
@@ -313,13 +328,15 @@ class Run:
         )
 
 
-def _journal(folder: Optional[str], rank: str, attempt: int) -> Any:
+def _journal(
+    folder: Optional[str], rank: str, attempt: int, prepare: Optional[Callable[[], None]]
+) -> Any:
     """Return this process's one journal of a folder; without a folder, one that prints."""
     if folder is None:
         return Printer()
     path = os.path.join(folder, JOURNALS, rank)
     if path not in _journals:
-        journal = _journals[path] = Journal(path, attempt)
+        journal = _journals[path] = Journal(path, attempt, prepare)
         atexit.register(journal.close)
     return _journals[path]
 
@@ -333,12 +350,12 @@ def _whole(step: Any, name: str) -> int:
     raise TypeError("The step of {!r} is {}, but must be a whole number.".format(name, shown))
 
 
-def _make_child(folder: str, about: Dict[str, Any]) -> None:
-    os.makedirs(os.path.join(folder, JOURNALS), exist_ok=True)
+def _make_child(folder: str, about: Dict[str, Any], parent: str) -> None:
+    """Make a child run's folder, in one that is there: a run that was removed stays so."""
+    os.stat(os.path.join(parent, JOURNALS))
+    os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "child.json")
-    if os.path.exists(path):
-        return
-    temporary = "{}.{}.tmp".format(path, os.urandom(16).hex())
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump({**about, "created": time.time()}, stream)
-    os.replace(temporary, path)
+    if not os.path.exists(path):
+        text = json.dumps({**about, "created": time.time()})
+        artifacts.copy_whole(io.StringIO(text), path)
+    os.makedirs(os.path.join(folder, JOURNALS), exist_ok=True)  # last: who finds it logs there

@@ -5,20 +5,26 @@ if the process is killed in the next moment. Nothing here ends a training: what 
 is counted, told once, and put on record as soon as there is room again.
 """
 
+import contextlib
 import errno
 import json
 import os
 import sys
 import threading
+import weakref
 from time import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
-from .appending import ROOM, Appender
+from .appending import Appender
 from .records import PROPERTY, Key, key_of, last_lines
 from .values import LARGEST
 
+_ROOM = 16384
+"""Bytes after which a digest follows, unless the one before was longer."""
 _LONGEST_IN_DIGEST = 2048
 _TICK_S = 0.001
+
+_all: "weakref.WeakSet[Journal]" = weakref.WeakSet()
 
 
 class Journal:
@@ -30,21 +36,26 @@ class Journal:
         Without the ``.jsonl``.
     attempt
         How often the run's job was started again.
+    prepare
+        Makes the folder, where it is not there yet.
     """
 
-    def __init__(self, path: str, attempt: int = 0) -> None:
+    def __init__(
+        self, path: str, attempt: int = 0, prepare: Optional[Callable[[], None]] = None
+    ) -> None:
         self._path = path
         self._attempt = attempt
+        self._prepare = prepare
         self._file = Appender(path)
         self._is_introduced = False
         self._lock = threading.RLock()
         self._heads: Dict[str, str] = {}
         self._last: Dict[Key, bytes] = {}
-        self._rooms_to_skip = 0
+        self._digest_at = _ROOM
         self._lost = 0
         self._stamp = ""
         self._stamped = 0.0
-        os.register_at_fork(after_in_child=self._forked)
+        _all.add(self)
 
     def scalar(self, name: str, value: Any, step: Optional[int] = None) -> bool:
         """Append an int or a finite float under a name that `append` has seen before; return
@@ -69,10 +80,13 @@ class Journal:
         else:
             return False
         self._last[name] = line
+        file = self._file
         try:
-            self._file.put(line)
-        except (ValueError, OSError):
+            file.put(line)
+        except OSError:
             self._write(line)
+        if file.written >= self._digest_at:
+            self._put_digest()
         return True
 
     def append(self, record: Dict[str, Any]) -> None:
@@ -87,8 +101,19 @@ class Journal:
             self._last[key] = self._last[key] if first_stays else line
         try:
             self._file.put(line)
-        except (ValueError, OSError):
+        except OSError:
             self._write(line)
+        if self._lost:
+            self._put_lost()
+        if self._file.written >= self._digest_at:
+            self._put_digest()
+
+    def lose(self, error: OSError, what: str) -> None:
+        """Count what could not be kept, and tell it once; `what` names it."""
+        with self._lock:
+            self._lost += 1
+            if self._lost == 1:
+                _complain(what, error)
 
     def flush(self) -> None:
         """Put all that was written on the disk, or on the file server."""
@@ -97,95 +122,112 @@ class Journal:
                 try:
                     self._file.sync()
                 except OSError as error:
-                    self._complain(error)
+                    if self._lost == 0 and error.errno != errno.EBADF:
+                        _complain(self._name, error)
 
     def close(self) -> None:
         """Leave the file so that its last values are found at its end; more may be appended."""
         with self._lock:
-            if not self._file.is_open:
-                return
-            try:
-                if self._file.is_long():
-                    self._put_surely(self._digest())
-            except OSError as error:
-                self._complain(error)
+            if self._lost:
+                self._put_lost()
+            if self._file.is_open:
+                with contextlib.suppress(OSError):  # it is only found less soon
+                    if self._file.size() > _ROOM:
+                        self._file.put(self._digest())
             self._file.close()
 
+    @property
+    def _name(self) -> str:
+        return self._path + ".jsonl"
+
     def _write(self, line: bytes) -> None:
-        """Write a line for which there is no room, or no file yet."""
+        """Write a line to a file that is not open, or that has just refused it."""
         with self._lock:
             try:
                 self._put_surely(line)
             except OSError as error:
-                self._lost += 1
-                self._complain(error)
                 self._file.close()  # whoever opens it sees whether its last line is whole
+                self.lose(error, self._name)
                 return
             if self._lost:
-                lost, self._lost = self._lost, 0
-                self.append({"lost": lost})
+                self._put_lost()
 
     def _put_surely(self, line: bytes) -> None:
-        """Append a line, opening the file or making room as it takes.
+        """Append a line to the file, opened anew: it may have been closed by a script that closes
+        all files, to be a daemon, or have gone stale.
 
         Raises
         ------
         OSError
             The line, or a part of it, is not in the file.
         """
-        if not self._file.is_open:
-            self._open()
+        self._file.close()
         try:
-            self._put_or_make_room(line)
-        except OSError as error:
-            if error.errno != errno.EBADF:  # as where a script closes all files, to be a daemon
+            path = self._file.open()
+        except FileNotFoundError:
+            if self._prepare is None:
                 raise
-            self._file.close()
-            self._open()
-            self._file.put_long(line)
+            self._prepare()
+            path = self._file.open()
+        if not self._is_introduced:
+            self._introduce(path)
+        self._file.put(line)
 
-    def _put_or_make_room(self, line: bytes) -> None:
-        try:
-            self._file.put(line)
-        except ValueError:
-            self._file.make_room()
-            self._file.put_long(self._digest_if_due() + line)
-
-    def _open(self) -> None:
-        """Open the file, and say who writes it if this process has not done so."""
-        path = self._file.open()
-        if self._is_introduced:
-            return
-        self._last = {**last_lines(path), **self._last}
+    def _introduce(self, path: str) -> None:
+        """Say who writes the file, which may hold what an earlier process wrote."""
+        with contextlib.suppress(OSError):
+            self._last = {**last_lines(path), **self._last}
         who = {"attempt": self._attempt, "host": os.uname().nodename, "pid": os.getpid()}
-        self._file.put_long(_line({"opened": who, "time": round(time(), 3)}))
+        self._file.put(_line({"opened": who, "time": round(time(), 3)}))
         self._is_introduced = True
 
-    def _digest_if_due(self) -> bytes:
-        """Return a digest, but the later the longer the one before was."""
-        if self._rooms_to_skip:
-            self._rooms_to_skip -= 1
-            return b""
-        digest = self._digest()
-        self._rooms_to_skip = len(digest) // ROOM
-        return digest
+    def _put_lost(self) -> None:
+        """Put on record how many records are lost, once there is room for that."""
+        with self._lock:
+            try:
+                self._file.put(_line({"lost": self._lost, "time": round(time(), 3)}))
+                self._lost = 0
+            except OSError:
+                self._file.close()
+
+    def _put_digest(self) -> None:
+        """Append a digest, and have the next one follow the later the longer it was."""
+        with self._lock:
+            if self._file.written < self._digest_at:
+                return  # another thread did
+            digest = self._digest()
+            self._digest_at = self._file.written + max(_ROOM, len(digest)) + len(digest)
+            try:
+                self._file.put(digest)
+            except OSError:
+                self._file.close()
 
     def _digest(self) -> bytes:
         """Return the last record of each name, as one line."""
         lines = [line.rstrip(b"\n") for line in list(self._last.values())]
         return b'{"digest":[' + b",".join(lines) + b"]}\n"
 
-    def _complain(self, error: OSError) -> None:
-        if self._lost <= 1:
-            words = "hpctf: {}.jsonl cannot be written: {}. The training goes on, unrecorded."
-            print(words.format(self._path, error.strerror), file=sys.stderr, flush=True)
-
-    def _forked(self) -> None:
+    def forked(self) -> None:
         """Let a forked process, such as a worker of a data pipeline, write a file of its own."""
         self._lock = threading.RLock()
         self._file.forget()
         self._is_introduced = False
         self._last = {}
+
+
+def _forked() -> None:
+    for journal in list(_all):
+        journal.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _complain(what: str, error: OSError) -> None:
+    """Say what cannot be kept, if there is anybody to hear it."""
+    words = "hpctf: {} cannot be written: {}. The training goes on, unrecorded."
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed, or full itself
+        print(words.format(what, error.strerror or error), file=sys.stderr, flush=True)
 
 
 def _line(record: Dict[str, Any]) -> bytes:

@@ -175,8 +175,6 @@ def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
     for line in lines:
         if line.startswith(b'{"digest"'):
             continue
-        if b"\0" in line:  # not written yet: lines after it may be of a later moment
-            return
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -202,7 +200,6 @@ def last_lines(path: str) -> Dict[Key, bytes]:
     found: Dict[Key, bytes] = {}
     heads = set()
     for line in _from_the_end(path):
-        line = line.rstrip(b"\0")
         head = _head_of(line)
         if head and head in heads:
             continue  # without reading it as JSON: only the last one counts
@@ -251,15 +248,18 @@ def _from_the_end(path: str) -> Iterator[bytes]:
         return
     with open(path, "rb") as stream:
         position = stream.seek(0, os.SEEK_END)
-        rest = b""
+        rest: List[bytes] = []  # the parts of a line that is longer than what is read at once
         while position:
             size = min(_CHUNK, position)
             position -= size
             stream.seek(position)
-            lines = (stream.read(size) + rest).split(b"\n")
-            rest = lines[0]
-            yield from reversed(lines[1:])
-        yield rest
+            first, *lines = stream.read(size).split(b"\n")
+            if lines:
+                yield b"".join([lines.pop(), *reversed(rest)])
+                yield from reversed(lines)
+                rest = []
+            rest.append(first)
+        yield b"".join(reversed(rest))
 
 
 def _columns(rows: List[Dict[str, Any]]) -> Dict[str, Any]:

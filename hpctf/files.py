@@ -132,16 +132,21 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """
     try:
         with open(path, "rb") as stream:
-            lines = stream.read().split(b"\n")
+            for line in stream:
+                if line.startswith(_OLD_HEARTBEAT):
+                    continue
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(record, dict):
+                    yield record
     except FileNotFoundError:
         return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            yield record
+
+
+_OLD_HEARTBEAT = b'{"event":"heartbeat"'
+"""What ranks once appended twice a minute; now it is a file's time stamp."""
 
 
 def tail(path: str | os.PathLike[str], lines: int = 20, limit: int = 65536) -> list[str]:

@@ -94,8 +94,9 @@ class Rank:
             )
 
     def beat(self) -> None:
-        """Say that the rank is alive."""
-        self._record("heartbeat")
+        """Say that the rank is alive: by the time stamp of its state file, which does not grow."""
+        with contextlib.suppress(OSError):
+            os.utime(self._state)
 
     def deciders(self) -> Ends | None:
         """Return who has to end before this rank may, or None if it decides itself."""
@@ -151,9 +152,16 @@ class Rank:
             self._signals,
             self._manners(),
         )
-        extra = {"restart": restarts} if restarts else {}
-        self._record("started", host=self._me.host, rank=self._me.rank, pid=child.pid, **extra)
+        self._record_start(child.pid, **({"restart": restarts} if restarts else {}))
         return child
+
+    def _record_start(self, pid: int | None, **more: Any) -> None:
+        """Put a start on record, and when the one before was last seen: its stamp goes now."""
+        seen = None
+        with contextlib.suppress(OSError):
+            found = os.stat(self._state)
+            seen = round(found.st_mtime, 3) if found.st_size else None
+        self._record("started", host=self._me.host, rank=self._me.rank, pid=pid, seen=seen, **more)
 
     def _sampler(self, child: process.Process) -> Sampler | None:
         """Return what samples the process's use of the node, if the plan says how often."""
@@ -222,7 +230,7 @@ class Rank:
 
     def _stopped_early(self, number: int) -> int:
         """Put on record that a signal came before there was a process to pass it on to."""
-        self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
+        self._record_start(None)
         warned = number == number_of(self._plan["interruption"]["signal"])
         how = process.WARNING if warned else signal.Signals(number).name
         return self._finish(process.Ended(None, number, how))
@@ -238,7 +246,7 @@ class Rank:
                 log.write(f"hpctf: {message}\n")
         except OSError:
             say(message)
-        self._record("started", host=self._me.host, rank=self._me.rank, pid=None)
+        self._record_start(None)
         return self._finish(process.Ended(code, None, None))
 
 

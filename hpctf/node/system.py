@@ -17,6 +17,7 @@ from hpctf.files import append_record
 from hpctf.node import memory
 from hpctf.node.gpus import Gpus
 from hpctf.node.saying import say
+from hpctf.node.thinning import MOST, count_rows, thin
 from hpctf.node.tree import Tree
 
 TYPE_CHECKING = False
@@ -98,10 +99,12 @@ class Sampler:
         try:
             self._gpus = Gpus(self._env)
             self._append({"opened": {**self._about, **self._gpus.about}}, self._began)
-            pause = min(FIRST_S, self._every_s)
+            pause, rows = min(FIRST_S, self._every_s), count_rows(self._path)
             while not self._over.wait(pause):
                 self._append({"name": NAME, "row": self._row()})
-                pause = self._every_s
+                pause, rows = self._every_s, rows + 1
+                if rows >= MOST:
+                    rows = thin(self._path)
         except Exception as error:  # whatever it is, it must not cost anybody a training
             self._complain(error)
 

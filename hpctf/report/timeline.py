@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.files import read_records
@@ -61,10 +62,8 @@ class Timeline:
 def timeline_of(run: Run, now: float, final: bool) -> Timeline | None:
     """Return the bars of a run's ranks; None if none has started."""
     folder = run.folder.state
-    rows = [
-        Row(f"{role}-{index}", _bars(list(read_records(folder / f"{role}-{index}.jsonl")), final))
-        for role, index in ranks_of(run.plan)
-    ]
+    ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
+    rows = [Row(rank, _bars(folder / f"{rank}.jsonl", final)) for rank in ranks]
     requeues = [
         (float(record["time"]), str(record.get("cause") or ""))
         for record in read_records(folder / JOB_STATE)
@@ -82,14 +81,15 @@ def timeline_of(run: Run, now: float, final: bool) -> Timeline | None:
     return Timeline(begin, end, placed, requeues)
 
 
-def _bars(records: list[dict[str, Any]], final: bool) -> list[Bar]:
-    """Return a rank's starts; what a heartbeat says last is all that is known of one cut off."""
+def _bars(state: Path, final: bool) -> list[Bar]:
+    """Return a rank's starts, by its state file. Of one that was cut off all that is known is when
+    it was last seen: by the file's time stamp, or the one that the next start found there."""
     bars: list[Bar] = []
     last = 0.0
-    for record in records:
+    for record in read_records(state):
         event, at = record.get("event"), float(record.get("time") or 0)
         if event == "started":
-            _close(bars, last)
+            _close(bars, max(last, float(record.get("seen") or 0)))
             bars.append(
                 Bar(
                     attempt=int(record.get("attempt") or 0),
@@ -104,8 +104,8 @@ def _bars(records: list[dict[str, Any]], final: bool) -> list[Bar]:
             end, words = _ending(record)
             bars[-1] = _ended(bars[-1], at, end, words)
         last = at
-    if final:
-        _close(bars, last)
+    if final and bars and bars[-1].ended is None:
+        _close(bars, max(last, state.stat().st_mtime))
     return bars
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -79,9 +80,13 @@ class Live:
                 journal.take(record)
                 if "progress" in record:
                     self._advance(path, record)
-        for rank, samples in self.samples.items():
-            for record in self._new(sample_file(self._folder, rank)):
-                samples.take(record)
+        for rank in self._ranks:
+            path = sample_file(self._folder, rank)
+            for record in self._new(path):
+                if self._growing[path].began_anew:  # its rank has thinned it
+                    self._growing[path].began_anew = False
+                    self.samples[rank] = Samples()
+                self.samples[rank].take(record)
 
     def scalars(self) -> dict[str, Series]:
         """Return the numbers logged under each name, by the first rank that logged it."""
@@ -136,20 +141,38 @@ class Live:
 
 
 class _Growing:
-    """A file of records that is being appended to."""
+    """A file of records that is being appended to, or replaced by another one.
+
+    Attributes
+    ----------
+    began_anew
+        Whether the records come from the beginning of a file that has taken the place of the one
+        before; whoever has dropped what that held resets it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._file: tuple[int, int] | None = None
+        self.began_anew = False
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records that have come since the last call; whole lines alone."""
         try:
             with self._path.open("rb") as stream:
+                self._begin(os.fstat(stream.fileno()))
                 stream.seek(self._offset)
-                text = stream.read()
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._offset += len(line)
+                    yield from records_of([line])
         except FileNotFoundError:
             return
-        text = text[: text.rfind(b"\n") + 1]
-        self._offset += len(text)
-        yield from records_of(text.splitlines())
+
+    def _begin(self, found: os.stat_result) -> None:
+        """Begin at the file's beginning if it is another one than before."""
+        same = self._file in (None, (found.st_dev, found.st_ino)) and found.st_size >= self._offset
+        if not same:
+            self._offset, self.began_anew = 0, True
+        self._file = (found.st_dev, found.st_ino)

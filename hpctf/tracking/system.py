@@ -185,10 +185,13 @@ def _cpu_mean(ranks: dict[str, Samples], seconds: float) -> float | None:
 def _cpu_peak(ranks: dict[str, Samples]) -> float | None:
     """Return the most cores that the ranks used at a time: between two samples, one of each."""
     most: dict[int, dict[str, float]] = defaultdict(dict)
+    every = [one for mine in ranks.values() for one in mine.all if "cpu" in one.row]
+    usual_s = sorted(one.seconds for one in every)[len(every) // 2] if every else 0.0
+    share_s = max(usual_s, 1.0)  # of a long run's, which are thinned, it is minutes
     for rank, mine in ranks.items():
         for one in mine.all:
             if "cpu" in one.row:
-                then = most[int(one.time // max(mine.every_s, 1.0))]
+                then = most[int(one.time // share_s)]
                 then[rank] = max(one.row["cpu"], then.get(rank, 0.0))
     return round(max(sum(then.values()) for then in most.values()), 3) if most else None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.node.thinning import thin
 from hpctf.tracking.live import Live, Progress
 
 
@@ -92,3 +93,16 @@ def test_the_last_sample_is_of_processes_that_are_there(folder: Path) -> None:
     last = live.samples["worker-0"].last
     assert last is not None
     assert (last.host, last.seconds, last.row["memory"]) == ("n1", 10.0, 5)
+
+
+def test_samples_that_were_thinned_meanwhile_take_the_place_of_those_before(folder: Path) -> None:
+    opened = {"opened": {"host": "n1", "every_s": 10}, "time": 0.0}
+    rows = [{"name": "system", "row": {"cpu": n, "memory": n}, "time": 10.0 * n} for n in range(9)]
+    write(folder, "system/worker-0", opened, *rows)
+    live = Live(folder, ["worker-0"])
+    live.look()
+    thin(str(folder / "metrics/system/worker-0.jsonl"))
+    write(folder, "system/worker-0", {"name": "system", "row": {"cpu": 9}, "time": 90.0})
+    live.look()
+    live.look()
+    assert len(live.samples["worker-0"].all) == 10

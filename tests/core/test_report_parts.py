@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -159,8 +160,13 @@ def test_each_start_of_a_rank_is_a_bar(tmp_path: Path) -> None:
             ],
             "worker-1": [
                 {"event": "started", "time": 1020.0, "attempt": 0, "host": "n3"},
-                {"event": "heartbeat", "time": 1030.0, "attempt": 0},
-                {"event": "started", "time": 1060.0, "attempt": 1, "host": "n3"},
+                {
+                    "event": "started",
+                    "time": 1060.0,
+                    "attempt": 1,
+                    "host": "n3",
+                    "seen": 1030.0,
+                },
                 {"event": "ended", "time": 1080.0, "attempt": 1, "exit_code": 7},
             ],
             "job": [{"event": "requeued", "time": 1041.0, "attempt": 0, "cause": "a warning"}],
@@ -181,6 +187,15 @@ def test_each_start_of_a_rank_is_a_bar(tmp_path: Path) -> None:
         ("failed", 600, 200),
     ]
     assert second.bars[1].words == "exit code 7"
+
+
+def test_a_rank_that_was_cut_off_was_last_seen_when_its_file_was_stamped(tmp_path: Path) -> None:
+    states = {"worker-0": [{"event": "started", "time": 1050.0, "attempt": 0, "host": "n1"}]}
+    run = run_with(tmp_path / "run", states, workers=1)
+    os.utime(run.folder.state / "worker-0.jsonl", (1080.0, 1080.0))
+    line = timeline_of(run, now=5000.0, final=True)
+    assert line is not None
+    assert [(bar.end, bar.ended) for bar in line.rows[0].bars] == [("unknown", 1080.0)]
 
 
 def test_a_rank_that_runs_has_a_bar_up_to_now(tmp_path: Path) -> None:

@@ -16,10 +16,15 @@ from typing import Any
 
 import pytest
 
-from hpctf.node import memory, system
+from hpctf.files import read_records
+from hpctf.node import memory, system, thinning
 from hpctf.node.gpus import Gpus, are_there
+from hpctf.node.identity import Identity
+from hpctf.node.rank import Rank
+from hpctf.node.signals import Signals
 from hpctf.node.system import Sampler
 from hpctf.node.tree import Tree
+from hpctf.tracking.samples import Samples
 
 from ..conftest import ROOT, run_python
 from ..waiting import wait_until
@@ -300,3 +305,62 @@ def test_gpus_that_cannot_be_asked_are_noted_with_the_reason() -> None:
     gpus = Gpus({"CUDA_VISIBLE_DEVICES": "0"})  # nvidia-ml-py is here, NVIDIA's driver is not
     assert "NVML" in gpus.about["no_gpus"]
     assert gpus.row() == {}
+
+
+def test_a_long_run_has_as_many_samples_as_a_short_one_evenly_over_its_time(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "worker-0.jsonl"
+    records: list[dict[str, Any]] = []
+    for n in range(7 * 8640):  # a week, one each 10 s, and a restart in the middle of it
+        if n in (0, 30_000):
+            records.append({"opened": {"attempt": int(n > 0)}, "time": 10.0 * n})
+        row = {"cpu": n % 2, "memory": n, "memory_count": "pss", "gpu0_use": 50}
+        records.append({"name": "system", "row": row, "time": 10.0 * (n + 1)})
+        if len(records) >= thinning.MOST:
+            path.write_text("".join(json.dumps(one) + "\n" for one in records))
+            assert thinning.thin(str(path)) <= thinning.MOST / 2 + 2
+            records = list(read_records(path))
+    samples = Samples()
+    for record in records:
+        samples.take(record)
+    assert len(samples.all) < thinning.MOST
+    assert sum(one.seconds for one in samples.all) == pytest.approx(7 * 86_400)
+    used_s = sum(one.row["cpu"] * one.seconds for one in samples.all)
+    assert used_s == pytest.approx(7 * 86_400 / 2, rel=1e-2)
+    assert samples.all[-1].row == {**row, "cpu": samples.all[-1].row["cpu"]}
+    assert max(one.seconds for one in samples.all) < 7 * 86_400 / (thinning.MOST / 4) + 11
+    assert [r["opened"]["attempt"] for r in records if "opened" in r] == [0, 1]
+
+
+def test_a_rank_thins_its_samples(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "MOST", 12)
+    monkeypatch.setattr(thinning, "MOST", 12)
+    child = start("print(1, flush=True)\nword()")
+    path = tmp_path / "system" / "worker-0.jsonl"
+    sampler = sampler_of(child, path, every_s=0.01)
+    sampler.start()
+    wait_until(lambda: sampler._rows > 60)
+    assert len(rows(path)) <= 13
+    go_on(child)
+    child.wait()
+    sampler.finish()
+
+
+def test_a_heartbeat_is_a_time_stamp_and_no_line(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    plan = {"roles": [{"name": "worker", "count": 1}]}
+    me = Identity(0, 0, 1, "worker", 0, "n1")
+    rank = Rank(plan, me, str(tmp_path), Signals.__new__(Signals))
+    rank._record_start(4711)
+    state = tmp_path / "state" / "worker-0.jsonl"
+    size = state.stat().st_size
+    os.utime(state, (1000.0, 1000.0))
+    rank.beat()
+    assert state.stat().st_size == size
+    assert time.time() - state.stat().st_mtime < 60
+    os.utime(state, (1000.0, 1000.0))
+    rank._record_start(4712)
+    assert [record["seen"] for record in read_records(state)] == [None, 1000.0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import hpctf.keras as hvd
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 STEPS, SHARE = 12, 16
@@ -104,6 +105,11 @@ def compare(ours, alone, **more):
 
 def both(optimizer, build=dense, see=lambda pixels: pixels, options=None, **settings):
     """Train on all ranks and alone, with optimizers of the same settings."""
+    return compare(*trained(optimizer, build, see, options, **settings))
+
+
+def trained(optimizer, build, see, options=None, **settings):
+    """Return what all ranks train, and what one process does."""
     models = []
     for alone in (False, True):
         made = optimizer()
@@ -111,7 +117,66 @@ def both(optimizer, build=dense, see=lambda pixels: pixels, options=None, **sett
             made = hvd.DistributedOptimizer(made, **settings)
         models.append(compiled(build, made, alone, **(options or {})))
         fit(models[-1], alone, see=see)
-    return compare(*models)
+    return models
+
+
+def in_half(optimizer, build, see=lambda pixels: pixels, exchanged="float32", **settings):
+    """Do `both`, where half precision comes in: what is lost by it depends on the machine.
+
+    So one process does the ranks' very arithmetic, on the ranks' shares, and how far rounding alone
+    takes it is measured: it is trained again from weights that are off in their last bits.
+
+    Parameters
+    ----------
+    exchanged
+        The type in which gradients travel.
+    """
+    ours, alone = trained(optimizer, build, see, **settings)
+    of_shares = on_shares(optimizer, build, see, exchanged)
+    again = [on_shares(optimizer, build, see, exchanged, nudged=seed) for seed in (1, 2, 3)]
+    return {
+        **compare(ours, alone),
+        "from_shares": distance(ours, of_shares),
+        "shares_from_alone": distance(of_shares, alone),
+        "rounding": max(distance(one, of_shares) for one in again),
+    }
+
+
+def on_shares(optimizer, build, see, exchanged, nudged=None):
+    """Train in one process: in each step the average of the gradients of the ranks' shares.
+
+    `nudged` seeds which bits of the first weights are off by one unit in the last place.
+    """
+    model = compiled(build, optimizer(), True)
+    if nudged is not None:
+        seeded = np.random.default_rng(nudged)
+        ways = [seeded.choice([-np.inf, np.inf], w.shape) for w in model.get_weights()]
+        pairs = zip(model.get_weights(), ways, strict=True)
+        model.set_weights([np.nextafter(w, way.astype(w.dtype)) for w, way in pairs])
+    model.optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(images, labels):
+        shares = []
+        for rank in range(SIZE):
+            with tf.GradientTape() as tape:
+                mine, right = images[rank::SIZE], labels[rank::SIZE]
+                loss = model.compute_loss(mine, right, model(mine, training=True))
+                loss = model.optimizer.scale_loss(loss)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            shares.append([tf.cast(gradient, exchanged) for gradient in gradients])
+        sums = [tf.add_n(gradients) / SIZE for gradients in zip(*shares, strict=True)]
+        model.optimizer.apply([tf.cast(one, "float32") for one in sums])
+
+    pixels = see(PIXELS[rows(True)])
+    for place in range(0, len(pixels), batch(True)):
+        step(pixels[place : place + batch(True)], LABELS[place : place + batch(True)])
+    return model
+
+
+def distance(left, right):
+    """Return how far weights and optimizers of two models are apart at most."""
+    return max(apart(a, b) for a, b in zip(state(left), state(right), strict=True))
 
 
 def mixed(seed):

@@ -20,6 +20,7 @@ from comparing import (
     dense,
     digest,
     fit,
+    in_half,
     message_of,
     rows,
     state,
@@ -93,7 +94,7 @@ def a_train_step_of_ones_own_in_bfloat16():
         layers = [keras.Input([64]), keras.layers.Dense(32, "tanh", dtype="mixed_bfloat16")]
         return Own([*layers, keras.layers.Dense(10)])
 
-    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9), build)
+    return in_half(lambda: keras.optimizers.SGD(0.1, momentum=0.9), build)
 
 
 @case

@@ -20,41 +20,56 @@ pytestmark = pytest.mark.tensorflow
 
 HERE = Path(__file__).resolve().parent
 
-EXACT, HALF, BRAIN = 1e-5, 5e-4, 5e-3
-"""How far weights may be from those of one process: with float32, and where
-float16 (11 significant bits) or bfloat16 (8) come in."""
+EXACT = 1e-5
+"""How far weights may be from those of one process. A float32 has 24 significant bits, so that a
+sum in another order is off by some 6e-8 of its largest part. Weights and gradients are of order 1
+here: in 12 steps with momentum 0.9, where each step counts ten times, that is 7e-6."""
 
-TRAINED = {
-    "sgd_with_momentum": EXACT,
-    "adam_with_clipnorm": EXACT,
-    "sgd_with_global_clipnorm": EXACT,
-    "sgd_with_clipvalue": EXACT,
-    "weight_decay_and_averaged_weights": EXACT,
-    "a_learning_rate_schedule": EXACT,
-    "accumulated_gradients": EXACT,
-    "backward_passes_as_horovod_calls_them": EXACT,
-    "a_sum_instead_of_an_average": EXACT,
-    "gradients_in_groups": EXACT,
-    "eager_steps": EXACT,
-    "several_steps_at_once": EXACT,
-    "embeddings_sparse_with_adam": EXACT,
-    "embeddings_sparse_with_sgd": EXACT,
-    "embeddings_sparse_accumulated": EXACT,
-    "embeddings_as_dense": EXACT,
-    "compression_to_float16": HALF,
-    "mixed_precision": HALF,
-    "mixed_precision_wrapped_by_hand": HALF,
-    "mixed_precision_accumulated": HALF,
-    "an_overflow_on_one_rank_skips_the_step_on_all": HALF,
-    "a_loop_of_ones_own": EXACT,
-    "two_optimizers_in_one_step": EXACT,
-    "a_model_that_one_rank_alone_has_made_before": EXACT,
-    "a_model_that_fit_builds": EXACT,
-    "a_train_step_of_ones_own_in_bfloat16": BRAIN,
-    "what_one_rank_restores_all_have": EXACT,
-    "saved_and_loaded": EXACT,
-    "the_callback_switches_xla_off": EXACT,
+IN_HALF = {
+    "compression_to_float16",
+    "mixed_precision",
+    "mixed_precision_wrapped_by_hand",
+    "mixed_precision_accumulated",
+    "an_overflow_on_one_rank_skips_the_step_on_all",
+    "a_train_step_of_ones_own_in_bfloat16",
 }
+"""Cases in which float16 or bfloat16 comes in: each is measured against one process that does the
+same arithmetic, and how far rounding takes that process on this very machine."""
+
+ROUNDED = 4
+"""How many times further than in three trials rounding may lead."""
+
+TRAINED = (
+    "sgd_with_momentum",
+    "adam_with_clipnorm",
+    "sgd_with_global_clipnorm",
+    "sgd_with_clipvalue",
+    "weight_decay_and_averaged_weights",
+    "a_learning_rate_schedule",
+    "accumulated_gradients",
+    "backward_passes_as_horovod_calls_them",
+    "a_sum_instead_of_an_average",
+    "gradients_in_groups",
+    "eager_steps",
+    "several_steps_at_once",
+    "embeddings_sparse_with_adam",
+    "embeddings_sparse_with_sgd",
+    "embeddings_sparse_accumulated",
+    "embeddings_as_dense",
+    "compression_to_float16",
+    "mixed_precision",
+    "mixed_precision_wrapped_by_hand",
+    "mixed_precision_accumulated",
+    "an_overflow_on_one_rank_skips_the_step_on_all",
+    "a_loop_of_ones_own",
+    "two_optimizers_in_one_step",
+    "a_model_that_one_rank_alone_has_made_before",
+    "a_model_that_fit_builds",
+    "a_train_step_of_ones_own_in_bfloat16",
+    "what_one_rank_restores_all_have",
+    "saved_and_loaded",
+    "the_callback_switches_xla_off",
+)
 
 OLDER = (
     "sgd_with_momentum",
@@ -135,9 +150,14 @@ def check(case: str, ranks: Answers) -> None:
     first, second = (rank[case] for rank in ranks)
     assert first["weights"] == second["weights"]
     assert first["optimizer"] == second["optimizer"]
-    assert first["from_alone"] <= TRAINED[case]
-    assert first["state_from_alone"] <= TRAINED[case]
-    assert first["moved"] > 100 * EXACT, "nothing was trained"
+    bound = EXACT
+    if case in IN_HALF:
+        bound += ROUNDED * first["rounding"]
+        assert first["from_shares"] <= bound
+        bound += first["shares_from_alone"]
+    assert first["from_alone"] <= bound
+    assert first["state_from_alone"] <= bound
+    assert first["moved"] > 10 * bound, "a training that went wrong would not be seen"
 
 
 def test_ranks_that_begin_apart_with_an_unbuilt_model_come_together(ranks: Answers) -> None:

@@ -19,7 +19,7 @@ import pytest
 from ..cluster.fixture import TEST_USER, Cluster
 from ..conftest import Person, make_person
 from . import report
-from .cells import Job
+from .cells import ALONE_AS_PS, Job
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
@@ -72,6 +72,13 @@ class Trainings:
         self.person = person
         self._python = python
         self._done: dict[Job, Run] = {}
+
+    @property
+    def loss_bound(self) -> float:
+        """How far a loss with parameter servers may be from that of one process: half of what that
+        process lacks if it takes half of the steps."""
+        [loss] = self.of(ALONE_AS_PS).said("loss")
+        return float(loss["half"] - loss["tape"]) / 2
 
     def of(self, job: Job) -> Run:
         """Return the run of a job that must have completed."""

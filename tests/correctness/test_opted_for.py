@@ -11,7 +11,6 @@ from .cells import (
     ALONE_LEGACY,
     EXACT,
     KERAS_3,
-    LOSS,
     MPI,
     MPI_LEGACY,
     RANKS,
@@ -63,7 +62,7 @@ def test_keras_3_in_a_coordinators_loop_miscounts_its_steps(
     [found] = trainings.of(PS).said("loss")
     [right] = trainings.of(ALONE_AS_PS).said("loss")
     distance = abs(found["loop"] - right["loop"])
-    assert distance <= LOSS
+    assert distance <= trainings.loss_bound
     how = "ps, Keras 3, a loop, with `TF_USE_LEGACY_KERAS=0`"
     counts = f"its optimizer counts {found['counted']} of {found['steps']} steps, in silence"
     note(request.node, how, counts, 2, None, distance)

@@ -9,6 +9,7 @@ HpctfError (exit 2)
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
 ├── ExportError (exit 3)  a tool that runs are exported to refused, or could not be reached
+├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
 ├── RunFolderError (exit 3)  a run folder cannot be written, or must not be trusted
 └── TrainingFailed (exit 1)  the training itself failed, or was cancelled
@@ -28,6 +29,7 @@ __all__ = [
     "SiteError",
     "SubmissionError",
     "TrainingFailed",
+    "UntrustedPath",
     "UsageError",
     "did_you_mean",
     "shown",
@@ -92,6 +94,12 @@ class SubmissionError(SchedulerError):
 
 class ExportError(HpctfError):
     """A tool that runs are exported to refused, or could not be reached."""
+
+    exit_code = 3
+
+
+class UntrustedPath(HpctfError):
+    """What would be executed as the person can be changed by somebody who is not trusted."""
 
     exit_code = 3
 

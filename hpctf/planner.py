@@ -31,6 +31,7 @@ from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
+from hpctf.site.trust import template_folder
 from hpctf.software import names_packages
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def make_plan(
             pin_gpus=pin,
             time_limit_s=limit,
             interruption=rules,
-            template_folder=site.templates and os.path.expanduser(site.templates),
+            template_folder=template_folder(site),
             umask=site.umask,
             environment=entering.environment,
             interfaces=site.network.interfaces,

@@ -19,6 +19,7 @@ import hpctf
 from hpctf.errors import SiteError
 from hpctf.plan import Plan
 from hpctf.resources import TEMPLATES, cache_folder
+from hpctf.trusted_path import is_own
 
 
 class Raw(Markup):
@@ -106,6 +107,8 @@ def _bytecode_cache() -> jinja2.BytecodeCache | None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return None
+    if not is_own(folder):
+        return None  # what is compiled is executed
     return jinja2.FileSystemBytecodeCache(str(folder))
 
 

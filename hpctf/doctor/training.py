@@ -19,6 +19,8 @@ from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import Store
 from hpctf.errors import HpctfError, UsageError
 from hpctf.site.model import Site
+from hpctf.site.trust import trusted_by
+from hpctf.trusted_path import check_chosen, parts_of_python
 
 Tell = Callable[[str], None]
 
@@ -50,6 +52,8 @@ def given_python(site: Site, python: str | None, environment: str | None) -> str
     if python is None:
         return None
     found = shutil.which(os.path.expanduser(python))
+    for part in parts_of_python(found) if found else ():
+        check_chosen(part, "Python", trusted_by(site))
     if found is None:
         raise UsageError(f"--python is {python!r}, but there is no such program.")
     return str(Path(found).absolute())
@@ -81,6 +85,7 @@ def mpi4py_alone(site: Site) -> EnvironmentSpec:
         site.environments.pythons,
         environment_with(modules),
         "mpi4py",
+        trusted_by(site),
     )
     return EnvironmentSpec(
         kind="pip",

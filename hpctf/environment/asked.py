@@ -18,6 +18,7 @@ from hpctf.environment.pythons import check_version, find_python
 from hpctf.environment.requirements import Reader, Requirements
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError, UsageError
+from hpctf.site.trust import trusted_by
 from hpctf.software import names_packages
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:
     if conda is None:
         oldest_newest = tensorflows.pythons_of(version)
         reason = f"TensorFlow {version}".strip()
-        found = find_python(python_version, oldest_newest, settings.pythons, here, reason)
+        found = find_python(
+            python_version, oldest_newest, settings.pythons, here, reason, trusted_by(site)
+        )
         python, python_version = found.path, found.version
     else:
         python_version = _conda_python(conda, python_version)

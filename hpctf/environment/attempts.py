@@ -107,7 +107,8 @@ def alone(key_folder: Path, umask: int, tell: Tell) -> Iterator[None]:
     """
     path = key_folder / LOCK
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666 & ~umask)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666 & ~umask)
     except PermissionError:  # somebody else's, in a store that is shared
         yield
         return

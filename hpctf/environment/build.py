@@ -25,13 +25,15 @@ from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell, tell_nobody
-from hpctf.environment.pythons import doubts
+from hpctf.environment.pythons import check_python, doubts
 from hpctf.environment.requirements import digest_of, name_of, requirement_of
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
 from hpctf.errors import BuildError, HpctfError
-from hpctf.files import cannot_write, follow_umask, make_folder, write_atomic, write_json
+from hpctf.files import cannot_write, follow_umask, write_atomic, write_json
 from hpctf.site.model import Site
+from hpctf.trusted_path import check as check_trusted
+from hpctf.trusted_path import check_chosen
 
 _KEPT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONSTARTUP")
 """Variables of the shell that builds which would reach into what is built."""
@@ -129,8 +131,10 @@ class _Build:
         variables = {name: value for name, value in here.items() if name not in _KEPT_OUT}
         variables["PYTHONNOUSERSITE"] = "1"
         self.commands = Commands(made.log, variables, store.umask)
-        self.indexes = indexes_of(spec.sources, site.environments, here)
-        cache = store.root / CACHE / f"uv-{user_name()}"
+        self.indexes = indexes_of(spec.sources, site.environments, here, store.trusted)
+        cache = store.make(CACHE) / f"uv-{user_name()}"
+        for used in (cache, variables.get("UV_CACHE_DIR") or cache):
+            check_trusted(used, "uv's cache", store.trusted)
         self.pip = Pip(site.environments.pip, self.commands, self.indexes, cache, made.work)
 
     def run(self) -> None:
@@ -145,8 +149,8 @@ class _Build:
             found = self._check(python)
             lock = self._lock(python)
             if wheel is not None:
-                wheels = self.store.root / WHEELS
-                keep_wheel(self.spec, tensorflow, wheel, wheels, self.store.umask)
+                wheels = self.store.make(WHEELS)
+                keep_wheel(self.spec, tensorflow, wheel, wheels)
             self._record(found, lock)
         except BuildError as error:
             raise self._with_log(error) from None
@@ -154,6 +158,7 @@ class _Build:
 
     def _check_local_packages(self) -> None:
         for path, digest in self.spec.local:
+            check_chosen(path, "The local package", self.store.trusted)
             if digest_of(path) != digest:
                 raise BuildError(
                     f"{path!r} has changed since the environment was named after its content.",
@@ -163,11 +168,12 @@ class _Build:
     def _make(self) -> Path:
         spec, folder = self.spec, self.made.folder
         if spec.kind == "conda":
-            program = find_conda(self.site.environments, self.commands)
+            program = find_conda(self.site.environments, self.commands, self.store.trusted)
             self.tell(f"Making the conda environment with {program}")
             offline = self.site.environments.offline
             conda = Conda(program, self.commands, self.indexes, offline, self.made.work)
             return conda.make(folder, spec)
+        check_python(spec.python, self.store.trusted)
         doubt = doubts(spec.python)
         if doubt and not (self.store.umask & 0o077 == 0o077 and _is_mine(spec.python)):
             self.tell(f"warning: {doubt}")
@@ -250,6 +256,7 @@ class _Build:
             self.made.work,
             self.tell,
         )
+        check_trusted(wheel, "The wheel of Horovod", self.store.trusted)
         self.pip.install(
             python, [wheel.as_uri()], "Installing Horovod", dependencies=False, from_indexes=False
         )
@@ -321,14 +328,12 @@ class _Build:
 
     def _with_log(self, error: BuildError) -> BuildError:
         """Keep the log of a build that failed, and say where it is."""
-        logs = self.store.root / LOGS
-        kept = logs / f"{self.spec.key}-{self.made.folder.name}.log"
+        kept = self.store.root / LOGS / f"{self.spec.key}-{self.made.folder.name}.log"
         log = self.made.log
         try:
-            if not logs.is_dir():
-                make_folder(logs, self.store.umask)
+            self.store.make(LOGS)
             os.replace(log if log.exists() else self.made.folder / "build.log", kept)
-        except OSError:
+        except (OSError, HpctfError):
             return error
         return BuildError(f"{error.message}\n  The whole log: {kept}", error.hint)
 

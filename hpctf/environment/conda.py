@@ -13,22 +13,26 @@ from hpctf.environment.indexes import Indexes
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings
+from hpctf.trusted_path import Trusted, check
 
 PROGRAMS = ("micromamba", "mamba", "conda")
 
 
-def find_conda(settings: EnvironmentSettings, commands: Commands) -> str:
+def find_conda(settings: EnvironmentSettings, commands: Commands, by: Trusted) -> str:
     """Return the path of the site's conda program.
 
     Raises
     ------
     SiteError
         There is none here.
+    UntrustedPath
+        Somebody could change it who is not trusted.
     """
     names = PROGRAMS if settings.conda is None else (os.path.expanduser(settings.conda),)
     for name in names:
         found = commands.program(os.path.expandvars(name))
         if found is not None:
+            check(found, "The conda program", by)
             return found
     raise SiteError(
         f"There is no {' or '.join(names)} on {os.uname().nodename} for conda packages.",

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Container
 from hpctf.resources import PACKAGE
+from hpctf.site.trust import trusted_by
+from hpctf.trusted_path import Trusted, check_chosen, parts_of_python
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -89,29 +91,36 @@ def enter(
         from hpctf.environment.store import Store
 
         return Entering(str(Store(site).python_of(spec)), modules, environment=spec.key)
-    return Entering(_interpreter(estimator, modules), modules)
+    python, notes = _interpreter(estimator, modules, trusted_by(site))
+    return Entering(python, modules, notes=notes)
 
 
-def _interpreter(estimator: TensorFlow, modules: tuple[str, ...]) -> str:
-    """Return the training's interpreter; a link stays a link, since a virtual environment is
-    known by it.
+def _interpreter(
+    estimator: TensorFlow, modules: tuple[str, ...], by: Trusted
+) -> tuple[str, tuple[str, ...]]:
+    """Return (the training's interpreter, what to note of it); a link stays a link, since a
+    virtual environment is known by it.
 
     A bare name is one on PATH: of this machine, or of the node once modules have been loaded.
     """
     named = estimator.python
     if named is None:
         if not estimator.user_managed and not estimator.modules:
-            return sys.executable
+            return sys.executable, ()
         named = _PYTHON
     if modules and os.sep not in named:
-        return named
+        return named, ()
     found = shutil.which(os.path.expanduser(named))
     if found is None:
         raise UsageError(
             f"python is {named!r}, but there is no such program.",
             "Name the interpreter of an environment, such as ~/my-env/bin/python.",
         )
-    return str(Path(found).absolute())
+    python = str(Path(found).absolute())
+    if python == sys.executable:
+        return python, ()
+    notes = [check_chosen(part, "Python", by) for part in parts_of_python(python)]
+    return python, tuple(filter(None, notes))[:1]
 
 
 def _container(
@@ -120,6 +129,7 @@ def _container(
     image = estimator.container
     assert image is not None
     python = estimator.python or _PYTHON
+    note = _check_image(image, trusted_by(site))
     binds = _binds(estimator, site, run_folder)
     if site.containers.runtime == "pyxis":
         if site.scheduler == "local":
@@ -128,9 +138,8 @@ def _container(
                 "is a part of Slurm's.",
                 "Say containers: {runtime: apptainer} in the site file.",
             )
-        return Entering(
-            python, modules, step_options=_pyxis(image, binds, site), rank_python=_PYTHON
-        )
+        entered = _pyxis(image, binds, site)
+        return Entering(python, modules, step_options=entered, rank_python=_PYTHON, notes=note)
     runtime = site.containers.runtime
     options = site.containers.options
     container = Container(
@@ -138,7 +147,15 @@ def _container(
         image=image,
         gpu_options=() if set(options) & set(_GPU_OPTIONS) else ("--nv",),
     )
-    return Entering(python, modules, container=container, notes=_notes(image, runtime))
+    return Entering(python, modules, container=container, notes=(*_notes(image, runtime), *note))
+
+
+def _check_image(image: str, by: Trusted) -> tuple[str, ...]:
+    """Return what to note of an image that is a file."""
+    if not os.path.isabs(image):
+        return ()
+    note = check_chosen(image, "The image", by)
+    return () if note is None else (note,)
 
 
 def _binds(estimator: TensorFlow, site: Site, run_folder: str) -> list[tuple[str, bool]]:

@@ -19,7 +19,6 @@ from hpctf.environment.indexes import Indexes
 from hpctf.environment.progress import Tell
 from hpctf.environment.spec import RECIPE, EnvironmentSpec
 from hpctf.errors import BuildError
-from hpctf.files import make_folder
 
 NEEDS = ("mpi4py", "cloudpickle", "psutil", "pyyaml", "packaging")
 """What Horovod uses when it runs, and mpi4py, with which people use MPI beside it."""
@@ -98,16 +97,12 @@ def horovod_wheel(
     return found
 
 
-def keep_wheel(
-    spec: EnvironmentSpec, tensorflow: str, wheel: Path, wheels: Path, umask: int
-) -> None:
+def keep_wheel(spec: EnvironmentSpec, tensorflow: str, wheel: Path, wheels: Path) -> None:
     """Keep a wheel that has been checked, for the next environment that it fits."""
     kept = wheels / _name(spec, tensorflow)
     if wheel.parent == kept:
         return
     with contextlib.suppress(OSError):  # kept by somebody else meanwhile: theirs is as good
-        if not wheels.is_dir():
-            make_folder(wheels, umask)
         os.rename(wheel.parent, kept)
 
 

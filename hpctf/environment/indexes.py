@@ -11,10 +11,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from hpctf.environment.requirements import Sources
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings
+from hpctf.trusted_path import ONLY_ME, Trusted, check, check_tree
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,16 @@ class Indexes:
 
 
 def indexes_of(
-    sources: Sources, settings: EnvironmentSettings, environment: Mapping[str, str]
+    sources: Sources,
+    settings: EnvironmentSettings,
+    environment: Mapping[str, str],
+    by: Trusted = ONLY_ME,
 ) -> Indexes:
     """Return how the site's builder finds packages.
 
     A requirements file's index comes before the site's, the site's before pip's configuration;
-    further indexes and folders of wheels add up.
+    further indexes and folders of wheels add up. Packages run code: those in folders are refused
+    that somebody could change who is not trusted.
     """
     pip = pip_configuration(environment) if settings.pip == "uv" else {}
     index = sources.index_url or settings.index_url or pip.get("index-url")
@@ -48,6 +54,8 @@ def indexes_of(
     links = [*sources.find_links, *(_place(link) for link in settings.find_links)]
     links += [link for link in pip.get("find-links", "").split() if _there(link)]
     no_index = sources.no_index or pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
+    for place in (index, *more, *links):
+        _check_place(place or "", by)
     words: list[str] = []
     if index:
         words += ["--index-url", index]
@@ -146,6 +154,20 @@ def _place(link: str) -> str:
             "Correct it in the site file, or make the folder of wheels.",
         )
     return str(place)
+
+
+def _check_place(place: str, by: Trusted) -> None:
+    """Check a folder of packages, or an index that is one, as `check_tree`."""
+    if "://" not in place:
+        folder = os.path.expanduser(place)
+    elif place.lower().startswith("file:"):
+        folder = unquote(urlsplit(place).path)
+    else:
+        return
+    if os.path.isdir(folder):
+        check_tree(folder, "The folder of packages", by)
+    elif folder:
+        check(folder, "The package", by)
 
 
 def _there(link: str) -> bool:

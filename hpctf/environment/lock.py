@@ -14,12 +14,14 @@ from pathlib import Path
 
 from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
-from hpctf.environment.pythons import find_python, inspect
+from hpctf.environment.pythons import Interpreter, check_python, find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.store import LOCK_FILE, Environment, Store
-from hpctf.errors import UsageError
+from hpctf.errors import UntrustedPath, UsageError
 from hpctf.site.model import Site
 from hpctf.site.reading import NotReadable, named, read_text
+from hpctf.site.trust import trusted_by
+from hpctf.trusted_path import Trusted
 
 _HEAD = "# hpctf environment lock 1"
 
@@ -101,12 +103,14 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
     here = environment_with(spec.modules)
     python, version = spec.python, spec.python_version
     if spec.kind == "pip":
-        same = inspect(python)
+        trusted = trusted_by(site)
+        same = _here(python, trusted)
         if same is None or same.version != version:
             short = ".".join(version.split(".")[:2])
             bound = tuple(int(part) for part in short.split("."))
             bounds = ((bound[0], bound[1]), (bound[0], bound[1]))
-            same = find_python(short, bounds, site.environments.pythons, here, "the lock file")
+            pythons = site.environments.pythons
+            same = find_python(short, bounds, pythons, here, "the lock file", trusted)
             tell(f"note: Python {version} ({python}) is not here; {same.version} ({same.path}) is")
         python, version = same.path, same.version
     return replace(
@@ -121,6 +125,15 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
         locked=lock.packages,
         locked_conda=lock.conda,
     )
+
+
+def _here(python: str, by: Trusted) -> Interpreter | None:
+    """Return the interpreter that a lock names, if it is here and may be run."""
+    try:
+        check_python(python, by)
+    except UntrustedPath:
+        return None
+    return inspect(python)
 
 
 def write_lock(key: str, folder: Path, site: Site) -> Path:

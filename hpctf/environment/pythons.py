@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hpctf.errors import SiteError, UsageError, shown
+from hpctf.errors import SiteError, UntrustedPath, UsageError, shown
+from hpctf.trusted_path import ONLY_ME, Trusted, check, parts_of_python
 
 OLDEST = (3, 8)
 """The oldest Python that hpctf's side of a training runs with."""
@@ -56,6 +57,7 @@ def find_python(
     listed: Sequence[str],
     environment: Mapping[str, str],
     reason: str,
+    by: Trusted = ONLY_ME,
 ) -> Interpreter:
     """Return the first interpreter that fits.
 
@@ -71,6 +73,8 @@ def find_python(
         Whose PATH is searched.
     reason
         Who sets the bounds, for messages.
+    by
+        Whose interpreters are run; others are passed over.
 
     Raises
     ------
@@ -87,7 +91,13 @@ def find_python(
                 f"{_dotted(within[0])} to {_dotted(within[1])}."
             )
     seen: dict[str, Interpreter] = {}
+    refused: dict[str, None] = {}
     for path in _candidates(listed, environment):
+        try:
+            check_python(path, by)
+        except UntrustedPath as error:
+            refused[error.message] = None
+            continue
         found = inspect(path)
         if found is None or found.path in seen:
             continue
@@ -99,10 +109,28 @@ def find_python(
     asked += "" if wanted else f"{_dotted(within[1])}, which {reason} needs"
     known = ", ".join(f"{one.version} ({one.path})" for one in seen.values()) or "none"
     raise SiteError(
-        f"There is no {asked} here. Found: {known}.",
+        f"There is no {asked} here. Found: {known}.{''.join(f' {why}' for why in refused)}",
         "Name its interpreter under environments.pythons in the site file, or ask conda for it: "
         "conda_packages=['python=3.11'].",
     )
+
+
+def check_python(path: str, by: Trusted) -> None:
+    """Refuse an interpreter that somebody could change who is not trusted; hpctf's own runs.
+
+    Raises
+    ------
+    UntrustedPath
+        Naming who could.
+    """
+    if os.path.realpath(path) in (os.path.realpath(sys.executable), os.path.realpath(_base())):
+        return
+    for part in parts_of_python(path):
+        check(part, "Python", by)
+
+
+def _base() -> str:
+    return str(getattr(sys, "_base_executable", sys.executable))
 
 
 @lru_cache(maxsize=256)
@@ -184,7 +212,6 @@ _FOLDERS = (
 def _found_here(environment: Mapping[str, str]) -> Iterator[str]:
     path = environment.get("PATH", os.defpath)
     places = [*path.split(os.pathsep), "/usr/local/bin", "/usr/bin"]
-    base = getattr(sys, "_base_executable", sys.executable)
     folders = [os.path.expanduser(folder) for folder in _FOLDERS]
     if environment.get("PYENV_ROOT"):
         folders.insert(0, os.path.join(environment["PYENV_ROOT"], "versions"))
@@ -193,7 +220,7 @@ def _found_here(environment: Mapping[str, str]) -> Iterator[str]:
             found = shutil.which(name, path=place) if place else None
             if found:
                 yield found
-    yield base
+    yield _base()
     for folder in folders:
         yield from sorted(glob.glob(os.path.join(glob.escape(folder), "*/bin/python3")))
 

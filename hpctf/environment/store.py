@@ -8,6 +8,7 @@ was killed leaves nothing that looks whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -17,8 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.errors import BuildError, SiteError, UsageError, did_you_mean, shown
+from hpctf.errors import (
+    BuildError,
+    SiteError,
+    UntrustedPath,
+    UsageError,
+    did_you_mean,
+    shown,
+)
 from hpctf.files import make_folder, read_json
+from hpctf.site.trust import trusted_by
+from hpctf.trusted_path import check, parts_of_python
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
@@ -29,6 +39,7 @@ LOGS = "logs"
 CACHE = "cache"
 RECORD = "environment.json"
 LOCK_FILE = "environment.lock"
+_STORE = "In the store of environments,"
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,9 @@ class Store:
     def __init__(self, site: Site) -> None:
         named = os.path.expandvars(os.path.expanduser(site.environments.store))
         self.root = Path(os.path.abspath(named))
-        self.umask = int(site.umask, 8)
+        self.trusted = trusted_by(site)
+        # What the group may write runs as everybody who uses it: only a group that is trusted.
+        self.umask = int(site.umask, 8) | (0 if self.trusted.groups else stat.S_IWGRP)
 
     def folder_of(self, spec: EnvironmentSpec) -> Path:
         """Return the folder that the spec's builds lie in."""
@@ -84,27 +97,53 @@ class Store:
         return Environment(self.folder_of(spec)).python
 
     def is_ready(self, spec: EnvironmentSpec) -> bool:
-        """Return whether the spec's environment is built, checked and there."""
+        """Return whether the spec's environment is built, checked and there.
+
+        Raises
+        ------
+        UntrustedPath
+            As `environment`.
+        """
         return self.environment(spec.key) is not None
 
     def environment(self, key: str) -> Environment | None:
-        """Return the environment of that key, if it is ready."""
+        """Return the environment of that key, if it is ready.
+
+        Raises
+        ------
+        UntrustedPath
+            It looks so, but somebody could have put it there who is not trusted.
+        """
+        found = self._whole(key)
+        if found is not None:
+            self._check_parts(found)
+        return found
+
+    def _whole(self, key: str) -> Environment | None:
         found = Environment(self.root / key)
         whole = os.path.isfile(found.current / RECORD) and os.access(found.python, os.X_OK)
         return found if whole else None
 
+    def _check_parts(self, found: Environment) -> None:
+        parts = parts_of_python(found.python)
+        for part in (*parts, str(found.lock), str(found.current / RECORD)):
+            check(part, _STORE, self.trusted)
+
     def environments(self) -> Iterator[Environment]:
-        """Yield the environments that are ready, by name.
+        """Yield the environments that are ready, by name; none that cannot be trusted.
 
         Raises
         ------
         SiteError
             The store may not be read.
+        UntrustedPath
+            Anybody could put environments there.
         """
         for key in self._keys():
-            found = self.environment(key)
-            if found is not None:
-                yield found
+            with contextlib.suppress(UntrustedPath):
+                found = self.environment(key)
+                if found is not None:
+                    yield found
 
     def folders(self) -> list[Path]:
         """Return the folders of all keys, ready or not."""
@@ -117,11 +156,12 @@ class Store:
         ------
         UsageError
             None, or more than one, is called so.
+        UntrustedPath
+            As `environment`.
         """
-        known = {one.key: one for one in self.environments()}
-        if name in known:
-            return known[name]
+        known = {key: one for key in self._keys() if (one := self._whole(key)) is not None}
         near = [key for key in known if name and name in key]
+        near = [name] if name in known else near
         if len(near) > 1:
             raise UsageError(f"{shown(name)} may be any of {', '.join(near)}.", "Give more of it.")
         if not near:
@@ -130,6 +170,7 @@ class Store:
                 f"{did_you_mean(name, list(known))}",
                 "hpctf env list says what there is.",
             )
+        self._check_parts(known[near[0]])
         return known[near[0]]
 
     def prepare(self, key: str) -> Path:
@@ -138,36 +179,47 @@ class Store:
         Raises
         ------
         SiteError
-            The store cannot be made or written, or anybody could put something there.
+            The store cannot be made or written.
+        UntrustedPath
+            Somebody could put something there who is not trusted.
         BuildError
             The key's folder is somebody else's, who is not done.
         """
-        self._make(self.root)
-        if self._look().st_mode & stat.S_IWOTH:
-            raise self._unusable(
-                "can be written by everybody, who could put programs there for others to run"
-            )
-        self._make(self.root / key)
-        folder = self.root / key
+        folder = self.make(key)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise BuildError(
                 f"Environment {key} is not ready, and its folder {str(folder)!r} is "
                 f"{owner_of(folder)}'s: you may not build there.",
-                'Wait until it is built, let the site share its store (umask: "0002"), or use '
-                "a store of your own: environments.store.",
+                'Wait until it is built, let the site share its store (umask: "0002" and trust: '
+                "{groups: [NAME]}), or use a store of your own: environments.store.",
             )
         return folder
 
+    def make(self, name: str) -> Path:
+        """Make the store and a folder of it, unless they are there, and return the folder.
+
+        Raises
+        ------
+        SiteError, UntrustedPath
+            As `prepare`.
+        """
+        self._make(self.root)
+        self._look()
+        self._make(self.root / name)
+        return self.root / name
+
     def _make(self, folder: Path) -> None:
+        check(folder, _STORE, self.trusted)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             make_folder(folder, self.umask)
         except FileExistsError:
-            return
+            pass
         except OSError as error:
             raise self._unusable(f"cannot be made: {error.strerror}") from None
+        check(folder, _STORE, self.trusted)  # somebody may have been faster
 
-    def _look(self) -> os.stat_result:
+    def _look(self) -> None:
         try:
             found = os.stat(self.root)
         except OSError as error:
@@ -176,7 +228,7 @@ class Store:
             raise self._unusable("is not a folder")
         if not os.access(self.root, os.R_OK | os.X_OK):
             raise self._unusable(f"is {owner_of(self.root)}'s, and you may not read it")
-        return found
+        check(self.root, _STORE, self.trusted)
 
     def _unusable(self, why: str) -> SiteError:
         return SiteError(

@@ -14,6 +14,7 @@ from hpctf.site.keys import FILE_ONLY, dotted
 from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.reading import named
 from hpctf.site.settings import Settings, environment_layers, setting_layers
+from hpctf.trusted_path import check_chosen
 
 ADMIN_FOLDER = "/etc/hpctf"
 PROJECT_FILE = "hpctf.yaml"
@@ -214,6 +215,7 @@ def _projects_choice(project: Layer | None) -> str | None:
 
 def _file_layer(path: Path, inputs: Inputs) -> Layer:
     text = inputs.read(path)
+    check_chosen(path, "The site file")
     if text is None:
         raise SiteError(f"The site file {named(path)} does not exist.")
     return parse_layer("file", path, text)
@@ -226,6 +228,7 @@ def _named_layers(name: str, inputs: Inputs) -> list[Layer]:
         try:
             text = inputs.read(path)
             if text is not None:
+                check_chosen(path, "The site file")
                 layers.append(parse_layer(kind, path, text))
         except SiteError as error:
             wrong.append(error.message)

@@ -21,6 +21,7 @@ from hpctf.site.layers import Inputs, Layers, digest
 from hpctf.site.model import Site, Target, site_from
 from hpctf.site.reading import read_text
 from hpctf.site.settings import Settings, check_settings, variables
+from hpctf.trusted_path import is_own
 
 _MOST_KEPT = 200
 """Checked sites that are kept; beyond it the older half goes."""
@@ -134,7 +135,7 @@ def _load(asked: Asked, keep: bool) -> Site:
 
         inputs = Inputs()
         site = check(find_layers(asked, inputs))
-        if keep:
+        if keep and is_own(kept.parent):
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 write_json(kept, {"inputs": inputs.digests, "site": asdict(site)})
@@ -172,6 +173,8 @@ def _kept_site(kept: Path) -> Site:
     OSError, ValueError, TypeError, KeyError, AttributeError
         None is kept, or one of its files does not hold what it held.
     """
+    if not is_own(kept):
+        raise ValueError(kept)
     content = read_json(kept)
     site = site_from(content["site"])
     for path, before in content["inputs"].items():

@@ -253,6 +253,20 @@ class ContainerSettings:
 
 
 @dataclass(frozen=True)
+class TrustSettings:
+    """Who may own and write what is executed as the person: environments, templates, programs.
+
+    ``users`` and ``groups`` are names, besides the person, root, and who owns the admin's folder.
+    All members of a group are trusted.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Site:
     """A cluster, as its admin describes it.
 
@@ -266,7 +280,7 @@ class Site:
     ``mpi`` says how MPI ranks are started. ``ps`` says where parameter servers run. ``ports`` are
     those that TF_CONFIG may use. ``warning`` says how trainings are warned of their time limit.
     ``network`` is what the ranks talk over. ``environments`` says how training environments are
-    built. ``containers`` says what runs images.
+    built. ``containers`` says what runs images. ``trust`` names those whose files may be executed.
 
     ``modules`` are loaded in every job. ``prologue`` and ``epilogue`` are shell lines before and
     after the step. ``pin_gpus``: a rank sees only its own GPUs. ``azureml``: scripts written for
@@ -296,6 +310,7 @@ class Site:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     environments: EnvironmentSettings = field(default_factory=EnvironmentSettings)
     containers: ContainerSettings = field(default_factory=ContainerSettings)
+    trust: TrustSettings = field(default_factory=TrustSettings)
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     epilogue: tuple[str, ...] = ()
@@ -338,6 +353,7 @@ _SECTIONS: dict[str, Any] = {
     "environments": EnvironmentSettings,
     "horovod": HorovodSettings,
     "containers": ContainerSettings,
+    "trust": TrustSettings,
 }
 
 

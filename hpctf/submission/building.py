@@ -32,6 +32,7 @@ from hpctf.resources import ENVIRONMENT_JOB
 from hpctf.sbatch import seconds_of
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.load import find_target
+from hpctf.site.trust import template_folder
 from hpctf.submission.batch import parse, sbatch, uninterrupted
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def build_plan(spec: EnvironmentSpec, site: Site, estimator: TensorFlow, folder:
         launch=Launch("srun", sys.executable, ENVIRONMENT_JOB, prologue=site.prologue),
         entry=Entry("script", (), ""),
         umask=site.umask,
-        template_folder=site.templates and os.path.expanduser(site.templates),
+        template_folder=template_folder(site),
     )
 
 
@@ -161,7 +162,8 @@ def one_at_a_time(spec: EnvironmentSpec, site: Site) -> Iterator[None]:
 def _locked(folder: Path, name: str) -> Iterator[None]:
     """Hold a lock; where the file system has none, two jobs may build: one of them waits then."""
     try:
-        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(folder / f"{name}.lock", flags, 0o666)
     except OSError:
         yield
         return
@@ -174,21 +176,16 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
 
 
 def _logs(site: Site) -> Path:
-    store = Store(site)
-    folder = store.root / LOGS
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o777 & ~int(site.umask, 8))
-    except OSError as error:
-        raise SiteError(
-            f"The store of environments, {store.root}, cannot be written: {error.strerror}.",
-            "Name another folder: environments.store in the site file.",
-        ) from None
-    return folder
+    return Store(site).make(LOGS)
 
 
 def _folder_of(logs: Path, name: str, job_id: str) -> str:
     link = logs / f"{name}.{job_id}"
-    return os.path.realpath(link) if link.is_symlink() else ""
+    try:
+        named = os.readlink(link)
+    except OSError:
+        return ""
+    return str(logs / named) if named.startswith(f"{name}-") and os.sep not in named else ""
 
 
 def _cluster(site: Site, estimator: TensorFlow) -> str | None:

@@ -1,0 +1,37 @@
+"""Whose files a site's jobs may execute: what the site names, checked before it is believed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from hpctf.site.find import folders
+from hpctf.site.model import Site
+from hpctf.trusted_path import Trusted, check_tree, trusted
+
+
+def trusted_by(site: Site) -> Trusted:
+    """Return whom a site trusts: those it names, and who owns the admin's folder, since what
+    stands in the site files there is executed already."""
+    named = trusted(site.trust.users, site.trust.groups)
+    try:
+        admin = os.stat(folders()["admin"]).st_uid
+    except OSError:
+        return named
+    return replace(named, users=named.users | {admin})
+
+
+def template_folder(site: Site) -> str | None:
+    """Return a site's folder of templates, which are programs.
+
+    Raises
+    ------
+    UntrustedPath
+        Somebody could change one who is not trusted.
+    """
+    if site.templates is None:
+        return None
+    folder = os.path.expanduser(site.templates)
+    if os.path.isdir(folder):  # else rendering says what is wrong
+        check_tree(folder, "The template folder", trusted_by(site))
+    return folder

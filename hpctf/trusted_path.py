@@ -1,0 +1,360 @@
+"""Who could have put another program in the place of one: every folder and link on the way to it.
+
+What hpctf executes as the person (an interpreter, a template, a wheel) is first looked at from the
+root of the file system on. Each component of its path, each link, and each component of the link's
+target must belong to somebody trusted, and nobody else may write it. A folder with the sticky bit
+that others may write (``/tmp``) may be passed through, since they cannot replace there what is not
+theirs; it cannot hold what is looked up by whatever name is there.
+
+A POSIX access control list shows in the mode: the group's bits are its mask (acl(5)). What it
+allows to users and groups it names is read from it where the mask lets somebody write.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import grp
+import os
+import pwd
+import stat
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hpctf.errors import UntrustedPath
+
+_MOST_LINKS = 40  # as Linux: path_resolution(7)
+_ACL = "system.posix_acl_access"
+_ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP = 0x02, 0x04, 0x08
+_ACL_WRITE = 0x02
+_STATIC_GROUPS = 100
+"""Groups below it are the distribution's own, such as Debian's staff, which owns /usr/local."""
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Whose files may be executed, besides those of the person and root.
+
+    Parameters
+    ----------
+    users
+        User ids.
+    groups
+        Group ids: whoever is a member may own and write what is executed.
+    """
+
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+
+    def has(self, user: int) -> bool:
+        """Return whether a user is trusted."""
+        if user in (0, os.geteuid()) or user in self.users:
+            return True
+        if user == _hidden_root():
+            return True
+        return bool(self.groups) and not self.groups.isdisjoint(_groups_of(user))
+
+    def has_group(self, group: int, owner: int) -> bool:
+        """Return whether all of a group are trusted, in what belongs to `owner`."""
+        if group == 0 or group in self.groups or _is_private(group, owner):
+            return True
+        return group < _STATIC_GROUPS and all(map(self.has, _members(group)))
+
+
+ONLY_ME = Trusted()
+"""The person and root."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A component of a path that somebody could change who is not trusted.
+
+    Parameters
+    ----------
+    path
+        The component.
+    why
+        What is wrong with it, as the end of a sentence.
+    open_to_all
+        Whether every user of the machine could.
+    """
+
+    path: str
+    why: str
+    open_to_all: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path!r} {self.why}"
+
+
+def trusted(users: Iterable[str], groups: Iterable[str]) -> Trusted:
+    """Return who is trusted by name; names that this machine does not know own nothing here."""
+    return Trusted(
+        frozenset(user for name in users if (user := _user_id(name)) is not None),
+        frozenset(group for name in groups if (group := _group_id(name)) is not None),
+    )
+
+
+def doubts(path: str | os.PathLike[str], by: Trusted = ONLY_ME) -> Iterator[Doubt]:
+    """Yield what could be changed by others on the way to a path, from the root on.
+
+    The walk ends without an error where nothing is there yet.
+
+    Raises
+    ------
+    OSError
+        A folder may not be entered, or links go round in a circle.
+    """
+    seen = set()
+    try:
+        for component, found, last in _components(os.path.abspath(path)):
+            if (component, last) in seen:
+                continue
+            seen.add((component, last))
+            yield from _doubts_of(component, found, last, by)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def check(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
+    """Refuse a path that somebody could change who is not trusted.
+
+    Parameters
+    ----------
+    what
+        What it is, as the beginning of a sentence: ``The template folder``.
+
+    Raises
+    ------
+    UntrustedPath
+        Naming the component, who could change it, and the ways out.
+    """
+    for doubt in _looked_at(path, what, by):
+        raise _untrusted(path, what, doubt)
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Return whether nobody but the person and root could change what lies at a path."""
+    try:
+        return not any(True for _ in doubts(path))
+    except OSError:
+        return False
+
+
+def parts_of_python(python: str | os.PathLike[str]) -> list[str]:
+    """Return what an interpreter consists of, as far as it tells who made it: itself, its folder,
+    and what it imports from if it is an environment's."""
+    binary = os.fspath(python)
+    folder = os.path.dirname(binary)
+    prefix = os.path.dirname(folder)
+    packages = glob.glob(os.path.join(glob.escape(prefix), "lib", "python3*", "site-packages"))
+    return [binary, folder, os.path.join(prefix, "pyvenv.cfg"), *packages]
+
+
+def check_chosen(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> str | None:
+    """Refuse a path of the person's own choice if everybody could change it.
+
+    Returns
+    -------
+    note
+        Who else could, for the person to know; None: nobody. A colleague's environment is used on
+        purpose.
+
+    Raises
+    ------
+    UntrustedPath
+        Every user of the machine could put another program there.
+    """
+    found = list(_looked_at(path, what, by))
+    for doubt in found:
+        if doubt.open_to_all:
+            raise _untrusted(path, what, doubt)
+    if not found:
+        return None
+    return f"{what} {os.fspath(path)!r} runs as you, but {found[0]}"
+
+
+def check_tree(folder: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
+    """Do `check` for a folder and for all that is in it.
+
+    Raises
+    ------
+    UntrustedPath
+        As `check`.
+    """
+    check(folder, what, by)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode):
+                check(path, what, by)
+            for doubt in _doubts_of(path, found, True, by):
+                raise _untrusted(folder, what, doubt)
+
+
+def _looked_at(path: str | os.PathLike[str], what: str, by: Trusted) -> Iterator[Doubt]:
+    try:
+        yield from doubts(path, by)
+    except OSError as error:
+        raise UntrustedPath(
+            f"{what} {os.fspath(path)!r} cannot be looked at: {error.filename or ''}: "
+            f"{error.strerror}."
+        ) from None
+
+
+def _untrusted(path: str | os.PathLike[str], what: str, doubt: Doubt) -> UntrustedPath:
+    return UntrustedPath(
+        f"{what} {os.fspath(path)!r} is not used: {doubt}, and what is in it runs as you.",
+        "Take that right away (chmod go-w), use a folder that only you may write, or name whom "
+        "you trust in the site file: trust: {users: [NAME], groups: [NAME]}.",
+    )
+
+
+def _components(path: str) -> Iterator[tuple[str, os.stat_result, bool]]:
+    """Yield (component, lstat, whether nothing follows) of a path and of all its links' targets.
+
+    What is yielded has no link in the folders above it, so ``..`` is the folder above.
+    """
+    left = [name for name in reversed(path.split(os.sep)) if name]
+    here = os.sep
+    links = 0
+    yield here, os.lstat(here), not left
+    while left:
+        name = left.pop()
+        if name == os.pardir:
+            here = os.path.dirname(here)
+            continue
+        component = os.path.join(here, name)
+        found = os.lstat(component)
+        if not stat.S_ISLNK(found.st_mode):
+            here = component
+            yield component, found, not left
+            continue
+        yield component, found, False
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(component)
+        here = os.sep if os.path.isabs(target) else here
+        left += [name for name in reversed(target.split(os.sep)) if name not in ("", os.curdir)]
+
+
+def _doubts_of(path: str, found: os.stat_result, last: bool, by: Trusted) -> Iterator[Doubt]:
+    mode = stat.S_IMODE(found.st_mode)
+    if not by.has(found.st_uid):
+        yield Doubt(path, f"belongs to {_user_name(found.st_uid)}")
+    if stat.S_ISLNK(found.st_mode):
+        return  # its mode says nothing: symlink(7)
+    if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and not last:
+        return
+    if mode & stat.S_IWOTH:
+        yield Doubt(path, f"can be written by everybody (mode {mode:o})", open_to_all=True)
+    if mode & stat.S_IWGRP:
+        for writer in _others_by_group_bits(path, found, by):
+            yield Doubt(path, f"can be written by {writer} (mode {mode:o})")
+
+
+def _others_by_group_bits(path: str, found: os.stat_result, by: Trusted) -> Iterator[str]:
+    """Yield who may write by the group's bits, or by the access control list that they mask."""
+    entries = _acl_writers(path)
+    if entries is None:
+        entries = [(_ACL_GROUP_OBJ, found.st_gid)]
+    for tag, number in entries:
+        if tag == _ACL_USER and not by.has(number):
+            yield f"user {_user_name(number)}"
+        elif tag == _ACL_GROUP and not by.has_group(number, found.st_uid):
+            yield f"group {_group_name(number)}"
+        elif tag == _ACL_GROUP_OBJ and not by.has_group(found.st_gid, found.st_uid):
+            yield f"group {_group_name(found.st_gid)}"
+
+
+def _acl_writers(path: str) -> list[tuple[int, int]] | None:
+    """Return (kind, id) of the entries of an access control list that may write; None without one.
+
+    The layout is the kernel's (linux/posix_acl_xattr.h): a version, then kind, rights and id.
+    """
+    try:
+        data = os.getxattr(path, _ACL, follow_symlinks=False)
+    except OSError:
+        return None
+    entries = struct.iter_unpack("<HHI", data[4 : 4 + (len(data) - 4) // 8 * 8])
+    return [(tag, number) for tag, rights, number in entries if rights & _ACL_WRITE]
+
+
+@lru_cache(maxsize=256)
+def _groups_of(user: int) -> frozenset[int]:
+    try:
+        entry = pwd.getpwuid(user)
+        return frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    except (KeyError, OSError):
+        return frozenset()
+
+
+@lru_cache(maxsize=256)
+def _is_private(group: int, owner: int) -> bool:
+    """Return whether a group is its owner's alone, as distributions make one for each user."""
+    try:
+        entry, user = grp.getgrgid(group), pwd.getpwuid(owner)
+    except KeyError:
+        return False
+    own = entry.gr_name == user.pw_name and user.pw_gid == group
+    return own and set(entry.gr_mem) <= {user.pw_name}
+
+
+@lru_cache(maxsize=16)
+def _members(group: int) -> frozenset[int]:
+    try:
+        named = {_user_id(name) for name in grp.getgrgid(group).gr_mem}
+    except KeyError:
+        named = set()
+    own = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == group}
+    return frozenset(user for user in named | own if user is not None)
+
+
+@lru_cache(maxsize=1)
+def _hidden_root() -> int | None:
+    """Return the id that files of root show in a user namespace without root, or None.
+
+    In a container of one's own all that belongs to nobody of the container looks so
+    (user_namespaces(7)): the image, and the system's folders.
+    """
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as stream:
+            ranges = [[int(word) for word in line.split()] for line in stream]
+        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
+            overflow = int(stream.read())
+    except (OSError, ValueError):
+        return None
+    shown = any(outside == 0 and count for _, outside, count in ranges)
+    return None if shown or not ranges else overflow
+
+
+def _user_id(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def _group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+def _group_name(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)

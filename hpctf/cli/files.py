@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -77,8 +76,11 @@ def download(run_name: str, names: tuple[str, ...], folder: str, site: str | Non
     """Copy RUN's files, by name or prefix; without one, all of its outputs."""
     run = open_run(run_name, site)
     known = run.get_file_names()
+    chosen: dict[str, None] = {}
     for prefix in names or ("outputs/",):
-        if names and not any(name.startswith(prefix) for name in known):
+        matching = [name for name in known if name.startswith(prefix)]
+        if names and not matching:
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
-        for path in run.download_files(prefix, Path(folder)):
-            click.echo(os.fsencode(path))
+        chosen.update(dict.fromkeys(matching))
+    for path in run.copy_files(chosen, folder):
+        click.echo(os.fsencode(path))

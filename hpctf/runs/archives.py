@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.files import cannot_write
 from hpctf.runs.folder import ARCHIVES, RunFolder, check_name
-from hpctf.runs.housekeeping import Tell, reasons_to_stay, refuse, remove
+from hpctf.runs.housekeeping import Guard, Tell, take_away
 from hpctf.runs.unpacking import experiment_and_id, read_through, unpack
 
 SUFFIX = ".tar.gz"
@@ -86,11 +86,13 @@ def archive(
         An archive could not be written, or was not what the folder is: the run is where it was.
     """
     into = archives_folder(root, to)
-    refuse(reasons_to_stay(root, folders))
+    guard = Guard(root, folders)
     _refuse_inside(into, folders)
     made = []
     for folder in folders:
         made.append(_archive(root, folder, into))
+        guard.check(folder)
+        take_away(folder.path)
         if tell is not None:
             tell(folder.run_id)
     return made
@@ -184,7 +186,6 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
         _flush_folder(place)
     except OSError as error:
         raise _not_archived(folder, part, error) from None
-    remove(root, [folder])
     return _archived(file)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpctf.errors import UsageError, shown
 from hpctf.runs.conditions import Condition, Facts
-from hpctf.runs.folder import find_run
+from hpctf.runs.folder import find_runs
 from hpctf.runs.listing import Listed, list_runs, listed
 from hpctf.runs.sizes import sizes_of
 
@@ -74,8 +74,7 @@ def choose(root: Path, choice: Choice, limit: int | None = None) -> list[Listed]
         A name is no run's, or that of several.
     """
     if choice.names:
-        named = {find_run(root, name).path: name for name in choice.names}
-        found = listed(find_run(root, path.name) for path in named)
+        found = listed(dict.fromkeys(find_runs(root, choice.names)))
     elif choice == Choice(experiment=choice.experiment, states=choice.states):
         return list_runs(root, choice.experiment, choice.states, limit)
     else:

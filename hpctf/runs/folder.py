@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,20 +257,40 @@ def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder
             yield RunFolder(path)
 
 
-def find_run(root: Path, name: str) -> RunFolder:
+def find_runs(root: Path, names: Iterable[str]) -> list[RunFolder]:
+    """Return the runs that names stand for, as `find_run` does, looking once what runs there are.
+
+    Raises
+    ------
+    RunNotFound
+        A name is no run's, or that of several.
+    """
+    known = list(run_folders(root))
+    ids = Counter(run.run_id for run in known)
+    by_id = {run.run_id: run for run in known if ids[run.run_id] == 1}
+    return [by_id.get(name) or find_run(root, name, known) for name in names]
+
+
+def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) -> RunFolder:
     """Return the run that `name` stands for: an id, a unique prefix of one, or ``@last``.
+
+    Parameters
+    ----------
+    known
+        The runs under the root, the latest first; looked for unless given.
 
     Raises
     ------
     RunNotFound
         None has it, or more than one.
     """
+    known = run_folders(root) if known is None else known
     if name == LAST:
-        latest = next(run_folders(root), None)
+        latest = next(iter(known), None)
         if latest is None:
             raise RunNotFound(f"There are no runs under {root}.")
         return latest
-    matching = [run for run in run_folders(root) if run.run_id.startswith(name)] if name else []
+    matching = [run for run in known if run.run_id.startswith(name)] if name else []
     exact = [run for run in matching if run.run_id == name]
     if len(exact or matching) == 1:
         return (exact or matching)[0]

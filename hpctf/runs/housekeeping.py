@@ -32,6 +32,9 @@ ASK_AGAIN_S = 86400.0
 """Seconds since a run was settled in which its job may be in the queue again. slurmctld forgets a
 job MinJobAge after its end, 5 minutes by default (slurm.conf(5)), and then none can be requeued."""
 
+_LIST_AGAIN_S = (60.0, 20)
+"""Shortest time between two listings of all runs, and how often as long as one took."""
+
 Tell = Callable[[str], None]
 
 
@@ -96,8 +99,11 @@ def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:
     root
         The runs root that they lie under: the other runs there may use them.
     """
-    known = list_runs(root)
-    wanted = list(folders)
+    return _reasons(list(folders), list_runs(root))
+
+
+def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, str]:
+    """Return why runs must not be touched, where these are all that may use them."""
     by_path = {run.folder.path: run for run in known}
     chosen = [by_path[one.path] for one in wanted if one.path in by_path]
     chosen += listed(one for one in wanted if one.path not in by_path)  # of another spelling
@@ -112,6 +118,39 @@ def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:
         for path, users in using.items()
         if users
     }
+
+
+class Guard:
+    """Holds runs that are dealt with one by one: what has begun to use one meanwhile is seen.
+
+    Of each run its own state is looked at again. All runs are listed again, for those that have
+    begun to use it, once a minute at the most, and that takes a twentieth of the time at the most.
+
+    Raises
+    ------
+    UsageError
+        One of them must stay.
+    """
+
+    def __init__(self, root: Path, folders: Iterable[RunFolder]) -> None:
+        self._root = root
+        self._left = {folder.path: folder for folder in folders}
+        self._list_at = 0.0
+        self._look(list(self._left.values()))
+
+    def check(self, folder: RunFolder) -> None:
+        """Raise `UsageError` if a run must stay; else it may go now, and is not looked at again."""
+        self._look([folder])
+        self._left.pop(folder.path, None)
+
+    def _look(self, folders: list[RunFolder]) -> None:
+        began = time.monotonic()
+        if began < self._list_at:
+            refuse(_reasons(folders, listed(folders)))
+            return
+        refuse(_reasons(list(self._left.values()), list_runs(self._root)))
+        took = time.monotonic() - began
+        self._list_at = began + max(_LIST_AGAIN_S[0], _LIST_AGAIN_S[1] * took)
 
 
 def remove(root: Path, folders: Sequence[RunFolder], tell: Tell | None = None) -> list[str]:

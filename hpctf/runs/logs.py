@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+_AT_ONCE = 1 << 20
+"""Bytes that are read at once."""
+
+_LINES = re.compile(r"(?<=\n)")
+"""The ends of lines; a progress bar's carriage returns are none."""
 
 
 class LogPrinters:
@@ -38,18 +46,36 @@ class LogPrinter:
         self._path = path
         self._prefix = f"{name} | " if name else ""
         self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begins_line = True
 
     def show(self, final: bool) -> None:
-        """Print the new lines; `final` says that nothing more will come, so also the last part."""
+        """Print the new lines; `final` says that nothing more will come, so also the last part.
+
+        A line that is longer than what is read at once is printed in parts as it comes.
+        """
         try:
             with self._path.open("rb") as log:
                 log.seek(self._offset)
-                text = log.read()
+                while part := self._next(log.read(_AT_ONCE), final):
+                    self._write(self._decoder.decode(part))
+                    log.seek(self._offset)
         except FileNotFoundError:
             return
-        if not final:
-            text = text[: text.rfind(b"\n") + 1]
-        self._offset += len(text)
-        for line in text.decode("utf-8", "replace").removesuffix("\n").split("\n") if text else ():
-            self._stream.write(f"{self._prefix}{line}\n")
+        if final:
+            self._write(self._decoder.decode(b"", final=True))
+            if not self._begins_line:
+                self._write("\n")
         self._stream.flush()
+
+    def _next(self, text: bytes, final: bool) -> bytes:
+        """Return what of a text is to be printed now."""
+        lines = text[: text.rfind(b"\n") + 1]
+        part = lines or (text if final or len(text) == _AT_ONCE else b"")
+        self._offset += len(part)
+        return part
+
+    def _write(self, text: str) -> None:
+        for line in filter(None, _LINES.split(text) if self._prefix else [text]):
+            self._stream.write(f"{self._prefix}{line}" if self._begins_line else line)
+            self._begins_line = line.endswith("\n")

@@ -6,7 +6,7 @@ import getpass
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -362,18 +362,28 @@ class Run(Reading):
             raise UsageError(
                 f"Run {self.id} has no file {name!r}.{did_you_mean(name, names)}", known
             )
-        target = Path(output_file_path)
-        if target.is_dir() or str(output_file_path).endswith(os.sep):
-            target = target / Path(name).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy2(place_of(str(self.folder.path), name), target))
+        return self._copy(name, output_file_path)
 
     def download_files(
         self, prefix: str = "outputs/", output_directory: str | os.PathLike[str] = "."
     ) -> list[Path]:
         """Copy every file whose name begins with `prefix`, keeping the names below the folder."""
         names = [name for name in self.get_file_names() if name.startswith(prefix)]
-        return [self.download_file(name, Path(output_directory) / name) for name in names]
+        return list(self.copy_files(names, output_directory))
+
+    def copy_files(
+        self, names: Iterable[str], output_directory: str | os.PathLike[str]
+    ) -> Iterator[Path]:
+        """Copy files that `get_file_names` has returned, and yield where each lies now."""
+        for name in names:
+            yield self._copy(name, Path(output_directory) / name)
+
+    def _copy(self, name: str, output_file_path: str | os.PathLike[str]) -> Path:
+        target = Path(output_file_path)
+        if target.is_dir() or str(output_file_path).endswith(os.sep):
+            target = target / Path(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy2(place_of(str(self.folder.path), name), target))
 
     def _submitit_job(self, folder: Path) -> Job[Any]:
         from hpctf.submission import jobs

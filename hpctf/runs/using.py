@@ -26,14 +26,15 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
     the first one's, and the folder of its log.
     """
     using: dict[Path, list[str]] = {folder: [] for folder in folders}
-    words = {folder: _word_for(folder) for folder in using}
+    words = {folder: (_word_for(folder), Path(os.path.realpath(folder))) for folder in using}
     for run in runs:
         if run.final:
             continue
         plan, script = _named_by(run.folder)
+        above = set(script.parents)
         for folder, users in using.items():
-            named = words[folder] in plan or Path(os.path.realpath(folder)) in script.parents
-            if named and folder.name != run.id:
+            word, place = words[folder]
+            if (word in plan or place in above) and folder.name != run.id:
                 users.append(run.id)
     return using
 

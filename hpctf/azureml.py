@@ -210,7 +210,7 @@ class Run(run.Run):
     def get_details_with_logs(self) -> dict[str, Any]:
         """Return the details, and the text of each log by its name."""
         names = [name for name in self.get_file_names() if name.startswith("logs/")]
-        texts = {name: (self.folder.path / name).read_text(errors="replace") for name in names}
+        texts = {name: (self.folder.path / name).read_text("utf-8", "replace") for name in names}
         return {**self.get_details(), "logFiles": texts}
 
     def get_portal_url(self) -> str:

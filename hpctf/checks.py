@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.site.reading import NotReadable, check_program, named
 
 LONGEST_WORD = 131_071
 """Bytes of the longest argument or ``NAME=VALUE`` that Linux passes on (MAX_ARG_STRLEN)."""
@@ -76,10 +77,10 @@ def check_entry_script(
     if not os.path.isfile(script):
         if os.path.isdir(script):
             inside = [*sorted(path.name for path in script.glob("*.py")), "train.py"]
-            named = os.path.normpath(os.path.join(relative, inside[0]))
+            one = os.path.normpath(os.path.join(relative, inside[0]))
             raise UsageError(
                 f"entry_script {shown(relative)} is a folder in {str(folder)!r}.",
-                f"Name a script in it: {named}",
+                f"Name a script in it: {one}",
             )
         beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
         near = [str(path.relative_to(folder)) for path in beside]
@@ -87,6 +88,11 @@ def check_entry_script(
             f"entry_script {shown(relative)} {_absence(script)} in {str(folder)!r}."
             f"{did_you_mean(relative, near)}"
         )
+    try:
+        check_program(script)
+    except NotReadable as error:
+        where = named(Path(relative), error.line)
+        raise UsageError(f"entry_script {where} cannot be run: {error}.") from None
     return relative
 
 

@@ -28,7 +28,7 @@ from hpctf.keras_choice import settle_keras
 from hpctf.locked import refuse_locked_options
 from hpctf.plan import Component, Entry, Interruption, Launch, Plan
 from hpctf.resources import NODE_CALL, NODE_START
-from hpctf.sbatch import check_directive_value
+from hpctf.sbatch import check_directive_value, check_run_folder
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
 from hpctf.site.trust import template_folder
@@ -97,7 +97,9 @@ def make_plan(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
     _check_clusters(components)
-    check_directive_value("job name", run_id)
+    if site.scheduler == "slurm":
+        check_directive_value("job name", run_id)
+        check_run_folder(run_folder)
     read = cache(partial(imports_of_entry, estimator))
     spec, why = _spec(estimator, site, read) if spec is None else (spec, ())
     entering = enter(estimator, site, spec, run_folder)

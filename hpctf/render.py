@@ -84,7 +84,7 @@ def template_environment(site_folder: str | None, keep: bool = False) -> jinja2.
     folders = [site_folder, TEMPLATES] if site_folder else [TEMPLATES]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
-            [jinja2.FileSystemLoader(folders), jinja2.PrefixLoader({"hpctf": _ours()})]
+            [jinja2.FileSystemLoader(folders, "utf-8-sig"), jinja2.PrefixLoader({"hpctf": _ours()})]
         ),
         undefined=jinja2.StrictUndefined,
         autoescape=True,

@@ -131,6 +131,20 @@ def check_directive_value(what: str, value: str) -> None:
         )
 
 
+def check_run_folder(path: str) -> None:
+    """Refuse a run folder that ``#SBATCH --output=`` cannot name.
+
+    Measured on Slurm 22.05: blanks, quotes, UTF-8, ``%%`` and whatever else a shell would take for
+    its own arrive as they are within quotes; backslashes vanish.
+    """
+    if "\\" in path:
+        raise UsageError(
+            f"The run folder would be {shown(path)}, which sbatch cannot name: it drops the "
+            "backslash.",
+            "Choose another runs root: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+        )
+
+
 def check_not_empty(key: str, value: object) -> None:
     """Refuse an option without the value it needs: sbatch would take the next option for it.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpctf.copying import IGNORE_FILE, OUTPUTS, Copier, Entry, cannot_read
 from hpctf.errors import RunFolderError, UsageError
 from hpctf.files import PRIVATE_UMASK
+from hpctf.site.reading import NotReadable, named, read_text
 
 NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 """Folders that never go with a run, at any depth; nor do virtual environments."""
@@ -172,10 +173,11 @@ def _ignores(source: Path) -> Ignores:
             import pathspec
 
             try:
-                lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+                lines = read_text(path).split("\n")
                 return pathspec.GitIgnoreSpec.from_lines(lines).match_file
             except (OSError, ValueError) as error:
-                raise UsageError(f"{path} cannot be used: {error}.") from None
+                line = error.line if isinstance(error, NotReadable) else None
+                raise UsageError(f"{named(path, line)} cannot be used: {error}.") from None
     return lambda relative: False
 
 

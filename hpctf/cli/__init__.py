@@ -17,6 +17,7 @@ import click  # noqa: E402
 
 import hpctf  # noqa: E402
 from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
+from hpctf.terminal import guard  # noqa: E402
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
@@ -79,6 +80,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every error of hpctf's own is one message and its exit code."""
+    guard()
     code = _run()
     gc.freeze()  # or Python would look through all modules once more, for a fifth of the time
     sys.exit(code)
@@ -93,7 +95,7 @@ def _run() -> int:
         print(f"hpctf: error: {error}", file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

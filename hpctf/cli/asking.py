@@ -10,6 +10,7 @@ import click
 
 from hpctf.cli.common import Command, answer_json, json_option, say, wait_for
 from hpctf.errors import UsageError, shown
+from hpctf.terminal import data
 
 if TYPE_CHECKING:
     from hpctf.planner import Planned
@@ -220,9 +221,9 @@ def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> Non
         answer_json({"plan": asdict(planned.plan), "script": script})
     elif script is None:
         say(f"Site {planned.plan.site!r} has no batch script; this is the plan.")
-        click.echo(planned.plan.to_json(), nl=False)
+        data(planned.plan.to_json())
     else:
-        click.echo(script, nl=False)
+        data(script)
 
 
 def _signal(name: str) -> str:

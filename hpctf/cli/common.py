@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.runs.folder import find_run, runs_root_of
+from hpctf.terminal import console, visible
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -103,8 +104,8 @@ def say(text: str) -> None:
 
 
 def answer_json(value: Any) -> None:
-    """Give the answer as JSON, on stdout."""
-    print(json.dumps(value, indent=2, default=repr))
+    """Give the answer as JSON, on stdout: in ASCII, without a character that is not `visible`."""
+    print(json.dumps(value, indent=2, default=repr).replace("\x7f", "\\u007f"))
 
 
 def clock(seconds: float | None) -> str:
@@ -116,7 +117,7 @@ def clock(seconds: float | None) -> str:
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], err: bool = False) -> None:
     """Print columns as wide as their widest cell, on stdout or stderr."""
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(head), *([visible(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         line = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
@@ -127,7 +128,6 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table for people; in a pipe it is as wide as it needs to be, so that lines stay
     whole."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -135,16 +135,12 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=title == titles[0])
     for row in rows:
-        table.add_row(*(Text(_visible(cell)) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        widest = Console(width=1_000_000)
-        console = Console(width=max(80, widest.measure(table).maximum))
-    console.print(table)
-
-
-def _visible(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    screen = console()
+    if not screen.is_terminal:
+        widest = console(width=1_000_000)
+        screen = console(width=max(80, widest.measure(table).maximum))
+    screen.print(table)
 
 
 def wait_for(run: Run, show_output: bool = False) -> Status:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hpctf.terminal import visible
+
 WIDTH, HEIGHT = 80, 18
 """Columns and lines of a plot that goes into a pipe, and the lines of one in a terminal."""
 
@@ -46,13 +48,13 @@ def draw(
     plotext.theme("pro")
     columns = shutil.get_terminal_size((WIDTH, HEIGHT)).columns
     plotext.plotsize(width or columns, height)
-    plotext.title(title)
+    plotext.title(visible(title))
     if log_scale:
         plotext.yscale("log")
     for curve in curves:
         steps, values = _drawable(curve, log_scale)
         if values:
-            plotext.plot(steps, values, label=curve.label or None, marker="braille")
+            plotext.plot(steps, values, label=visible(curve.label) or None, marker="braille")
     text: str = plotext.build()
     if not (sys.stdout.isatty() if colour is None else colour):
         text = plotext.uncolorize(text)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from hpctf.cli.common import (
     answer_json,
@@ -16,6 +17,7 @@ from hpctf.cli.common import (
     say,
     site_option,
 )
+from hpctf.terminal import console, visible
 
 if TYPE_CHECKING:
     from hpctf.runs.code_difference import CodeDifference, FileDifference
@@ -77,7 +79,7 @@ def diff(
 
 def _section(title: str) -> None:
     click.echo()
-    click.secho(title, bold=True)
+    console(highlight=False).print(Text(title, "bold"))
 
 
 def _values(values: Sequence[Value]) -> None:
@@ -110,7 +112,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = value if isinstance(value, str) else str(value)
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    text = visible(text).replace("\n", "\\n").replace("\t", "\\t")
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
@@ -157,10 +159,11 @@ def _side(side: dict[str, Any] | None) -> str:
 
 
 def _patch(text: str) -> None:
-    for line in text.splitlines():
-        clean = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
+    screen = console(highlight=False, soft_wrap=True)
+    for line in text.split("\n"):
         head = line.startswith(("---", "+++"))
-        click.secho(clean, fg=None if head else _COLOURS.get(line[:1]), bold=head or None)
+        style = "bold" if head else _COLOURS.get(line[:1], "")
+        screen.print(Text(visible(line), style))
 
 
 def _without_text(content: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 
 from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
 from hpctf.errors import UsageError
+from hpctf.terminal import console
 
 if TYPE_CHECKING:
     from hpctf.doctor.report import Check, Report
@@ -122,7 +123,6 @@ def _proposal(report: Report, write: str | None) -> str | None:
 
 def show(report: Report) -> None:
     """Print the table, and the remedies under it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -139,13 +139,13 @@ def show(report: Report) -> None:
         if failures
         else "Nothing wrong was found."
     )
-    console = Console()
-    if console.is_terminal:
-        console.print(table, summary, sep="\n", markup=False, highlight=False)
+    screen = console()
+    if screen.is_terminal:
+        screen.print(table, summary, sep="\n", markup=False, highlight=False)
         return
-    console = Console(width=100)
-    with console.capture() as captured:
-        console.print(table)
+    screen = console(width=100)
+    with screen.capture() as captured:
+        screen.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
     click.echo(summary)
 

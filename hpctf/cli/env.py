@@ -18,6 +18,7 @@ from hpctf.cli.common import (
     site_option,
 )
 from hpctf.errors import BuildError, UsageError
+from hpctf.terminal import data
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -227,7 +228,7 @@ def lock(name: str, site: str | None, settings: tuple[str, ...]) -> None:
         from hpctf.environment.spec import spec_from
 
         name = spec_from(_read_json(name)).key
-    click.echo(store.find(name).lock.read_text(), nl=False)
+    data(store.find(name).lock.read_text("utf-8"))
 
 
 @env.command()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_runs, say, site_option
+from hpctf.terminal import data_stream
 
 _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
 
@@ -94,10 +94,11 @@ def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) 
     runs = open_runs(names, site)
     write = write_runs if wide else write_values
     if to is None:
-        write(runs, sys.stdout)
+        with data_stream() as stream:
+            write(runs, stream)
         return
     text = StringIO()
     number = write(runs, text)
-    write_atomic(to, text.getvalue())
+    write_atomic(to, text.getvalue().encode("utf-8", "backslashreplace"))
     say(f"{number} rows")
     click.echo(str(to))

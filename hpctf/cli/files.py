@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.runs.logs import LogPrinter, LogPrinters
+from hpctf.terminal import data
 from hpctf.verdict import ranks_of
 
 
@@ -37,7 +39,11 @@ def logs(
         )
     printers = LogPrinters(
         [
-            LogPrinter(run.folder.logs / f"{name}.log", name if len(names) > 1 else "")
+            LogPrinter(
+                run.folder.logs / f"{name}.log",
+                name if len(names) > 1 else "",
+                raw=not sys.stdout.isatty(),
+            )
             for name in names
         ]
     )
@@ -64,7 +70,7 @@ def files(run_name: str, site: str | None, as_json: bool) -> None:
         answer_json(names)
         return
     for name in names:
-        click.echo(os.fsencode(name))
+        data(os.fsencode(name) + b"\n")
 
 
 @click.command()
@@ -83,4 +89,4 @@ def download(run_name: str, names: tuple[str, ...], folder: str, site: str | Non
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
         chosen.update(dict.fromkeys(matching))
     for path in run.copy_files(chosen, folder):
-        click.echo(os.fsencode(path))
+        data(os.fsencode(path) + b"\n")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.terminal import data_stream, painted
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -130,14 +130,15 @@ def _short(value: Any) -> str:
 
 
 def _print_csv(runs: list[AnyRun], names: tuple[str, ...], rank: str | None) -> None:
-    from hpctf.tracking.frames import COLUMNS, rows_of
+    from hpctf.tracking.frames import COLUMNS, csv_cell, rows_of
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("run", *COLUMNS))
-    for run in runs:
-        for row in rows_of(run, rank):
-            if not names or row[0] in names:
-                writer.writerow((run.id, *row))
+    with data_stream() as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("run", *COLUMNS))
+        for run in runs:
+            for row in rows_of(run, rank):
+                if not names or row[0] in names:
+                    writer.writerow((run.id, *map(csv_cell, row)))
 
 
 def _strict(value: Any) -> Any:
@@ -162,4 +163,4 @@ def _plot(found: dict[str, dict[str, Series]], log_scale: bool) -> None:
             if name in by and by[name].kind == "value" and len(by[name].values) > 1
         ]
         if curves:
-            click.echo(draw(name, curves, log_scale=log_scale))
+            painted(draw(name, curves, log_scale=log_scale))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from hpctf.cli.braille import Curve, plot
 from hpctf.environment.progress import elapsed
+from hpctf.terminal import log_line, visible
 from hpctf.tracking.curves import in_short
 from hpctf.tracking.samples import Sample, gpu_numbers
 from hpctf.tracking.system import gigabytes
@@ -34,7 +34,6 @@ _NARROWEST, _LOWEST = 38, 6
 _MOST_POINTS = 1000
 _FIRST = ("loss", "accuracy", "acc")
 """Metrics whose curves come first, where there is not room for all."""
-_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[^\[]?|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class View(NamedTuple):
@@ -111,7 +110,7 @@ def _head(view: View, width: int) -> list[Text]:
     first.append(view.about, "dim")
     lines = [first]
     if status.reason:
-        lines.append(Text(_plain(status.reason), "red" if status.final else _WAITING))
+        lines.append(Text(visible(status.reason).expandtabs(), "red" if status.final else _WAITING))
     if view.progress is not None:
         lines.append(_bar(view, width))
     return lines
@@ -239,7 +238,7 @@ def _curve(series: Series) -> Curve:
     numbers = [
         value if isinstance(value, (int, float)) else float("nan") for value in series.values
     ]
-    return Curve(series.name, [axis[n] for n in places], [numbers[n] for n in places])
+    return Curve(visible(series.name), [axis[n] for n in places], [numbers[n] for n in places])
 
 
 def _log(view: View, height: int) -> list[Text]:
@@ -252,8 +251,4 @@ def log_lines(text: str) -> list[str]:
     """Return a log's lines as they can be shown: of what a progress bar wrote over itself the last,
     without colors and other controls."""
     lines = text.split("\n")
-    return [_plain(line.rstrip("\r").rpartition("\r")[2]) for line in lines if line.strip()]
-
-
-def _plain(line: str) -> str:
-    return _CONTROLS.sub("", line).expandtabs()
+    return [log_line(line).expandtabs() for line in lines if line.strip()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hpctf.environment.progress import elapsed
 from hpctf.runs.state import describe
+from hpctf.terminal import console, visible
 
 if TYPE_CHECKING:
     from hpctf.runs.state import Status
@@ -22,10 +23,12 @@ def progress() -> Iterator[OnChange]:
     if not sys.stderr.isatty():
         yield _plain_lines()
         return
-    from rich.console import Console
+    from rich.markup import escape
 
-    with Console(stderr=True).status("Waiting ...") as live:
-        yield lambda status, waited: live.update(f"{describe(status)}  {elapsed(waited)}")
+    with console(sys.stderr).status("Waiting ...") as live:
+        yield lambda status, waited: live.update(
+            escape(f"{visible(describe(status))}  {elapsed(waited)}")
+        )
 
 
 def _plain_lines() -> OnChange:

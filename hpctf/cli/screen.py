@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
+
+from hpctf.terminal import console as safe_console
 
 _ENTER = "\x1b[?1049h\x1b[?25l"
 _LEAVE = "\x1b[?25h\x1b[?1049l"
@@ -134,7 +135,7 @@ def _ended(number: int, frame: FrameType | None) -> None:
 def _rendered(lines: Sequence[Text], width: int) -> list[str]:
     """Return lines with the colors that the terminal has."""
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=width, highlight=False)
+    console = safe_console(stream, force_terminal=True, width=width, highlight=False)
     for line in lines:
         console.print(line, soft_wrap=True, end="\n")
     return stream.getvalue().split("\n")[: len(lines)]

@@ -13,6 +13,7 @@ from hpctf.cli.common import open_run, say, site_option
 from hpctf.environment.progress import elapsed
 from hpctf.runs.folder import LAST
 from hpctf.runs.state import describe
+from hpctf.terminal import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,12 +154,12 @@ class Watcher:
         log = self._log(status)
         return View(
             id=self.run.id,
-            about=self._about(),
+            about=visible(self._about()),
             status=status,
             submitted=float(self._record.get("submitted") or time.time()),
             now=time.time(),
             progress=self._live.progress,
-            series=self._live.series(),
+            series={visible(name): one for name, one in self._live.series().items()},
             samples={rank: one for rank, one in samples.items() if one is not None},
             log_name=log.name,
             log=log_lines(_end_of(log)),

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from hpctf.terminal import console as safe_console
+
 Tell = Callable[[str], None]
 """Takes the words of each step of a build as it begins."""
 
@@ -38,10 +40,9 @@ def telling(stream: IO[str] | None = None) -> Iterator[Tell]:
     if not to.isatty():
         yield plain
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-    console = Console(file=to)
+    console = safe_console(to)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as live:
         steps: list[tuple[TaskID, float, str]] = []

@@ -10,7 +10,7 @@ from hpctf.confidential import HIDDEN, is_secret
 from hpctf.runs.conditions import Facts
 from hpctf.runs.finding import row_of
 from hpctf.runs.listing import listed
-from hpctf.tracking.frames import COLUMNS, rows_of
+from hpctf.tracking.frames import COLUMNS, csv_cell, rows_of
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -28,7 +28,7 @@ def write_values(runs: Iterable[Run], stream: TextIO, children: bool = True) -> 
     for run in runs:
         for one in [run, *(run.get_children() if children else ())]:
             for row in rows_of(one):
-                writer.writerow((run.experiment, one.id, *row))
+                writer.writerow((run.experiment, one.id, *map(csv_cell, row)))
                 number += 1
     return number
 
@@ -39,7 +39,7 @@ def write_runs(runs: Sequence[Run], stream: TextIO) -> int:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in rows)
     return len(rows)
 
 

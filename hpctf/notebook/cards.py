@@ -18,6 +18,7 @@ from hpctf.confidential import hide, labels, secrets_of_run
 from hpctf.environment.progress import elapsed
 from hpctf.notebook.sparkline import sparkline
 from hpctf.runs.state import ranks_in_words
+from hpctf.terminal import visible_value
 from hpctf.tracking.curves import in_short, is_curve
 from hpctf.verdict import first_failure, tell_failure
 
@@ -203,6 +204,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=visible_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -11,6 +11,7 @@ from hpctf.errors import HpctfError
 from hpctf.notebook.cards import run_card
 from hpctf.runs.following import Following
 from hpctf.runs.state import describe
+from hpctf.terminal import visible
 from hpctf.tracking.live import Live
 from hpctf.verdict import ranks_of
 
@@ -51,7 +52,7 @@ def in_words(run: Run) -> str:
 
     last = {name: one.value for name, one in run.last_metrics().items()}
     words = ", ".join(f"{name} {value}" for name, value in numbers(last).items())
-    return f"{run.id}: {describe(run.look())}" + (f"; {words}" if words else "")
+    return visible(f"{run.id}: {describe(run.look())}" + (f"; {words}" if words else ""))
 
 
 class LiveCard:

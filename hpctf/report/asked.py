@@ -138,7 +138,7 @@ def _versions(run: Run) -> dict[str, str]:
 def _packages(run: Run) -> Pairs:
     """Return names and versions of the lock file, if hpctf built the environment."""
     try:
-        lines = (run.folder.path / "environment.lock").read_text().splitlines()
+        lines = (run.folder.path / "environment.lock").read_text("utf-8").splitlines()
     except OSError:
         return []
     found = [line.split(" ;")[0] for line in lines if line and not line.startswith(("#", "-"))]

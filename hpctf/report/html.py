@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from hpctf.report import together
+from hpctf.terminal import visible_value
 from hpctf.tracking.system import gigabytes
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=visible_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

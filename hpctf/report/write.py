@@ -79,5 +79,5 @@ def write_report(
         )
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {str(path.parent)!r} to write the report to.")
-    write_atomic(path, report_html(runs, title))
+    write_atomic(path, report_html(runs, title).encode("utf-8", "backslashreplace"))
     return path

@@ -24,6 +24,7 @@ from hpctf.files import (
     read_json,
     write_json,
 )
+from hpctf.terminal import visible
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
@@ -35,8 +36,10 @@ _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 _OF_THE_JOB = ("job", "failed", "ports")
 """State files besides the ranks': the job's own record, who failed, the ports agreed on."""
 _LONGEST_ROOT = 3000
-_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 """What is below it has room within the 4,095 bytes of the longest path."""
+_FIELD = re.compile("%[jtAa]")
+"""What submitit puts the numbers of jobs and tasks in place of (its JobPaths)."""
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 _FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
 
 
@@ -205,7 +208,7 @@ def new_run_id(name: str) -> str:
 
 
 def check_root(root: str) -> Path:
-    """Return the runs root as an absolute path that a batch script can name."""
+    """Return the runs root as an absolute path."""
     named = [name.strip("{}") for name in _VARIABLE.findall(root)]
     unset = [name for name in named if name not in os.environ]
     if unset:
@@ -215,10 +218,16 @@ def check_root(root: str) -> Path:
         )
     path = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(root))))
     text = str(path)
-    if not text.isprintable() or not text.isascii() or "\\" in text or len(text) > _LONGEST_ROOT:
+    problem = ""
+    if visible(text) != text or "\n" in text:
+        problem = "it holds a character that does not show, or a byte that is not UTF-8"
+    elif field := _FIELD.search(text):
+        problem = f"submitit, which keeps results in it, takes {field[0]} for a job's or task's id"
+    elif len(os.fsencode(text)) > _LONGEST_ROOT:
+        problem = f"it has more than {_LONGEST_ROOT} bytes, and what is below it needs the rest"
+    if problem:
         raise UsageError(
-            f"The runs root is {shown(text)}, which sbatch cannot name: it needs plain printable "
-            f"ASCII characters without a backslash, {_LONGEST_ROOT} at most.",
+            f"The runs root {shown(text)} cannot be used: {problem}.",
             "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
         )
     return path

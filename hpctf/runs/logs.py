@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from hpctf.terminal import data, log_line
+
 _AT_ONCE = 1 << 20
 """Bytes that are read at once."""
 
-_LINES = re.compile(r"(?<=\n)")
+_LINES = re.compile(rb"(?<=\n)")
 """The ends of lines; a progress bar's carriage returns are none."""
 
 
@@ -38,10 +40,15 @@ class LogPrinter:
     name
         Put before every line, to tell logs apart; empty for none.
     stream
-        Where the lines go; by default stdout.
+        Where the lines go, each as `log_line` has it; by default stdout.
+    raw
+        Whether the bytes go to stdout as they are, as a file or a pipe wants them.
     """
 
-    def __init__(self, path: Path, name: str = "", stream: TextIO | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str = "", stream: TextIO | None = None, raw: bool = False
+    ) -> None:
+        self._raw = raw
         self._stream = stream or sys.stdout
         self._path = path
         self._prefix = f"{name} | " if name else ""
@@ -58,14 +65,12 @@ class LogPrinter:
             with self._path.open("rb") as log:
                 log.seek(self._offset)
                 while part := self._next(log.read(_AT_ONCE), final):
-                    self._write(self._decoder.decode(part))
+                    self._write(part)
                     log.seek(self._offset)
         except FileNotFoundError:
             return
-        if final:
-            self._write(self._decoder.decode(b"", final=True))
-            if not self._begins_line:
-                self._write("\n")
+        if final and not self._begins_line:
+            self._write(b"\n")
         self._stream.flush()
 
     def _next(self, text: bytes, final: bool) -> bytes:
@@ -75,7 +80,20 @@ class LogPrinter:
         self._offset += len(part)
         return part
 
-    def _write(self, text: str) -> None:
-        for line in filter(None, _LINES.split(text) if self._prefix else [text]):
-            self._stream.write(f"{self._prefix}{line}" if self._begins_line else line)
-            self._begins_line = line.endswith("\n")
+    def _write(self, part: bytes) -> None:
+        lines = _LINES.split(part) if self._prefix or not self._raw else [part]
+        made = []
+        for line in filter(None, lines):
+            prefix = self._prefix.encode() if self._begins_line else b""
+            self._begins_line = line.endswith(b"\n")
+            made.append(prefix + line if self._raw else prefix + self._shown(line))
+        written = b"".join(made)
+        if self._raw:
+            data(written)
+        else:
+            self._stream.write(written.decode())
+
+    def _shown(self, line: bytes) -> bytes:
+        text = self._decoder.decode(line, final=line.endswith(b"\n"))
+        end = "\n" if text.endswith("\n") else ""
+        return f"{log_line(text.removesuffix(end))}{end}".encode()

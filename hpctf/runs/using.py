@@ -50,6 +50,6 @@ def _word_for(folder: Path) -> str:
 def _named_by(run: RunFolder) -> tuple[str, Path]:
     """Return the text of a run's plan, and where its batch script lies."""
     try:
-        return run.plan.read_text(errors="replace"), Path(os.path.realpath(run.script))
+        return run.plan.read_text("utf-8", "replace"), Path(os.path.realpath(run.script))
     except OSError:
         return "", run.script

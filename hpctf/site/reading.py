@@ -1,9 +1,12 @@
-"""Reading YAML that people write: site files and job files, whatever they hold."""
+"""Reading what people write on any system: texts in general, and the YAML of site and job files."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import stat
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ LARGEST = 1_000_000
 
 
 class NotReadable(ValueError):
-    """A file that cannot be read as YAML; its text says why, and in which line if that is known.
+    """A file that cannot be read as text, or as YAML; it says why, and in which line if known.
 
     Parameters
     ----------
@@ -40,14 +43,14 @@ def named(path: Path, line: int | None = None) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text.
+    """Return a file's text, as `decoded`.
 
     Raises
     ------
     FileNotFoundError
         There is none.
     NotReadable
-        It is no file, too large, not UTF-8, or may not be read.
+        It is no file, too large, of another encoding, or may not be read.
     """
     try:
         with open(_open(path), "rb") as stream:
@@ -60,11 +63,87 @@ def read_text(path: Path) -> str:
         raise NotReadable(error.strerror or str(error)) from None
     if len(content) > LARGEST:
         raise NotReadable(f"it has more than {LARGEST} bytes")
+    return decoded(content)
+
+
+def decoded(content: bytes) -> str:
+    """Return text as editors of any system write it: UTF-8, or UTF-16 with its byte order mark.
+
+    A byte order mark is no part of the text, and CR LF and CR end lines as LF does.
+
+    Raises
+    ------
+    NotReadable
+        It is neither, with the line and the byte.
+    """
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise NotReadable(f"byte {content[error.start]:#x} is not UTF-8", line) from None
+        if is_wide:
+            raise NotReadable("it begins as UTF-16, but is not; save it as UTF-8") from None
+        start = error.start + len(content) - len(content.removeprefix(codecs.BOM_UTF8))
+        raise _not_utf_8(content, start) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_utf_8(content: bytes, start: int) -> NotReadable:
+    before = content[:start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return NotReadable(
+        f"byte {content[start]:#x} is not UTF-8; save it in that encoding", before.count(b"\n") + 1
+    )
+
+
+def check_program(path: Path) -> None:
+    """Refuse a script that its interpreter could not read.
+
+    Python reads what is UTF-8, with or without a byte order mark, or what its first lines say
+    (PEP 263); the kernel takes a first line ``#!`` as it is, with the CR of a CR LF.
+
+    Raises
+    ------
+    NotReadable
+        It could not.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError as error:
+        raise NotReadable(error.strerror or str(error)) from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NotReadable("it is UTF-16, which no interpreter reads; save it as UTF-8")
+    if path.suffix == ".py":
+        _check_python(content)
+        return
+    first = content.removeprefix(codecs.BOM_UTF8)[:256].partition(b"\n")[0]
+    if not first.startswith(b"#!"):
+        return
+    if content.startswith(codecs.BOM_UTF8):
+        raise NotReadable("a byte order mark stands before its #!; save it without one", 1)
+    if first.endswith(b"\r"):
+        program = first[2:].decode("utf-8", "backslashreplace").strip()
+        raise NotReadable(
+            f"its lines end with CR LF, so that {program + chr(13)!r} would have to run it; "
+            f"convert it: dos2unix {path.name}",
+            1,
+        )
+
+
+def _check_python(content: bytes) -> None:
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if error.encoding in ("utf-8", "utf-8-sig"):
+            raise _not_utf_8(content, error.start) from None
+        raise NotReadable(f"byte {content[error.start]:#x} is not {error.encoding}") from None
+    except SyntaxError:
+        # Bytes of the first two lines, or an encoding that this Python does not know.
+        try:
+            content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            if b"coding" not in content[:400]:
+                raise _not_utf_8(content, error.start) from None
 
 
 def _open(path: Path) -> int:

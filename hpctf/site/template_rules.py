@@ -77,7 +77,7 @@ class _Template:
 
     def _parse(self) -> nodes.Template:
         try:
-            text = self.file.read_text(encoding="utf-8")
+            text = self.file.read_text(encoding="utf-8-sig")
             tree = self.environment.parse(text, self.name, str(self.file))
             self.environment.compile(text, self.name, str(self.file))
         except jinja2.TemplateSyntaxError as error:

@@ -256,7 +256,7 @@ class _Looker:
 
     def _of_line(self, case: Case, program: str, number: str, message: str) -> str:
         """Return a program's complaint with the place that the script's line comes from."""
-        lines = self.script.read_text(errors="replace").splitlines()
+        lines = self.script.read_text("utf-8", "replace").splitlines()
         at = min(int(number), len(lines)) - 1
         for key in ("prologue", "epilogue"):
             for position, text in enumerate(getattr(self.site, key)):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from hpctf.tracking.reading import Reading
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with, in one spreadsheet or another (OWASP, "CSV Injection")."""
+
 COLUMNS = ("name", "step", "value", "time", "rank")
 
 
@@ -38,6 +41,18 @@ def rows_of(reading: Reading, rank: str | None = None) -> list[tuple[str, int, A
         if series.kind == "value"
         for step, value, at in zip(series.axis(), series.values, series.times, strict=True)
     ]
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file; text that a spreadsheet would take for a formula begins with
+    an apostrophe then, which it does not show. Numbers stay, also those that are text."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def frame_of(reading: Reading, rank: str | None = None) -> DataFrame:

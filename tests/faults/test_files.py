@@ -141,15 +141,24 @@ def test_a_runs_root_that_cannot_be_made(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["caf\udce9", "new\nline", "ünïcode", "back\\slash", "nul\0", "a/" * 1500]
+    "name", ["caf\udce9", "new\nline", "turned\u202eround", "a%jb", "nul\0", "a/" * 1500]
 )
 def test_a_runs_root_that_no_script_can_name(source: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(HpctfError, match="which sbatch cannot name"):
+    with pytest.raises(HpctfError, match="cannot be used: "):
         submit(source, tmp_path / name)
     if "\0" not in name:
         done = cli(source, tmp_path / name, LC_ALL="C", PYTHONIOENCODING="ascii:strict")
-        assert done.returncode == 2 and "which sbatch cannot name" in done.stderr
+        assert done.returncode == 2 and "cannot be used" in done.stderr
         assert "Traceback" not in done.stderr and done.stderr.isascii()
+
+
+@pytest.mark.parametrize("name", ["ünï→日本", "back\\slash", "a b'c\"d$ %;%d#*[x]!"])
+def test_a_runs_root_with_any_other_name_works(source: Path, tmp_path: Path, name: str) -> None:
+    done = cli(source, tmp_path / name, LC_ALL="C", PYTHONIOENCODING="ascii:strict")
+    assert done.returncode == 0, done.stderr
+    run = submit(source, tmp_path / name)
+    run.wait_for_completion()
+    assert run.folder.path.is_relative_to(tmp_path / name)
 
 
 def test_a_runs_root_within_the_source_folder_and_the_other_way_round(source: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_site_file_that_cannot_be_used_exits_with_3(home: Path) -> None:
     assert "does not exist" in refused(home, "submit", "--site", "./x.yaml", script, code=SITE)
 
 
-@pytest.mark.parametrize("root", ["/tmp/caf\u00e9", "/tmp/new\nline", "/tmp/back\\slash"])
+@pytest.mark.parametrize("root", ["/tmp/back\\slash"])
 def test_a_runs_root_that_sbatch_cannot_name_is_refused(home: Path, root: str) -> None:
     said = refused(home, "submit", "proj/train.py", HPCTF_RUNS_ROOT=root, HPCTF_SITE="slurm")
     assert "which sbatch cannot name" in said

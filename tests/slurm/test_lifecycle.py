@@ -275,3 +275,19 @@ def test_a_requeued_run_starts_afresh_and_completes(person: Person) -> None:
     person.hpctf("wait", run, timeout=180)
     assert "second time" in person.hpctf("logs", run, "--role", "chief").stdout
     assert {role["state"] for role in person.status(run)["roles"]} == {"Completed"}
+
+
+def test_a_runs_root_may_have_any_name_that_shows(person: Person) -> None:
+    script = person.write("proj/train.py", "print('hello')\n")
+    root = person.home / "rüns → a'b\"c%;%d $ #*[x]"
+    env = {"HPCTF_RUNS_ROOT": str(root)}
+    words = ["--backend", "collective", "--nodes", "2", "--wait", "--json"]
+    done = person.hpctf("submit", *words, script, **env)
+    told = json.loads(done.stdout)
+    assert told["state"] == "Completed"
+    folder = next(root.glob("*/*"))
+    assert folder.name == told["id"]
+    assert "hello" in (folder / "logs/worker-1.log").read_text()
+    assert "hpctf: start 0" in (folder / "logs/job.log").read_text()
+    refused = person.hpctf("submit", script, check=False, HPCTF_RUNS_ROOT=f"{person.home}/a\\b")
+    assert refused.returncode == 2 and "drops the backslash" in refused.stderr

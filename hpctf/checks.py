@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.sbatch import UNLIMITED_S
 from hpctf.site.reading import NotReadable, check_program, named
 
 LONGEST_WORD = 131_071
@@ -236,6 +237,8 @@ def check_count(name: str, value: int | None, least: int = 1) -> int | None:
         raise UsageError(
             f"{name} is {shown(value)}, but must be a whole number of {least} or more."
         )
+    if name.endswith("_seconds") and value == UNLIMITED_S:
+        return value
     most = 100 * MOST if name.endswith("_seconds") else MOST
     if value > most:
         raise UsageError(f"{name} is {shown(value)}, but must be {most:,} at most.")

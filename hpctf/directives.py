@@ -12,8 +12,12 @@ from hpctf.plan import Interruption
 from hpctf.sbatch import (
     DIRECTIVE_KEY,
     OURS,
+    UNLIMITED_S,
     check_directive_value,
+    check_memory,
     check_not_empty,
+    directive_value,
+    other_memory,
     our_option,
     seconds_of,
     time_text,
@@ -74,13 +78,20 @@ def directives(
         site.directives,
         _fields(target, gpus, per_node),
         target.directives,
-        {"cpus-per-task": estimator.cpus_per_task, "mem": estimator.mem},
-        {"time": None if seconds is None else time_text(seconds)},
-        of_job,
-        check_sbatch(estimator.sbatch),
+        {
+            "cpus-per-task": estimator.cpus_per_task,
+            "mem": estimator.mem,
+            "time": None if seconds is None else time_text(seconds),
+            **of_job,
+            **check_sbatch(estimator.sbatch),
+        },
     )
     for layer in layers:
-        chosen.update({key: value for key, value in layer.items() if value is not None})
+        said = {key: directive_value(key, value) for key, value in layer.items()}
+        given = {key: value for key, value in said.items() if value is not None}
+        for key in other_memory(chosen, given):
+            del chosen[key]
+        chosen.update(given)
     dropped = dropped_by(site, target)
     made = tuple(
         (key, "" if value is True else str(value))
@@ -90,6 +101,7 @@ def directives(
     for key, value in made:
         check_directive_value(key, value)
         check_not_empty(key, chosen[key])
+    check_memory(made)
     return made
 
 
@@ -163,13 +175,14 @@ def drop_notes(estimator: TensorFlow, site: Site, name: str, target: Target) -> 
 def time_limit(estimator: TensorFlow, target: Target, site: Site | None = None) -> int | None:
     """Return the seconds that a job on the target may run; None is Slurm's own limit.
 
-    Given the `site`, none that its scripts do not say.
+    Given the `site`, none that its scripts do not say, and none for UNLIMITED.
     """
     if site is not None and site.scheduler == "slurm" and "time" in dropped_by(site, target):
         return None
-    if estimator.max_run_duration_seconds is not None:
-        return estimator.max_run_duration_seconds
-    return seconds_of(target.time_limit) if target.time_limit else None
+    seconds = estimator.max_run_duration_seconds
+    if seconds is None and target.time_limit:
+        seconds = seconds_of(target.time_limit)
+    return None if site is not None and seconds == UNLIMITED_S else seconds
 
 
 def _fields(target: Target, gpus: int, per_node: int) -> dict[str, object]:
@@ -212,5 +225,5 @@ def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
                 f"--sbatch {shown(given)} is not the long name of an sbatch option."
                 f"{did_you_mean(key, ['partition', 'account', 'qos', 'mem', 'reservation'])}"
             )
-        checked[key] = value
+        checked[key] = directive_value(key, value)
     return checked

@@ -43,16 +43,36 @@ NOT_DROPPED = {
 }
 """Options that no job of hpctf's can do without."""
 
-_NEED_VALUES = (
-    "account bb bbf begin cluster-constraint clusters comment constraint core-spec "
-    "cores-per-socket cpu-freq cpus-per-gpu deadline delay-boot dependency distribution exclude "
-    "export-file extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket "
-    "gpus-per-task gres gres-flags input licenses mail-type mail-user mcs-label mem mem-bind "
-    "mem-per-cpu mem-per-gpu mincpus network nodefile nodelist ntasks-per-core ntasks-per-gpu "
-    "ntasks-per-socket open-mode partition power priority profile qos reservation signal "
-    "sockets-per-node switches thread-spec threads-per-core time-min tmp uid wckey"
+NEED_VALUES = (
+    "account acctg-freq batch bb bbf begin cluster-constraint clusters comment constraint "
+    "container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu deadline "
+    "delay-boot dependency distribution exclude export export-file extra-node-info gid gpu-bind "
+    "gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input "
+    "kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu "
+    "mem-per-gpu mincpus network nodefile nodelist ntasks-per-core ntasks-per-gpu "
+    "ntasks-per-socket open-mode partition power prefer priority profile qos reservation signal "
+    "sockets-per-node switches thread-spec threads-per-core time-min tmp tres-bind "
+    "tres-per-task uid wait-all-nodes wckey"
 )
 """Options that are no bare flags, besides ours."""
+
+FLAGS = (
+    "consolidate-segments contiguous ignore-pbs no-requeue overcommit oversubscribe quiet reboot "
+    "requeue spread-job spread-segments stepmgr use-min-nodes verbose"
+)
+"""Options that take no value: sbatch refuses ``--requeue=yes``."""
+
+OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "oom-kill-step", "propagate")
+"""Options whose value may be left out."""
+
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+_MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
+"""Of these sbatch takes one."""
+
+UNLIMITED_S = 60 * (2**32 - 1)
+"""Seconds that stand for no time limit: Slurm's INFINITE, in minutes."""
+_UNLIMITED = ("unlimited", "infinite", "-1")
 
 _TIME = re.compile(
     r"\A(?:(?P<days>N)-(?P<dh>N)(?::(?P<dm>N)(?::(?P<ds>N))?)?"
@@ -63,18 +83,21 @@ _TIME = re.compile(
 def seconds_of(text: str) -> int:
     """Return the seconds that Slurm's time notation says.
 
-    Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time).
+    Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time);
+    UNLIMITED and INFINITE are `UNLIMITED_S`.
 
     Raises
     ------
     UsageError
         The text is none of these.
     """
+    if text.strip().lower() in _UNLIMITED:
+        return UNLIMITED_S
     match = _TIME.match(text.strip())
     if not match:
         raise UsageError(
             f"Time {shown(text)} is not in Slurm's notation.",
-            "Say minutes (30), HH:MM:SS (01:30:00) or D-HH:MM:SS (2-00:00:00).",
+            "Write minutes (30), HH:MM:SS (01:30:00), D-HH:MM:SS (2-00:00:00) or UNLIMITED.",
         )
     part = {key: int(value or 0) for key, value in match.groupdict().items()}
     hours = part["days"] * 24 + part["dh"] + part["h"]
@@ -84,6 +107,8 @@ def seconds_of(text: str) -> int:
 
 def time_text(seconds: int) -> str:
     """Return seconds as Slurm's ``D-HH:MM:SS``."""
+    if seconds >= UNLIMITED_S:
+        return "UNLIMITED"
     days, rest = divmod(seconds, 86400)
     return f"{days}-{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
 
@@ -99,6 +124,55 @@ def check_directives(directives: Mapping[str, object]) -> None:
                 f"{shown(key)} is not the long name of an sbatch option, such as 'mem'"
             )
         check_directive_value(repr(key), str(value))
+        directive_value(key, value)
+
+
+def directive_value(key: str, value: object) -> object:
+    """Return an option's value: True for a bare flag, False for an option to be taken away.
+
+    YAML, Python and the command line say the same: ``true`` and ``false`` are these whatever the
+    option, and a flag is also ``yes`` or ``no``, ``on`` or ``off``, ``1`` or ``0``.
+    """
+    name = _whole(key)
+    word = str(value).strip().lower()
+    if name in FLAGS.split() and value != "":
+        if word not in (*_YES, *_NO):
+            raise UsageError(
+                f"sbatch option {key!r} takes no value, but has {shown(value)}.",
+                f"Write {key} alone, or {key}=false to take it away.",
+            )
+        return word in _YES
+    if name == "kill-on-invalid-dep" and word in ("true", "false"):
+        return "yes" if word == "true" else "no"  # what YAML makes of them
+    if isinstance(value, str) and word in ("true", "false"):
+        return word == "true"
+    return value
+
+
+def other_memory(lower: Mapping[str, object], upper: Mapping[str, object]) -> list[str]:
+    """Return the options of a lower layer that give way where an upper one says in another way how
+    much memory a job gets."""
+    asked = [key for key, value in upper.items() if value is not False and _whole(key) in _MEMORY]
+    return [key for key in lower if asked and key not in upper and _whole(key) in _MEMORY]
+
+
+def check_memory(directives: Iterable[tuple[str, str]]) -> None:
+    """Refuse two of the options that say how much memory a job gets."""
+    given = [(key, value) for key, value in directives if _whole(key) in _MEMORY]
+    if len(given) > 1:
+        both = " and ".join(f"{key}={value}" for key, value in given)
+        away = " or ".join(f"--sbatch {key}=false" for key, _ in given)
+        raise UsageError(
+            f"{both} exclude each other: sbatch takes only one of them.",
+            f"Take the others away: {away}.",
+        )
+
+
+def _whole(key: str) -> str:
+    """Return the option that sbatch takes a name, or the beginning of one, for."""
+    known = (*OURS, *NEED_VALUES.split(), *FLAGS.split(), *OPTIONAL)
+    begun = [name for name in known if name.startswith(key)]
+    return key if key in known or len(begun) != 1 else begun[0]
 
 
 def check_drop(drop: Iterable[str]) -> None:
@@ -151,8 +225,8 @@ def check_not_empty(key: str, value: object) -> None:
     Measured: ``#SBATCH --comment`` before ``#SBATCH --begin=now`` gives the comment
     ``--begin=now``, and a job that begins at once.
     """
-    if value == "" or (value is True and key in _NEED_VALUES.split()):
+    if value == "" or (value is True and _whole(key) in NEED_VALUES.split()):
         raise UsageError(
             f"sbatch option {key!r} has no value, and would take the next option for it.",
-            f"Say {key}=VALUE, or leave it out.",
+            f"Write {key}=VALUE, or leave it out.",
         )

@@ -254,7 +254,6 @@ def _pairs(option: str, given: Sequence[str] | dict[str, Any]) -> dict[str, str]
 def _sbatch(given: Sequence[str] | dict[str, str]) -> dict[str, object]:
     """Return sbatch's options; one without a value is a bare flag."""
     if isinstance(given, dict):
-        flags = {"true": True, "false": False}  # as in site files; false takes the site's away
-        return {key: flags.get(value.lower(), value) for key, value in given.items()}
+        return dict(given)
     pairs = [text.partition("=") for text in given]
     return {key: value if equals else True for key, equals, value in pairs}

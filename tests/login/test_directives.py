@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpctf import UsageError
-from hpctf.sbatch import NOT_DROPPED, OURS, seconds_of, time_text
+from hpctf.cli.asking import asked_of
+from hpctf.sbatch import FLAGS, NEED_VALUES, NOT_DROPPED, OPTIONAL, OURS, seconds_of, time_text
 from hpctf.site.model import Site, Target
 
 from .helpers import CLUSTER_SITE as RICH
@@ -178,7 +183,7 @@ def test_every_time_notation_of_sbatch_is_read(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1h", "-5", "1-", "1:2:3:4", "1-2:3:4:5", "1.5", "1 0", ":30", "infinite", "٣x"]
+    "text", ["", "1h", "-5", "1-", "1:2:3:4", "1-2:3:4:5", "1.5", "1 0", ":30", "infinit", "٣x"]
 )
 def test_other_times_are_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match=r"01:30:00") as caught:
@@ -189,3 +194,92 @@ def test_other_times_are_refused_with_examples(text: str) -> None:
 @given(st.integers(0, 10**8))
 def test_a_written_time_reads_as_itself(seconds: int) -> None:
     assert seconds_of(time_text(seconds)) == seconds
+
+
+def manual() -> dict[str, bool | None]:
+    """sbatch's options by sbatch(1): whether each takes a value; None if it may."""
+    text = subprocess.run(
+        ["man", "-P", "cat", "sbatch"],
+        env={**os.environ, "MANWIDTH": "200", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+    ).stdout
+    text = re.sub(".\b", "", text)
+    found = re.findall(r"^ {7}(?:-\w, *)?--([a-z-]+)(\[=|=|,|$| *\n)", text, re.MULTILINE)
+    return {name: None if sign == "[=" else sign == "=" for name, sign in found}
+
+
+@pytest.mark.skipif(not shutil.which("sbatch"), reason="needs Slurm's manual pages")
+def test_hpctf_knows_which_options_of_sbatch_take_values() -> None:
+    known = manual()
+    assert {"requeue", "mem", "exclusive"} <= set(known)
+    nobodys = {"help", "usage", "version"}
+    for name, takes in known.items():
+        if name not in {*OURS, *nobodys}:
+            told = {True: NEED_VALUES, False: FLAGS, None: " ".join(OPTIONAL)}[takes].split()
+            assert name in told, name
+
+
+WORDS: list[tuple[str, object, object]] = [
+    *(("requeue", word, "") for word in (True, "true", "TRUE", "yes", "on", "1", 1)),
+    *(("requeue", word, None) for word in (False, "false", "False", "no", "off", "0", 0)),
+    *(("mem", word, None) for word in (False, "false", "FALSE")),
+    ("mem", 0, "0"),
+    ("nice", "0", "0"),
+    ("nice", True, ""),
+    ("exclusive", "user", "user"),
+    ("exclusive", "true", ""),
+    ("exclusive", "false", None),
+    ("no-kill", "off", "off"),
+    ("kill-on-invalid-dep", "no", "no"),
+    ("kill-on-invalid-dep", False, "no"),
+    ("kill-on-invalid-dep", "yes", "yes"),
+]
+
+
+@pytest.mark.parametrize(("key", "said", "made"), WORDS)
+def test_true_and_false_mean_the_same_wherever_they_stand(
+    source: Path, key: str, said: object, made: object
+) -> None:
+    site = site_of("slurm", directives={key: said})
+    assert options(planned(source, site).plan).get(key) == made
+    assert options(planned(source, "slurm", sbatch={key: said}).plan).get(key) == made
+    if isinstance(said, str):
+        asked = asked_of({"sbatch": [f"{key}={said}"]})
+        assert options(planned(source, "slurm", **asked).plan).get(key) == made
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("requeue", "maybe", "takes no value, but has 'maybe'"),
+        ("mem", True, "has no value"),
+        ("mem", "true", "has no value"),
+        ("mem-per-c", True, "has no value"),
+        ("wait-all-nodes", True, "has no value"),
+    ],
+)
+def test_a_value_that_an_option_has_not_is_refused(
+    source: Path, key: str, value: object, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        planned(source, "slurm", sbatch={key: value})
+
+
+@pytest.mark.parametrize("other", ["mem-per-cpu", "mem-per-gpu", "mem-per-c"])
+def test_two_ways_to_ask_for_memory_are_refused_with_the_way_out(source: Path, other: str) -> None:
+    with pytest.raises(UsageError, match=f"mem=4G and {other}=1G exclude") as refused:
+        planned(source, "slurm", mem="4G", sbatch={other: "1G"})
+    assert f"--sbatch mem=false or --sbatch {other}=false" in str(refused.value)
+    theirs = site_of("slurm", directives={"mem": "8G"})
+    away = planned(source, theirs, sbatch={other: "1G"}).plan
+    assert (options(away).get("mem"), options(away)[other]) == (None, "1G")
+
+
+@pytest.mark.parametrize("word", ["UNLIMITED", "unlimited", "INFINITE", "Infinite", "-1"])
+def test_no_time_limit_is_a_time_limit(source: Path, word: str) -> None:
+    asked = asked_of({"time_limit": word})
+    theirs = planned(source, RICH, compute_target="cpu", **asked).plan
+    assert (options(theirs)["time"], theirs.time_limit_s) == ("UNLIMITED", None)
+    assert Target(time_limit=word).time_limit == word
+    assert planned(source, "local", **asked).plan.time_limit_s is None

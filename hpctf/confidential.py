@@ -1,6 +1,8 @@
-"""What is not shown of a run: values of variables and options that are called as secrets are.
+"""What is confidential, and how it is hidden: the one place that knows it.
 
-Reports are sent to others, and differences of runs are pasted into messages.
+Two things tell a secret: what it is called (``HF_TOKEN``, ``--api-key``), and what it looks like (a
+password in an address, the tokens of known services, a private key). Reports are sent to others,
+differences of runs are pasted into messages, and a site's umask may let others read a run.
 """
 
 from __future__ import annotations
@@ -8,23 +10,173 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 HIDDEN = "(hidden)"
 EMBEDDED = "data_uri"
 """Key of a file's content in base64."""
 
-_SECRET = re.compile(
-    r"TOKEN$|PASSW|SECRET|CREDENTIAL|PRIVATE|(?:^|[_-])(?:API|ACCESS|ACCOUNT)?KEYS?$",
-    re.IGNORECASE,
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_ANYWHERE = re.compile(
+    r"passw(or)?ds?|passphrases?|passcodes?|secrets?|credentials?|creds|private|bearer|jwt|cookies?"
+    r"|\w*(password|passwd|passphrase|secret|apikeys?|(access|secret|private|account|auth)keys?)"
+    r"|connectionstring|connstr|dsn"
 )
+"""Words of a name that make it a secret's wherever they stand."""
+
+_AT_THE_END = re.compile(
+    r"\w*token|authorization|auth|sas|pat|pwd|\w+pwd|pass|sshpass|userpass|session|sessionid|keys?"
+)
+"""Words that do so at the end of a name; `_HARMLESS` may stand before them."""
+
+_VALUE_OF = re.compile(r"value|text|string|str|raw|b64|base64|encoded|[0-9]+")
+"""What a name may end in besides: ``HF_TOKEN_2``."""
+
+_HARMLESS = {
+    "token": "pad padding mask eos bos unk sep cls start end stop special max min num n per",
+    "key": "num n max min sort primary foreign public partition feature image label data dataset "
+    "metric input output group index cache lookup join query row column col target state monitor "
+    "text example unique hot by",
+    "pass": "num n first second third single multi one two forward backward low high band per max",
+    "auth": "use no enable disable require skip with has",
+    "session": "tf desktop new per num n max",
+}
+_NO_SECRETS = ("PWD", "OLDPWD")
+"""The shell's own variables: folders."""
+
 _SHORTEST = 4
 """Characters of a value that is looked for everywhere: shorter ones are in any text, and are hidden
 beside their names alone."""
 
+_USER_INFO = re.compile(
+    r"(?P<before>\b(?P<scheme>[a-z][a-z0-9+.-]*)://)(?P<info>[^/\s'\"<>?#]+)@", re.I
+)
+_CONDA_TOKEN = re.compile(r"(?P<before>://[^/\s]+(?:/[^/\s]+)*?/t/)(?P<info>[^/\s]+)(?=/)")
+_QUERY = re.compile(r"(?P<before>[?&](?P<name>[\w.-]+)=)(?P<info>[^&\s'\"<>#]+)")
+_QUERY_NAMES = ("sig", "signature", "code", "x-amz-signature", "x-goog-signature", "se-signature")
+
+_SHAPES = re.compile(
+    r"""
+    -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
+    | \b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b               # Amazon
+    | \bgh[pousr]_[A-Za-z0-9]{30,}                          # GitHub
+    | \bgithub_pat_[A-Za-z0-9_]{22,}
+    | \bgl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{20,}  # GitLab
+    | \bhf_[A-Za-z0-9]{30,}                                 # Hugging Face
+    | \bsk-[A-Za-z0-9_-]{20,}                               # OpenAI, Anthropic
+    | \bxox[abeoprs]-[A-Za-z0-9-]{10,}                      # Slack
+    | \bAIza[0-9A-Za-z_-]{35}                               # Google
+    | \bya29\.[A-Za-z0-9_-]{20,}
+    | \bnpm_[A-Za-z0-9]{36}
+    | \bpypi-[A-Za-z0-9_-]{50,}
+    | \b[sr]k_(?:live|test)_[0-9A-Za-z]{16,}                # Stripe
+    | \bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}          # SendGrid
+    | \bdop_v1_[0-9a-f]{64}                                 # DigitalOcean
+    | \beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+  # JSON web tokens
+    | (?<=hooks\.slack\.com/services/)[A-Za-z0-9/]+
+    | (?i:(?<=AccountKey=)|(?<=SharedAccessKey=)|(?<=SharedAccessSignature=))[^;\s"']+  # Azure
+    | (?i:(?<=bearer\ )|(?<=authorization:\ basic\ )|(?<=authorization:\ token\ ))
+      [A-Za-z0-9._~+/=-]{6,}
+    """,
+    re.VERBOSE,
+)
+"""Secrets that are known by their look."""
+
+_ASSIGNED = re.compile(
+    r"(?P<before>(?<![\w-])(?:--)?(?P<name>[A-Za-z_][\w.-]*)(?:=|:\s*|(?<=\w)\s+(?=['\"])))"
+    r"(?P<info>\"[^\"]*\"|'[^']*'|[^\s;&|'\"]+)"
+)
+
 
 def is_secret(name: str) -> bool:
     """Whether a variable or an option is called as those are that hold secrets."""
-    return _SECRET.search(name.lstrip("-").partition("=")[0]) is not None
+    name = name.lstrip("-").partition("=")[0]
+    if name in _NO_SECRETS:
+        return False
+    words = [word.lower() for word in _WORD.findall(name)]
+    if any(_ANYWHERE.fullmatch(word) for word in words):
+        return True
+    if "connection" in words and "string" in words:
+        return True
+    if words[-2:] == ["session", "id"]:
+        return True
+    while len(words) > 1 and _VALUE_OF.fullmatch(words[-1]):
+        words.pop()
+    if not words or not _AT_THE_END.fullmatch(words[-1]):
+        return False
+    harmless = _HARMLESS.get(words[-1].removesuffix("s") if words[-1] == "keys" else words[-1], "")
+    return len(words) < 2 or words[-2] not in harmless.split()
+
+
+def hidden(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a text with what looks like a secret hidden, and the given secrets."""
+    found = _SHAPES.sub(HIDDEN, _without(text, HIDDEN))
+    known = sorted(
+        (secret for secret in secrets if len(secret) >= _SHORTEST), key=len, reverse=True
+    )
+    for secret in known:
+        found = found.replace(secret, HIDDEN)
+    return found
+
+
+def hidden_in_shell(text: str) -> str:
+    """Return shell lines, or an error's words, as `hidden` does, and the values of what is called
+    as secrets are: ``export HF_TOKEN=...``."""
+
+    def hide_value(match: re.Match[str]) -> str:
+        return match["before"] + (HIDDEN if is_secret(match["name"]) else match["info"])
+
+    return hidden(_ASSIGNED.sub(hide_value, text))
+
+
+def without_credentials(value: Any) -> Any:
+    """Return plain data whose addresses have no passwords, and work for who has them elsewhere
+    (netrc, a keyring); a tuple stays one."""
+    if isinstance(value, str):
+        return _without(value, "")
+    if isinstance(value, dict):
+        return {key: without_credentials(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(without_credentials(inner) for inner in value)
+    return value
+
+
+def credentials_in(texts: Iterable[str]) -> frozenset[str]:
+    """Return the passwords and tokens of addresses, as they are written and as they are meant."""
+    found = set()
+    for text in texts:
+        for match in _USER_INFO.finditer(text):
+            user, colon, password = match["info"].partition(":")
+            found |= {match["info"], password if colon else user}
+        found |= {match["info"] for match in _CONDA_TOKEN.finditer(text)}
+        found |= {m["info"] for m in _QUERY.finditer(text) if _is_secret_in_query(m["name"])}
+    return frozenset(
+        one for secret in found for one in (secret, unquote(secret)) if len(one) >= _SHORTEST
+    )
+
+
+def _without(text: str, instead: str) -> str:
+    """Return a text with something instead of the passwords in its addresses."""
+    if "://" not in text:
+        return text
+
+    def user_info(match: re.Match[str]) -> str:
+        if match["scheme"].lower().endswith("ssh") and ":" not in match["info"]:
+            return match[0]  # a name alone: git+ssh://git@
+        if match["info"] == HIDDEN:
+            return match[0]
+        return f"{match['before']}{instead}@" if instead else match["before"]
+
+    def query(match: re.Match[str]) -> str:
+        return match["before"] + (instead if _is_secret_in_query(match["name"]) else match["info"])
+
+    text = _USER_INFO.sub(user_info, text)
+    text = _CONDA_TOKEN.sub(lambda match: match["before"] + (instead or "TOKEN"), text)
+    return _QUERY.sub(query, text)
+
+
+def _is_secret_in_query(name: str) -> bool:
+    return name.lower() in _QUERY_NAMES or is_secret(name)
 
 
 def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> set[str]:
@@ -66,7 +218,7 @@ def labels(values: Any) -> dict[str, str]:
     if not isinstance(values, Mapping):
         return {}
     return {
-        name: "" if value is None else HIDDEN if is_secret(name) else str(value)
+        name: "" if value is None else HIDDEN if is_secret(name) else hidden(str(value))
         for name, value in values.items()
     }
 
@@ -85,28 +237,20 @@ def without_secrets(words: Iterable[str]) -> list[str]:
         elif before.startswith("--") and "=" not in before and is_secret(before):
             found.append(HIDDEN)
         else:
-            found.append(word)
+            found.append(hidden(word))
     return found
 
 
 def hide(value: Any, secrets: set[str]) -> Any:
-    """Return plain data with each secret in any of its texts replaced by `HIDDEN`; what is under
-    `EMBEDDED` stays, since it is no text."""
-    if not secrets:
-        return value
-    ordered = sorted(secrets, key=len, reverse=True)
-    pattern = re.compile("|".join(re.escape(secret) for secret in ordered))
-    return _hidden(value, pattern)
-
-
-def _hidden(value: Any, pattern: re.Pattern[str]) -> Any:
+    """Return plain data with each secret in any of its texts replaced by `HIDDEN`, and what looks
+    like one; what is under `EMBEDDED` stays, since it is no text."""
     if isinstance(value, str):
-        return pattern.sub(HIDDEN, value)
+        return hidden(value, secrets)
     if isinstance(value, dict):
         return {
-            _hidden(key, pattern): inner if key == EMBEDDED else _hidden(inner, pattern)
+            hide(key, secrets): inner if key == EMBEDDED else hide(inner, secrets)
             for key, inner in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_hidden(inner, pattern) for inner in value]
+        return [hide(inner, secrets) for inner in value]
     return value

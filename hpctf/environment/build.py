@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hpctf.confidential import hidden, without_credentials
 from hpctf.environment import tensorflows
 from hpctf.environment.attempts import Attempt, alone, attempt, sweep, user_name
 from hpctf.environment.check import check, check_mpi
@@ -30,7 +32,7 @@ from hpctf.environment.requirements import digest_of, name_of, requirement_of
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
 from hpctf.errors import BuildError, HpctfError
-from hpctf.files import cannot_write, follow_umask, write_atomic, write_json
+from hpctf.files import cannot_write, write_atomic, write_json
 from hpctf.site.model import Site
 from hpctf.trusted_path import check as check_trusted
 from hpctf.trusted_path import check_chosen
@@ -132,6 +134,8 @@ class _Build:
         variables["PYTHONNOUSERSITE"] = "1"
         self.commands = Commands(made.log, variables, store.umask)
         self.indexes = indexes_of(spec.sources, site.environments, here, store.trusted)
+        self.commands = replace(self.commands, secrets=self.indexes.secrets)
+        self.tell = lambda words: tell(hidden(words, self.indexes.secrets))
         cache = store.make(CACHE) / f"uv-{user_name()}"
         for used in (cache, variables.get("UV_CACHE_DIR") or cache):
             check_trusted(used, "uv's cache", store.trusted)
@@ -286,20 +290,19 @@ class _Build:
         site_packages = next(iter((self.made.folder / "lib").glob("python*/site-packages")), None)
         by = installers(site_packages) if site_packages and self.spec.kind == "conda" else {}
         packages = pins(self.pip.freeze(python), by)
-        conda = explicit_packages(self.made.folder)
-        if self.spec.locked and packages != tuple(sorted(self.spec.locked)):
+        conda = without_credentials(explicit_packages(self.made.folder))
+        locked = tuple(sorted(without_credentials(self.spec.locked)))
+        if locked and packages != locked:
             raise BuildError(
-                "The environment is not what the lock says: "
-                f"{difference(self.spec.locked, packages)}."
+                f"The environment is not what the lock says: {difference(locked, packages)}."
             )
-        return Lock(self.spec.key, self.spec, packages, conda)
+        return Lock(self.spec.key, self.spec, packages, tuple(conda))
 
     def _record(self, found: dict[str, Any], lock: Lock) -> None:
         folder = self.made.folder
         mode = 0o666 & ~self.store.umask
         write_atomic(folder / LOCK_FILE, lock.text(), mode)
-        os.replace(self.made.log, folder / "build.log")
-        follow_umask(folder / "build.log", self.store.umask)
+        self._keep_log(folder / "build.log")
         record = {
             "key": self.spec.key,
             "build_id": folder.name,
@@ -310,7 +313,7 @@ class _Build:
             "size_bytes": _size(folder),
             "checked": found,
             "packages": list(lock.packages),
-            "spec": self.spec.plain(),
+            "spec": self.spec.public(),
         }
         write_json(folder / RECORD, record, mode)
 
@@ -326,13 +329,22 @@ class _Build:
                 return
         self.tell(f"Environment {self.spec.key} is ready")
 
+    def _keep_log(self, to: Path) -> None:
+        """Keep the log, whose programs may have printed what they were given in confidence."""
+        text = self.made.log.read_text(encoding="utf-8", errors="replace")
+        write_atomic(to, hidden(text, self.indexes.secrets), 0o666 & ~self.store.umask)
+        self.made.log.unlink()
+
     def _with_log(self, error: BuildError) -> BuildError:
         """Keep the log of a build that failed, and say where it is."""
         kept = self.store.root / LOGS / f"{self.spec.key}-{self.made.folder.name}.log"
         log = self.made.log
         try:
             self.store.make(LOGS)
-            os.replace(log if log.exists() else self.made.folder / "build.log", kept)
+            if log.exists():
+                self._keep_log(kept)
+            else:
+                os.replace(self.made.folder / "build.log", kept)
         except (OSError, HpctfError):
             return error
         return BuildError(f"{error.message}\n  The whole log: {kept}", error.hint)

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpctf.confidential import hidden
 from hpctf.errors import BuildError
-from hpctf.files import tail
+from hpctf.files import PRIVATE_FILE, tail
 
 _LINES = 20
 _BEGINS = "$ "
@@ -45,11 +46,14 @@ class Commands:
         Their environment.
     umask
         What they make files with.
+    secrets
+        What they know and nobody else is to see.
     """
 
     log: Path
     variables: Mapping[str, str]
     umask: int = 0o077
+    secrets: frozenset[str] = frozenset()
     full: tuple[str, ...] = field(default=_FULL)
 
     def run(
@@ -91,7 +95,7 @@ class Commands:
         lines = [line for line in tail(self.log, 400) if line.strip()]
         begun = [place for place, line in enumerate(lines) if line.startswith(_BEGINS)]
         lines = lines[begun[-1] + 1 if begun else 0 :][-_LINES:]
-        said = "\n".join(f"  | {line[:500]}" for line in lines)
+        said = hidden("\n".join(f"  | {line[:500]}" for line in lines), self.secrets)
         if any(words in said for words in self.full):
             what, how = f"{what} failed", f"the file system of {self.log.parent.parent} is full"
             return BuildError(
@@ -117,7 +121,8 @@ class Commands:
         more: Mapping[str, str],
     ) -> str:
         command = [str(word) for word in words]
-        with open(self.log, "ab") as log:
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
+        with open(descriptor, "ab") as log:
             log.write(f"{_BEGINS}{' '.join(command)}\n".encode(errors="surrogateescape"))
             log.flush()
             try:

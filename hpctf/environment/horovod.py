@@ -19,6 +19,7 @@ from hpctf.environment.indexes import Indexes
 from hpctf.environment.progress import Tell
 from hpctf.environment.spec import RECIPE, EnvironmentSpec
 from hpctf.errors import BuildError
+from hpctf.files import PRIVATE_FILE, write_atomic
 
 NEEDS = ("mpi4py", "cloudpickle", "psutil", "pyyaml", "packaging")
 """What Horovod uses when it runs, and mpi4py, with which people use MPI beside it."""
@@ -85,7 +86,10 @@ def horovod_wheel(
         "--no-cache-dir",
     ]
     words += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    words += [*_for_pip(indexes), "--wheel-dir", built, f"horovod=={spec.horovod}"]
+    wanted = work / "horovod.txt"
+    lines = [*indexes.private, f"horovod=={spec.horovod}"]
+    write_atomic(wanted, "".join(f"{line}\n" for line in lines), PRIVATE_FILE)
+    words += [*_for_pip(indexes), "--wheel-dir", built, "-r", wanted]
     commands.run(
         words,
         f"Building Horovod {spec.horovod}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from hpctf.confidential import credentials_in, without_credentials
 from hpctf.environment.requirements import Sources
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings
@@ -26,13 +27,19 @@ class Indexes:
     Parameters
     ----------
     words
-        The options that name places.
+        The options that name places: everybody can read them in the list of processes.
+    private
+        Those of them that hold passwords, as lines of a requirements file.
     variables
         Proxy and certificate, as programs read them from their environment.
+    secrets
+        The passwords themselves.
     """
 
     words: tuple[str, ...]
     variables: Mapping[str, str]
+    private: tuple[str, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
 
 def indexes_of(
@@ -80,7 +87,30 @@ def indexes_of(
             words += ["--allow-insecure-host", host]
     elif sources.pre:
         words += ["--pre"]
-    return Indexes(tuple(words), _variables(settings, pip, environment))
+    variables = _variables(settings, pip, environment)
+    public, private = _parted(words)
+    secrets = credentials_in([*private, *variables.values()])
+    return Indexes(tuple(public), variables, tuple(private), secrets)
+
+
+_PLACES = ("--index-url", "--extra-index-url", "--find-links")
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return (options for a command line, lines for a file that nobody else reads)."""
+    public: list[str] = []
+    private: list[str] = []
+    options = iter(words)
+    for word in options:
+        if word not in _PLACES:
+            public.append(word)
+            continue
+        place = next(options)
+        if without_credentials(place) == place:
+            public += [word, place]
+        else:
+            private.append(f"{word} {place}")
+    return public, private
 
 
 def _variables(

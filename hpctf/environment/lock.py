@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpctf.confidential import without_credentials
 from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import Interpreter, check_python, find_python, inspect
@@ -48,7 +49,7 @@ class Lock:
     def text(self) -> str:
         """Return the file's text; pip can read it, too."""
         lines = [_HEAD, f"# environment: {self.key}"]
-        lines += [f"# spec: {json.dumps(self.spec.plain(), sort_keys=True)}"]
+        lines += [f"# spec: {json.dumps(self.spec.public(), sort_keys=True)}"]
         if self.spec.horovod:
             lines += [f"# built for it: horovod=={self.spec.horovod} with {self.spec.mpi}"]
         lines += [f"# conda: {address}" for address in self.conda]
@@ -157,7 +158,7 @@ def pins(freeze: list[str], installers: Mapping[str, str]) -> tuple[str, ...]:
         normal = re.sub(r"[-_.]+", "-", name).lower()
         if normal != "horovod" and installers.get(normal) != "conda":
             kept.append(line)
-    return tuple(sorted(kept))
+    return tuple(sorted(without_credentials(kept)))
 
 
 __all__ = [

@@ -12,6 +12,7 @@ from typing import Literal
 from hpctf.environment.commands import Commands
 from hpctf.environment.indexes import Indexes
 from hpctf.errors import BuildError
+from hpctf.files import PRIVATE_FILE, write_atomic
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Pip:
         """
         if not requirements:
             return
-        words: list[str | Path] = ["-r", self._file("requirements.txt", requirements)]
+        private = self.indexes.private if from_indexes else ()
+        lines = [*private, *requirements]
+        words: list[str | Path] = ["-r", self._file("requirements.txt", lines)]
         if constraints:
             words += ["-c", self._file("constraints.txt", constraints)]
         if not dependencies:
@@ -121,7 +124,7 @@ class Pip:
 
     def _file(self, name: str, lines: Iterable[str]) -> Path:
         path = self.work / name
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_atomic(path, "".join(f"{line}\n" for line in lines), PRIVATE_FILE)
         return path
 
 

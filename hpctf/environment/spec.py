@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpctf.confidential import without_credentials
 from hpctf.environment.requirements import Sources
 from hpctf.errors import UsageError, shown
 
@@ -88,7 +89,7 @@ class EnvironmentSpec:
         The order of packages does not matter, nor that of constraints; that of channels and
         modules does.
         """
-        content = self.plain()
+        content = self.public()
         for name in ("pip", "constraints", "conda", "local", "locked"):
             content[name] = sorted(content[name])
         content["recipe"] = RECIPE
@@ -104,6 +105,12 @@ class EnvironmentSpec:
     def plain(self) -> dict[str, Any]:
         """Return the spec as what JSON can hold; `spec_from` makes it a spec again."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+    def public(self) -> dict[str, Any]:
+        """Return it as `plain`, without the passwords of addresses: what is kept and shown. With
+        another password it is the same environment."""
+        content: dict[str, Any] = without_credentials(self.plain())
         return content
 
 

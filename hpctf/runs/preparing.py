@@ -47,7 +47,7 @@ class Prepared:
             return
         from hpctf.environment.store import Store
 
-        write_json(folder.path / "environment.json", self.spec.plain())
+        write_json(folder.path / "environment.json", self.spec.public())
         if self.build is None:
             Store(self.site).write_lock(self.spec.key, folder.path)
         elif self.build["folder"]:

@@ -25,7 +25,7 @@ from hpctf.environment.job import BUILD
 from hpctf.environment.store import LOGS, Store
 from hpctf.errors import SchedulerError, SiteError
 from hpctf.estimator import TensorFlow
-from hpctf.files import make_folder, write_atomic, write_json
+from hpctf.files import PRIVATE_FILE, make_folder, write_atomic, write_json
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.render import render
 from hpctf.resources import ENVIRONMENT_JOB
@@ -124,7 +124,8 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     umask = int(site.umask, 8)
     folder = logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
     make_folder(folder, umask)
-    write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)})
+    # The passwords of indexes are among them.
+    write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)}, PRIVATE_FILE)
     script = folder / "job.sbatch"
     write_atomic(script, render(build_plan(spec, site, estimator, str(folder))))
     with uninterrupted():

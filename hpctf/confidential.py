@@ -8,7 +8,7 @@ differences of runs are pasted into messages, and a site's umask may let others 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -254,3 +254,80 @@ def hide(value: Any, secrets: set[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [hide(inner, secrets) for inner in value]
     return value
+
+
+_SURE = 8
+"""Characters of a value that is taken for the same secret wherever it stands in a document."""
+
+
+def confided_values(document: Any) -> set[str]:
+    """Return the secrets of plain data that are long enough to be found again elsewhere in it."""
+    found = set(credentials_in(_texts(document)))
+    for _, value, shown in _secret_places((), document):
+        before, hides, after = shown.partition(HIDDEN)
+        text = str(value)
+        if hides and text.startswith(before) and text.endswith(after):
+            found.add(text[len(before) : len(text) - len(after)])
+    return {value for value in found if len(value) >= _SURE}
+
+
+def confided(document: Any, known: Iterable[str]) -> tuple[Any, list[tuple[list[Any], Any]]]:
+    """Return plain data without its secrets, and where each of them belongs.
+
+    Parameters
+    ----------
+    known
+        Secrets that are hidden wherever they stand.
+    """
+    places = []
+    for place, value, shown in _secret_places((), document, tuple(known)):
+        places.append((list(place), value))
+        document = _replaced(document, place, shown)
+    return document, places
+
+
+def _secret_places(
+    place: tuple[Any, ...], value: Any, known: Iterable[str] = ()
+) -> Iterator[tuple[tuple[Any, ...], Any, str]]:
+    """Yield (place, value, what is shown instead) of all that is secret in plain data."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if is_secret(str(key)) and isinstance(inner, (str, int, float)) and inner != "":
+                yield (*place, key), inner, HIDDEN
+            else:
+                yield from _secret_places((*place, key), inner, known)
+    elif isinstance(value, (list, tuple)):
+        texts = [inner if isinstance(inner, str) else "" for inner in value]
+        for number, (inner, shown) in enumerate(zip(value, without_secrets(texts), strict=True)):
+            if not isinstance(inner, str):
+                yield from _secret_places((*place, number), inner, known)
+            elif hidden(shown, known) != inner:
+                yield (*place, number), inner, hidden(shown, known)
+    elif isinstance(value, str) and hidden(value, known) != value:
+        yield place, value, hidden(value, known)
+
+
+def _replaced(document: Any, place: Sequence[Any], value: Any) -> Any:
+    """Return plain data with another value at a place; the data itself stays as it is."""
+    if not place:
+        return value
+    first, *rest = place
+    copy = dict(document) if isinstance(document, Mapping) else list(document)
+    copy[first] = _replaced(copy[first], rest, value)
+    return copy
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def public(document: Any) -> Any:
+    """Return plain data as others may see it."""
+    return confided(document, confided_values(document))[0]

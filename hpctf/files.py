@@ -100,6 +100,29 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.load(stream)
 
 
+CONFIDENTIAL = "confidential.json"
+"""What a run's documents hold in confidence: a file of the owner's alone, whatever the umask."""
+
+
+def read_confided(path: str | os.PathLike[str]) -> Any:
+    """Read one JSON document of a run, with what is confidential put back in its place.
+
+    Who may not read `CONFIDENTIAL` beside it gets the document without.
+    """
+    document = read_json(path)
+    folder, name = os.path.split(os.fspath(path))
+    try:
+        kept = read_json(os.path.join(folder, CONFIDENTIAL)).get(name, [])
+        for place, value in kept:
+            holder = document
+            for part in place[:-1]:
+                holder = holder[part]
+            holder[place[-1]] = value
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return document
+    return document
+
+
 def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """Append `record` as one line of JSON.
 

@@ -16,6 +16,7 @@ gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tent
 import click  # noqa: E402
 
 import hpctf  # noqa: E402
+from hpctf.confidential import hidden  # noqa: E402
 from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
 from hpctf.terminal import guard  # noqa: E402
 
@@ -92,7 +93,7 @@ def _run() -> int:
         sys.stdout.flush()
         return code
     except HpctfError as error:
-        print(f"hpctf: error: {error}", file=sys.stderr)
+        print(hidden(f"hpctf: error: {error}"), file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:
         error.show(sys.stderr)
@@ -106,7 +107,7 @@ def _run() -> int:
             return _reader_left()
         raise
     except OSError as error:
-        print(f"hpctf: error: {error}", file=sys.stderr)
+        print(hidden(f"hpctf: error: {error}"), file=sys.stderr)
         return HpctfError.exit_code
 
 

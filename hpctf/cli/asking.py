@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import Command, answer_json, json_option, say, wait_for
+from hpctf.confidential import public
 from hpctf.errors import UsageError, shown
 from hpctf.terminal import data
 
@@ -218,10 +220,10 @@ def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> Non
     local = planned.plan.scheduler == "local"
     script = None if local else render_for([planned.plan], keep=False)
     if as_json:
-        answer_json({"plan": asdict(planned.plan), "script": script})
+        answer_json({"plan": public(asdict(planned.plan)), "script": script})
     elif script is None:
         say(f"Site {planned.plan.site!r} has no batch script; this is the plan.")
-        data(planned.plan.to_json())
+        data(json.dumps(public(asdict(planned.plan)), indent=2) + "\n")
     else:
         data(script)
 

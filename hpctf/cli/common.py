@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpctf.confidential import hidden, hide
 from hpctf.runs.folder import find_run, runs_root_of
 from hpctf.terminal import console, visible
 
@@ -100,12 +101,13 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
 
 def say(text: str) -> None:
     """Tell the story, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(hidden(text), file=sys.stderr, flush=True)
 
 
 def answer_json(value: Any) -> None:
-    """Give the answer as JSON, on stdout: in ASCII, without a character that is not `visible`."""
-    print(json.dumps(value, indent=2, default=repr).replace("\x7f", "\\u007f"))
+    """Give the answer as JSON, on stdout: in ASCII, without a character that is not `visible`, nor
+    what looks like a secret."""
+    print(json.dumps(hide(value, set()), indent=2, default=repr).replace("\x7f", "\\u007f"))
 
 
 def clock(seconds: float | None) -> str:
@@ -117,7 +119,7 @@ def clock(seconds: float | None) -> str:
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], err: bool = False) -> None:
     """Print columns as wide as their widest cell, on stdout or stderr."""
-    cells = [list(head), *([visible(str(cell)) for cell in row] for row in rows)]
+    cells = [list(head), *([visible(hidden(str(cell))) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         line = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
@@ -135,7 +137,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=title == titles[0])
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        table.add_row(*(Text(visible(hidden(cell))) for cell in row))
     screen = console()
     if not screen.is_terminal:
         widest = console(width=1_000_000)

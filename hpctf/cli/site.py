@@ -9,6 +9,7 @@ import click
 
 from hpctf.cli.common import answer_json, json_option, print_table, say, set_option, site_option
 from hpctf.cli.site_init import init
+from hpctf.confidential import public
 from hpctf.errors import HpctfError, SiteError
 
 
@@ -65,7 +66,7 @@ def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> Non
     from hpctf.site.load import load_site
 
     found = load_site(name, settings=settings)
-    content = asdict(found)
+    content = public(asdict(found))
     if as_json:
         answer_json(content)
         return

@@ -14,7 +14,7 @@ import signal
 import time
 
 from hpctf.errors import HpctfError
-from hpctf.files import append_record, read_json
+from hpctf.files import append_record, read_confided
 from hpctf.node import identity, process
 from hpctf.node.ends import Ends, attempt_of, has_failed, is_cancelled, record_failure
 from hpctf.node.saying import say
@@ -38,7 +38,7 @@ LOCAL_S = 1.0
 def run_rank(run_folder: str) -> int:
     """Run this rank's part of a run and return its exit status."""
     try:
-        plan = read_json(os.path.join(run_folder, "plan.json"))
+        plan = read_confided(os.path.join(run_folder, "plan.json"))
     except OSError as error:
         host = os.uname().nodename
         say(f"{host} cannot read the run folder: {error}")

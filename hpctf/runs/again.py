@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.confidential import HIDDEN
 from hpctf.errors import RunFolderError, UsageError
 from hpctf.files import read_json
 from hpctf.request import SOFTWARE, changed, estimator_from, plain
@@ -103,6 +104,7 @@ def resubmission(
     record = run.folder.read_record()
     old = _request(run, record)
     request = changed(old, changes or {})
+    _refuse_without_secrets(run, request)
     chosen = _site(run, record, request, site, settings, keep)
     found = chosen.load()
     exp = Experiment(experiment or run.experiment, found, _root(run, found))
@@ -138,6 +140,21 @@ def _request(run: Run, record: dict[str, Any]) -> dict[str, Any]:
             "hpctf submit takes the source folder as it is today.",
         )
     return request
+
+
+def _refuse_without_secrets(run: Run, request: dict[str, Any]) -> None:
+    """Refuse a request whose secrets stayed with the run's owner (docs/run-folder.md)."""
+    variables, parameters = request.get("environment_variables"), request.get("script_params")
+    named = {**(variables or {}), **(parameters or {})}
+    missing = [name for name, value in named.items() if HIDDEN in str(value)]
+    missing += [word for word in request.get("arguments") or () if HIDDEN in str(word)]
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise UsageError(
+            f"Cannot submit run {run.id} again: {names} is confidential, and only the owner of the "
+            "run's folder may read it.",
+            "Pass it anew: --env NAME=VALUE, or all of the script's arguments after --.",
+        )
 
 
 def _version(record: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
-from hpctf.files import cannot_write
+from hpctf.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write
 from hpctf.runs.folder import ARCHIVES, RunFolder, check_name
 from hpctf.runs.housekeeping import Guard, Tell, take_away
 from hpctf.runs.unpacking import experiment_and_id, read_through, unpack
@@ -190,8 +190,10 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
 
 
 def _write(stream: BinaryIO, folder: RunFolder) -> None:
-    """Write the archive, as open to others as the folder is, and have it on the disk."""
-    os.fchmod(stream.fileno(), folder.path.stat().st_mode & 0o666)
+    """Write the archive, as open to others as the folder and all that is confidential in it, and
+    have it on the disk."""
+    confided = os.path.lexists(folder.path / CONFIDENTIAL)
+    os.fchmod(stream.fileno(), PRIVATE_FILE if confided else folder.path.stat().st_mode & 0o666)
     with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=_LEVEL) as tar:
         tar.add(folder.path, _name_of(folder))
     stream.flush()

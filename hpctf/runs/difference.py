@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.confidential import HIDDEN, is_secret
+from hpctf.confidential import HIDDEN, is_secret, public
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.files import read_json
 from hpctf.runs.code_difference import CodeDifference, code_difference
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from hpctf.runs.run import Run
 
 SECTIONS = ("parameters", "code", "environment", "metrics")
-_OF_VARIABLES = "environment_variables."
-_MAYBE_SECRET = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL", re.IGNORECASE)
-"""Of variables, which hold secrets more often than options do, rather too many are hidden."""
 
 _NOT_COMPARED = {"function", "resume_from", "script_params", "arguments"}
 _OF_ONE_RUN = {"run_id", "run_folder", "experiment", "version", "entry", "environment"}
@@ -172,11 +169,9 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _hidden(value: Value) -> Value:
-    of_variable = value.name.startswith(_OF_VARIABLES) and _MAYBE_SECRET.search(value.name)
-    if not of_variable and not is_secret(value.name.rpartition(".")[2]):
-        return value
-    a, b = (None if one is None else HIDDEN for one in (value.a, value.b))
-    return Value(value.name, a, b)
+    if is_secret(value.name.rpartition(".")[2]):
+        return Value(value.name, *(None if one is None else HIDDEN for one in (value.a, value.b)))
+    return Value(value.name, public(value.a), public(value.b))
 
 
 def _environment(a: Run, b: Run, records: Pair) -> tuple[Value, ...]:

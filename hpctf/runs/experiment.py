@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hpctf
 from hpctf.errors import SubmissionError, UsageError
-from hpctf.files import cannot_write, make_folder, write_atomic, write_json
+from hpctf.files import cannot_write, make_folder
 from hpctf.planner import Planned, make_plan
 from hpctf.runs.chosen_site import ChosenSite
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, runs_root_of
@@ -271,9 +272,8 @@ class Experiment:
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         umask = int(plan.umask, 8)
-        write_atomic(folder.plan, plan.to_json())
-        write_json(
-            folder.record,
+        folder.write_documents(
+            json.loads(plan.to_json()),
             {
                 "id": folder.run_id,
                 "experiment": self.name,

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import ARTIFACTS
 from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.confidential import confided, confided_values
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.files import (
+    CONFIDENTIAL,
+    PRIVATE_FILE,
     PRIVATE_UMASK,
     cannot_write,
     follow_umask,
     make_folder,
+    read_confided,
     read_json,
     write_json,
 )
@@ -128,12 +132,24 @@ class RunFolder:
         return self.logs / "build.log"
 
     def read_record(self) -> dict[str, Any]:
-        record: dict[str, Any] = read_json(self.record)
+        """Return ``run.json``, for its owner with what is confidential."""
+        record: dict[str, Any] = read_confided(self.record)
         return record
 
     def read_plan(self) -> dict[str, Any]:
-        plan: dict[str, Any] = read_json(self.plan)
+        """Return ``plan.json``, for its owner with what is confidential."""
+        plan: dict[str, Any] = read_confided(self.plan)
         return plan
+
+    def write_documents(self, plan: dict[str, Any], record: dict[str, Any]) -> None:
+        """Write ``plan.json`` and ``run.json``, and what is confidential of them apart."""
+        known = confided_values({"plan": plan, "record": record})
+        documents = {self.plan: confided(plan, known), self.record: confided(record, known)}
+        kept = {path.name: places for path, (_, places) in documents.items() if places}
+        if kept:
+            write_json(self.path / CONFIDENTIAL, kept, PRIVATE_FILE)
+        for path, (document, _) in documents.items():
+            write_json(path, document)
 
     def make(self, ranks: list[tuple[str, int]], umask: int = PRIVATE_UMASK) -> list[Path]:
         """Make the folder and its rooms, with the permissions that `umask` leaves.
@@ -183,7 +199,7 @@ class RunFolder:
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of ``run.json``, atomically."""
-        write_json(self.record, {**self.read_record(), **changes})
+        write_json(self.record, {**read_json(self.record), **changes})
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

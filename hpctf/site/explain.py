@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hpctf.confidential import public
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.keys import default_of, dotted, flat, kind_of, split
 from hpctf.site.layers import DEFAULT, Layers, Origin
@@ -90,13 +91,18 @@ def _explained(
     value: Any,
     held: list[tuple[tuple[str, ...], str, Origin]],
 ) -> Explained:
-    says = [Said(plain, origin) for origin, plain in layers.history(path)]
+    says = [Said(_public(path, plain), origin) for origin, plain in layers.history(path)]
     there, default = default_of(path)
     if there:
         says.insert(0, Said(default, DEFAULT))
     origin = says[-1].origin if says else layers.origin(path)
     lock = next(((lock, where) for under, lock, where in held if path[: len(under)] == under), None)
-    return Explained(dotted(path), Said(value, origin), tuple(says[:-1]), lock)
+    return Explained(dotted(path), Said(_public(path, value), origin), tuple(says[:-1]), lock)
+
+
+def _public(path: tuple[str, ...], value: Any) -> Any:
+    """Return a key's value without what is confidential; of a mapping the last name may tell it."""
+    return public({path[-1]: value})[path[-1]]
 
 
 def _no_such_key(key: str, path: tuple[str, ...], site: Site) -> UsageError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import hpctf
 from hpctf.checks import check_path
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.files import read_json, write_json
+from hpctf.files import PRIVATE_FILE, read_json, write_json
 from hpctf.resources import cache_folder
 from hpctf.site import model
 from hpctf.site.find import Asked, find_layers, find_project, folders, is_path
@@ -138,7 +138,8 @@ def _load(asked: Asked, keep: bool) -> Site:
         if keep and is_own(kept.parent):
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                write_json(kept, {"inputs": inputs.digests, "site": asdict(site)})
+                content = {"inputs": inputs.digests, "site": asdict(site)}
+                write_json(kept, content, PRIVATE_FILE)  # passwords of indexes and proxies
                 _forget_old(kept.parent)
     if site.templates is None:
         return site

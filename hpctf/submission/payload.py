@@ -15,7 +15,7 @@ import cloudpickle
 from submitit.core.utils import CommandFunction, DelayedSubmission
 
 from hpctf.errors import UsageError
-from hpctf.files import follow_umask_below, write_atomic
+from hpctf.files import PRIVATE_FILE, follow_umask_below, write_atomic
 from hpctf.resources import PACKAGE
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write_payload(
     """
     if isinstance(submission.function, KeptPayload):
         _bring_cloudpickle(folder)
-        write_atomic(folder / PAYLOAD, submission.function.data)
+        write_atomic(folder / PAYLOAD, submission.function.data, PRIVATE_FILE)
         return
     by_reference = isinstance(submission.function, CommandFunction)
     own = [] if by_reference else _own_modules(source_directory)
@@ -86,7 +86,7 @@ def write_payload(
             cloudpickle.unregister_pickle_by_value(module)
     if not by_reference:
         _bring_cloudpickle(folder)
-    write_atomic(folder / PAYLOAD, data)
+    write_atomic(folder / PAYLOAD, data, PRIVATE_FILE)  # a command's secrets are in it
 
 
 def _bring_cloudpickle(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hpctf.client.hpctf.tracked import JOURNALS, SUBMITTER, Child, Labels, Last, Tracked
 from hpctf.client.hpctf.values import plain
+from hpctf.confidential import public
 from hpctf.errors import UsageError
 from hpctf.files import append_record
 from hpctf.tracking.events import event_series
@@ -183,4 +184,5 @@ def write_tags(folder: Path, tags: Mapping[str, Any], kind: str = "tag") -> None
     """
     path = folder / JOURNALS / f"{SUBMITTER}.jsonl"
     for key, value in checked_tags(tags, kind).items():
+        value = public({key: value})[key]  # who may read the run reads its tags
         append_record(path, {kind: key, "value": value, "time": round(time.time(), 3)})

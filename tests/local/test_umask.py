@@ -67,6 +67,8 @@ def test_all_of_a_run_follows_the_sites_umask_whatever_the_persons_own(
     run = train(tmp_path, umask)
     found = modes(tmp_path / "runs")
     own_copies = {name: mode for name, mode in found.items() if "/snapshot/" in name}
+    payload = run.folder.submitit / "payload.pkl"
+    assert found.pop(str(payload.relative_to(tmp_path / "runs"))) == 0o600, "it holds secrets"
     for name, mode in (found.items() - own_copies.items()) | {("", found["."])}:
         wanted = folder if (tmp_path / "runs" / name).is_dir() else file
         assert oct(mode) == oct(wanted), name

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
+from hpctf.client.hpctf.columns import Numbers
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.terminal import data_stream, painted
 
@@ -119,7 +121,9 @@ def _summary(series: Series) -> tuple[str, str, str, str, str]:
     number = str(len(series.values))
     if series.kind != "value":
         return f"({series.kind.replace('_', ' ')})", "-", "-", "-", number
-    numbers = [v for v in series.values if isinstance(v, (int, float)) and not math.isnan(v)]
+    numbers: Sequence[float] = series.values
+    if not isinstance(series.values, Numbers) or math.isnan(sum(series.values)):
+        numbers = [v for v in series.values if isinstance(v, (int, float)) and not math.isnan(v)]
     low, high = (_short(min(numbers)), _short(max(numbers))) if numbers else ("-", "-")
     step = series.steps[-1]
     return _short(series.values[-1]), low, high, "-" if step is None else str(step), number

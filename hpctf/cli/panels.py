@@ -234,11 +234,10 @@ def _curve(series: Series) -> Curve:
     """Return a series as a curve, of points enough for any screen, the last one among them."""
     stride = -(-len(series.values) // _MOST_POINTS)
     places = range((len(series.values) - 1) % stride, len(series.values), stride)
-    axis = series.axis()
-    numbers = [
-        value if isinstance(value, (int, float)) else float("nan") for value in series.values
-    ]
-    return Curve(visible(series.name), [axis[n] for n in places], [numbers[n] for n in places])
+    steps = [n if series.steps[n] is None else series.steps[n] for n in places]
+    values = [series.values[n] for n in places]
+    numbers = [value if isinstance(value, (int, float)) else float("nan") for value in values]
+    return Curve(visible(series.name), steps, numbers)
 
 
 def _log(view: View, height: int) -> list[Text]:

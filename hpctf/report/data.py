@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
+from hpctf.client.hpctf.tracked import first_series
 from hpctf.confidential import hide, secrets_of_run, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.logged import Logged, logged_of, shown
@@ -138,9 +139,10 @@ def _gathered(run: Run, record: dict[str, Any], status: Status, lines: int) -> R
     first = line.first if line else None
     begin = first or record.get("submitted") or now
     ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
-    own = {} if lines else _of_ranks(run, ranks)
-    series = run.series()
-    children = run.get_children()
+    journals = run.journals()
+    own = {} if lines else {rank: journals[rank].series for rank in ranks if rank in journals}
+    series = {**run.event_series(), **first_series(journals.values())}
+    children = [(child, child.series()) for child in run.get_children()]
     efficiency = run.get_efficiency()
     return RunData(
         id=run.id,
@@ -164,7 +166,7 @@ def _gathered(run: Run, record: dict[str, Any], status: Status, lines: int) -> R
         last=_last(series),
         curves=_curves(own, series, begin, lines),
         logged=logged_of(run.folder.path, series),
-        children=[_child(child) for child in children],
+        children=[_child(*pair) for pair in children],
         of_children=_curves_of_children(children, lines),
         timeline=line,
         system=_system(run, begin),
@@ -197,12 +199,6 @@ def _why(run: Run, status: Status) -> list[str]:
     return str(run.why()).splitlines()
 
 
-def _of_ranks(run: Run, ranks: list[str]) -> dict[str, dict[str, Series]]:
-    """Return the series of each rank that has logged."""
-    by_rank = {rank: run.series(rank) for rank in ranks}
-    return {rank: series for rank, series in by_rank.items() if series}
-
-
 def _curves(
     own: dict[str, dict[str, Series]], series: dict[str, Series], begin: float, lines: int
 ) -> list[Panel]:
@@ -224,11 +220,13 @@ def _curves(
     return panels_of(found)
 
 
-def _curves_of_children(children: list[ChildRun], lines: int) -> list[Panel]:
+def _curves_of_children(
+    children: list[tuple[ChildRun, dict[str, Series]]], lines: int
+) -> list[Panel]:
     named = [
         (name, child, one)
-        for child in children
-        for name, one in child.series().items()
+        for child, series in children
+        for name, one in series.items()
         if is_curve(one)
     ]
     most = points_each(lines or len(named))
@@ -237,9 +235,8 @@ def _curves_of_children(children: list[ChildRun], lines: int) -> list[Panel]:
     )
 
 
-def _child(child: ChildRun) -> ChildData:
-    last = _last(child.series())
-    return ChildData(child.id, child.name, child.status, _shown(child.get_tags()), last)
+def _child(child: ChildRun, series: dict[str, Series]) -> ChildData:
+    return ChildData(child.id, child.name, child.status, _shown(child.get_tags()), _last(series))
 
 
 def _shown(tags: dict[str, Any]) -> dict[str, str | None]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from hpctf.client.hpctf.columns import Numbers
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -70,7 +74,10 @@ def is_curve(series: Series) -> bool:
     return (
         series.kind == "value"
         and len(series.values) > 1
-        and all(isinstance(value, (int, float)) for value in series.values)
+        and (
+            isinstance(series.values, Numbers)
+            or all(isinstance(value, (int, float)) for value in series.values)
+        )
     )
 
 
@@ -78,9 +85,12 @@ def line_of(
     label: str, series: Series, begin: float, most: int = MOST_POINTS, shown: bool = True
 ) -> Line:
     """Return a series as a line of `most` points at most; `begin` is when its times begin."""
-    steps = [float(max(-_FARTHEST, min(_FARTHEST, step))) for step in series.axis()]
-    times = [at - begin for at in series.times]
-    return make_line(label, steps, times, series.values, most, shown)
+    line = make_line(label, series.axis(), series.times, series.values, most, shown)
+    return replace(
+        line,
+        x=[float(max(-_FARTHEST, min(_FARTHEST, step))) for step in line.x],
+        times=[round(at - begin, 3) for at in line.times],
+    )
 
 
 def make_line(
@@ -92,11 +102,12 @@ def make_line(
     shown: bool = True,
 ) -> Line:
     """Return values as a line in the order of `x`, thinned to `most` points."""
-    order = sorted(range(len(values)), key=x.__getitem__)
-    x, times = [x[n] for n in order], [times[n] for n in order]
-    numbers = [_number(values[n]) for n in order]
+    if any(map(operator.gt, x, itertools.islice(x, 1, None))):
+        order = sorted(range(len(values)), key=x.__getitem__)
+        x, times, values = ([column[n] for n in order] for column in (x, times, values))
+    numbers = values if isinstance(values, Numbers) else list(map(_number, values))
     kept = thinned(numbers, most)
-    finite = [value for value in numbers if math.isfinite(value)]
+    finite = numbers if _all_finite(numbers) else list(filter(math.isfinite, numbers))
     return Line(
         label=label,
         x=[x[n] for n in kept],
@@ -106,10 +117,10 @@ def make_line(
             (at, repr(numbers[n])) for at, n in enumerate(kept) if not math.isfinite(numbers[n])
         ],
         total=len(numbers),
-        first=finite[0] if finite else None,
-        last=finite[-1] if finite else None,
-        least=min(finite, default=None),
-        most=max(finite, default=None),
+        first=float(finite[0]) if finite else None,
+        last=float(finite[-1]) if finite else None,
+        least=float(min(finite)) if finite else None,
+        most=float(max(finite)) if finite else None,
         shown=shown,
     )
 
@@ -126,12 +137,21 @@ def thinned(values: Sequence[float], most: int) -> list[int]:
     kept = {0, len(values) - 1}
     for n in range(stretches):
         begin, end = (len(values) * k // stretches for k in (n, n + 1))
-        stretch = range(begin, end)
-        finite = [k for k in stretch if math.isfinite(values[k])]
-        kept.update(_first_gap(stretch, values))
+        stretch = values[begin:end]
+        finite = stretch if _all_finite(stretch) else list(filter(math.isfinite, stretch))
         if finite:
-            kept |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+            kept.update(begin + stretch.index(edge(finite)) for edge in (min, max))
+        if len(finite) < len(stretch):
+            kept.add(begin + next(k for k, one in enumerate(stretch) if not math.isfinite(one)))
     return sorted(kept)
+
+
+def _all_finite(values: Sequence[float]) -> bool:
+    """Whether all values are finite, as far as their sum tells: it is quick to have."""
+    try:
+        return math.isfinite(sum(values))
+    except OverflowError:
+        return False
 
 
 def points_each(lines: int) -> int:
@@ -145,11 +165,6 @@ def panels_of(named: Iterable[tuple[str, Line]]) -> list[Panel]:
     for name, line in named:
         found.setdefault(name, Panel(name)).lines.append(line)
     return list(found.values())
-
-
-def _first_gap(stretch: range, values: Sequence[float]) -> list[int]:
-    gap = next((k for k in stretch if not math.isfinite(values[k])), None)
-    return [] if gap is None else [gap]
 
 
 def _number(value: Any) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.client.hpctf.records import Journal, Series, records_of
+from hpctf.client.hpctf.records import Journal, Series, records_of, whole_lines
 from hpctf.client.hpctf.tracked import JOURNALS
 from hpctf.tracking.events import event_series
 from hpctf.tracking.samples import Samples, sample_file
@@ -75,18 +76,18 @@ class Live:
     def look(self) -> None:
         """Read what has been written since the last look."""
         for path in self._files():
-            journal = self._journals.setdefault(path, Journal())
-            for record in self._new(path):
-                journal.take(record)
-                if "progress" in record:
-                    self._advance(path, record)
+            self._journals.setdefault(path, self._journal(path))
+            for text in self._new(path):
+                if self._begins_anew(path):
+                    self._journals[path] = self._journal(path)
+                self._journals[path].take_lines(text)
         for rank in self._ranks:
             path = sample_file(self._folder, rank)
-            for record in self._new(path):
-                if self._growing[path].began_anew:  # its rank has thinned it
-                    self._growing[path].began_anew = False
+            for text in self._new(path):
+                if self._begins_anew(path):  # its rank has thinned it
                     self.samples[rank] = Samples()
-                self.samples[rank].take(record)
+                for record in records_of(text.split(b"\n")):
+                    self.samples[rank].take(record)
 
     def scalars(self) -> dict[str, Series]:
         """Return the numbers logged under each name, by the first rank that logged it."""
@@ -122,8 +123,16 @@ class Live:
             found += [name for name in (f"{rank}.jsonl", *more) if name in names]
         return [folder / name for name in found]
 
-    def _new(self, path: Path) -> Iterable[dict[str, Any]]:
-        return self._growing.setdefault(path, _Growing(path)).records()
+    def _new(self, path: Path) -> Iterator[bytes]:
+        return self._growing.setdefault(path, _Growing(path)).lines()
+
+    def _begins_anew(self, path: Path) -> bool:
+        """Whether a file has just taken the place of the one that was read before."""
+        anew, self._growing[path].began_anew = self._growing[path].began_anew, False
+        return anew
+
+    def _journal(self, path: Path) -> Journal:
+        return Journal(partial(self._advance, path))
 
     def _advance(self, path: Path, record: dict[str, Any]) -> None:
         said, before = record["progress"], self.progress
@@ -146,7 +155,7 @@ class _Growing:
     Attributes
     ----------
     began_anew
-        Whether the records come from the beginning of a file that has taken the place of the one
+        Whether the lines come from the beginning of a file that has taken the place of the one
         before; whoever has dropped what that held resets it.
     """
 
@@ -156,17 +165,16 @@ class _Growing:
         self._file: tuple[int, int] | None = None
         self.began_anew = False
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the records that have come since the last call; whole lines alone."""
+    def lines(self) -> Iterator[bytes]:
+        """Yield the whole lines that have come since the last call, many at a time."""
         try:
             with self._path.open("rb") as stream:
                 self._begin(os.fstat(stream.fileno()))
                 stream.seek(self._offset)
-                for line in stream:
-                    if not line.endswith(b"\n"):
-                        return
-                    self._offset += len(line)
-                    yield from records_of([line])
+                for text in whole_lines(stream):
+                    if text.endswith(b"\n"):
+                        self._offset += len(text)
+                        yield text
         except FileNotFoundError:
             return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from datetime import date
@@ -9,10 +10,15 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
+from hpctf.client.hpctf import records
 from hpctf.client.hpctf.context import Run
+from hpctf.client.hpctf.records import Journal, records_of, whole_lines
 from hpctf.client.hpctf.tracked import Tracked
 
 from .ranks import environ, lines
@@ -287,3 +293,43 @@ def test_outside_of_a_job_what_is_logged_is_printed(capsys: pytest.CaptureFixtur
     ]
     assert run.get_metrics() == {"loss": 0.5, "speed": {"batch": 64}}
     assert run.get_tags() == {"stage": "first"}
+
+
+VALUES = some.one_of(
+    some.floats(allow_nan=False, allow_infinity=False),
+    some.integers(-(1 << 70), 1 << 70),
+    some.booleans(),
+    some.text(max_size=3),
+    some.just({"float": "nan"}),
+)
+LINES = some.one_of(
+    some.fixed_dictionaries(
+        {"name": some.sampled_from("ab"), "value": VALUES, "time": some.floats(0, 1e9)},
+        optional={"step": some.one_of(some.integers(0, 9), some.just(1 << 65), some.none())},
+    ).map(json.dumps),
+    some.just('{"name":"a","list":[1,2.5],"time":1}'),
+    some.just('{"opened":{"pid":1},"time":2.0}'),
+    some.just('{"digest":[{"name":"a","value":1,"time":1}]}'),
+    some.sampled_from(
+        ['{"name":"a","val', "", "null", '{"name":["a"],"value":1.5,"time":1.0}', "\0"]
+    ),
+)
+
+
+@pytest.mark.parametrize("loads", [records._loads, json.loads], ids=["orjson", "json"])
+@given(told=some.lists(LINES, max_size=30), ends=some.booleans())
+def test_many_lines_are_read_at_once_as_they_are_one_by_one(
+    loads: Any, told: list[str], ends: bool
+) -> None:
+    text = ("\n".join(told) + "\n" * ends).encode()
+    one_by_one, at_once = Journal(), Journal()
+    for record in records_of(text.split(b"\n")):
+        one_by_one.take(record)
+    with patch.object(records, "_loads", loads):
+        for part in whole_lines(io.BytesIO(text)):
+            at_once.take_lines(part)
+    assert [*at_once.series] == [*one_by_one.series]
+    for name, series in one_by_one.series.items():
+        found = at_once.series[name]
+        assert [repr(value) for value in found.values] == [repr(value) for value in series.values]
+        assert (found.steps, found.times) == (series.steps, series.times)

@@ -5,11 +5,17 @@ over. What a rank logged again after a restart takes the place of what it had lo
 steps before.
 """
 
+import contextlib
 import json
 import os
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
+from .columns import Column, Numbers, appended, picked
 from .values import restored
+
+_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # several times faster: the login side has it
+    from orjson import loads as _loads
 
 KINDS = (
     "value",
@@ -28,6 +34,12 @@ PROPERTY = "property"
 Key = Union[None, str, Tuple[str, str]]
 
 _CHUNK = 65536
+_AT_ONCE = 1 << 18
+"""Bytes that are read at once where a file is read whole."""
+_EXACT = float(1 << 63)
+"""Below it numbers are what every reader of JSON says; orjson's larger ones are floats."""
+
+Puts = Tuple[Any, Any, Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
 
 
 class Series:
@@ -38,8 +50,8 @@ class Series:
     name, kind
         One of `KINDS`.
     values, steps, times
-        As long as each other; a step is None where none was given, times are seconds since the
-        epoch.
+        As long as each other, each a list or, of numbers, an array; a step is None where none was
+        given, times are seconds since the epoch.
     """
 
     __slots__ = ("_start", "kind", "name", "steps", "times", "values")
@@ -47,9 +59,9 @@ class Series:
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
-        self.values: List[Any] = []
-        self.steps: List[Optional[int]] = []
-        self.times: List[float] = []
+        self.values: Column = Numbers("d")
+        self.steps: Column = Numbers("q")
+        self.times: Column = Numbers("d")
         self._start = 0
 
     def __repr__(self) -> str:
@@ -61,21 +73,33 @@ class Series:
             if self.values:
                 self._forget_from(step)
             self._start = start
-        self.values.append(value)
-        self.steps.append(step)
-        self.times.append(at)
+        self.values = appended(self.values, value)
+        self.steps = appended(self.steps, step)
+        self.times = appended(self.times, float(at))
+
+    def puts(self) -> "Optional[Puts]":
+        """Return the classes of values and steps, and what appends each part of one more value of
+        these, as long as values are numbers of one kind; else None."""
+        values, steps, times = self.values, self.steps, self.times
+        if not isinstance(values, Numbers):
+            return None
+        step = int if isinstance(steps, Numbers) else type(steps[-1])
+        return values.kind, step, values.append, steps.append, times.append
 
     def _forget_from(self, step: Optional[int]) -> None:
         """Drop what earlier processes logged for `step` and later ones: it was trained again."""
         if step is None:
             return
         kept = [n for n, old in enumerate(self.steps) if old is None or old < step]
-        self.values = [self.values[n] for n in kept]
-        self.steps = [self.steps[n] for n in kept]
-        self.times = [self.times[n] for n in kept]
+        if len(kept) < len(self.steps):
+            self.values = picked(self.values, kept)
+            self.steps = picked(self.steps, kept)
+            self.times = picked(self.times, kept)
 
-    def axis(self) -> List[int]:
+    def axis(self) -> Column:
         """Return the steps, or where there are none the position of each value."""
+        if isinstance(self.steps, Numbers):
+            return self.steps
         return [n if step is None else step for n, step in enumerate(self.steps)]
 
     def metric(self) -> Any:
@@ -89,14 +113,19 @@ class Series:
         if self.kind == "list":
             return [value for values in self.values for value in values]
         if self.kind == "row":
-            return _columns(self.values)
+            return _columns(list(self.values))
         if self.kind == "table":
-            return _joined(self.values)
+            return _joined(list(self.values))
         return self.values[-1] if len(self.values) == 1 else list(self.values)
 
 
 class Journal:
     """What one file holds.
+
+    Parameters
+    ----------
+    heard
+        Called with each record of progress.
 
     Attributes
     ----------
@@ -112,7 +141,8 @@ class Journal:
         How many records could not be written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Optional[Callable[[Dict[str, Any]], None]] = None) -> None:
+        self._heard = heard
         self.series: Dict[str, Series] = {}
         self.tags: Dict[str, Tuple[Any, float]] = {}
         self.properties: Dict[str, Tuple[Any, float]] = {}
@@ -120,6 +150,44 @@ class Journal:
         self.ended: Optional[Dict[str, Any]] = None
         self.lost = 0
         self._start = 0
+        self._puts: Dict[str, Puts] = {}
+
+    def take_lines(self, text: bytes) -> None:
+        """Add the records of lines.
+
+        They are read as one document. What is not a number of the same kind as the one before, of
+        the same name and the same process, is read once more, on its own, and taken by `take`.
+        """
+        text = text if text.endswith(b"\n") else text + b"\n"
+        number = text.count(b"\n")
+        try:
+            records = _loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
+        except (ValueError, RecursionError):
+            records = ()
+        if len(records) != number:  # one of them is no record
+            for record in records_of(text.split(b"\n")):
+                self.take(record)
+            return
+        puts, lines = self._puts, None
+        for n, record in enumerate(records):
+            try:
+                kind, step_kind, put_value, put_step, put_time = puts[record["name"]]
+                value, step, at = record["value"], record.get("step"), record["time"]
+                if (
+                    value.__class__ is kind
+                    and step.__class__ is step_kind
+                    and at.__class__ is float
+                    and -_EXACT < value < _EXACT
+                ):
+                    put_step(step)
+                    put_value(value)
+                    put_time(at)
+                    continue
+            except (KeyError, TypeError, OverflowError):
+                pass
+            lines = lines or text.split(b"\n")
+            for exact in records_of([lines[n]]):
+                self.take(exact)
 
     def take(self, record: Dict[str, Any]) -> None:
         """Add a record."""
@@ -130,12 +198,15 @@ class Journal:
             self._take_value(record, at)
         elif "opened" in record:
             self._start += 1
+            self._puts.clear()
         elif "tag" in record:
             self.tags[str(record["tag"])] = (record.get("value"), at)
         elif "property" in record:
             self.properties.setdefault(str(record["property"]), (record.get("value"), at))
         elif "progress" in record:
             self.progress = {**record["progress"], "time": at}
+            if self._heard is not None:
+                self._heard(record)
         elif "ended" in record:
             self.ended = {**record["ended"], "time": at}
         elif "lost" in record:
@@ -156,6 +227,11 @@ class Journal:
             series = self.series.setdefault(label, Series(label, kind))
         step = record.get("step")
         series.add(value, step if isinstance(step, int) else None, at, self._start)
+        if kind == "value":
+            self._puts.pop(name, None)
+            puts = series.puts()
+            if puts is not None and series.name == name:
+                self._puts[name] = puts
 
 
 def read_file(path: str) -> Journal:
@@ -163,11 +239,28 @@ def read_file(path: str) -> Journal:
     journal = Journal()
     try:
         with open(path, "rb") as stream:
-            for record in records_of(stream):
-                journal.take(record)
+            for text in whole_lines(stream):
+                journal.take_lines(text)
     except FileNotFoundError:
         pass
     return journal
+
+
+def whole_lines(stream: "IO[bytes]") -> Iterator[bytes]:
+    """Yield the rest of a file, many whole lines at a time, and then what is no whole line yet."""
+    rest: List[bytes] = []
+    while True:
+        part = stream.read(_AT_ONCE)
+        end = part.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, part[:end]])
+            rest = []
+        rest.append(part[end:])
+        if not part:
+            break
+    last = b"".join(rest)
+    if last:
+        yield last
 
 
 def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:

@@ -7,7 +7,7 @@ rank's values are given unless another one is asked for.
 import json
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from .records import Journal, Series, last_of, read_file
 
@@ -57,11 +57,7 @@ class Tracked:
 
     def series(self, rank: Optional[str] = None) -> Dict[str, Series]:
         """Return all that was logged, by name: of the first rank that logged it, or of `rank`."""
-        found: Dict[str, Series] = {}
-        for journal in self.journals(rank).values():
-            for name, series in journal.series.items():
-                found.setdefault(name, series)
-        return found
+        return first_series(self.journals(rank).values())
 
     def metrics(self, name: Optional[str] = None, rank: Optional[str] = None) -> Dict[str, Any]:
         """Return the values by name, in the forms of Azure ML's ``get_metrics``: see
@@ -172,6 +168,15 @@ class Child(Tracked):
     def created(self) -> float:
         """Seconds since the epoch."""
         return float(self.about.get("created") or 0)
+
+
+def first_series(journals: Iterable[Journal]) -> Dict[str, Series]:
+    """Return what was logged under each name in the first of some journals that has it."""
+    found: Dict[str, Series] = {}
+    for journal in journals:
+        for name, series in journal.series.items():
+            found.setdefault(name, series)
+    return found
 
 
 def _order(match: Any) -> Any:

@@ -5,7 +5,6 @@ over. What a rank logged again after a restart takes the place of what it had lo
 steps before.
 """
 
-import contextlib
 import json
 import os
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
@@ -13,9 +12,12 @@ from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, 
 from .columns import Column, Numbers, appended, picked
 from .values import restored
 
-_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # several times faster: the login side has it
-    from orjson import loads as _loads
+try:
+    import orjson as _json  # several times faster: the login side has it
+except ImportError:
+    _json = json  # type: ignore[assignment,unused-ignore]
+
+_loads: Callable[[bytes], Any] = _json.loads
 
 KINDS = (
     "value",

@@ -15,7 +15,7 @@ from .values import restored
 try:
     import orjson as _json  # several times faster: the login side has it
 except ImportError:
-    _json = json  # type: ignore[assignment,unused-ignore]
+    _json = json  # type: ignore[misc,assignment,unused-ignore]
 
 _loads: Callable[[bytes], Any] = _json.loads
 

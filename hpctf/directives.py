@@ -62,8 +62,12 @@ def directives(
     target: Target,
     gpus: int,
     of_job: Mapping[str, object],
+    of_shell: Mapping[str, object],
 ) -> tuple[tuple[str, str], ...]:
-    """Return a component's sbatch options, each once; `of_job` are those of the job as a whole.
+    """Return a component's sbatch options, each once.
+
+    `of_job` are those of the job as a whole, `of_shell` what variables of the shell choose
+    (`hpctf.programs.chosen_by_shell`), which counts where nothing else does.
 
     A later layer replaces an earlier one: the site's directives, the target's fields, the
     target's directives, what the person asked for, the person's own sbatch options. False takes
@@ -75,6 +79,7 @@ def directives(
     seconds = time_limit(estimator, target)
     chosen: dict[str, object] = {"nodes": group.nodes, "ntasks-per-node": per_node}
     layers: tuple[Mapping[str, object], ...] = (
+        of_shell,
         site.directives,
         _fields(target, gpus, per_node),
         target.directives,

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.programs import FOLDER, environment_of
+
 PATIENCE_S = 3.0
 """Seconds for all that git is asked of one folder."""
 
@@ -155,11 +157,11 @@ class _Git:
         _NoAnswer
             It is not there, refuses, or is not done in time.
         """
-        quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         try:
             process = subprocess.Popen(
                 ["git", "-C", str(self._folder), *words],
-                env={**os.environ, **quiet},
+                env=environment_of("git"),
+                cwd=FOLDER,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

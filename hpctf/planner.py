@@ -27,6 +27,7 @@ from hpctf.imports import Imports, imports_of_entry
 from hpctf.keras_choice import settle_keras
 from hpctf.locked import refuse_locked_options
 from hpctf.plan import Component, Entry, Interruption, Launch, Plan
+from hpctf.programs import FOLDER, chosen_by_shell, environment_of, shell_notes
 from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value, check_run_folder
 from hpctf.site.load import find_target
@@ -80,6 +81,7 @@ def make_plan(
     used = [group.target or name for group in layout.groups]
     refuse_locked_options(estimator, site, used)
     notes = list(layout.notes)
+    of_shell = chosen_by_shell(os.environ) if site.scheduler == "slurm" else {}
     rules = _interruption(estimator, site, limit)
     components: list[Component] = []
     for group in layout.groups:
@@ -91,11 +93,13 @@ def make_plan(
             estimator, rules, layout.launcher, leads=not components, dropped=dropped
         )
         notes += drop_notes(estimator, site, group_name, group_target)
-        made = directives(estimator, group, site, group_target, gpus, of_job)
+        made = directives(estimator, group, site, group_target, gpus, of_job, of_shell)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)
         )
+    if site.scheduler == "slurm":
+        notes += shell_notes(os.environ, dict(components[0].directives))
     _check_clusters(components)
     if site.scheduler == "slurm":
         check_directive_value("job name", run_id)
@@ -268,7 +272,10 @@ def _check_same_python(python: str) -> None:
     if python == sys.executable:
         return
     ask = [python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    done = subprocess.run(
+        ask, env=environment_of("python"), cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    answer = done.stdout.strip()
     if answer != _OWN_VERSION:
         raise UsageError(
             f"The function is of Python {_OWN_VERSION}, but {python} is Python "

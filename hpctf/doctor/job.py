@@ -22,6 +22,7 @@ from hpctf.errors import HpctfError, SubmissionError
 from hpctf.estimator import ParameterServer, TensorFlow
 from hpctf.files import read_json, tail, write_json
 from hpctf.meanwhile import meanwhile
+from hpctf.programs import FOLDER, environment_of
 from hpctf.resources import PACKAGE
 from hpctf.runs.experiment import Experiment
 from hpctf.runs.folder import run_folders
@@ -285,7 +286,12 @@ class Jobs:
         self._looking.add(name)
         try:
             done = subprocess.run(
-                command, capture_output=True, timeout=self.request.wait_s + LEAVE_S, check=False
+                command,
+                env=environment_of("sbatch"),
+                cwd=FOLDER,
+                capture_output=True,
+                timeout=self.request.wait_s + LEAVE_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
@@ -296,7 +302,13 @@ class Jobs:
         """Cancel what has not ended, wait until it is gone, and remove all files."""
         for name in self._looking:
             with contextlib.suppress(OSError):
-                subprocess.run(["scancel", f"--name={name}"], capture_output=True, check=False)
+                subprocess.run(
+                    ["scancel", f"--name={name}"],
+                    env=environment_of("scancel"),
+                    cwd=FOLDER,
+                    capture_output=True,
+                    check=False,
+                )
         experiment = self._experiment
         runs = [Run(folder) for folder in run_folders(experiment.runs_root, experiment.name)]
         for run in runs:

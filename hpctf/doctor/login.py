@@ -17,6 +17,7 @@ from hpctf.doctor.report import Check, Report, failed, ok, skipped
 from hpctf.errors import HpctfError, SchedulerError, did_you_mean
 from hpctf.estimator import TensorFlow
 from hpctf.planner import make_plan
+from hpctf.programs import FOLDER, environment_of
 from hpctf.render import render
 from hpctf.resources import PACKAGE
 from hpctf.sbatch import seconds_of
@@ -76,6 +77,8 @@ def check_modules(site: Site) -> Check:
     try:
         done = subprocess.run(
             ["bash", "-c", f"type module >/dev/null 2>&1 || exit 99; {line}"],
+            env=environment_of("bash"),
+            cwd=FOLDER,
             capture_output=True,
             text=True,
             errors="replace",

@@ -18,6 +18,7 @@ from hpctf.environment.pythons import find_python
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import Store
 from hpctf.errors import HpctfError, UsageError
+from hpctf.programs import FOLDER, environment_of
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 from hpctf.trusted_path import check_chosen, parts_of_python
@@ -101,7 +102,12 @@ def has_mpi4py(python: str) -> bool:
     """Return whether an interpreter has mpi4py; MPI itself is not started."""
     try:
         done = subprocess.run(
-            [python, "-c", "import mpi4py"], capture_output=True, timeout=60, check=False
+            [python, "-I", "-c", "import mpi4py"],
+            env=environment_of("python"),
+            cwd=FOLDER,
+            capture_output=True,
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

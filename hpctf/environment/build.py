@@ -33,12 +33,10 @@ from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
 from hpctf.errors import BuildError, HpctfError
 from hpctf.files import cannot_write, write_atomic, write_json
+from hpctf.programs import environment_of
 from hpctf.site.model import Site
 from hpctf.trusted_path import check as check_trusted
 from hpctf.trusted_path import check_chosen
-
-_KEPT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONSTARTUP")
-"""Variables of the shell that builds which would reach into what is built."""
 
 _KERAS = "tf-keras"
 
@@ -130,8 +128,7 @@ class _Build:
         here = environment_with(spec.modules)
         if spec.horovod:
             check_mpi(spec, mpi_of(here))
-        variables = {name: value for name, value in here.items() if name not in _KEPT_OUT}
-        variables["PYTHONNOUSERSITE"] = "1"
+        variables = environment_of(spec.kind if spec.kind == "conda" else "pip", here)
         self.commands = Commands(made.log, variables, store.umask)
         self.indexes = indexes_of(spec.sources, site.environments, here, store.trusted)
         self.commands = replace(self.commands, secrets=self.indexes.secrets)

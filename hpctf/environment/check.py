@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hpctf.environment.commands import Commands
 from hpctf.environment.mpi import is_open_mpi
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import BuildError
+from hpctf.programs import environment_of
 from hpctf.site.model import MpiSettings
 
 _TIMEOUT_S = 600.0
@@ -70,7 +70,7 @@ def check(
     else:
         launch, ranks, variables = _launch(commands, spec, mpi)
         script.write_text(_ALLREDUCE)
-        _on_their_own(commands, launch).run(
+        commands.run(
             [*launch, str(python), str(script), str(answers), str(ranks)],
             f"An allreduce of {ranks} ranks",
             {**quiet, **variables},
@@ -92,6 +92,8 @@ def _launch(
     shared = {"OMPI_MCA_mpi_yield_when_idle": "1"}
     if in_job and srun and mpi.launcher == "srun" and mpi.plugin:
         words = [srun, f"--mpi={mpi.plugin}", "--nodes=1", "--ntasks=2", "--overlap"]
+        of_job = environment_of("step").items()
+        shared |= {name: value for name, value in of_job if name.startswith("SLURM_")}
         return [*words, "--overcommit", "--cpu-bind=none"], 2, shared
     if mpirun is None:
         return [], 1, shared
@@ -101,20 +103,6 @@ def _launch(
         if os.geteuid() == 0:
             shared |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return words, 2, shared
-
-
-def _on_their_own(commands: Commands, launch: list[str]) -> Commands:
-    """Return the commands without what ties them to a step or ranks that run already.
-
-    A build may itself be a rank of srun's; its MPI variables would make ours ranks of that step.
-    mpirun is to start them here, and not to look for the nodes of a job.
-    """
-    ties = _RANKS if not launch or "srun" in os.path.basename(launch[0]) else (*_RANKS, "SLURM_")
-    kept = {name: value for name, value in commands.variables.items() if not name.startswith(ties)}
-    return replace(commands, variables=kept)
-
-
-_RANKS = ("PMI_", "PMIX_", "OMPI_COMM_", "OMPI_UNIVERSE_", "MPI_LOCAL", "HYDRA_", "SLURM_MPI_TYPE")
 
 
 def check_mpi(spec: EnvironmentSpec, found: str) -> None:

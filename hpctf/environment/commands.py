@@ -15,6 +15,7 @@ from pathlib import Path
 from hpctf.confidential import hidden
 from hpctf.errors import BuildError
 from hpctf.files import PRIVATE_FILE, tail
+from hpctf.programs import FOLDER
 
 _LINES = 20
 _BEGINS = "$ "
@@ -128,7 +129,7 @@ class Commands:
             try:
                 child = subprocess.Popen(
                     command,
-                    cwd=self.log.parent,
+                    cwd=FOLDER,
                     env={**self.variables, **more},
                     stdin=subprocess.DEVNULL,
                     stdout=log if stdout is None else stdout,

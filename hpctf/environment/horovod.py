@@ -169,7 +169,7 @@ def _at_least(version: str, series: tuple[int, int]) -> bool:
 
 
 def _for_pip(indexes: Indexes) -> list[str]:
-    """Return the places of packages as options of pip's; it reads its own configuration itself."""
+    """Return the places of packages as options of pip's; variables say how they are reached."""
     words: list[str] = []
     options = iter(indexes.words)
     for word in options:

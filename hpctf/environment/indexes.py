@@ -54,7 +54,7 @@ def indexes_of(
     further indexes and folders of wheels add up. Packages run code: those in folders are refused
     that somebody could change who is not trusted.
     """
-    pip = pip_configuration(environment) if settings.pip == "uv" else {}
+    pip = pip_configuration(environment)
     index = sources.index_url or settings.index_url or pip.get("index-url")
     more = [*sources.extra_index_urls, *settings.extra_index_urls]
     more += pip.get("extra-index-url", "").split()
@@ -126,7 +126,17 @@ def _variables(
         variables["SSL_CERT_FILE"] = certificate
     if pip.get("timeout", "").isdecimal():
         variables["UV_HTTP_TIMEOUT"] = pip["timeout"]
+    reached = {key: pip[key] for key in _HOW_REACHED if pip.get(key)}
+    variables |= {f"PIP_{key.upper().replace('-', '_')}": text for key, text in reached.items()}
     return variables
+
+
+_HOW_REACHED = (
+    *("cert", "client-cert", "proxy", "timeout", "retries", "trusted-host", "keyring-provider"),
+    *("cache-dir", "no-cache-dir"),
+)
+"""What pip itself gets of its configuration: how packages are reached, and not what is installed
+where (``user``, ``target``, ``prefix``). It does not read its files (`hpctf.programs.BUILD`)."""
 
 
 def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:

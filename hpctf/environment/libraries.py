@@ -6,7 +6,6 @@ TensorFlow is not imported to find out: that takes seconds, and login nodes may 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hpctf.environment import tensorflows
 from hpctf.environment.requirements import name_of, requirement_of
+from hpctf.programs import FOLDER, environment_of
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -72,8 +72,8 @@ def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
     try:
         done = subprocess.run(
             [python, "-c", _ASK, json.dumps(_NAMES)],
-            cwd="/",  # `-c` puts the current folder on the path, where anything may lie
-            env={**os.environ, **variables},
+            cwd=FOLDER,  # `-c` puts the current folder on the path, where anything may lie
+            env={**environment_of("python"), **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

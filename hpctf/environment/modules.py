@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 
 from hpctf.errors import SiteError
+from hpctf.programs import FOLDER, environment_of
 
 _LOAD = """
 type module >/dev/null 2>&1 || . /etc/profile >/dev/null 2>&1
@@ -25,9 +26,11 @@ def environment_with(modules: Sequence[str]) -> dict[str, str]:
         They cannot be loaded here.
     """
     if not modules:
-        return dict(os.environ)
+        return environment_of("module")
     done = subprocess.run(
         ["bash", "-c", _LOAD, "bash", *modules],
+        env=environment_of("module"),
+        cwd=FOLDER,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

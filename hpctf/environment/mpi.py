@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+from hpctf.programs import FOLDER, environment_of
+
 
 def mpi_of(environment: Mapping[str, str]) -> str:
     """Return the MPI that programs are built with there: its version and compiler.
@@ -40,7 +42,8 @@ def _version(words: list[str], environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
             [program, *words[1:]],
-            env=dict(environment),
+            env=environment_of("mpirun", environment),
+            cwd=FOLDER,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

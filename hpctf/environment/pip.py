@@ -44,7 +44,7 @@ class Pip:
             words += ["--python", interpreter]
             self._run([*words, folder], what)
         else:
-            self._run([interpreter, "-m", "venv", folder], what)
+            self._run([interpreter, "-I", "-m", "venv", folder], what)
         python = folder / "bin" / "python"
         if seed and self.kind == "uv":
             self.install(python, ["pip"], "Installing pip")
@@ -97,7 +97,7 @@ class Pip:
             self.commands.run([uv(), "pip", "install", *words], what, variables)
         else:
             words = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", *words]
-            self._run([python, "-m", "pip", "install", *words], what)
+            self._run([python, "-I", "-m", "pip", "install", *words], what)
 
     def freeze(self, python: Path) -> list[str]:
         """Return the exact versions of all that is installed, one a line, sorted."""
@@ -105,7 +105,7 @@ class Pip:
         if self.kind == "uv":
             said = self._answer([uv(), "pip", "freeze", "--python", python], what)
         else:
-            said = self._answer([python, "-m", "pip", "freeze", "--all"], what)
+            said = self._answer([python, "-I", "-m", "pip", "freeze", "--all"], what)
         lines = {line.strip() for line in said.splitlines()}
         return sorted(line for line in lines if line and not line.startswith(("#", "-")))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hpctf.errors import SiteError, UntrustedPath, UsageError, shown
+from hpctf.programs import FOLDER, environment_of
 from hpctf.trusted_path import ONLY_ME, Trusted, check, parts_of_python
 
 OLDEST = (3, 8)
@@ -141,6 +142,8 @@ def inspect(path: str) -> Interpreter | None:
     try:
         done = subprocess.run(
             [path, "-I", "-S", "-c", code],
+            env=environment_of("python"),
+            cwd=FOLDER,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

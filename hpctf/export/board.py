@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.events import EventFiles, find_python
 from hpctf.files import tail
+from hpctf.programs import FOLDER, environment_of
 from hpctf.runs.statuses import statuses
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def _tensorboard(
     words = ["--logdir", str(top), "--host", host, "--port", str(port), "--reload_interval", "5"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [python, "-m", "tensorboard.main", *words],
+            [python, "-I", "-m", "tensorboard.main", *words],
+            env=environment_of("python"),
+            cwd=FOLDER,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.tracked import Tracked
 from hpctf.errors import ExportError, UsageError
+from hpctf.programs import FOLDER, environment_of
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -35,8 +36,14 @@ def find_python(runs: Sequence[Run], asked: str | None = None) -> str:
     trained_with = [str(run.plan["entry"]["python"]) for run in runs]
     for python in dict.fromkeys([asked] if asked else [sys.executable, *trained_with]):
         try:
-            words = [python, "-c", _PROBE]
-            if not subprocess.run(words, capture_output=True, timeout=_PATIENCE_S).returncode:
+            done = subprocess.run(
+                [python, "-I", "-c", _PROBE],
+                env=environment_of("python"),
+                cwd=FOLDER,
+                capture_output=True,
+                timeout=_PATIENCE_S,
+            )
+            if not done.returncode:
                 return python
         except (OSError, subprocess.TimeoutExpired):
             continue
@@ -57,7 +64,9 @@ class EventFiles:
         self._top = top
         self._sent: dict[tuple[str, str], tuple[int, float]] = {}
         self._writer = subprocess.Popen(
-            [python, str(_WRITER)],
+            [python, "-I", str(_WRITER)],
+            env=environment_of("python"),
+            cwd=FOLDER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -16,6 +16,7 @@ from hpctf.files import append_record, read_json, tail
 from hpctf.node.ends import attempt_of, is_cancelled
 from hpctf.node.saying import say
 from hpctf.node.signals import number_of
+from hpctf.programs import FOLDER, environment_of
 from hpctf.verdict import (
     JOB_STATE,
     SIGNAL_BASE,
@@ -171,11 +172,10 @@ def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
 def _requeue(job_id: str) -> tuple[int, str]:
     """Have Slurm requeue this job, and wait to be taken off; return only if that does not come."""
     until = time.monotonic() + _ASK_FOR_S
-    # The job's own cluster, whichever the submitting shell prefers.
-    env = {key: value for key, value in os.environ.items() if key != "SLURM_CLUSTERS"}
+    env = environment_of("scontrol")
     command = ["scontrol", "requeue", job_id]
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=FOLDER)
         if done.returncode == 0:
             time.sleep(_TAKEN_OFF_S)
             return INTERRUPTED, "Slurm took the request to start it again, but has not done so"

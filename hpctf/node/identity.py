@@ -7,6 +7,7 @@ import os
 from hpctf import cluster_spec
 from hpctf.errors import ClusterSpecError
 from hpctf.node.ends import attempt_of
+from hpctf.programs import environment_of
 from hpctf.resources import CLIENT, STARTUP
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
@@ -85,9 +86,9 @@ def environment(
     person's variables, and what hpctf says of the run (HPCTF_*, the GPUs).
     """
     entry = plan["entry"]
-    env = {key: value for key, value in inherited.items() if key != "TF_CONFIG"}
-    if LIBRARIES in env:
-        env["LD_LIBRARY_PATH"] = env.pop(LIBRARIES)
+    env = environment_of("rank", inherited)
+    if LIBRARIES in inherited:
+        env["LD_LIBRARY_PATH"] = inherited[LIBRARIES]
     if entry["container"]:
         env.pop("PYTHONPATH", None)  # of the host's modules
     else:
@@ -114,7 +115,7 @@ def environment(
     if plan["resumed_from"]:
         env["HPCTF_RESUMED_FROM"] = plan["resumed_from"]
     if not plan.get("azureml", True):
-        env["HPCTF_AZUREML"] = "0"
+        env["HPCTF_WITHOUT_AZUREML"] = "1"
     env.update(preflight(plan, me))
     env.update(gpu_share(plan, me, inherited))
     return env

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 
 from hpctf.errors import SchedulerError
+from hpctf.programs import FOLDER, environment_of
 
 _WORD = 100_000
 """Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""
@@ -34,7 +34,8 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
             errors="replace",
             timeout=timeout,
             check=False,
-            env=_of_one_cluster(),
+            env=environment_of(command[0]),
+            cwd=FOLDER,
         )
     except FileNotFoundError:
         raise _not_here(command[0]) from None
@@ -55,12 +56,6 @@ def require(command: str) -> None:
     """Raise `SchedulerError` unless the command is there."""
     if shutil.which(command) is None:
         raise _not_here(command)
-
-
-def _of_one_cluster() -> dict[str, str]:
-    """Return the environment without a cluster that the person's shell prefers: a job is asked for
-    where it is."""
-    return {key: value for key, value in os.environ.items() if key != "SLURM_CLUSTERS"}
 
 
 def words(items: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from hpctf.errors import SiteError, UsageError
 from hpctf.estimator import BACKENDS, ParameterServer, TensorFlow
 from hpctf.plan import Plan
 from hpctf.planner import make_plan
+from hpctf.programs import FOLDER, environment_of
 from hpctf.render import render, render_local
 from hpctf.resources import TEMPLATES
 from hpctf.site.layers import Layers
@@ -327,6 +328,8 @@ def _without_place(words: str) -> str:
 def _run(*command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in command],
+        env=environment_of(str(command[0])),
+        cwd=FOLDER,
         capture_output=True,
         text=True,
         errors="replace",

@@ -89,7 +89,7 @@ class Loader:
 def tell_of_the_real_one(module: ModuleType) -> None:
     """Say once a run that Azure ML's own package goes before the one that stands in."""
     of_ours = isinstance(module.__loader__, Loader)
-    if of_ours or os.environ.get("HPCTF_RANK") != "0" or os.environ.get("HPCTF_AZUREML") == "0":
+    if of_ours or os.environ.get("HPCTF_RANK") != "0" or "HPCTF_WITHOUT_AZUREML" in os.environ:
         return
     words = (
         "hpctf: azureml.core is Azure ML's own here ({}): Run.get_context() gives its offline run, "

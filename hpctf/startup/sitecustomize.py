@@ -33,7 +33,7 @@ PREFLIGHT = "HPCTF_PREFLIGHT"
 """Set by the rank's wrapper: ``script`` if it starts the training's Python itself, ``program`` if
 another program does, which may start several. Unset: there are no other ranks."""
 
-AZUREML = "HPCTF_AZUREML"
+AZUREML = "HPCTF_WITHOUT_AZUREML"
 """``0``: nothing stands in for Azure ML's package."""
 
 
@@ -116,6 +116,6 @@ if __name__ == "sitecustomize":
     if Watch.preflight == "script":  # its children may have another Python, or start MPI anew
         del os.environ[PREFLIGHT]
     sys.meta_path.insert(0, Watch)
-    if os.environ.get(AZUREML) != "0":
+    if os.environ.get(AZUREML) != "1":
         sys.meta_path.append(StandIn)
     go_on()

@@ -11,10 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from hpctf.errors import SchedulerError, SubmissionError
-
-_KEPT = ("SLURM_CONF",)
-_CHOICES = ("SBATCH_CLUSTERS", "SLURM_CLUSTERS")
-"""The person's shell may choose the cluster by them; the job's own commands must not heed them."""
+from hpctf.programs import FOLDER, environment_of
 
 _UNSURE = re.compile(
     r"timed out|Zero Bytes|Message (send|receive)|Transport endpoint|Connection reset|Broken pipe"
@@ -28,8 +25,14 @@ class NoAnswer(SchedulerError):
     """sbatch ended without saying whether slurmctld has taken the job."""
 
 
-def sbatch(command: list[str], umask: int) -> str:
+def sbatch(command: list[str], umask: int, folder: str | os.PathLike[str] = FOLDER) -> str:
     """Run an sbatch command under a umask, which Slurm gives to the job, and return what it says.
+
+    Parameters
+    ----------
+    folder
+        Where the batch script starts, unless a directive says otherwise: not where the person
+        happens to be, which others may write, or no node may have.
 
     Raises
     ------
@@ -45,7 +48,8 @@ def sbatch(command: list[str], umask: int) -> str:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=_outside_of_jobs(),
+            env=environment_of("sbatch"),
+            cwd=folder,
             umask=umask,
             start_new_session=True,  # Ctrl-C is for hpctf: sbatch ends what it has begun
         )
@@ -101,18 +105,3 @@ def parse(output: bytes | str) -> tuple[str, str | None]:
             "'hpctf status @last' finds the job by its name, or says that there is none.",
         )
     return match.group(1), match.group(2)
-
-
-def _outside_of_jobs() -> dict[str, str]:
-    """Return the environment without that of a job that hpctf itself may run in: its SLURM_
-    variables would be taken for options of the new one."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key in _KEPT or not (key.startswith("SLURM_") or key in _CHOICES)
-    }
-
-
-def chosen_clusters() -> str | None:
-    """Return the clusters that the person's shell chooses, for ``sbatch --clusters``."""
-    return next((os.environ[name] for name in _CHOICES if os.environ.get(name)), None)

@@ -27,6 +27,7 @@ from hpctf.errors import SchedulerError, SiteError
 from hpctf.estimator import TensorFlow
 from hpctf.files import PRIVATE_FILE, make_folder, write_atomic, write_json
 from hpctf.plan import Component, Entry, Launch, Plan
+from hpctf.programs import chosen_by_shell
 from hpctf.render import render
 from hpctf.resources import ENVIRONMENT_JOB
 from hpctf.sbatch import seconds_of
@@ -81,7 +82,7 @@ def build_plan(spec: EnvironmentSpec, site: Site, estimator: TensorFlow, folder:
         max_run_duration_seconds=seconds_of(settings.build_time),
         sbatch={key: value for key, value in persons.items() if key in given},
     )
-    made = directives(task, Group(1, 1), site, target, 0, {})
+    made = directives(task, Group(1, 1), site, target, 0, {}, chosen_by_shell(os.environ))
     return Plan(
         run_id=job_name(spec, site),
         experiment="",
@@ -129,7 +130,7 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     script = folder / "job.sbatch"
     write_atomic(script, render(build_plan(spec, site, estimator, str(folder))))
     with uninterrupted():
-        job_id, cluster = parse(sbatch(["sbatch", "--parsable", str(script)], umask))
+        job_id, cluster = parse(sbatch(["sbatch", "--parsable", str(script)], umask, folder))
         (logs / f"{name}.{job_id}").symlink_to(folder.name)
     return BuildJob(job_id, cluster, name, str(folder))
 
@@ -191,7 +192,7 @@ def _folder_of(logs: Path, name: str, job_id: str) -> str:
 
 def _cluster(site: Site, estimator: TensorFlow) -> str | None:
     _, target = find_target(site, site.environments.build_target or estimator.compute_target)
-    return target.clusters
+    return target.clusters or chosen_by_shell(os.environ).get("clusters")
 
 
 def joined_dependency(own: str | None, job_id: str) -> str:

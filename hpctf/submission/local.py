@@ -14,10 +14,10 @@ from submitit.local.local import LocalExecutor, LocalJob
 
 from hpctf.files import write_atomic
 from hpctf.plan import Plan
+from hpctf.programs import environment_of
 from hpctf.render import render_local
 from hpctf.submission.payload import PAYLOAD, write_payload
 
-_LAUNCHERS = ("SLURM_", "OMPI_", "PMI_", "PMIX_")
 NO_LIMIT_S = 10 * 365 * 86400
 
 
@@ -68,8 +68,7 @@ class DetachedExecutor(LocalExecutor):
         launch = self._plan.launch
         processes = 1 if launch.method == "mpirun" else self._plan.tasks
         env = {
-            # of a job that hpctf itself may run in, nothing: the ranks would take it for theirs
-            **{k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHERS)},
+            **environment_of("local"),
             "SUBMITIT_LOCAL_NTASKS": str(processes),
             "SUBMITIT_LOCAL_COMMAND": command,
             "SUBMITIT_LOCAL_TIMEOUT_S": str(self._plan.time_limit_s or NO_LIMIT_S),
@@ -90,6 +89,7 @@ class DetachedExecutor(LocalExecutor):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                cwd=self._run,
                 umask=int(self._plan.umask, 8),
             )
         tasks = list(range(self._plan.tasks))

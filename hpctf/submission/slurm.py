@@ -124,7 +124,7 @@ class TemplateExecutor(SlurmExecutor):
             write_payload(submission, folder, self._source_directory)
         write_atomic(self._script_file, self._make_submission_file_text("", ""))
         command = self._make_submission_command(self._script_file)
-        main_id, self.cluster = parse(sbatch(command, self._umask))
+        main_id, self.cluster = parse(sbatch(command, self._umask, self._script_file.parent))
         tasks = list(range(self._num_tasks()))
         jobs: list[core.Job[Any]] = []
         for number, folder in enumerate(self._folders):

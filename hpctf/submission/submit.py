@@ -11,7 +11,7 @@ from hpctf.errors import UsageError
 from hpctf.plan import Plan
 from hpctf.processes import start_time
 from hpctf.render import render
-from hpctf.submission.batch import chosen_clusters, uninterrupted
+from hpctf.submission.batch import uninterrupted
 from hpctf.submission.payload import delayed_submission
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def submit_plans(
     from hpctf.submission.slurm import TemplateExecutor
 
     script = render_for(plans)
-    clusters = plans[0].clusters or chosen_clusters()
+    clusters = plans[0].clusters
     executor = TemplateExecutor(
         [folder.submitit for folder in folders],
         script,

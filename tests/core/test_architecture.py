@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes "
-    "meanwhile confidential trusted_path terminal",
+    "meanwhile confidential trusted_path terminal programs",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports keras_choice git request",
     2: "submission scheduler node runs tracking client startup notebook",
@@ -45,6 +45,7 @@ BEFORE_TRAINING = [
     "job_environment",
     "hosts",
     "errors",
+    "programs",
 ]
 """What a rank loads before its user's process starts: each millisecond there is paid by all."""
 

@@ -173,7 +173,7 @@ def test_a_package_that_is_installed_goes_before(python: str, tmp_path: Path) ->
     assert done.stdout == f"azureml.core {core / '__init__.py'}\n"
     assert done.stderr.startswith(f"hpctf: azureml.core is Azure ML's own here ({core}): ")
     assert run_in_job(tmp_path, python, code, HPCTF_RANK="1").stderr == ""
-    assert run_in_job(tmp_path, python, code, HPCTF_AZUREML="0").stderr == ""
+    assert run_in_job(tmp_path, python, code, HPCTF_WITHOUT_AZUREML="1").stderr == ""
 
 
 def test_another_package_of_the_name_space_is_no_hindrance(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_another_package_of_the_name_space_is_no_hindrance(tmp_path: Path) -> No
 
 
 def test_turned_off_there_is_no_azureml(tmp_path: Path) -> None:
-    done = run_in_job(tmp_path, PYTHONS[0], "import azureml.core", HPCTF_AZUREML="0")
+    done = run_in_job(tmp_path, PYTHONS[0], "import azureml.core", HPCTF_WITHOUT_AZUREML="1")
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'azureml'"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpctf.client.hpctf.records import at_once, records_of, whole_lines
 from hpctf.client.hpctf.tracked import JOURNALS
-from hpctf.files import read_records
 
 SYSTEM = "system"
 """Folder below the journals, and the name of the rows."""
@@ -45,6 +47,8 @@ class Samples:
 
     def take(self, record: dict[str, Any]) -> None:
         """Add a record of the rank's file; what is none is passed over."""
+        if not isinstance(record, dict):
+            return
         at, opened, row = record.get("time"), record.get("opened"), record.get("row")
         if not isinstance(at, (int, float)):
             return
@@ -70,8 +74,10 @@ def read_samples(folder: Path, ranks: Iterable[str]) -> dict[str, Samples]:
     found = {}
     for rank in ranks:
         samples = Samples()
-        for record in read_records(sample_file(folder, rank)):
-            samples.take(record)
+        with contextlib.suppress(FileNotFoundError), sample_file(folder, rank).open("rb") as stream:
+            for text in whole_lines(stream):
+                for record in at_once(text) or records_of(text.split(b"\n")):
+                    samples.take(record)
         if samples.all:
             found[rank] = samples
     return found
@@ -84,7 +90,12 @@ def sample_file(folder: Path, rank: str) -> Path:
 
 def gpu_numbers(row: dict[str, Any]) -> Iterator[int]:
     """Yield the numbers of the GPUs that a row tells of, from 0."""
-    yield from sorted({int(match.group(1)) for match in map(_GPU.match, row) if match})
+    yield from _gpu_numbers(tuple(row))
+
+
+@lru_cache
+def _gpu_numbers(names: tuple[str, ...]) -> list[int]:
+    return sorted({int(match.group(1)) for match in map(_GPU.match, names) if match})
 
 
 def columns(samples: Samples) -> dict[str, list[Any]]:

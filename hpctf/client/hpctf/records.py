@@ -160,13 +160,8 @@ class Journal:
         They are read as one document. What is not a number of the same kind as the one before, of
         the same name and the same process, is read once more, on its own, and taken by `take`.
         """
-        text = text if text.endswith(b"\n") else text + b"\n"
-        number = text.count(b"\n")
-        try:
-            records = _loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
-        except (ValueError, RecursionError):
-            records = ()
-        if len(records) != number:  # one of them is no record
+        records = at_once(text)
+        if records is None:
             for record in records_of(text.split(b"\n")):
                 self.take(record)
             return
@@ -276,6 +271,19 @@ def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def at_once(text: bytes) -> Optional[List[Any]]:
+    """Return what lines hold, read as one document; None if one of them is no JSON.
+
+    Whole numbers of more than 64 bits may be floats.
+    """
+    text = text if text.endswith(b"\n") else text + b"\n"
+    try:
+        found: List[Any] = _loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
+    except (ValueError, RecursionError):
+        return None
+    return found if len(found) == text.count(b"\n") else None
 
 
 def last_of(path: str) -> Journal:

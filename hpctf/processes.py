@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def start_time(pid: int) -> str | None:
     """Return a process's start time in clock ticks since boot (proc(5), stat field 22).
@@ -15,3 +17,13 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def user_name() -> str:
+    """Return who runs this; where no name is known, as in a container, the number."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 raises the latter
+        return str(os.geteuid())

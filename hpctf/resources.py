@@ -27,8 +27,42 @@ STARTUP = os.path.join(PACKAGE, "startup")
 
 def cache_folder() -> Path:
     """Return the user's folder of what can be made again: checked sites, compiled templates."""
+    return _own("user_cache_dir")
+
+
+def config_folder() -> Path:
+    """Return the user's folder of settings."""
+    return _own("user_config_dir")
+
+
+def _own(kind: str) -> Path:
+    """Return a folder of the user's; where nobody knows a home, one that can never be there."""
     from pathlib import Path
 
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("hpctf"))
+    try:
+        folder = Path(getattr(platformdirs, kind)("hpctf"))
+    except RuntimeError:  # neither HOME nor the password database names one
+        folder = Path()
+    return folder if folder.is_absolute() else Path(os.devnull, "hpctf")
+
+
+def without_tilde(what: str, path: str) -> str:
+    """Return a path with variables and ``~`` expanded.
+
+    Raises
+    ------
+    UsageError
+        Nobody knows that home.
+    """
+    from hpctf.errors import UsageError, shown
+
+    found = os.path.expanduser(os.path.expandvars(path))
+    if found.startswith("~"):
+        raise UsageError(
+            f"{what} {shown(path)} lies in a home that nobody knows here: neither HOME nor the "
+            "password database names it.",
+            "Set HOME, or name an absolute path.",
+        )
+    return found

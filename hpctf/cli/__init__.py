@@ -17,7 +17,7 @@ import click  # noqa: E402
 
 import hpctf  # noqa: E402
 from hpctf.confidential import hidden  # noqa: E402
-from hpctf.errors import HpctfError, did_you_mean  # noqa: E402
+from hpctf.errors import HpctfError, UsageError, did_you_mean  # noqa: E402
 from hpctf.terminal import guard  # noqa: E402
 
 COMMANDS = {
@@ -107,8 +107,24 @@ def _run() -> int:
             return _reader_left()
         raise
     except OSError as error:
+        if not _has_working_folder():
+            print(_NO_FOLDER, file=sys.stderr)
+            return UsageError.exit_code
         print(hidden(f"hpctf: error: {error}"), file=sys.stderr)
         return HpctfError.exit_code
+
+
+_NO_FOLDER = """\
+hpctf: error: The folder that you are in no longer exists, and this command needs one.
+  Change to another folder (cd), or pass absolute paths."""
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _reader_left() -> int:

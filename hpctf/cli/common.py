@@ -75,9 +75,10 @@ def open_run(name: str, site: str | None) -> Run:
     """Return the run that RUN stands for; it may be a run's folder, too."""
     from hpctf.runs.run import Run
 
-    folder = os.path.abspath(os.path.expanduser(name))
-    if os.sep in name and os.path.isfile(os.path.join(folder, "run.json")):
-        return Run(folder)
+    if os.sep in name:
+        folder = os.path.abspath(os.path.expanduser(name))
+        if os.path.isfile(os.path.join(folder, "run.json")):
+            return Run(folder)
     return Run(find_run(runs_root_of(site), name))
 
 

@@ -50,6 +50,8 @@ def mlflow(
     done = to_mlflow(runs, uri, files=not no_files, largest=most, on_run=lambda one: say(one))
     for name in done.left_out:
         say(f"left out, larger than {largest}: {name}")
+    for words in done.refused:
+        say(f"MLflow refused {words}")
     said = f"{done.new} new, {done.known} known; {done.points} points and {done.files} files sent"
     say(f"{done.uri}: runs: {said}")
     say(look_at(done.uri))

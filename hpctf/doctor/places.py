@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpctf.doctor.report import Check, failed, ok, skipped
 from hpctf.errors import HpctfError
+from hpctf.resources import without_tilde
 from hpctf.runs.folder import runs_root_of
 from hpctf.site.model import Site
 
@@ -37,10 +38,12 @@ def check_places(site: Site) -> list[Check]:
     if site.scheduler == "slurm":
         checks.append(shared("runs root shared", root))
     checks.append(_room(root))
-    store = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(site.environments.store))))
-    checks.append(
-        _usable("environment store", store, "Choose another: environments.store in the site file.")
-    )
+    remedy = "Choose another: environments.store in the site file."
+    try:
+        store = without_tilde("The store", site.environments.store)
+        checks.append(_usable("environment store", Path(os.path.abspath(store)), remedy))
+    except HpctfError as error:
+        checks.append(failed("environment store", error.message, remedy))
     return [*checks, _umask(site)]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from hpctf.environment.store import CURRENT
 from hpctf.errors import BuildError
 from hpctf.files import make_folder, read_json, write_json
 from hpctf.meanwhile import meanwhile
-from hpctf.processes import start_time
+from hpctf.processes import start_time, user_name
 
 WORK = ".work"
 BUILDER = "builder.json"
@@ -213,11 +212,3 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise BuildError(f"{str(path)!r} cannot be removed: {error.strerror}.") from None
-
-
-def user_name() -> str:
-    """Return who runs this, also where no name is known."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

@@ -16,7 +16,7 @@ from typing import Any
 
 from hpctf.confidential import hidden, without_credentials
 from hpctf.environment import tensorflows
-from hpctf.environment.attempts import Attempt, alone, attempt, sweep, user_name
+from hpctf.environment.attempts import Attempt, alone, attempt, sweep
 from hpctf.environment.check import check, check_mpi
 from hpctf.environment.commands import Commands
 from hpctf.environment.conda import Conda, explicit_packages, find_conda, installers
@@ -33,6 +33,7 @@ from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
 from hpctf.errors import BuildError, HpctfError
 from hpctf.files import cannot_write, write_atomic, write_json
+from hpctf.processes import user_name
 from hpctf.programs import environment_of
 from hpctf.site.model import Site
 from hpctf.trusted_path import check as check_trusted

@@ -27,6 +27,7 @@ from hpctf.errors import (
     shown,
 )
 from hpctf.files import make_folder, read_json
+from hpctf.resources import without_tilde
 from hpctf.site.trust import trusted_by
 from hpctf.trusted_path import check, parts_of_python
 
@@ -82,7 +83,7 @@ class Store:
     """
 
     def __init__(self, site: Site) -> None:
-        named = os.path.expandvars(os.path.expanduser(site.environments.store))
+        named = without_tilde("The store of environments", site.environments.store)
         self.root = Path(os.path.abspath(named))
         self.trusted = trusted_by(site)
         # What the group may write runs as everybody who uses it: only a group that is trusted.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.events import EventFiles, find_python
 from hpctf.files import tail
+from hpctf.processes import user_name
 from hpctf.programs import FOLDER, environment_of
 from hpctf.runs.statuses import statuses
 
@@ -85,7 +85,7 @@ def ssh_line(host: str, port: int) -> str:
     bound = "localhost" if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
     name = socket.getfqdn()
     login = socket.gethostname() if name.startswith("localhost") else name
-    return f"ssh -N -L {port}:{bound}:{port} {getpass.getuser()}@{login}"
+    return f"ssh -N -L {port}:{bound}:{port} {user_name()}@{login}"
 
 
 def _port(host: str, port: int | None) -> int:

@@ -48,7 +48,10 @@ T = TypeVar("T")
 
 @dataclass
 class Done:
-    """What an export did: runs that are new in MLflow, runs that were there, points sent, files."""
+    """What an export did: runs that are new in MLflow, runs that were there, points sent, files.
+
+    ``left_out`` are files that are too large, ``refused`` what MLflow would not take, and why.
+    """
 
     uri: str
     new: int = 0
@@ -56,6 +59,7 @@ class Done:
     points: int = 0
     files: int = 0
     left_out: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     runs: dict[str, str] = field(default_factory=dict)
 
 
@@ -189,8 +193,8 @@ class _Writer:
         return self._client.create_run(
             self._experiment(),
             start_time=_ms(one.started),
-            tags={key: value for key, value in tags.items() if value},
-            run_name=one.name,
+            tags={key: _text(value) for key, value in tags.items() if value},
+            run_name=_text(one.name),
         )
 
     def _params(self, run_id: str, there: Any) -> None:
@@ -199,12 +203,11 @@ class _Writer:
 
         names = allowed_names(self._one.params)
         new = [
-            Param(names[name], value[:_LONGEST_PARAM])
+            Param(names[name], _text(value)[:_LONGEST_PARAM])
             for name, value in self._one.params.items()
             if names[name] not in there.data.params
         ]
-        for some in _parts(new, _MOST_PARAMS):
-            self._client.log_batch(run_id, params=some)
+        self._send(run_id, "params", new, _MOST_PARAMS)
 
     def _metrics(self, run_id: str, there: Any) -> None:
         from mlflow.entities import Metric
@@ -220,9 +223,47 @@ class _Writer:
                 for point in points
                 if _identity(point.value, _ms(point.time), point.step) not in known
             ]
-        for some in _parts(new, _MOST_METRICS):
-            self._client.log_batch(run_id, metrics=some)
-        self._done.points += len(new)
+        self._done.points += self._send(run_id, "metrics", new, _MOST_METRICS)
+
+    def _send(self, run_id: str, kind: str, items: list[Any], most: int) -> int:
+        """Send params, metrics or tags; return how many MLflow has taken.
+
+        It refuses a batch for one item that it does not like. That is looked for by halves and left
+        out, and the others go.
+        """
+        from mlflow.exceptions import MlflowException
+
+        sent = 0
+        waiting = list(_parts(items, most))[::-1]
+        while waiting:
+            some = waiting.pop()
+            try:
+                self._client.log_batch(run_id, **{kind: some})
+                sent += len(some)
+            except (MlflowException, ValueError, OverflowError) as error:
+                if len(some) == 1:
+                    step = f" at step {some[0].step}" if kind == "metrics" else ""
+                    self._refuse(run_id, f"{kind[:-1]} {some[0].key!r}{step}", error)
+                else:
+                    half = len(some) // 2
+                    waiting += [some[half:], some[:half]]
+        return sent
+
+    def _attempt(self, run_id: str, what: str, send: Callable[..., Any], *words: Any) -> bool:
+        """Send one thing; return whether MLflow has taken it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            send(run_id, *words)
+        except (MlflowException, ValueError) as error:
+            self._refuse(run_id, what, error)
+            return False
+        return True
+
+    def _refuse(self, run_id: str, what: str, error: Exception) -> None:
+        self._client.get_run(run_id)  # raises where MLflow has gone
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        self._done.refused.append(f"{self._one.id}: {what}: {words}")
 
     def _history(self, run_id: str, key: str) -> set[Any]:
         history = self._client.get_metric_history(run_id, key)
@@ -233,8 +274,9 @@ class _Writer:
         paths = []
         for name, table in self._one.tables.items():
             path = f"tables/{names[name]}.json".replace(":", "_")
-            self._client.log_text(run_id, json.dumps(table), path)
-            paths.append(path)
+            text = json.dumps(table)
+            if self._attempt(run_id, f"table {name!r}", self._client.log_text, text, path):
+                paths.append(path)
         return paths
 
     def _files(
@@ -252,8 +294,9 @@ class _Writer:
             kept = sizes.get(folder, {}).get(name) == about.st_size
             if kept and about.st_mtime < exported:
                 continue
-            self._client.log_artifact(run_id, str(path), folder or None)
-            self._done.files += 1
+            send = self._client.log_artifact
+            if self._attempt(run_id, f"file {name!r}", send, str(path), folder or None):
+                self._done.files += 1
 
     def _sizes(self, run_id: str, folder: str) -> dict[str, int]:
         listed = self._client.list_artifacts(run_id, folder or None)
@@ -273,9 +316,8 @@ class _Writer:
             shown = [{"path": path, "type": "table"} for path in tables]
             text = json.dumps(shown)
             tags |= {"mlflow.loggedArtifacts": text} if len(text) <= _LONGEST_TAG else {}
-        made = [RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()]
-        for some in _parts(made, _MOST_PARAMS):
-            self._client.log_batch(run_id, tags=some)
+        made = [RunTag(key, _text(value)[:_LONGEST_TAG]) for key, value in tags.items()]
+        self._send(run_id, "tags", made, _MOST_PARAMS)
         status = _STATUS.get(one.state, "SCHEDULED")
         if one.ended is None:
             self._client.update_run(run_id, status=status)
@@ -303,6 +345,11 @@ def _identity(value: float, at: int, step: int) -> tuple[Any, int, int]:
     if math.isnan(value):
         return "nan", at, step
     return max(-_LARGEST, min(_LARGEST, value)), at, step
+
+
+def _text(value: str) -> str:
+    """Return text that every database takes: without halves of characters and NUL."""
+    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _ms(seconds: float) -> int:

@@ -45,7 +45,12 @@ def main(run_folder: str, version: str) -> int:
         )
     folder = os.path.join(run_folder, "submitit")
     name = "{HPCTF_ROLE}-{HPCTF_INDEX}".format(**os.environ)
-    sys.path[0] = os.getcwd()
+    if getattr(
+        sys.flags, "safe_path", False
+    ):  # PYTHONSAFEPATH: no folder of this file's stands first
+        sys.path.insert(0, os.getcwd())
+    else:
+        sys.path[0] = os.getcwd()
     try:
         function, args, kwargs = load(folder)
         outcome = ("success", function(*args, **kwargs))
@@ -56,8 +61,10 @@ def main(run_folder: str, version: str) -> int:
 
     try:
         data = cloudpickle.dumps(outcome)
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        why = "{}: {}".format(type(error).__name__, " ".join(str(error).split()))
+        print("hpctf: the return value cannot be pickled: " + why, file=sys.stderr, flush=True)
         outcome = ("error", "The return value cannot be pickled:\n" + traceback.format_exc())
         data = pickle.dumps(outcome)
     target = os.path.join(folder, f".{name}.pkl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ import hpctf
 from hpctf.errors import SubmissionError, UsageError
 from hpctf.files import cannot_write, make_folder
 from hpctf.planner import Planned, make_plan
+from hpctf.processes import user_name
 from hpctf.runs.chosen_site import ChosenSite
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, runs_root_of
 from hpctf.runs.origin import Origin, origins_of
@@ -280,7 +280,7 @@ class Experiment:
                 "job_id": None,
                 "submitter": this_process(),
                 "submitted": time.time(),
-                "user": getpass.getuser(),
+                "user": user_name(),
                 "host": os.uname().nodename,
                 "command": sys.argv,
                 **origin.record(plan),

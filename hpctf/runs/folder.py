@@ -28,6 +28,7 @@ from hpctf.files import (
     read_json,
     write_json,
 )
+from hpctf.resources import without_tilde
 from hpctf.terminal import visible
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def check_root(root: str) -> Path:
             f"The runs root is {shown(root)}, but ${unset[0]} is not set here.",
             "Set it, or choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
         )
-    path = Path(os.path.abspath(os.path.expanduser(os.path.expandvars(root))))
+    path = Path(os.path.abspath(without_tilde("The runs root", root)))
     text = str(path)
     problem = ""
     if visible(text) != text or "\n" in text:

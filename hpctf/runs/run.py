@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.errors import SchedulerError, TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail, write_json
+from hpctf.processes import user_name
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status
@@ -244,7 +244,7 @@ class Run(Reading):
             raise SchedulerError(
                 f"Run {self.id} has no job yet: {status.reason}.", "Cancel it once it has one."
             )
-        write_json(self.folder.cancelled, {"time": time.time(), "by": getpass.getuser()})
+        write_json(self.folder.cancelled, {"time": time.time(), "by": user_name()})
         try:
             self.scheduler().cancel(job_id)
         except Exception:

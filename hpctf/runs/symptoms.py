@@ -18,10 +18,19 @@ class Symptom(NamedTuple):
 
 _INSTALL = "Install it there, or name another environment with --python."
 
+_MEMORY = "Ask for more memory: --mem. A limit of the shell counts, too: ulimit -v, ulimit -u."
+
 _PATTERNS: list[tuple[str, Symptom]] = [
     (
         r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ",
         Symptom("{1}", "Its log says what to do."),
+    ),
+    (
+        r"^hpctf: the return value cannot be pickled: (.+)",
+        Symptom(
+            "the function's return value cannot be pickled, so that its result is lost: {1}",
+            "Return numbers, texts, lists or arrays; save models and the like in ./outputs.",
+        ),
     ),
     (
         r"Keras cannot be imported\. Check that it is installed",
@@ -78,7 +87,17 @@ _PATTERNS: list[tuple[str, Symptom]] = [
     ),
     (
         r"^(?:\w+\.)*(?:_Array)?MemoryError",
-        Symptom("Python could not get the memory it asked for", "Ask for more memory: --mem."),
+        Symptom("Python could not get the memory it asked for", _MEMORY),
+    ),
+    (
+        r"std::bad_alloc|[Cc]annot allocate memory|ENOMEM|[Oo]ut of memory|"
+        r"failed to map segment from shared object|mmap(?:\(\))? failed|Failed to allocate memory|"
+        r"can't start new thread|pthread_create\(?\)? failed|Thread creation failed|"
+        r"memory allocation of \d+ bytes failed|virtual memory exhausted",
+        Symptom(
+            "a library could not get the memory, or the thread, that it asked for",
+            _MEMORY,
+        ),
     ),
     (
         r"(lib(?:cuda|cudart|cudnn|cublas|nccl)\S*)[:'\"]? .*(?:cannot open|could not|not found)"
@@ -229,6 +248,20 @@ _CODES = {
         "Check --python and the script's first line (#!).",
     ),
 }
+
+
+_FRAME = re.compile(
+    r"^  File \".*\", line \d+ in |^(?:Current thread|Thread) 0x|^Extension modules: |"
+    r"^\s*@\s+0x|^#\d+ +0x|^\*\*\* (?:Begin|End) stack trace|^\[[\w.-]+:\d+\] \[ ?\d+\] |"
+    r"^\t?(?:_?Py\w+|_start|clone|\(?\+?0x[0-9a-f]+\)?|_Z\w+|__libc_start_main\w*)(?:\+0x\w+)?$"
+)
+"""A line of a dump of the stack, by Python's faulthandler, TensorFlow, glibc or Open MPI: they come
+after the sentence that says what was wrong, by the hundred."""
+
+
+def without_frames(lines: list[str]) -> list[str]:
+    """Return lines without those of dumps of the stack."""
+    return [line for line in lines if not _FRAME.match(line)]
 
 
 def of_lines(lines: list[str], python: str) -> Symptom | None:

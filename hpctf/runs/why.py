@@ -193,7 +193,7 @@ def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
     log = run.folder.logs / f"{name}.log"
     try:
-        lines = tail(log, _LOOK_BACK)
+        lines = symptoms.without_frames(tail(log, _LOOK_BACK * 20))[-_LOOK_BACK:]
     except OSError:  # of somebody else's job, which built the same environment
         lines = []
     known = symptoms.of_lines(lines, run.plan["entry"]["python"])

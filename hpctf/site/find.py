@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
-from hpctf.resources import SITE_CONFIGS
+from hpctf.resources import SITE_CONFIGS, config_folder
 from hpctf.site.keys import FILE_ONLY, dotted
 from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.reading import named
@@ -47,13 +47,11 @@ class Asked:
 
 def folders() -> dict[str, Path]:
     """Return the folders that hold site files, by the layer they make, the first one first."""
-    import platformdirs
-
     admin = Path(os.environ.get("HPCTF_ADMIN_FOLDER") or ADMIN_FOLDER)
     return {
         "package": Path(SITE_CONFIGS),
         "admin": admin / "sites",
-        "user": Path(platformdirs.user_config_dir("hpctf")) / "sites",
+        "user": config_folder() / "sites",
     }
 
 

@@ -57,8 +57,8 @@ def read_text(path: Path) -> str:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise NotReadable("it is not a file")
             content = stream.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(*error.args) from None
     except OSError as error:
         raise NotReadable(error.strerror or str(error)) from None
     if len(content) > LARGEST:

@@ -31,6 +31,8 @@ ROOMS = {"logs": "snapshot/logs", "outputs": "outputs"}
 _EVERYWHERE = ("127.0.0.1", "localhost", "0.0.0.0", "::")
 """Addresses that this machine reaches as localhost."""
 _EVERY_S = 5.0
+_TIMES = 20
+"""How often as long as one reading of the journals took the next one waits: they grow."""
 _START_S = 120.0
 _GRACE_S = 5.0
 _ENDINGS = (signal.SIGHUP, signal.SIGTERM)
@@ -166,11 +168,13 @@ def _follow(
     going = list(runs)
     while True:
         states = statuses(going)
+        began = time.monotonic()
         files.add(going)
+        took = time.monotonic() - began
         _link(going, top)
         going = [run for run in going if not states[run.id].final]
         try:
-            process.wait(_EVERY_S)
+            process.wait(max(_EVERY_S, _TIMES * took))
         except subprocess.TimeoutExpired:
             continue
         _check(process, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -82,17 +83,19 @@ class EventFiles:
     def add(self, runs: Sequence[Run]) -> int:
         """Write what runs and their child runs have logged since the last time; return how many
         points."""
-        points = [point for run in runs for point in self._new(run)]
         assert self._writer.stdin and self._writer.stdout
+        number = 0
         try:
-            self._writer.stdin.writelines(json.dumps(point) + "\n" for point in points)
+            for point in itertools.chain.from_iterable(map(self._new, runs)):
+                self._writer.stdin.write(json.dumps(point) + "\n")
+                number += 1
             self._writer.stdin.write("\n")
             self._writer.stdin.flush()
         except BrokenPipeError:
             pass
         if not self._writer.stdout.readline():
             raise ExportError(f"TensorBoard's event files could not be written to {self._top}.")
-        return len(points)
+        return number
 
     def _new(self, run: Run) -> Iterator[dict[str, Any]]:
         tracked = Tracked(str(run.folder.path))

@@ -281,6 +281,7 @@ class Experiment:
                 "submitter": this_process(),
                 "submitted": time.time(),
                 "user": user_name(),
+                "uid": os.geteuid(),
                 "host": os.uname().nodename,
                 "command": sys.argv,
                 **origin.record(plan),

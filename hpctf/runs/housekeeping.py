@@ -24,13 +24,15 @@ from hpctf.runs.run import Run
 from hpctf.runs.sizes import Usage, usage
 from hpctf.runs.statuses import queued_again
 from hpctf.runs.using import users_of
+from hpctf.verdict import read_job
 
 REMOVING = ".removing-"
 """What the name of a folder begins with that is being removed."""
 
 ASK_AGAIN_S = 86400.0
-"""Seconds since a run was settled in which its job may be in the queue again. slurmctld forgets a
-job MinJobAge after its end, 5 minutes by default (slurm.conf(5)), and then none can be requeued."""
+"""Seconds since a run was settled in which a job that has ended may be in the queue again.
+slurmctld forgets a job MinJobAge after its end, 5 minutes by default (slurm.conf(5)), and then none
+can be requeued."""
 
 _LIST_AGAIN_S = (60.0, 20)
 """Shortest time between two listings of all runs, and how often as long as one took."""
@@ -111,7 +113,7 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
     reasons = {one.run_id: "it is gone" for one in wanted if one.path not in found}
     reasons |= {run.id: reason for run in chosen if (reason := _stays(run))}
     over = [run for run in chosen if run.id not in reasons]
-    reasons |= queued_again(Run(run.folder) for run in over if _settled_lately(run))
+    reasons |= queued_again(Run(run.folder) for run in over if _may_be_queued(run))
     using = users_of((run.folder.path for run in over), known)
     return reasons | {
         path.name: f"run {users[0]} uses it, which is not over"
@@ -236,11 +238,17 @@ def _stays(run: Listed) -> str:
     return ""
 
 
-def _settled_lately(run: Listed) -> bool:
+def _may_be_queued(run: Listed) -> bool:
+    """Whether a run that is over may have its job in the queue: begun again, or never ended.
+
+    One that has left no record of its own end was called over by others, and is asked for
+    however long ago that was.
+    """
     try:
-        return time.time() - run.folder.final.stat().st_mtime < ASK_AGAIN_S
+        lately = time.time() - run.folder.final.stat().st_mtime < ASK_AGAIN_S
     except FileNotFoundError:
         return True  # final by its own word, while the scheduler is away
+    return lately or read_job(run.folder.path).exit_code is None
 
 
 def _owner(path: Path) -> int:

@@ -1,7 +1,8 @@
 """Runs whose submission was cut short: has Slurm taken the job, and under which id?
 
 hpctf may be killed at any point of a submission, also after sbatch has handed the job over. A
-job's name is its run's id and nobody else's, so the job is found by it, or is known not to be.
+job's name is its run's id, and its script lies in the run's folder: by these it is found, or is
+known not to be there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hpctf.verdict import read_job
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
+    from hpctf.scheduler.jobs import Identity, JobStatus
 
 LATE_S = 60.0
 """Seconds after hpctf's death during which an sbatch of its may still hand a job over."""
@@ -93,28 +95,28 @@ def _submitting(record: dict[str, Any]) -> bool:
 def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
     if not sought:
         return {}
+    from hpctf.runs.statuses import identity_of
     from hpctf.scheduler.slurm import Slurm
 
-    names = {run.id: record.get("job_name") or run.id for run, record in sought}
     since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
-    wanted: dict[str | None, list[str]] = {}
+    wanted: dict[str | None, dict[str, Identity]] = {}
     for run, record in sought:
         for cluster in _clusters(record):
-            wanted.setdefault(cluster, []).append(names[run.id])
-    found: dict[str, tuple[str, str | None]] = {}
+            wanted.setdefault(cluster, {})[run.id] = identity_of(run, record)
+    found: dict[str, tuple[JobStatus, str | None]] = {}
     away: dict[str | None, str] = {}
-    for cluster, listed in wanted.items():
+    for cluster, identities in wanted.items():
         try:
-            ids = Slurm(cluster).find(listed, since)
+            jobs = Slurm(cluster).find(identities, since)
         except SchedulerError as error:
             away[cluster] = error.message
         else:
-            found.update({name: (job_id, cluster) for name, job_id in ids.items()})
+            found.update({run_id: (job, cluster) for run_id, job in jobs.items()})
     return {
         run.id: _fate(
             run,
             record,
-            found.get(names[run.id]),
+            found.get(run.id),
             next((away[cluster] for cluster in _clusters(record) if cluster in away), ""),
         )
         for run, record in sought
@@ -128,7 +130,7 @@ def _clusters(record: dict[str, Any]) -> list[str | None]:
 
 
 def _fate(
-    run: Run, record: dict[str, Any], found: tuple[str, str | None] | None, away: str
+    run: Run, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
 ) -> Fate:
     """Return a run's fate from the job found and its cluster, or why one could not be asked."""
     if found is None and away:
@@ -137,10 +139,10 @@ def _fate(
         written = os.lstat(run.folder.script).st_mtime
         late = time.time() - written < LATE_S
         return Fate(record, SOUGHT) if late else Fate(record, LOST, lost=True)
-    job_id, cluster = found
+    job, cluster = found
     index = record.get("array_index")
-    whole = job_id if index is None else f"{job_id}_{index}"
-    return _adopt(run, record, whole, cluster=cluster)
+    whole = job.job_id if index is None else f"{job.job_id}_{index}"
+    return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
 
 
 def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hpctf.client.hpctf.artifacts import place_of
-from hpctf.errors import SchedulerError, TrainingFailed, UsageError, did_you_mean
-from hpctf.files import tail, write_json
-from hpctf.processes import user_name
+from hpctf.errors import TrainingFailed, UsageError, did_you_mean
+from hpctf.files import tail
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status
@@ -234,27 +232,11 @@ class Run(Reading):
         Raises
         ------
         SchedulerError
-            The scheduler refused.
+            The scheduler refused, or did not say that the job is still this run's.
         """
-        status = self.look()
-        if status.final:
-            return
-        job_id = self.job_id
-        if job_id is None:
-            raise SchedulerError(
-                f"Run {self.id} has no job yet: {status.reason}.", "Cancel it once it has one."
-            )
-        write_json(self.folder.cancelled, {"time": time.time(), "by": user_name()})
-        try:
-            self.scheduler().cancel(job_id)
-        except Exception:
-            self.folder.cancelled.unlink(missing_ok=True)
-            raise
-        build = self.folder.read_record().get("build")
-        if build:
-            from hpctf.submission.building import release
+        from hpctf.runs.cancelling import cancel
 
-            release(build)
+        cancel(self)
 
     def resubmit(self, on_note: Callable[[str], None] | None = None, **changes: Any) -> Run:
         """Submit the run again, with its code, environment and request, and return the new one.

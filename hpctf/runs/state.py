@@ -11,6 +11,7 @@ from hpctf.files import read_json, write_json
 from hpctf.runs.evidence import awaits_environment, from_log, why_not_built
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.summary import summary
+from hpctf.scheduler import states
 from hpctf.scheduler.jobs import JobStatus
 from hpctf.verdict import (
     JobRecord,
@@ -28,21 +29,11 @@ FINAL = ("Completed", "Failed", "Canceled")
 STATES = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing", *FINAL)
 """Azure ML's names of what a run can be."""
 
-SETTLE_S = 30.0
-"""Seconds of silence before a run is given up whose job the scheduler does not know. A rank beats
-every 30 s, and a job that slurmctld has forgotten may run on until its nodes register again."""
+SETTLE_S = 150.0
+"""Seconds of silence before a run is given up whose job the scheduler does not know: five times
+what lies between two heartbeats of a rank. A job that slurmctld has forgotten may run on until its
+nodes register again."""
 
-_OF_SLURM = {
-    "PENDING": "Queued",
-    "REQUEUED": "Queued",
-    "REQUEUE_HOLD": "Queued",
-    "REQUEUE_FED": "Queued",
-    "SPECIAL_EXIT": "Queued",
-    "RESV_DEL_HOLD": "Queued",
-    "CONFIGURING": "Preparing",
-    "COMPLETING": "Finalizing",
-    "STAGE_OUT": "Finalizing",
-}
 REASONS = {
     "TIMEOUT": "it reached its time limit",
     "OUT_OF_MEMORY": "it used more memory than it asked for",
@@ -50,7 +41,6 @@ REASONS = {
     "BOOT_FAIL": "a node could not be started",
     "DEADLINE": "its deadline passed",
     "PREEMPTED": "it was pre-empted by another job",
-    "REVOKED": "another cluster of the federation took its job",
 }
 """Slurm's states of a job that did not end of itself, in plain words."""
 
@@ -81,16 +71,25 @@ class Answer(NamedTuple):
     Parameters
     ----------
     job
-        The run's job; None if it knows no such job.
+        The run's job; None if the answer does not tell of it.
     away
         Why the scheduler could not be asked at all; empty if it was.
     unsure
         Whether it may know more later: its accounting could not be asked.
+    gone
+        Whether it was asked for this very job, and is sure not to know it.
     """
 
     job: JobStatus | None
     away: str = ""
     unsure: bool = False
+    gone: bool = False
+
+
+def needs_asking(folder: RunFolder, answer: Answer) -> bool:
+    """Whether the scheduler must be asked for this run's job alone before the run can be called
+    over: its list did not tell of it, and the job has left no record of its end."""
+    return not answer.away and answer.job is None and read_job(folder.path).exit_code is None
 
 
 def read_final(folder: RunFolder) -> dict[str, Any] | None:
@@ -183,18 +182,24 @@ class _Case(NamedTuple):
                 return self._unasked(answer.away)
             return self._ended(None)._replace(away=answer.away)
         job = answer.job
-        if job is not None and job.active:
+        if job is not None and job.active and not self._over_by_its_own_word(job):
             return self._active(job)
-        if job is None:
+        if job is None or job.active:
             job = from_log(self.folder, str(self.record["job_id"]))
         if self._unbuilt and not self._cancelled_by_somebody(job):
             words = why_not_built(self.folder, self.record)
             if words or not self._lately():
                 return self._never_built(words)
-        if job is None and self.own.exit_code is None and self._lately():
+        if job is None and self.own.exit_code is None and (self._lately() or not answer.gone):
             words = "the scheduler does not know its job; its last records may still come"
             return Status("Finalizing", words, None, self.ranks)
         return self._ended(job)
+
+    def _over_by_its_own_word(self, job: JobStatus) -> bool:
+        """Whether a job has ended whose state tells nothing of that: one that this hpctf does not
+        know, or that another cluster of the federation has taken it."""
+        vague = states.kind(job.state) in (states.UNKNOWN, states.ELSEWHERE)
+        return vague and self.own.exit_code is not None and not self._lately()
 
     @property
     def _unbuilt(self) -> bool:
@@ -218,16 +223,20 @@ class _Case(NamedTuple):
         return Status(state, f"the scheduler could not be asked: {away}", None, self.ranks, away)
 
     def _active(self, job: JobStatus) -> Status:
-        state = _OF_SLURM.get(job.state)
-        if state == "Queued" and job.reason.startswith("Dependency") and self._unbuilt:
-            words = f"its environment is built by job {self.record['build']['job_id']}"
-            return Status("Preparing", words, None, self.ranks)
-        if state == "Queued":  # what an earlier start has left behind does not count
-            return Status(state, _reason(job), None, self.ranks)
+        kind = states.kind(job.state)
+        if kind == states.QUEUED:  # what an earlier start has left behind does not count
+            if job.reason.startswith("Dependency") and self._unbuilt:
+                words = f"its environment is built by job {self.record['build']['job_id']}"
+                return Status("Preparing", words, None, self.ranks)
+            return Status("Queued", _reason(job), None, self.ranks)
         if self.own.exit_code is not None:
-            return Status("Finalizing", "", self.own.exit_code, self.ranks)
-        if state is None:
-            state = "Running" if self._begun else "Preparing"
+            words = "" if kind in states.KINDS.values() else _reason(job)
+            return Status("Finalizing", words, self.own.exit_code, self.ranks)
+        if kind in (states.FINALIZING, states.PREPARING):
+            return Status(kind, _reason(job), None, self.ranks)
+        if self._begun:
+            return Status("Running", _reason(job), None, self.ranks)
+        state = "Preparing" if kind == states.RUNNING else "Queued"
         return Status(state, _reason(job), None, self.ranks)
 
     def _ended(self, job: JobStatus | None) -> Status:
@@ -237,7 +246,7 @@ class _Case(NamedTuple):
             words = "it was cancelled; by whom is not known yet"
             return Status("Finalizing", words, None, self.ranks)
         asked_to = code != 0 and asked_here
-        if asked_to or (job is not None and job.state == "CANCELLED"):
+        if asked_to or (job is not None and job.ending == "CANCELLED"):
             return Status("Canceled", self._who_cancelled(job), code, self.ranks)
         if code == 0:
             return Status("Completed", "", 0, self.ranks)
@@ -257,7 +266,7 @@ class _Case(NamedTuple):
         interrupted = first_interrupted(self.ranks, self.plan)
         if failure and failure.asked is None and not interrupted:
             return _who_failed(failure)
-        cause = REASONS.get(job.state, "") if job else ""
+        cause = REASONS.get(job.ending, "") if job else ""
         if cause or self.own.reason:
             return ": ".join(words for words in (cause, self.own.reason) if words)
         if failure and (failure.asked is None or self.own.exit_code is not None):
@@ -279,8 +288,10 @@ class _Case(NamedTuple):
         """
         if self.plan["scheduler"] == "local":
             return False
-        records = [self.folder.record, *self.folder.state.glob("*.jsonl")]
-        return time.time() - max(path.stat().st_mtime for path in records) < SETTLE_S
+        own = (self.folder.final, self.folder.cancelled)  # not of the job's
+        records = [path for path in self.folder.state.iterdir() if path not in own]
+        latest = max(path.stat().st_mtime for path in (self.folder.record, *records))
+        return time.time() - latest < SETTLE_S
 
 
 def _who_failed(failure: RankState) -> str:
@@ -288,6 +299,10 @@ def _who_failed(failure: RankState) -> str:
 
 
 def _reason(job: JobStatus) -> str:
+    if states.kind(job.state) == states.UNKNOWN:
+        return f"Slurm says {job.state}{_because(job)}"
+    if states.kind(job.state) == states.ELSEWHERE:
+        return f"another cluster of the federation took its job: Slurm says {job.state}"
     if job.state in ("SUSPENDED", "STOPPED"):
         return f"{job.state.lower()} by Slurm"
     if job.reason not in ("", "None"):

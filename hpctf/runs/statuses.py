@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.runs.state import Answer, Status, determine, never_submitted, settled
+from hpctf.runs.state import (
+    Answer,
+    Status,
+    determine,
+    needs_asking,
+    never_submitted,
+    settled,
+)
 from hpctf.runs.summary import summary
-from hpctf.scheduler.jobs import Scheduler
+from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -26,15 +35,39 @@ class _Open(NamedTuple):
         return None if job_id is None else str(job_id)
 
     @property
-    def names(self) -> set[str]:
-        """What its job may be called: a job array has the name of its first run, and local
-        processes have none."""
-        return {self.run.id, self.record.get("job_name") or self.run.id, ""}
+    def identity(self) -> Identity:
+        return identity_of(self.run, self.record)
+
+
+def identity_of(run: Run, record: dict[str, Any]) -> Identity:
+    """Return what tells a run's job from others of its id.
+
+    A job array has the name and the script of its first run; what a record of an older hpctf lacks
+    does not count.
+    """
+    names = frozenset({run.id, record.get("job_name") or run.id})
+    script = record.get("job_script") or str(run.folder.script)
+    return Identity(record.get("uid"), record.get("job_submitted"), names, script)
 
 
 def scheduler_of(run: Run) -> Scheduler:
     """Return the scheduler that has a run's job."""
     return _scheduler(run.plan["scheduler"], [_Open(run, run.folder.read_record())])
+
+
+def ask_for(run: Run) -> JobStatus | None:
+    """Return what the scheduler knows of a run's very job, asked for by its id alone.
+
+    None if it has no such job (any more), or if the id is another job's now.
+
+    Raises
+    ------
+    SchedulerError
+        It could not be asked.
+    """
+    one = _Open(run, run.folder.read_record())
+    assert one.job_id is not None
+    return scheduler_of(run).ask(one.job_id, one.identity)
 
 
 def statuses(runs: Iterable[Run]) -> dict[str, Status]:
@@ -52,8 +85,30 @@ def statuses(runs: Iterable[Run]) -> dict[str, Status]:
         else:
             still_open.append(_Open(run, run.folder.read_record()))
     for one, answer in _answers(_with_jobs(still_open, found)):
+        if needs_asking(one.run.folder, answer):
+            answer = _asked_alone(one, answer)
+        _keep_submission(one, answer.job)
         found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
     return found
+
+
+def _asked_alone(one: _Open, answer: Answer) -> Answer:
+    """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
+    try:
+        job = ask_for(one.run)
+    except SchedulerError as error:
+        return Answer(None, away=error.message)
+    return answer._replace(job=job, gone=job is None)
+
+
+def _keep_submission(one: _Open, job: JobStatus | None) -> None:
+    """Put on record when Slurm took the job: names can be changed, and each requeueing changes
+    this. Only its owner's hpctf writes a run's record."""
+    if job is None or job.submitted in (None, one.record.get("job_submitted")):
+        return
+    with contextlib.suppress(OSError):
+        if one.run.folder.record.stat().st_uid == os.geteuid():
+            one.run.folder.update_record(job_submitted=job.submitted)
 
 
 def queued_again(runs: Iterable[Run]) -> dict[str, str]:
@@ -66,6 +121,8 @@ def queued_again(runs: Iterable[Run]) -> dict[str, str]:
     with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
     found: dict[str, str] = {}
     for one, answer in _answers(with_jobs):
+        if needs_asking(one.run.folder, answer):
+            answer = _asked_alone(one, answer)
         if answer.away:
             found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
         elif answer.job is not None and answer.job.active:
@@ -143,10 +200,10 @@ def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
 
 def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
     """Return what the scheduler says of each run's job."""
-    names = {one.job_id: one.names for one in group if one.job_id is not None}
+    identities = {one.job_id: one.identity for one in group if one.job_id is not None}
     asked = _scheduler(scheduler, group)
     try:
-        jobs = asked.query(names, names)
+        jobs = asked.query(identities)
     except SchedulerError as error:
         return [Answer(None, away=error.message)] * len(group)
     unsure = bool(asked.accounting_away)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hpctf.errors import SchedulerError
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import from_folder
+from hpctf.scheduler import reasons
 from hpctf.verdict import JobRecord, read_job, read_ranks
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ _LOOK_S = (0.2, 2.0)
 _ASK_S = (2.0, 30.0)
 """Shortest and longest pause between looks at the run folder, and questions to the scheduler."""
 _FINALIZING_S = 0.5
+_ASK_STUCK_S = 5.0
+
+NEVER_S = 60.0
+"""Seconds for which a job must have had a reason that keeps it from ever starting
+(`hpctf.scheduler.reasons`) before nobody waits for it any longer: slurmctld gives some of them for
+moments, such as while slurmdbd is away."""
 
 
 def wait(
@@ -31,12 +39,18 @@ def wait(
 
     A scheduler that is away is asked again for as long as it takes, and `on_change` is told;
     the log goes on meanwhile.
+
+    Raises
+    ------
+    SchedulerError
+        The job will never start: its reason has said so for `NEVER_S`. It is still queued.
     """
     began = ask_at = time.monotonic()
     status: Status | None = None
     question: _Question | None = None
     away_since = ""
     known = JobRecord()
+    stuck = _Stuck(run)
     while True:
         now = time.monotonic()
         if question is None and (now >= ask_at or _has_come_to_an_end(run, status, known)):
@@ -46,8 +60,10 @@ def wait(
         answer = question.answer(pause) if question else None
         if answer is not None:
             away_since = (away_since or time.strftime("%H:%M:%S")) if answer.away else ""
-            status = _keep(run, status, answer, away_since)
+            status = stuck.looked(_keep(run, status, answer, away_since))
             ask_at = time.monotonic() + _pause(status, time.monotonic() - began)
+            if stuck.since is not None:
+                ask_at = min(ask_at, time.monotonic() + _ASK_STUCK_S)
             question = None
         elif status is not None:
             status = _look(run, status)
@@ -58,8 +74,42 @@ def wait(
                 on_change(status, time.monotonic() - began)
             if status.final:
                 return status
+        stuck.refuse()
         if question is None:
             time.sleep(pause)
+
+
+class _Stuck:
+    """Whether a run's job waits for what will never come, and since when."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._reason = ""
+        self.since: float | None = None
+
+    def looked(self, status: Status) -> Status:
+        """Note what an answer of the scheduler's says, and return it with that in words."""
+        if status.away:
+            return status
+        waits = status.state == "Queued" and self._run.plan["scheduler"] == "slurm"
+        if not (waits and reasons.explain(status.reason, "").never):
+            self.since, self._reason = None, ""
+            return status
+        if self.since is None:
+            self.since = time.monotonic()
+        self._reason = status.reason
+        return status._replace(reason=f"{status.reason}: it will never start as it is")
+
+    def refuse(self) -> None:
+        """Raise `SchedulerError` once it has been so for `NEVER_S`."""
+        if self.since is None or time.monotonic() - self.since < NEVER_S:
+            return
+        job_id = str(self._run.job_id)
+        why = reasons.explain(self._reason, job_id)
+        raise SchedulerError(
+            f"Run {self._run.id} will never start: {why.meaning} (Slurm says {self._reason}).",
+            f"It is still in the queue. {why.advice} To cancel it: hpctf cancel {self._run.id}",
+        )
 
 
 class _Question:

@@ -12,7 +12,9 @@ from hpctf.files import tail
 from hpctf.runs import symptoms
 from hpctf.runs.evidence import awaits_environment
 from hpctf.runs.state import REASONS, Status
+from hpctf.scheduler import states
 from hpctf.scheduler.figures import UNSET, Figures
+from hpctf.scheduler.jobs import Identity
 from hpctf.verdict import RankState, first_failure, first_interrupted, read_job
 
 if TYPE_CHECKING:
@@ -108,10 +110,10 @@ def _building(run: Run, build: dict[str, Any], status: Status, headline: str) ->
     told = f"{headline}{_because(status.reason)}."
     job_id = build["job_id"]
     try:
-        job = run.scheduler().query([job_id]).get(job_id)
+        job = run.scheduler().query({job_id: Identity()}).get(job_id)
     except SchedulerError as error:
         return Explanation(status.state, told, (error.message,))
-    if job is not None and job.state == "PENDING":
+    if job is not None and states.kind(job.state) == states.QUEUED:
         why = waiting.explain(job_id, job.reason, _figures(run))
         waits = f"Job {job_id} waits: {why.meaning} (Slurm says {job.reason})."
         return Explanation(status.state, told, (waits, *why.details))

@@ -42,7 +42,7 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} did not answer within {timeout:g} s.") from None
     if done.returncode:
-        words = done.stderr.strip() or f"exit code {done.returncode}"
+        words = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
         raise SchedulerError(f"{command[0]}: {words}")
     return done.stdout + done.stderr if errors_too else done.stdout
 

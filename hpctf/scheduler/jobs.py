@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-ACTIVE = {
-    "PENDING",
-    "CONFIGURING",
-    "RUNNING",
-    "SUSPENDED",
-    "STOPPED",
-    "COMPLETING",
-    "STAGE_OUT",
-} | {
-    "REQUEUED",
-    "REQUEUE_HOLD",
-    "REQUEUE_FED",
-    "RESIZING",
-    "SIGNALING",
-    "SPECIAL_EXIT",
-    "RESV_DEL_HOLD",
-}
-"""Slurm's states of a job that has not ended for good (squeue(1), JOB STATE CODES)."""
-
-
-Names = Mapping[str, Collection[str]]
-"""The names that a job may have, by its id. Schedulers use an id again for another job: the name
-tells."""
+from hpctf.scheduler import states
 
 
 class JobStatus(NamedTuple):
     """One job: its state in Slurm's words, why it is in it, and who cancelled it if that is known.
 
     ``by`` is a user's name; ``told_later`` says that it may be known in a moment: accounting has
-    not heard of the end yet.
+    not heard of the end yet. ``submitted`` is Slurm's time of its submission, in seconds since the
+    epoch; a job that is requeued gets another one.
     """
 
     job_id: str
@@ -43,11 +22,56 @@ class JobStatus(NamedTuple):
     reason: str = ""
     by: str = ""
     told_later: bool = False
+    submitted: float | None = None
+    uid: int | None = None
+    command: str = ""
 
     @property
     def active(self) -> bool:
-        """Whether it is still in the queue, running or not."""
-        return self.state in ACTIVE
+        """Whether it may still be in the queue, running or not: all but a known end."""
+        return states.kind(self.state) != states.OVER
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in one of Slurm's words; empty while it is not over."""
+        return states.ending(self.state)
+
+
+class Identity(NamedTuple):
+    """What tells a job from all others that have had, or will have, its id.
+
+    Schedulers use an id again. The job is its submitter's, and has the time of its submission, or
+    what no other job has: its run's name or its batch script's path. Time and name alone are not
+    enough: Slurm gives a requeued job a new time, and `scontrol update` another name.
+
+    Parameters
+    ----------
+    uid
+        Whose job it is; None if that is not known.
+    submitted
+        Slurm's time of its submission; None if that is not known.
+    names
+        What it may be called.
+    script
+        The path of its batch script, on which ``squeue --format=%o`` and sacct's SubmitLine end.
+    """
+
+    uid: int | None = None
+    submitted: float | None = None
+    names: frozenset[str] = frozenset()
+    script: str = ""
+
+    def is_of(self, job: JobStatus) -> bool:
+        """Whether a job of the right id is the one that is meant."""
+        if self.uid is not None and job.uid is not None and job.uid != self.uid:
+            return False
+        if self.submitted is None and not self.names and not self.script:
+            return True
+        return (
+            (self.submitted is not None and job.submitted == self.submitted)
+            or job.name in self.names
+            or bool(self.script and job.command.endswith(self.script))
+        )
 
 
 class Scheduler(Protocol):
@@ -62,10 +86,17 @@ class Scheduler(Protocol):
     def require(self) -> None:
         """Raise `SchedulerError` where this machine has no way to ask it."""
 
-    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
-        """Return what is known of the jobs; those it knows nothing of are left out.
+    def query(self, jobs: Mapping[str, Identity]) -> dict[str, JobStatus]:
+        """Return what is known of the jobs, by id. That one is left out is no sign of its end."""
 
-        A job of another name than `names` allows is not the one that was asked for.
+    def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
+        """Return what is known of one job, which is asked for by its id alone; None says that the
+        scheduler is sure not to know it (any more).
+
+        Raises
+        ------
+        SchedulerError
+            It did not answer, or not in a way that tells.
         """
 
     def cancel(self, job_id: str) -> None:

@@ -48,6 +48,7 @@ _COUNTS = {
     ("Max", "submitjob"): "MaxSubmit",
     ("Max", "submitjobs"): "MaxSubmit",
 }
+_OF_ONE_JOB = ("MinTRES", "MaxTRES", "MaxTRESPerNode", "MaxTRESMins", "MaxWall")
 _PER = {"User": "PU", "Account": "PA"}
 
 
@@ -62,6 +63,11 @@ class Limit(NamedTuple):
     words: str
     column: str
     resource: str
+
+    @property
+    def of_one_job(self) -> bool:
+        """Whether the job itself is beyond it, whatever else runs."""
+        return self.column in _OF_ONE_JOB and "user" not in self.words
 
     @property
     def subject(self) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from hpctf.errors import SchedulerError
 from hpctf.processes import start_time
-from hpctf.scheduler.jobs import JobStatus, Names
+from hpctf.scheduler.jobs import Identity, JobStatus
 
 
 class LocalProcesses:
@@ -31,13 +31,15 @@ class LocalProcesses:
     def require(self) -> None:
         """Do nothing: a machine can always look at its own processes."""
 
-    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
+    def query(self, jobs: Mapping[str, Identity]) -> dict[str, JobStatus]:
         """Return as RUNNING the jobs whose controller is alive, or out of sight on another host."""
-        return {
-            job_id: JobStatus(job_id, "", "RUNNING")
-            for job_id in job_ids
-            if self._alive(job_id) or not self._here(job_id)
-        }
+        asked = {job_id: self.ask(job_id, identity) for job_id, identity in jobs.items()}
+        return {job_id: status for job_id, status in asked.items() if status is not None}
+
+    def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
+        """Return the job as RUNNING, or None if its controller is not there any more."""
+        runs = self._alive(job_id) or not self._here(job_id)
+        return JobStatus(job_id, "", "RUNNING") if runs else None
 
     def cancel(self, job_id: str) -> None:
         """Ask a job's controller to end all of its ranks."""

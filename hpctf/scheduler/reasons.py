@@ -6,16 +6,23 @@ and newer. A reason that is not here is told in Slurm's own words.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from hpctf.scheduler import limits
 
 
 class Reason(NamedTuple):
-    """What a reason means, as the end of a sentence "it waits: ...", and what can be done."""
+    """What a reason means, as the end of a sentence "it waits: ...", and what can be done.
+
+    ``never`` says that the job does not start unless somebody changes it or the site: nobody need
+    wait. Neither a hold, which is there to be released, nor a partition, node or limit that frees
+    itself is such a reason.
+    """
 
     meaning: str
     advice: str = ""
+    never: bool = False
 
 
 _ADMIN = "Ask the cluster's administrators."
@@ -33,6 +40,7 @@ REASONS = {
     "DependencyNeverSatisfied": Reason(
         "it depends on a job that did not end as it should have, so it will never start",
         "Cancel it, repair what it depends on, and submit both again.",
+        never=True,
     ),
     "BeginTime": Reason("its time to begin has not come", _WAIT),
     "JobHeldUser": Reason(
@@ -71,13 +79,16 @@ REASONS = {
     "PartitionTimeLimit": Reason(
         "it asks for more time than its partition allows",
         f"{_RESUBMIT} with a shorter --time, or in another partition.",
+        never=True,
     ),
     "PartitionConfig": Reason(
         "it asks for something that its partition does not allow",
         f"{_RESUBMIT} in another partition, or with less.",
     ),
     "AccountNotAllowed": Reason(
-        "its account may not use its partition", f"{_RESUBMIT} with another account or partition."
+        "its account may not use its partition",
+        f"{_RESUBMIT} with another account or partition.",
+        never=True,
     ),
     "ReqNodeNotAvail": Reason(
         "a node that it needs is not available", "Wait for the node, or do without it."
@@ -92,7 +103,7 @@ REASONS = {
     "FrontEndDown": Reason("no front end node is up", _ADMIN),
     "Reservation": Reason("its reservation has not begun", _WAIT),
     "ReservationDeleted": Reason(
-        "the reservation it asks for is no more", f"{_RESUBMIT} without it."
+        "the reservation it asks for is no more", f"{_RESUBMIT} without it.", never=True
     ),
     "Licenses": Reason("the licenses it asks for are in use", _WAIT),
     "JobArrayTaskLimit": Reason(
@@ -100,16 +111,22 @@ REASONS = {
         "To allow more: scontrol update jobid={job} arraytaskthrottle=N",
     ),
     "BadConstraints": Reason(
-        "no node can ever give what it asks for", f"{_RESUBMIT}, asking for what there is."
+        "no node can ever give what it asks for",
+        f"{_RESUBMIT}, asking for what there is.",
+        never=True,
     ),
     "Constraints": Reason("no node can give what it asks for at the moment", "See: sinfo -o %N,%f"),
     "DeadLine": Reason(
-        "it cannot end before its deadline any more", f"{_RESUBMIT} with a later deadline."
+        "it cannot end before its deadline any more",
+        f"{_RESUBMIT} with a later deadline.",
+        never=True,
     ),
-    "InvalidAccount": Reason("its account is not valid", f"{_RESUBMIT} with another account."),
-    "InvalidQOS": Reason("its QOS is not valid", f"{_RESUBMIT} with another QOS."),
+    "InvalidAccount": Reason(
+        "its account is not valid", f"{_RESUBMIT} with another account.", never=True
+    ),
+    "InvalidQOS": Reason("its QOS is not valid", f"{_RESUBMIT} with another QOS.", never=True),
     "QOSNotAllowed": Reason(
-        "its account or partition may not use its QOS", f"{_RESUBMIT} with another QOS."
+        "its account or partition may not use its QOS", f"{_RESUBMIT} with another QOS.", never=True
     ),
     "QOSUsageThreshold": Reason("its QOS has been used so much that it pauses", _ADMIN),
     "QOSJobLimit": Reason("its QOS runs as many jobs as it may", _WAIT),
@@ -120,7 +137,9 @@ REASONS = {
     "AssociationTimeLimit": Reason("its account has used up its time", _ADMIN),
     "AccountingPolicy": Reason("a limit of its account or QOS has been reached", _WAIT),
     "MaxMemPerLimit": Reason(
-        "it asks for more memory than a node or a CPU may give", f"{_RESUBMIT} with less --mem."
+        "it asks for more memory than a node or a CPU may give",
+        f"{_RESUBMIT} with less --mem.",
+        never=True,
     ),
     "BurstBufferResources": Reason("the burst buffer has no room for it", _WAIT),
     "BurstBufferStageIn": Reason("its data are being brought to the burst buffer", _WAIT),
@@ -138,6 +157,10 @@ REASONS = {
 }
 
 
+_RESERVATION_DELETED = re.compile(r"Reservation .+ was deleted")
+"""What squeue says in the place of a reason once a reservation has gone (reservation.c)."""
+
+
 def explain(reason: str, job_id: str, where: str = "") -> Reason:
     """Return what a reason means, as squeue or scontrol writes it.
 
@@ -147,12 +170,14 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
     caller's.
     """
     words = plain(reason)
+    if _RESERVATION_DELETED.fullmatch(words):
+        words = "ReservationDeleted"
     found = REASONS.get(words) or REASONS.get(words.partition(",")[0])
     if found is None:
         limit = limits.parse(words)
         found = _limited(limit) if limit else Reason(f"Slurm says {words}")
     advice = found.advice.replace("scontrol ", f"scontrol {where} ") if where else found.advice
-    return Reason(found.meaning, advice.format(job=job_id))
+    return found._replace(advice=advice.format(job=job_id))
 
 
 def plain(reason: str) -> str:
@@ -165,6 +190,7 @@ def plain(reason: str) -> str:
 
 def _limited(limit: limits.Limit) -> Reason:
     meaning = f"{limit.subject} has a limit on {limit.words}"
-    if limit.column.startswith(("MaxTRES", "MinTRES", "MaxWall")) and "user" not in limit.words:
-        return Reason(meaning, f"{_RESUBMIT} within the limit, or under another QOS or account.")
+    if limit.of_one_job:
+        advice = f"{_RESUBMIT} within the limit, or under another QOS or account."
+        return Reason(meaning, advice, never=True)
     return Reason(meaning, "It starts once others of these jobs have ended, or under another QOS.")

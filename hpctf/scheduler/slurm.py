@@ -5,34 +5,34 @@ from __future__ import annotations
 import pwd
 import re
 import time
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
-from hpctf.scheduler.jobs import ACTIVE, JobStatus, Names
+from hpctf.scheduler.figures import fields
+from hpctf.scheduler.jobs import Identity, JobStatus
 
 _SQUEUE_S = 20.0
 _SACCT_S = 10.0
 """Seconds that a command may take. Left alone, squeue tries for 18 s to reach a slurmctld whose
 host is up but does not answer (measured, 22.05), and longer if the host is down."""
 
-_DISABLED = "accounting storage is disabled"
-"""What sacct says where there is no accounting at all (sacct.c)."""
+_DISABLED = re.compile(
+    r"^(?:sacct: )?(?:error: )?Slurm accounting storage is disabled\.?$", re.MULTILINE
+)
+"""What sacct says where there is no accounting at all (sacct.c), on a line of its own."""
 
+_UNKNOWN_JOB = re.compile(
+    r"^(?:\w+: )?(?:slurm_load_jobs? error: Invalid job id specified|Job \S+ not found)\.?$",
+    re.MULTILINE,
+)
+"""What squeue and scontrol say of a job that slurmctld is sure not to have: the id is not any job's
+(scontrol_load_job), or its array no longer has the task (scontrol, info_job.c)."""
 
-class _Row(NamedTuple):
-    job_id: str
-    state: str
-    reason: str
-    submitted: str
-    name: str
+_SEPARATOR = "\x1f"
+"""Between columns: names and commands may hold anything that can be typed."""
 
-    @property
-    def rank(self) -> tuple[bool, str]:
-        """What orders the rows of one job: a het job's first component speaks for all, and what
-        was submitted last for what was before."""
-        return self.job_id.endswith("+0"), self.submitted
+_COLUMNS = 7
 
 
 def leader(job_id: str) -> str:
@@ -62,7 +62,7 @@ class Slurm:
         """Raise `SchedulerError` where there is no squeue."""
         commands.require("squeue")
 
-    def query(self, job_ids: Iterable[str], names: Names | None = None) -> dict[str, JobStatus]:
+    def query(self, jobs: Mapping[str, Identity]) -> dict[str, JobStatus]:
         """Return what Slurm knows of the jobs, by id; of a het job, what its leader does.
 
         One squeue for all; one sacct for those that squeue no longer knows, and for the cancelled
@@ -74,15 +74,40 @@ class Slurm:
             squeue could not be asked.
         """
         self.accounting_away = ""
-        wanted = sorted(set(job_ids))
+        wanted = sorted(jobs)
         if not wanted:
             return {}
-        known = _statuses(self._squeue(_jobs_option(wanted), "--array"), names)
-        unsure = [i for i in wanted if i not in known or known[i].state == "CANCELLED"]
-        accounted = self._accounted(unsure, names) if unsure else None
+        known = _chosen(self._squeue(_jobs_option(wanted), "--array"), jobs)
+        unsure = [i for i in wanted if i not in known or known[i].ending == "CANCELLED"]
+        accounted = self._accounted(unsure, jobs) if unsure else None
         if accounted is not None:
             self._complete(known, unsure, accounted)
         return {job_id: known[job_id] for job_id in wanted if job_id in known}
+
+    def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
+        """Return what slurmctld knows of one job, asked for by its id and nothing else.
+
+        None if it has no job of that id, or another one: the only sign, beside accounting's word,
+        that a job without a state is over.
+
+        Raises
+        ------
+        SchedulerError
+            slurmctld did not answer, or not in a way that tells.
+        """
+        command = ["scontrol", *self._clusters, "--all", "show", "job", "--oneliner", job_id]
+        try:
+            said = commands.run(command, _SQUEUE_S)
+        except SchedulerError as error:
+            if _UNKNOWN_JOB.search(error.message.removeprefix("scontrol: ")):
+                return None
+            raise
+        rows = [_described(fields(line)) for line in said.split("\n") if "JobState=" in line]
+        if not rows:
+            raise SchedulerError(f"scontrol did not tell of job {job_id}: {said.strip()[:200]!r}")
+        # Of a het job the components come with their own ids, the leader first.
+        status = next((row for row in rows if row.job_id == leader(job_id)), rows[0])
+        return status._replace(job_id=job_id) if identity.is_of(status) else None
 
     @staticmethod
     def _complete(
@@ -101,8 +126,8 @@ class Slurm:
             elif status is not None and not status.active:
                 known[job_id] = status
 
-    def find(self, names: Iterable[str], since: float) -> dict[str, str]:
-        """Return the ids of the jobs that have these names, of which each is one job's alone.
+    def find(self, wanted: Mapping[str, Identity], since: float) -> dict[str, JobStatus]:
+        """Return the jobs that these identities are of, by the keys of `wanted`.
 
         Of a het job its leader's id, of a job array the array's own.
 
@@ -117,18 +142,16 @@ class Slurm:
             squeue or sacct could not be asked, and so the answer is not known. That there is no
             accounting is an answer.
         """
-        wanted = sorted(set(names))
         if not wanted:
             return {}
-        listed = commands.words(wanted)
-        found = _ids(self._squeue([f"--name={listed[0]}"] if len(listed) == 1 else []))
-        missing = [name for name in wanted if name not in found]
-        if missing:
+        uids = ",".join(sorted({str(one.uid) for one in wanted.values() if one.uid is not None}))
+        found = _matching(self._squeue([f"--user={uids}"] if uids else []), wanted)
+        if len(found) < len(wanted):
             start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
-            options = [f"--name={word}" for word in commands.words(missing)]
-            rows = self._sacct([f"--starttime={start}", "--allusers", *options])
-            found = {**_ids(rows or iter(())), **found}
-        return {name: found[name] for name in wanted if name in found}
+            whose = f"--uid={uids}" if uids else "--allusers"
+            rows = self._sacct([f"--starttime={start}", whose])
+            found = {**_matching(rows or iter(()), wanted), **found}
+        return found
 
     def active(self, name: str) -> str | None:
         """Return the id of the job of that name which is still in the queue, the latest of them.
@@ -138,8 +161,9 @@ class Slurm:
         SchedulerError
             squeue could not be asked.
         """
-        rows = (row for row in self._squeue([f"--name={name}"]) if row.state in ACTIVE)
-        return _ids(iter(rows)).get(name)
+        rows = [row for row in self._squeue([f"--name={name}"]) if row.active and row.name == name]
+        latest = max(rows, key=lambda row: row.submitted or 0.0, default=None)
+        return None if latest is None else _whole(latest.job_id)
 
     def waits_for(self, job_id: str) -> bool:
         """Whether a job that has not begun depends on another one.
@@ -149,15 +173,17 @@ class Slurm:
         SchedulerError
             squeue could not be asked.
         """
-        command = ["squeue", *self._clusters, "--noheader", "--states=PENDING", "--format=%E"]
-        told = commands.run(command, _SQUEUE_S)
+        command = ["squeue", *self._clusters, "--all", "--noheader", "--states=PENDING"]
+        told = commands.run([*command, "--format=%E"], _SQUEUE_S)
         return re.search(rf":{job_id}\b", told) is not None
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job with scancel; of a het job, every component."""
         commands.run(["scancel", *self._clusters, job_id], _SQUEUE_S)
 
-    def _accounted(self, job_ids: list[str], names: Names | None) -> dict[str, JobStatus] | None:
+    def _accounted(
+        self, job_ids: list[str], jobs: Mapping[str, Identity]
+    ) -> dict[str, JobStatus] | None:
         """Return what sacct knows of jobs, which may lag behind by seconds; None if nothing can
         be known from it, now or later."""
         try:
@@ -167,27 +193,28 @@ class Slurm:
             return None
         if rows is None:
             return None
-        told = _statuses(rows, names)
-        return {job_id: told[job_id] for job_id in job_ids if job_id in told}
+        return _chosen(rows, {job_id: jobs[job_id] for job_id in job_ids})
 
-    def _squeue(self, options: list[str], *more: str) -> Iterator[_Row]:
-        command = ["squeue", *self._clusters, "--noheader", "--states=all", *more]
-        command += ["--format=%i|%T|%r|%V|%j", *options]
+    def _squeue(self, options: list[str], *more: str) -> Iterator[JobStatus]:
+        """Return squeue's rows: of all partitions, those that are hidden as well."""
+        command = ["squeue", *self._clusters, "--all", "--noheader", "--states=all", *more]
+        columns = _SEPARATOR.join(("%i", "%T", "%r", "%V", "%U", "%j", "%o"))
         try:
-            return _rows(commands.run(command, _SQUEUE_S))
+            return _rows(commands.run([*command, f"--format={columns}", *options], _SQUEUE_S))
         except SchedulerError as error:
-            if "Invalid job id specified" in error.message:
+            if _UNKNOWN_JOB.search(error.message.removeprefix("squeue: ")):
                 return iter(())
             raise
 
-    def _sacct(self, options: list[str]) -> Iterator[_Row] | None:
+    def _sacct(self, options: list[str]) -> Iterator[JobStatus] | None:
         """Return sacct's rows, or None where there is no accounting."""
         command = ["sacct", *self._clusters, "--noheader", "--parsable2", "--allocations"]
-        command += ["--duplicates", "--format=JobID,State,Reason,Submit,JobName", *options]
+        command += [f"--delimiter={_SEPARATOR}", "--duplicates"]
+        command += ["--format=JobID,State,Reason,Submit,UID,JobName,SubmitLine", *options]
         try:
             return _rows(commands.run(command, _SACCT_S))
         except SchedulerError as error:
-            if _DISABLED in error.message:
+            if _DISABLED.search(error.message.removeprefix("sacct: ")):
                 return None
             raise
 
@@ -201,29 +228,85 @@ def _jobs_option(job_ids: list[str]) -> list[str]:
 
 def _main_ids(job_ids: list[str]) -> list[str]:
     """Return the ids without array tasks: asking for the whole array costs the same."""
-    return sorted({job_id.partition("_")[0] for job_id in job_ids})
+    return sorted({_whole(job_id) for job_id in job_ids})
 
 
-def _rows(output: str) -> Iterator[_Row]:
-    fields = (line.split("|", 4) for line in output.splitlines())
-    return (_Row(*row) for row in fields if len(row) == len(_Row._fields))
+def _whole(job_id: str) -> str:
+    return leader(job_id).partition("_")[0]
 
 
-def _statuses(rows: Iterator[_Row], names: Names | None) -> dict[str, JobStatus]:
-    """Key each job by its leader's id, without those that have a name they should not have."""
-    found: dict[str, _Row] = {}
+def _rows(output: str) -> Iterator[JobStatus]:
+    """Yield a job for each line that has all columns; a site's own words have none."""
+    for line in output.split("\n"):
+        columns = line.split(_SEPARATOR)
+        if len(columns) != _COLUMNS:
+            continue
+        job_id, state, reason, submitted, uid, name, command = columns
+        state, _, by = state.partition(" by ")  # sacct: "CANCELLED by 1000"
+        yield JobStatus(
+            job_id,
+            name,
+            state,
+            reason,
+            _user(by),
+            submitted=_time(submitted),
+            uid=int(uid) if uid.isdigit() else None,
+            command=command,
+        )
+
+
+def _described(job: dict[str, str]) -> JobStatus:
+    """Return a job from the fields of ``scontrol show job``."""
+    uid = job.get("UserId", "").rpartition("(")[2].rstrip(")")
+    return JobStatus(
+        job.get("JobId", ""),
+        job.get("JobName", ""),
+        job["JobState"],
+        job.get("Reason", ""),
+        submitted=_time(job.get("SubmitTime", "")),
+        uid=int(uid) if uid.isdigit() else None,
+        command=job.get("Command", ""),
+    )
+
+
+def _time(text: str) -> float | None:
+    """Return Slurm's ``2026-11-29T07:56:45``, which is of this process's time zone."""
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _chosen(rows: Iterator[JobStatus], identities: Mapping[str, Identity]) -> dict[str, JobStatus]:
+    """Key the jobs that are meant by their leaders' ids; of one that has been requeued, which has
+    several rows, the latest start."""
+    found: dict[str, JobStatus] = {}
     for row in rows:
         key = leader(row.job_id)
-        if names is not None and row.name not in names.get(key, ()):
+        if key not in identities or not identities[key].is_of(row):
             continue
-        if key not in found or row.rank >= found[key].rank:
+        if key not in found or _rank(row) >= _rank(found[key]):
             found[key] = row
-    return {key: _status(key, row) for key, row in found.items()}
+    return {key: row._replace(job_id=key) for key, row in found.items()}
 
 
-def _status(key: str, row: _Row) -> JobStatus:
-    state, _, uid = row.state.partition(" by ")  # sacct: "CANCELLED by 1000"
-    return JobStatus(key, row.name, state, row.reason, _user(uid))
+def _rank(row: JobStatus) -> tuple[bool, float]:
+    """Return what orders the rows of one job: a het job's first component speaks for all, and what
+    was submitted last for what was before."""
+    return row.job_id.endswith("+0"), row.submitted or 0.0
+
+
+def _matching(rows: Iterator[JobStatus], wanted: Mapping[str, Identity]) -> dict[str, JobStatus]:
+    found: dict[str, JobStatus] = {}
+    by_name = {name: key for key, identity in wanted.items() for name in identity.names}
+    by_script = {identity.script: key for key, identity in wanted.items() if identity.script}
+    for row in rows:
+        key = by_name.get(row.name) or by_script.get(row.command.rpartition(" ")[2])
+        if key is None or not wanted[key].is_of(row):
+            continue
+        if key not in found or (row.submitted or 0.0) >= (found[key].submitted or 0.0):
+            found[key] = row._replace(job_id=_whole(row.job_id))
+    return found
 
 
 def _user(uid: str) -> str:
@@ -233,12 +316,3 @@ def _user(uid: str) -> str:
         return pwd.getpwuid(int(uid)).pw_name
     except KeyError:
         return f"number {uid}"
-
-
-def _ids(rows: Iterator[_Row]) -> dict[str, str]:
-    """Return the leader's or the array's id by name, of what was submitted last."""
-    found: dict[str, _Row] = {}
-    for row in rows:
-        if row.name not in found or row.submitted >= found[row.name].submitted:
-            found[row.name] = row
-    return {name: leader(row.job_id).partition("_")[0] for name, row in found.items()}

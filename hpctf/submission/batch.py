@@ -7,11 +7,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.programs import FOLDER, environment_of
+from hpctf.scheduler.jobs import Identity
 
 _UNSURE = re.compile(
     r"timed out|Zero Bytes|Message (send|receive)|Transport endpoint|Connection reset|Broken pipe"
@@ -21,15 +25,47 @@ _UNSURE = re.compile(
 """Words of Slurm's (slurm_errno.c) after which slurmctld may have taken the job all the same."""
 
 
+_SUBMITTED = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
+_PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
+_FIND_OUT = "'hpctf status @last' finds the job by its name, or says that there is none."
+_CLOCKS_S = 600.0
+"""How far the clocks of this machine and of slurmctld's may be apart."""
+
+
 class NoAnswer(SchedulerError):
     """sbatch ended without saying whether slurmctld has taken the job."""
 
 
-def sbatch(command: list[str], umask: int, folder: str | os.PathLike[str] = FOLDER) -> str:
-    """Run an sbatch command under a umask, which Slurm gives to the job, and return what it says.
+_Job = tuple[str, "str | None"]
+"""A job's id, and the cluster that has it if sbatch names one."""
+
+
+class _Said(NamedTuple):
+    """What an sbatch command said: the ids that it may have meant, and all else, line by line."""
+
+    sure: tuple[_Job, ...]
+    maybe: tuple[_Job, ...]
+    rest: tuple[str, ...]
+
+
+def sbatch(
+    command: list[str],
+    umask: int,
+    identity: Identity,
+    cluster: str | None,
+    folder: str | os.PathLike[str] = FOLDER,
+) -> _Job:
+    """Run an sbatch command under a umask, which Slurm gives to the job; return (id, cluster).
+
+    What a site's wrapper says besides goes to stderr. Where the id cannot be told from what else
+    was said, Slurm is asked which job is meant.
 
     Parameters
     ----------
+    identity
+        What the job can be found by in Slurm.
+    cluster
+        Where it is looked for: a name for ``--clusters``, or None for this machine's own.
     folder
         Where the batch script starts, unless a directive says otherwise: not where the person
         happens to be, which others may write, or no node may have.
@@ -41,8 +77,39 @@ def sbatch(command: list[str], umask: int, folder: str | os.PathLike[str] = FOLD
     NoAnswer
         There may be a job.
     """
+    began = time.time()
+    process = _start(command, umask, folder)
+    out, err = process.communicate()
+    said = _read(out, err)
+    tell(said.rest if process.returncode == 0 else ())
+    if process.returncode == 0:
+        job = _only(said)
+        return job if job is not None else _asked(identity, cluster, began, said, "")
+    words = "\n".join(line for line in err.strip().splitlines() or said.rest)
+    if said.sure or said.maybe:  # what failed may be the wrapper, after sbatch
+        return _asked(identity, cluster, began, said, words)
+    if process.returncode < 0 or _UNSURE.search(words):
+        raise NoAnswer(
+            f"sbatch does not know whether Slurm has taken the job: "
+            f"{words or f'it ended by signal {-process.returncode}'}",
+            _FIND_OUT,
+        )
+    raise SubmissionError(
+        f"sbatch refused the job: {words or f'exit code {process.returncode}'}",
+        "Nothing was submitted. --dry-run prints the script.",
+    )
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Show what sbatch or a site's wrapper of it said besides the job's id."""
+    for line in lines:
+        visible = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
+        print(f"sbatch says: {visible}", file=sys.stderr, flush=True)
+
+
+def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -58,19 +125,61 @@ def sbatch(command: list[str], umask: int, folder: str | os.PathLike[str] = FOLD
             f"{command[0]} cannot be run: {error.strerror}.",
             "Run hpctf where Slurm's commands are, or choose --site local.",
         ) from None
-    said, words = (part.strip() for part in process.communicate())
-    if process.returncode == 0:
-        return said
-    if process.returncode < 0 or _UNSURE.search(words):
-        raise NoAnswer(
-            f"sbatch does not know whether Slurm has taken the job: "
-            f"{words or f'it ended by signal {-process.returncode}'}",
-            "'hpctf status @last' finds the job by its name, or says that there is none.",
-        )
-    raise SubmissionError(
-        f"sbatch refused the job: {words or said}",
-        "Nothing was submitted. --dry-run prints the script.",
+
+
+def _read(out: str, err: str = "") -> _Said:
+    """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said.
+
+    ``Submitted batch job 7``, ``Submitted batch job 7 on cluster far`` and ``7;far`` are Slurm's
+    alone; a number on a line of its own, which --parsable gives, may also be somebody else's.
+    """
+    sure: list[_Job] = []
+    maybe: list[_Job] = []
+    rest: list[str] = []
+    for line in out.splitlines():
+        words = line.strip()
+        found = _SUBMITTED.fullmatch(words) or _PARSABLE.fullmatch(words)
+        if found is None:
+            rest.append(line.rstrip())
+        elif words.isdigit():
+            maybe.append((found[1], None))
+        else:
+            sure.append((found[1], found[2]))
+    rest += [line.rstrip() for line in err.splitlines()]
+    return _Said(
+        tuple(dict.fromkeys(sure)),
+        tuple(dict.fromkeys(maybe)),
+        tuple(line for line in rest if line.strip()),
     )
+
+
+def _only(said: _Said) -> _Job | None:
+    """Return the job that was named, if no other can be meant: Slurm's own words count more than a
+    number alone."""
+    named = said.sure or said.maybe
+    return named[0] if len(named) == 1 else None
+
+
+def _asked(identity: Identity, cluster: str | None, began: float, said: _Said, words: str) -> _Job:
+    """Ask Slurm for the job that sbatch may have handed over.
+
+    Raises
+    ------
+    NoAnswer
+        Slurm did not answer, or does not know the job (yet).
+    """
+    from hpctf.scheduler.slurm import Slurm
+
+    answer = words or " ".join([*(number for number, _ in said.maybe), *said.rest])
+    for one in cluster.split(",") if cluster else [None]:
+        try:
+            found = Slurm(one).find({"job": identity}, began - _CLOCKS_S)
+        except SchedulerError as error:
+            answer += f" ({error.message})"
+            continue
+        if "job" in found:
+            return found["job"].job_id, one
+    raise NoAnswer(f"sbatch's answer does not name a job: {answer[:500]!r}", _FIND_OUT)
 
 
 @contextlib.contextmanager
@@ -95,13 +204,16 @@ def uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def parse(output: bytes | str) -> tuple[str, str | None]:
-    """Return (id, cluster) from sbatch's ``id`` or ``id;cluster``."""
-    text = output.decode() if isinstance(output, bytes) else output
-    match = re.search(r"^(\d+)(?:;(\S+))?\s*$", text, re.MULTILINE)
-    if match is None:
-        raise NoAnswer(
-            f"sbatch's answer is not a job id: {text!r}",
-            "'hpctf status @last' finds the job by its name, or says that there is none.",
-        )
-    return match.group(1), match.group(2)
+def parse(output: bytes | str) -> _Job:
+    """Return (id, cluster) from what sbatch printed.
+
+    Raises
+    ------
+    NoAnswer
+        It names no job, or more than one.
+    """
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
+    job = _only(_read(text))
+    if job is None:
+        raise NoAnswer(f"sbatch's answer does not name a job: {text[:500]!r}", _FIND_OUT)
+    return job

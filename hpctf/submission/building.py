@@ -31,10 +31,11 @@ from hpctf.programs import chosen_by_shell
 from hpctf.render import render
 from hpctf.resources import ENVIRONMENT_JOB
 from hpctf.sbatch import seconds_of
+from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.load import find_target
 from hpctf.site.trust import template_folder
-from hpctf.submission.batch import parse, sbatch, uninterrupted
+from hpctf.submission.batch import sbatch, uninterrupted
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -130,7 +131,9 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     script = folder / "job.sbatch"
     write_atomic(script, render(build_plan(spec, site, estimator, str(folder))))
     with uninterrupted():
-        job_id, cluster = parse(sbatch(["sbatch", "--parsable", str(script)], umask, folder))
+        identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
+        command = ["sbatch", "--parsable", str(script)]
+        job_id, cluster = sbatch(command, umask, identity, cluster, folder)
         (logs / f"{name}.{job_id}").symlink_to(folder.name)
     return BuildJob(job_id, cluster, name, str(folder))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -14,16 +15,19 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 from hpctf.errors import SchedulerError
 from hpctf.files import PRIVATE_UMASK, write_atomic
 from hpctf.scheduler.commands import clusters_option
+from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
 from hpctf.submission.batch import parse, sbatch
 from hpctf.submission.payload import PAYLOAD, write_payload
+
+_MINE = Identity(os.geteuid())
 
 
 class QueueWatcher(core.InfoWatcher):
     """submitit's watcher, asking squeue first: it needs no accounting, and knows het jobs.
 
-    A job that neither squeue nor sacct knows any more is ``GONE``, and so done: nobody waits for
-    it for ever.
+    A job that sacct does not know, and of which slurmctld says that it does not, is ``GONE``, and
+    so done: nobody waits for it for ever.
     """
 
     def __init__(self, delay_s: int = 30, cluster: str | None = None) -> None:
@@ -35,13 +39,16 @@ class QueueWatcher(core.InfoWatcher):
         self._num_calls += 1
         waiting = self._registered - self._finished
         try:
-            known = Slurm(self._cluster).query(waiting)
+            slurm = Slurm(self._cluster)
+            known = slurm.query(dict.fromkeys(waiting, _MINE))
+            missing = waiting - known.keys()
+            alone = {job_id: slurm.ask(job_id, _MINE) for job_id in missing}
         except SchedulerError:
             return  # Slurm is away: what was known stays so, and the next turn asks again
         finally:
             self._last_status_check = time.time()
         for job_id in waiting:
-            status = known.get(job_id)
+            status = known.get(job_id) or alone[job_id]
             self._info_dict[job_id] = {"State": status.state if status else "GONE"}
             if status is None or not status.active:
                 self._finished.add(job_id)
@@ -88,6 +95,8 @@ class TemplateExecutor(SlurmExecutor):
         Modules that lie there go with the snapshot instead of the pickle.
     umask
         The job's.
+    name
+        The job's.
     clusters
         For ``sbatch --clusters``; None is the person's own choice, or this machine's cluster.
     """
@@ -101,6 +110,7 @@ class TemplateExecutor(SlurmExecutor):
         source_directory: Path | None = None,
         umask: int = PRIVATE_UMASK,
         clusters: str | None = None,
+        name: str = "",
     ) -> None:
         super().__init__(folders[0])
         self._folders = folders
@@ -110,6 +120,7 @@ class TemplateExecutor(SlurmExecutor):
         self._source_directory = source_directory
         self._umask = umask
         self._clusters = clusters
+        self._identity = Identity(os.geteuid(), None, frozenset({name}), str(script_file))
         self.cluster: str | None = None
 
     def _internal_process_submissions(
@@ -124,7 +135,9 @@ class TemplateExecutor(SlurmExecutor):
             write_payload(submission, folder, self._source_directory)
         write_atomic(self._script_file, self._make_submission_file_text("", ""))
         command = self._make_submission_command(self._script_file)
-        main_id, self.cluster = parse(sbatch(command, self._umask, self._script_file.parent))
+        main_id, self.cluster = sbatch(
+            command, self._umask, self._identity, self._clusters, self._script_file.parent
+        )
         tasks = list(range(self._num_tasks()))
         jobs: list[core.Job[Any]] = []
         for number, folder in enumerate(self._folders):

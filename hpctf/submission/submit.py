@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpctf.errors import UsageError
+from hpctf.errors import SchedulerError, UsageError
 from hpctf.plan import Plan
 from hpctf.processes import start_time
 from hpctf.render import render
@@ -61,16 +62,35 @@ def submit_plans(
         source,
         int(plans[0].umask, 8),
         clusters,
+        plans[0].run_id,
     )
     for number, folder in enumerate(folders):
         array = {"array_index": number} if len(folders) > 1 else {}
-        folder.update_record(job_name=plans[0].run_id, cluster=clusters, **array)
+        folder.update_record(
+            job_name=plans[0].run_id, job_script=str(folders[0].script), cluster=clusters, **array
+        )
         if number:
             folder.script.symlink_to(folders[0].script)
     with uninterrupted():
         jobs = executor._internal_process_submissions(payloads)
         for folder, job in zip(folders, jobs, strict=True):
             folder.update_record(job_id=job.job_id, cluster=executor.cluster)
+    submitted = _submission_time(jobs[0].job_id, executor.cluster)
+    if submitted is not None:
+        for folder in folders:
+            folder.update_record(job_submitted=submitted)
+
+
+def _submission_time(job_id: str, cluster: str | None) -> float | None:
+    """Return when Slurm took a job, by its own clock: it tells the job from a later one of its id,
+    whatever becomes of its name. Where Slurm does not answer, later looks keep it."""
+    from hpctf.scheduler.jobs import Identity
+    from hpctf.scheduler.slurm import Slurm
+
+    with contextlib.suppress(SchedulerError):
+        job = Slurm(cluster).ask(job_id, Identity(os.geteuid()))
+        return job.submitted if job else None
+    return None
 
 
 def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:

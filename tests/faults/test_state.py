@@ -117,8 +117,11 @@ def test_no_accounting_and_a_job_that_was_purged(
     assert person.hpctf("wait", first).returncode == 0
 
 
-@pytest.mark.fault("the job's id is another job's now", "the name tells them apart")
-def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock) -> None:
+@pytest.mark.parametrize("whose", ["root's", "the person's own"])
+@pytest.mark.fault(
+    "the job's id is another job's now", "user, submission time, name and script tell them apart"
+)
+def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock, whose: str) -> None:
     run, job = running(person)
     person.cluster.run("scancel", job)
     wait_until(lambda: not person.jobs())
@@ -126,12 +129,17 @@ def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock) -> No
     wait_until(lambda: "CANCELLED" in person.cluster.run(*accounted, job).stdout)
     with faults.forgetful(job):
         command = ["sbatch", "--parsable", "--job-name=other", "--wrap=sleep 600"]
-        other = person.cluster.run(*command, "--output=/dev/null").stdout.strip()
+        user = None if whose == "root's" else person.user
+        other = person.cluster.run(*command, "--output=/dev/null", user=user).stdout.strip()
         assert other == job
+        assert person.hpctf("cancel", run, check=False).returncode == 0, "it has ended already"
         clock.injected()
         assert told(person, run) == ("Canceled", "it was cancelled by user root")
         clock.right()
         assert person.hpctf("wait", run, check=False).returncode == 1
+        assert person.hpctf("runs", "--rm", run, "--yes").returncode == 0
+        states = person.cluster.run("squeue", "--noheader", "--format=%T", f"--jobs={other}")
+        assert states.stdout.strip() in ("RUNNING", "PENDING")
         person.cluster.run("scancel", other)
 
 

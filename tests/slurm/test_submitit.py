@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from hpctf.errors import SchedulerError
+from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm, leader
 from hpctf.submission.batch import parse
 from hpctf.submission.slurm import TemplateExecutor
@@ -57,10 +58,11 @@ def test_one_query_tells_of_many_jobs_and_leaves_out_unknown_ones(cluster: Clust
         *("sbatch", "--parsable", "--output=/dev/null", "--ntasks=1", ":", "--ntasks=1"),
         "--wrap=true",
     ).stdout.strip()
-    known = Slurm().query([*ids, het, "9999999"])
+    known = Slurm().query(dict.fromkeys([*ids, het, "9999999"], Identity()))
     assert sorted(known) == sorted([*ids, het])
-    assert Slurm().query(["9999999"]) == {}
-    assert Slurm().query([]) == {}
+    assert Slurm().query({"9999999": Identity()}) == {}
+    assert Slurm().ask("9999999", Identity()) is None
+    assert Slurm().query({}) == {}
     cluster.wait_until_idle()
 
 
@@ -81,5 +83,5 @@ def test_sbatchs_answer_may_name_the_cluster() -> None:
 
 
 def test_an_answer_without_an_id_says_that_a_job_may_be_there() -> None:
-    with pytest.raises(SchedulerError, match="not a job id"):
+    with pytest.raises(SchedulerError, match="does not name a job"):
         TemplateExecutor._get_job_id_from_submission_command("sbatch: warning\n")

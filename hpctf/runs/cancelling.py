@@ -1,0 +1,58 @@
+"""Cancelling a run: its own job, and no other that has the id by now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hpctf.errors import SchedulerError
+from hpctf.files import write_json
+from hpctf.processes import user_name
+from hpctf.runs.statuses import ask_for
+
+if TYPE_CHECKING:
+    from hpctf.runs.run import Run
+
+
+def cancel(run: Run) -> None:
+    """Cancel a run; one that has ended stays as it is (`Run.cancel`)."""
+    status = run.look()
+    if status.final:
+        return
+    job_id = run.job_id
+    if job_id is None:
+        raise SchedulerError(
+            f"Run {run.id} has no job yet: {status.reason}.", "Cancel it once it has one."
+        )
+    _check_whose(run, job_id)
+
+    write_json(run.folder.cancelled, {"time": time.time(), "by": user_name()})
+    try:
+        run.scheduler().cancel(job_id)
+    except Exception:
+        run.folder.cancelled.unlink(missing_ok=True)
+        raise
+
+    build = run.folder.read_record().get("build")
+    if build:
+        from hpctf.submission.building import release
+
+        release(build)
+
+
+def _check_whose(run: Run, job_id: str) -> None:
+    """Ask the scheduler for this very job, and raise `SchedulerError` unless it has it."""
+    try:
+        job = ask_for(run)
+    except SchedulerError as error:
+        raise SchedulerError(
+            f"Cannot cancel run {run.id}: the scheduler did not say whether job {job_id} is still "
+            f"this run's. {error.message}",
+            "Nothing was cancelled. Try again once it answers.",
+        ) from None
+    if job is None:
+        raise SchedulerError(
+            f"Cannot cancel run {run.id}: the scheduler no longer has its job. If there is a job "
+            f"{job_id}, it is not this run's.",
+            f"Nothing was cancelled. To see what is known of the run: hpctf status {run.id}",
+        )

@@ -288,10 +288,8 @@ class _Case(NamedTuple):
         """
         if self.plan["scheduler"] == "local":
             return False
-        own = (self.folder.final, self.folder.cancelled)  # not of the job's
-        records = [path for path in self.folder.state.iterdir() if path not in own]
-        latest = max(path.stat().st_mtime for path in (self.folder.record, *records))
-        return time.time() - latest < SETTLE_S
+        records = [self.folder.record, *self.folder.state.glob("*.jsonl")]
+        return time.time() - max(path.stat().st_mtime for path in records) < SETTLE_S
 
 
 def _who_failed(failure: RankState) -> str:

@@ -146,9 +146,9 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
     """Return the variables that show this rank its share of the node's GPUs, and no other.
 
     The node's GPUs are split evenly, in order, between its ranks that use GPUs; roles that use
-    none see none. Nothing changes in a job without GPUs, or when pinning is switched off. Where
-    Slurm was not asked for GPUs, since a node comes with all of them, it names none: they are
-    counted from 0.
+    none see none. Nothing changes in a job without GPUs, when pinning is switched off, or where
+    Slurm has given each rank its own. Where Slurm was not asked for GPUs, since a node comes with
+    all of them, it names none: they are counted from 0.
     """
     if not any(component["gpus_per_node"] for component in plan["components"]):
         return {}
@@ -166,6 +166,8 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
     share = {}
     for name, listed in present.items():
         devices = listed.split(",")
+        if _is_bound(env, len(devices)):
+            continue
         each = max(1, len(devices) // sharing)
         share[name] = ",".join(devices[position * each : (position + 1) * each])
         if not share[name]:
@@ -174,6 +176,32 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
                 f"which leaves none for {me.name}"
             )
     return share
+
+
+_BINDINGS = ("SLURM_GPU_BIND", "SLURM_TRES_BIND")
+_PER_TASK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU")
+
+
+def _is_bound(env: Mapping[str, str], devices: int) -> bool:
+    """Whether what a rank sees has been chosen by Slurm for this rank alone.
+
+    It has if somebody chose how (srun(1), ``--gpu-bind``, ``--gpus-per-task`` ...), or if the rank
+    sees fewer GPUs than its step has on the node. A daemon of mpirun's is a task of its own: its
+    ranks share what it sees, so the batch script takes these choices away (mpi.sbatch.j2).
+    """
+    if any(env.get(name) for name in _PER_TASK) or "gpu" in env.get("SLURM_TRES_PER_TASK", ""):
+        return True
+    for name in _BINDINGS:
+        kinds = env.get(name, "").replace("gres/gpu:", "").split(",")
+        if any(kind.split(":")[0] in _CHOSEN for kind in kinds):
+            return True
+    on_node = env.get("SLURM_GPUS_ON_NODE", "")
+    return on_node.isdigit() and devices < int(on_node)
+
+
+_CHOSEN = ("single", "per_task", "map_gpu", "mask_gpu", "map", "mask")
+"""How ``--gpu-bind`` and ``--tres-bind`` choose GPUs for each task; ``none`` and ``closest`` do not
+keep two ranks apart."""
 
 
 def _asked_for_gpus(component: dict[str, Any]) -> bool:

@@ -60,6 +60,49 @@ def test_nothing_is_made_up_without_pinning_without_gpus_and_without_slurm() -> 
         assert shares(plan) == [{}, {}, {}]
 
 
+BOUND = [
+    {"SLURM_GPUS_PER_TASK": "1"},
+    {"SLURM_GPUS_PER_TASK": "a100:1"},
+    {"SLURM_NTASKS_PER_GPU": "2"},
+    {"SLURM_TRES_PER_TASK": "cpu:4,gres/gpu:1"},
+    {"SLURM_TRES_PER_TASK": "gres:gpu:1"},
+    {"SLURM_GPU_BIND": "single:1"},
+    {"SLURM_GPU_BIND": "verbose,single:2"},
+    {"SLURM_GPU_BIND": "per_task:1"},
+    {"SLURM_GPU_BIND": "map_gpu:1,0,1"},
+    {"SLURM_GPU_BIND": "verbose,mask_gpu:0x3,0x3"},
+    {"SLURM_TRES_BIND": "gres/gpu:single:1"},
+    {"SLURM_TRES_BIND": "gres/gpu:verbose,per_task:1"},
+    {"SLURM_TRES_BIND": "gres/gpu:map:0,1"},
+    {"SLURM_TRES_BIND": "gres/gpu:mask:1,2"},
+    {"SLURM_GPUS_ON_NODE": "8"},
+]
+"""What Slurm says to tasks whose GPUs it has chosen (srun(1), 22.05 to 25.11)."""
+
+UNBOUND = [
+    {"SLURM_GPUS_ON_NODE": "3", "SLURM_STEP_GPUS": "0,1,2", "SLURM_GPUS_PER_NODE": "3"},
+    {"SLURM_GPUS_ON_NODE": "3", "SLURM_GPU_BIND": "closest"},
+    {"SLURM_GPU_BIND": "none"},
+    {"SLURM_GPU_BIND": "verbose"},
+    {"SLURM_TRES_PER_TASK": "cpu:4"},
+    {"SLURM_TRES_BIND": "gres/gpu:closest"},
+]
+
+
+@pytest.mark.parametrize("env", BOUND, ids=str)
+def test_gpus_that_slurm_has_given_to_each_rank_stay_as_they_are(env: dict[str, str]) -> None:
+    assert shares(plan_of(3), CUDA_VISIBLE_DEVICES="0", **env) == [{}, {}, {}]
+    assert shares(plan_of(3), CUDA_VISIBLE_DEVICES="0,1,2", **env) == [{}, {}, {}]
+    server = plan_of(3)
+    server["roles"][0]["uses_gpu"] = False
+    assert shares(server, CUDA_VISIBLE_DEVICES="0", **env)[0]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("env", UNBOUND, ids=str)
+def test_gpus_that_all_ranks_of_a_node_see_are_shared(env: dict[str, str]) -> None:
+    assert shares(plan_of(3), CUDA_VISIBLE_DEVICES="0,1,2", **env) == cuda("0", "1", "2")
+
+
 def test_fewer_gpus_than_ranks_are_an_error_of_the_rank_that_has_none() -> None:
     with pytest.raises(ClusterSpecError, match="share 2 GPUs"):
         shares(plan_of(2))

@@ -58,7 +58,7 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
     person.cluster.run("scontrol", "update", f"job={job}", "name=renamed")
     long_ago(person, run)
     clock.injected()
-    assert told(person, run) == ("Queued", "BeginTime")
+    assert told(person, run)[0] == "Queued"
     for programs in LISTS.values():
         path = (
             replaced(person, sacct='{real} "$@"', **programs)
@@ -71,7 +71,7 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
         assert refused.returncode == 2
         assert f"Run {run} must stay" in refused.stderr
     clock.right()
-    assert told(person, run) == ("Queued", "BeginTime")
+    assert told(person, run)[0] == "Queued"
 
     # Settled as failed by mistake, and long ago: removing and archiving ask for the job once more.
     final = folder_of(person, run) / "state/final.json"

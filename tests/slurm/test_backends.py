@@ -109,6 +109,10 @@ def test_ps_without_a_chief_is_azure_mls_layout(person: Person) -> None:
     assert sorted(json.loads(said["worker-0"]["tf"])["cluster"]) == ["ps", "worker"]
 
 
+TWO = ["--backend", "mpi", "--procs-per-node", "2"]
+APART = {"worker-0": "0", "worker-1": "1"}
+
+
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -130,6 +134,11 @@ def test_ps_without_a_chief_is_azure_mls_layout(person: Person) -> None:
             {"worker-0": "0", "worker-1": "1"},
         ),
         (["--gpus-per-node", "2"], {"worker-0": "0,1"}),
+        ([*TWO, "--sbatch", "gpus-per-task=1"], APART),
+        ([*TWO, "--sbatch", "gpu-bind=single:1"], APART),
+        ([*TWO, "--sbatch", "gpu-bind=map_gpu:1,0"], {"worker-0": "1", "worker-1": "0"}),
+        ([*TWO, "--sbatch", "gpu-bind=mask_gpu:3,3"], {"worker-0": "0,1", "worker-1": "0,1"}),
+        ([*TWO, "--sbatch", "gpus-per-task=1", "--site", "slurm-mpirun"], APART),
     ],
 )
 def test_each_rank_sees_its_own_gpus(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from hpctf import backends
+from hpctf.answers import PRINT, answer_of
 from hpctf.directives import (
     REQUEUE_S,
     directives,
@@ -271,11 +273,14 @@ def _check_same_python(python: str) -> None:
     """
     if python == sys.executable:
         return
-    ask = [python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    code = f"import json, sys; answer = '%d.%d' % sys.version_info[:2]; {PRINT}"
+    ask = [python, "-I", "-S", "-c", code]
     done = subprocess.run(
         ask, env=environment_of("python"), cwd=FOLDER, capture_output=True, text=True, check=False
     )
-    answer = done.stdout.strip()
+    answer = ""
+    with contextlib.suppress(ValueError):
+        answer = answer_of(done.stdout)
     if answer != _OWN_VERSION:
         raise UsageError(
             f"The function is of Python {_OWN_VERSION}, but {python} is Python "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hpctf
+from hpctf.answers import MARK, modules_failed
 from hpctf.doctor import places
 from hpctf.doctor.report import Check, Report, failed, ok, skipped
 from hpctf.errors import HpctfError, SchedulerError, did_you_mean
@@ -68,6 +69,9 @@ def check_site(site: Site) -> Check:
     return ok(name, f"{site.name} is valid, and its script renders for {', '.join(site.targets)}")
 
 
+_LOADED = f'status=$?; echo; echo "{MARK}$LOADEDMODULES"; exit "$status"'
+
+
 def check_modules(site: Site) -> Check:
     """Load the site's modules as the batch script does: in a shell that is no login shell."""
     name = "modules"
@@ -76,7 +80,7 @@ def check_modules(site: Site) -> Check:
     line = shlex.join(["module", "load", *site.modules])
     try:
         done = subprocess.run(
-            ["bash", "-c", f"type module >/dev/null 2>&1 || exit 99; {line}"],
+            ["bash", "-c", f"type module >/dev/null 2>&1 || exit 99; {line} >&2; {_LOADED}"],
             env=environment_of("bash"),
             cwd=FOLDER,
             capture_output=True,
@@ -94,7 +98,8 @@ def check_modules(site: Site) -> Check:
             "Define it in the site file: prologue: ['. /etc/profile.d/modules.sh'] comes after "
             "modules, so load them there, or export the function in the login shell.",
         )
-    if done.returncode or "error" in done.stderr.lower():
+    _, _, loaded = done.stdout.rpartition(MARK)
+    if modules_failed(done.returncode, done.stderr, site.modules, loaded.strip()):
         words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         return failed(name, f"{line}: {words}", "modules: in the site file; see 'module avail'.")
     return ok(name, f"{line} works here")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpctf.answers import PRINT, answer_of
 from hpctf.environment import tensorflows
 from hpctf.environment.requirements import name_of, requirement_of
 from hpctf.programs import FOLDER, environment_of
@@ -30,7 +31,8 @@ _NAMES = {
 _BUILT_WITH_TF_KERAS = tuple(name for name in tensorflows.NAMES if "nightly" not in name)
 """hpctf puts tf-keras beside these (hpctf.environment.build)."""
 
-_ASK = """
+_ASK = (
+    """
 import json, sys
 from importlib import metadata
 def version(names):
@@ -39,8 +41,10 @@ def version(names):
             return metadata.version(name)
         except metadata.PackageNotFoundError:
             pass
-print(json.dumps({key: version(names) for key, names in json.loads(sys.argv[1]).items()}))
+answer = {key: version(names) for key, names in json.loads(sys.argv[1]).items()}
 """
+    + PRINT
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
             timeout=30,
             check=False,
         )
-        return Libraries(**json.loads(done.stdout))
+        return Libraries(**answer_of(done.stdout))
     except (OSError, ValueError, TypeError, subprocess.TimeoutExpired):
         return None
 

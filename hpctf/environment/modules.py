@@ -6,12 +6,14 @@ import os
 import subprocess
 from collections.abc import Sequence
 
+from hpctf.answers import modules_failed
 from hpctf.errors import SiteError
 from hpctf.programs import FOLDER, environment_of
 
 _LOAD = """
 type module >/dev/null 2>&1 || . /etc/profile >/dev/null 2>&1
 module load "$@" >&2 || exit 1
+printf '\\0%s\\0' hpctf-environment
 exec env -0
 """
 """A shell that people work in knows `module`; one that is started by a program learns it there."""
@@ -36,10 +38,12 @@ def environment_with(modules: Sequence[str]) -> dict[str, str]:
         check=False,
     )
     words = done.stderr.decode(errors="replace").strip()
-    if done.returncode or "error" in words.lower():  # Environment Modules 3 exits with 0
+    _, _, answer = done.stdout.decode(errors="replace").rpartition("\0hpctf-environment\0")
+    pairs = (pair.partition("=") for pair in answer.split("\0"))
+    found = {name: value for name, _, value in pairs if name}
+    if modules_failed(done.returncode, words, modules, found.get("LOADEDMODULES", "")):
         raise SiteError(
             f"module load {' '.join(modules)} failed on {os.uname().nodename}: {words[-500:]}",
             "The site file names the modules under modules and environments.modules.",
         )
-    pairs = (pair.partition("=") for pair in done.stdout.decode(errors="replace").split("\0"))
-    return {name: value for name, _, value in pairs if name}
+    return found

@@ -10,6 +10,16 @@ from collections.abc import Mapping
 
 from hpctf.programs import FOLDER, environment_of
 
+_FORMS = (
+    ("Open MPI", re.compile(r"^mpicc: Open MPI (\d[\w.]*)", re.MULTILINE)),
+    ("Open MPI", re.compile(r"^mpi(?:run|exec) \(Open MPI\) (\d[\w.]*)", re.MULTILINE)),
+    ("MPICH", re.compile(r"^MPICH Version:\s*(\d[\w.]*)", re.MULTILINE)),
+    ("Intel(R) MPI", re.compile(r"^Intel\(R\) MPI Library.*?Version (\d[\w.]*)", re.MULTILINE)),
+    ("Version", re.compile(r"^\s*Version:\s+(\d[\w.]*)", re.MULTILINE)),
+)
+"""How an MPI names its version, each on a line of its own: Open MPI's compiler and launcher,
+mpichversion, Intel's launcher, and Hydra's, which is MPICH's and its children's."""
+
 
 def mpi_of(environment: Mapping[str, str]) -> str:
     """Return the MPI that programs are built with there: its version and compiler.
@@ -55,5 +65,8 @@ def _version(words: list[str], environment: Mapping[str, str]) -> str:
         return ""
     if done.returncode:
         return ""
-    found = re.search(r"(Open MPI|MPICH|Version:?|Intel\(R\) MPI)\D*?(\d+[\w.]*)", done.stdout)
-    return f"{found[1].rstrip(':')} {found[2]}" if found else ""
+    for name, form in _FORMS:
+        found = form.search(done.stdout)
+        if found:
+            return f"{name} {found[1]}"
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hpctf.answers import PRINT, answer_of
 from hpctf.errors import SiteError, UntrustedPath, UsageError, shown
 from hpctf.programs import FOLDER, environment_of
 from hpctf.trusted_path import ONLY_ME, Trusted, check, parts_of_python
@@ -137,8 +137,8 @@ def _base() -> str:
 @lru_cache(maxsize=256)
 def inspect(path: str) -> Interpreter | None:
     """Return what an interpreter is; None if it does not run, or is no CPython."""
-    code = "import json, sys; print(json.dumps([sys.implementation.name, sys.version_info[:3], "
-    code += "getattr(sys, '_base_executable', sys.executable), sys.maxsize]))"
+    code = "import json, sys; answer = [sys.implementation.name, sys.version_info[:3], "
+    code += f"getattr(sys, '_base_executable', sys.executable), sys.maxsize]; {PRINT}"
     try:
         done = subprocess.run(
             [path, "-I", "-S", "-c", code],
@@ -150,7 +150,7 @@ def inspect(path: str) -> Interpreter | None:
             timeout=30,
             check=False,
         )
-        name, version, executable, most = json.loads(done.stdout)
+        name, version, executable, most = answer_of(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     if name != "cpython" or tuple(version[:2]) < OLDEST or most < 2**32:

@@ -15,7 +15,10 @@ from hpctf.scheduler.jobs import JobStatus
 _START = "hpctf: start "
 """Begins the line that the batch script prints at each start of the job."""
 
-_ENDED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z ]+))?")
+_DAEMON = r"^(?:slurmstepd(?:-\S+)?: )?(?:error: )?"
+_ENDED = re.compile(
+    _DAEMON + r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z ]+))? \*\*\*"
+)
 """slurmstepd's word on a batch script that it ends (slurm: src/slurmd/slurmstepd/req.c)."""
 
 _STATES = {
@@ -33,7 +36,7 @@ ENDED_BY = {
 }
 """Slurm's states of a build's job that was ended, in plain words."""
 
-_KILLED = re.compile(r"Detected \d+ oom.kill event", re.IGNORECASE)
+_KILLED = re.compile(_DAEMON + r"Detected \d+ oom[_-]kill event", re.IGNORECASE)
 
 
 def from_log(folder: RunFolder, job_id: str) -> JobStatus | None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hpctf.answers import mpi_types
 from hpctf.scheduler.figures import UNSET, fields
 
 NODE_FORMAT = "%R|%T|%D|%c|%m|%z|%f|%G"
@@ -279,8 +280,7 @@ def parse_mpi_list(text: str) -> tuple[str, ...]:
     """
     names: list[str] = []
     specific: list[str] = []
-    for line in text.splitlines():
-        words = line.removeprefix("srun:").strip()
+    for words in mpi_types(text):
         if words.startswith("specific pmix plugin versions available:"):
             specific = re.split(r"[,\s]+", words.partition(":")[2].strip())
         elif re.fullmatch(r"[a-z0-9_]+", words):

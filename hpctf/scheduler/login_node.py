@@ -12,9 +12,10 @@ from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
 
 _MARK = "hpctf-modules-begin"
+_END = "hpctf: that was all"
 _ASK_MODULES = (
-    f'echo {_MARK}; type module >/dev/null 2>&1 || exit 0; echo "${{LMOD_VERSION:+lmod}}"; '
-    "module -t avail 2>&1"
+    f'echo; echo {_MARK}; type module >/dev/null 2>&1 || exit 0; echo "${{LMOD_VERSION:+lmod}}"; '
+    f"module -t avail 2>&1; echo; echo {_END}"
 )
 _MPI = re.compile(r"^(open|cray-|intel-?|i|mva|hpcx-?)?mp(i|ich|t)[0-9]?\b", re.IGNORECASE)
 _CUDA = re.compile(r"^(cuda|cudatoolkit|cudnn|nccl|rocm|nvhpc)\b", re.IGNORECASE)
@@ -71,13 +72,13 @@ def find_modules(timeout: float) -> Modules:
     SchedulerError
         There is no bash, or it does not answer in time.
     """
-    return parse_modules(commands.run(["bash", "-lc", _ASK_MODULES], timeout, errors_too=True))
+    return parse_modules(commands.run(["bash", "-lc", _ASK_MODULES], timeout))
 
 
 def parse_modules(text: str) -> Modules:
     """Read what the login shell said after its profile: the kind, and ``module -t avail``."""
-    _, found, answer = text.partition(f"{_MARK}\n")
-    lines = answer.splitlines()
+    _, found, answer = text.rpartition(f"{_MARK}\n")
+    lines = answer.partition(f"\n{_END}\n")[0].splitlines()
     if not found or not lines:
         return Modules()
     names = [re.sub(r"[(<][^)>]*[)>]", "", line).strip().rstrip("/") for line in lines[1:]]

@@ -99,12 +99,17 @@ def plugins() -> list[str]:
 
 
 def named_plugins(text: str) -> list[str]:
-    """Read ``srun --mpi=list``: a name a line, and some versions of pmix on a line of their own.
+    """Read ``srun --mpi=list``: a name a line after its heading, and some versions of pmix on a
+    line of their own.
 
     `hpctf.scheduler.inventory` reads the same, but is not there on the nodes.
     """
     lines = [line.replace("srun:", "").strip() for line in text.splitlines()]
-    names = [line for line in lines if re.match(r"[a-z0-9_]+$", line)]
+    heads = [
+        place for place, line in enumerate(lines) if re.match(r"MPI (plugin )?types are", line)
+    ]
+    listed = lines[heads[-1] + 1 :] if heads else []
+    names = [line for line in listed if re.match(r"[a-z0-9_]+$", line)]
     return [name for name in dict.fromkeys(names) if name != "none"]
 
 

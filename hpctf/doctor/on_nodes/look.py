@@ -259,15 +259,21 @@ def call(host: str, port: int) -> Any:
     return there - (began + ended) / 2, (ended - began) / 2
 
 
+MARK = "hpctf-answer:"
+"""Begins the line of an answer: what is imported may print before and after it."""
+
+
 def tensorflow(rank: Rank) -> dict[str, Any]:
     """Import TensorFlow in a process of its own, which may crash."""
     code = (
-        "import json, tensorflow as tf; print(json.dumps({'version': tf.__version__, "
-        "'gpus': len(tf.config.list_physical_devices('GPU'))}))"
+        "import json, tensorflow as tf; answer = {'version': tf.__version__, "
+        "'gpus': len(tf.config.list_physical_devices('GPU'))}; "
+        f"print('\\n{MARK}' + json.dumps(answer), flush=True)"
     )
     done = child([sys.executable, "-c", code], rank.ask["tensorflow_s"])
     with contextlib.suppress(ValueError, IndexError):
-        done.update(json.loads(done["out"].strip().splitlines()[-1]))
+        _, _, answer = done["out"].rpartition(f"\n{MARK}")
+        done.update(json.loads(answer.splitlines()[0]))
     return done
 
 

@@ -31,8 +31,11 @@ SITE_KEYS = (
 
 _OF_SITES = tuple(f"HPCTF_{key.upper()}{end}" for key in SITE_KEYS for end in ("", "__*"))
 
-SETTINGS = ("HPCTF_SITE", "HPCTF_ADMIN_FOLDER")
-"""Variables of a person's that choose and set a site; every other HPCTF_ variable is a run's."""
+SETTINGS = (
+    *("HPCTF_SITE", "HPCTF_ADMIN_FOLDER", "HPCTF_SKIP_PREFLIGHT", "HPCTF_ALLOW_HOROVOD_KERAS"),
+)
+"""Variables of a person's: they choose and set a site, or switch checks off, on the login node and
+in the ranks alike. Every other HPCTF_ variable is a run's."""
 
 
 class Rule:
@@ -85,7 +88,7 @@ SLURM = Rule(
         *("SREPORT_*", "SSTAT_*", "SDIAG_*", "SBCAST_*", "SATTACH_*", "STRIGGER_*", "SPANK_*"),
         "_SLURM_*",
     ),
-    ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"),
+    ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_*"),
 )
 
 LAUNCHERS = Rule(
@@ -96,14 +99,14 @@ LAUNCHERS = Rule(
         *("HYDRA_*", "HYDI_*", "MPI_LOCAL*", "MPIR_*", "MV2_COMM_*", "PALS_*", "ALPS_*"),
         *("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir"),
     ),
-    ("OMPI_MCA_*", "PRTE_MCA_*", "PMIX_MCA_*", "OMPI_ALLOW_RUN_AS_ROOT*"),
+    ("OMPI_MCA_*", "PRTE_MCA_*", "PMIX_MCA_*", "MPIR_CVAR_*", "OMPI_ALLOW_RUN_AS_ROOT*"),
 )
 
 _LAUNCHERS_OWN = ("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir")
 
 RUN = Rule(
     "What hpctf tells the ranks of a run: a run that is submitted from within another one has its "
-    "own. Kept are a person's settings of sites.",
+    "own. Kept are a person's own settings.",
     ("HPCTF_*", "SUBMITIT_*", "AZUREML_DATAREFERENCE_*", "TF_CONFIG"),
     (*SETTINGS, *_OF_SITES),
 )

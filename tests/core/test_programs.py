@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.keras_choice import ALLOW as HOROVOD_KERAS
 from hpctf.programs import (
     HONOURED,
     PROGRAMS,
@@ -21,6 +22,7 @@ from hpctf.programs import (
     shell_notes,
 )
 from hpctf.site.model import Site
+from hpctf.startup.preflight import SKIP as SKIP_PREFLIGHT
 
 from ..conftest import ROOT
 
@@ -92,6 +94,7 @@ def test_no_variable_of_a_manual_page_reaches_slurm(command: str) -> None:
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_where_slurm_is_reaches_every_program(program: str) -> None:
     found = {"SLURM_CONF": "/etc/a", "SLURM_CONF_SERVER": "ctl", "SLURM_JWT": "key", "HOME": "/h"}
+    found["SLURM_SACK_SOCKET"] = "/run/other/sack.socket"
     assert found.items() <= environment_of(program, found).items()
 
 
@@ -124,8 +127,15 @@ def test_a_run_within_a_run_gets_nothing_of_the_outer_one(program: str) -> None:
     assert not environment_of(program, outer).keys() & outer.keys()
 
 
+@pytest.mark.parametrize("program", ["sbatch", "local", "rank"])
+@pytest.mark.parametrize("name", [HOROVOD_KERAS, SKIP_PREFLIGHT])
+def test_a_persons_switch_of_a_check_reaches_the_ranks(program: str, name: str) -> None:
+    assert environment_of(program, {name: "1"}) == {name: "1"}
+
+
 def test_what_tunes_mpi_stays() -> None:
     tuned = {"OMPI_MCA_btl_tcp_if_exclude": "lo", "UCX_TLS": "tcp", "NCCL_SOCKET_IFNAME": "ib0"}
+    tuned["MPIR_CVAR_CH4_NETMOD"] = "ofi"
     assert environment_of("sbatch", tuned) == tuned
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import re
 import time
@@ -99,9 +100,14 @@ class Slurm:
         try:
             said = commands.run(command, _SQUEUE_S)
         except SchedulerError as error:
-            if _UNKNOWN_JOB.search(error.message.removeprefix("scontrol: ")):
-                return None
-            raise
+            if not _UNKNOWN_JOB.search(error.message.removeprefix("scontrol: ")):
+                raise
+            if identity.uid is not None and os.geteuid() not in (0, identity.uid):
+                raise SchedulerError(
+                    f"slurmctld shows no job {job_id}, but may hide other people's jobs "
+                    "(PrivateData=jobs)."
+                ) from None
+            return None
         rows = [_described(fields(line)) for line in said.split("\n") if "JobState=" in line]
         if not rows:
             raise SchedulerError(f"scontrol did not tell of job {job_id}: {said.strip()[:200]!r}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from hpctf.errors import SchedulerError
 from hpctf.scheduler import states
 from hpctf.scheduler.jobs import Identity, JobStatus
+from hpctf.scheduler.slurm import Slurm
 
 OVER = (
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"),
@@ -59,6 +63,24 @@ def test_a_word_of_a_newer_slurm_is_no_end(state: str) -> None:
     assert active(state)
     assert states.ending(state) == ""
     assert states.kind(state) == states.UNKNOWN
+
+
+def test_what_slurm_does_not_show_to_others_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n"
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert Slurm().ask("7", Identity(1000)) is None
+    with pytest.raises(SchedulerError, match="PrivateData"):
+        Slurm().ask("7", Identity(1001))
+    scontrol.write_text("#!/bin/sh\necho 'site: Invalid job id specified, they say' >&2\nexit 1\n")
+    with pytest.raises(SchedulerError, match="they say"):
+        Slurm().ask("7", Identity(1000))
 
 
 MINE = Identity(1000, 5.0, frozenset({"train_1"}), "/runs/train_1/job.sbatch")

@@ -79,11 +79,14 @@ class Doubt:
         What is wrong with it, as the end of a sentence.
     open_to_all
         Whether every user of the machine could.
+    planted
+        Whether a stranger may have put it there: it lies where everybody may make something.
     """
 
     path: str
     why: str
     open_to_all: bool = False
+    planted: bool = False
 
     def __str__(self) -> str:
         return f"{self.path!r} {self.why}"
@@ -176,6 +179,20 @@ def check_chosen(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME)
     return f"{what} {os.fspath(path)!r} runs as you, but {found[0]}"
 
 
+def check_place(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
+    """Refuse a folder to write into that everybody could exchange, or that a stranger has put where
+    everybody may make one. A group's, and a colleague's elsewhere, will do.
+
+    Raises
+    ------
+    UntrustedPath
+        As `check`.
+    """
+    for doubt in _looked_at(path, what, by):
+        if doubt.open_to_all or doubt.planted:
+            raise _untrusted(path, what, doubt)
+
+
 def check_tree(folder: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
     """Do `check` for a folder and for all that is in it.
 
@@ -245,7 +262,8 @@ def _components(path: str) -> Iterator[tuple[str, os.stat_result, bool]]:
 def _doubts_of(path: str, found: os.stat_result, last: bool, by: Trusted) -> Iterator[Doubt]:
     mode = stat.S_IMODE(found.st_mode)
     if not by.has(found.st_uid):
-        yield Doubt(path, f"belongs to {_user_name(found.st_uid)}")
+        planted = bool(os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH)
+        yield Doubt(path, f"belongs to {_user_name(found.st_uid)}", planted=planted)
     if stat.S_ISLNK(found.st_mode):
         return  # its mode says nothing: symlink(7)
     if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and not last:

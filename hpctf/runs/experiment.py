@@ -27,7 +27,9 @@ from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.runs.trust import OTHERS_WRITE
 from hpctf.site.model import Site
+from hpctf.site.trust import trusted_by
 from hpctf.tracking.reading import checked_tags, write_tags
+from hpctf.trusted_path import check_place
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -218,6 +220,8 @@ class Experiment:
         tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
+        # The job runs what lies in the run's folder, so nobody may put another one in its place.
+        check_place(self.runs_root / self.name, "The folder of runs", trusted_by(self.site))
         with prepared(planned, estimators, self.site, tell) as ready:
             more = {**self._chosen, **labels._asdict()}
             origins = [origin] if origin else origins_of(estimators, more)

@@ -18,7 +18,15 @@ from hpctf.render import template_environment
 from hpctf.site.load import load_site
 from hpctf.site.model import EnvironmentSettings, Site, TrustSettings
 from hpctf.site.trust import template_folder
-from hpctf.trusted_path import Trusted, check, check_chosen, check_tree, doubts, is_own
+from hpctf.trusted_path import (
+    Trusted,
+    check,
+    check_chosen,
+    check_place,
+    check_tree,
+    doubts,
+    is_own,
+)
 
 from ..conftest import TEST_USER, skip_or_fail
 
@@ -224,6 +232,21 @@ def test_a_missing_store_is_made_in_a_sticky_folder_and_a_planted_one_is_not_ent
         with pytest.raises(UntrustedPath):
             Store(site_of(plant)).prepare("key")
         assert list((tmp_path / "hers").iterdir()) == []
+
+
+def test_runs_go_where_nobody_can_exchange_their_folders(tmp_path: Path, mallory: int) -> None:
+    root = tmp_path / "runs"
+    (root / "mnist").mkdir(parents=True)
+    check_place(root / "new", "The folder")
+    of_strangers(root, "mnist", mallory)
+    check_place(root / "mnist", "The folder")  # a colleague's, in a folder of the group's
+    root.chmod(0o1777)
+    check_place(root / "new", "The folder")
+    with pytest.raises(UntrustedPath, match="belongs to"):
+        check_place(root / "mnist", "The folder")
+    root.chmod(0o777)
+    with pytest.raises(UntrustedPath, match="everybody"):
+        check_place(root / "new", "The folder")
 
 
 @pytest.mark.parametrize("name", ["logs", "wheels", "cache", "key"])

@@ -20,6 +20,25 @@ targets:
 {more}
 """
 
+CANARY = "canary-of-a-token"
+PRIVATE = ("confidential.json", "payload.pkl")
+"""What is its owner's alone, whatever the umask."""
+
+LOOK = """
+import glob, os, subprocess
+print("hello")
+open("outputs/model", "w").close()
+token = os.environ["HF_TOKEN"].encode()
+assert len(token) == 17
+job = ["scontrol", "show", "job", "--details", os.environ["SLURM_JOB_ID"]]
+assert token not in subprocess.run(job, capture_output=True, check=True).stdout
+for path in glob.glob("/proc/[0-9]*/cmdline"):
+    try:
+        assert token not in open(path, "rb").read(), path
+    except OSError:
+        continue
+"""
+
 CONNECT = """
 import json, os, socket, threading
 
@@ -95,17 +114,23 @@ def as_group_mate(person: Person, *words: str, group: str = TEST_USER) -> tuple[
 
 
 def test_with_umask_0027_the_group_reads_a_run_and_nobody_else_does(person: Person) -> None:
-    said = "import os; print('hello'); open('outputs/model', 'w').close()"
-    submit(person, said, "umask: '0027'", "--backend", "mpi", "--nodes", "2")
+    words = ["--backend", "mpi", "--nodes", "2", "--env", f"HF_TOKEN={CANARY}"]
+    submit(person, LOOK, "umask: '0027'", *words)
     status = person.status()
     for path in [Path(status["run_folder"]), *Path(status["run_folder"]).rglob("*")]:
+        if path.name in PRIVATE:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            continue
+        assert path.is_symlink() or path.is_dir() or CANARY.encode() not in path.read_bytes()
         mode = stat.S_IMODE(path.lstat().st_mode)
         readable = 0o050 if path.is_dir() else 0o040
         assert path.is_symlink() or (mode & 0o070) == readable, (path, oct(mode))
     assert stat.S_IMODE(Path(status["run_folder"]).stat().st_mode) == 0o750
+    assert (Path(status["run_folder"]) / "confidential.json").is_file()
     for words in (["status"], ["logs"], ["files"], ["why"]):
         code, told = as_group_mate(person, *words, status["id"])
         assert (code, bool(told)) == (0, True), words
+        assert CANARY not in told
         assert as_group_mate(person, *words, status["id"], group="nogroup")[0] != 0
     assert person.hpctf("result", status["id"]).returncode == 0
 

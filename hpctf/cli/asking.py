@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,11 @@ def training_options(command: Command) -> Command:
             "--resume-from", metavar="RUN|FOLDER", help="Begin with a copy of its checkpoints."
         ),
         click.option(
-            "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable to set."
+            "--env",
+            "variables",
+            multiple=True,
+            metavar="NAME[=VALUE]",
+            help="Variable to set; without a value, to the shell's.",
         ),
         click.option("--input", "inputs", multiple=True, metavar="NAME=PATH", help="Data to use."),
         click.option("--timeline", is_flag=True, help="mpi: write Horovod's timeline to outputs/."),
@@ -157,7 +162,7 @@ def asked_of(options: dict[str, Any]) -> dict[str, Any]:
     if "ps_mode" in options:
         asked["coordinator"] = asked.pop("ps_mode") == "coordinator"
     if "variables" in options:
-        asked["environment_variables"] = _pairs("--env", asked.pop("variables"))
+        asked["environment_variables"] = _pairs("--env", _valued(asked.pop("variables")))
     if "inputs" in options:
         asked["inputs"] = _pairs("--input", options["inputs"])
     if "tags" in options:
@@ -239,6 +244,14 @@ def _steps(text: str) -> tuple[int, int]:
     if not (dash and first.isdecimal() and last.isdecimal()):
         raise UsageError(f"--profile-steps {shown(text)} is not of the form FIRST-LAST: 10-20.")
     return int(first), int(last)
+
+
+def _valued(given: Sequence[str] | dict[str, Any]) -> Sequence[str] | dict[str, Any]:
+    """Return variables with the shell's value where a name stands alone: others of the machine see
+    the words of a command, but not its variables."""
+    if isinstance(given, dict):
+        return given
+    return [f"{name}={os.environ[name]}" if name in os.environ else name for name in given]
 
 
 def _pairs(option: str, given: Sequence[str] | dict[str, Any]) -> dict[str, str]:

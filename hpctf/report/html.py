@@ -146,6 +146,7 @@ def span(seconds: float | None) -> str:
     """Return seconds as people read them: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds is None:
         return ""
+    seconds = max(0.0, seconds)  # clocks are set back
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

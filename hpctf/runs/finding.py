@@ -59,7 +59,7 @@ def row_of(facts: Facts) -> dict[str, Any]:
     started, ended = details["submitted"], details["ended"]
     return {
         **details,
-        "seconds": ended - started if started and ended else None,
+        "seconds": max(0.0, ended - started) if started and ended else None,
         **{f"param:{name}": value for name, value in facts.parameters.items()},
         **{f"tag:{name}": value for name, value in facts.tags.items()},
         **{name: last.value for name, last in facts.metrics.items()},

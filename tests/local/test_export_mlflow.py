@@ -278,3 +278,36 @@ def test_names_in_mlflow_are_valid_and_told_apart() -> None:
     assert found["a,b"].startswith("a_b-")
     assert found["x//y"] == "x/y"
     assert max(map(len, found.values())) == LONGEST
+
+
+REFUSED = """
+from hpctf import Run
+run = Run.get_context()
+for step in (0, 1, 2**63, -1, -(2**63) - 1, 3):
+    run.log("loss", float(step % 7), step)
+run.log("huge", 10**400)
+run.tag("half\\ud800", "a\\ud800b\\0c")
+run.tag("long", "x" * 10_000)
+run.log("na\\ud800me" + "n" * 300, 1.0)
+"""
+
+
+def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_there(
+    tmp_path: Path, tools_python: str
+) -> None:
+    experiment = Experiment("refused", "local", tmp_path / "runs")
+    script = project(tmp_path / "proj", text=REFUSED)
+    one = experiment.submit(TensorFlow(script, entry_script="train.py"))
+    one.wait_for_completion()
+    root = str(tmp_path / "runs")
+    done = export(tools_python, tmp_path, one.id, HPCTF_RUNS_ROOT=root)
+    found = in_mlflow(tools_python, STORE, tmp_path)[one.id]
+    assert [row[0] for row in sorted(found["metrics"]["loss"])] == [-1, 0, 1, 3]
+    assert done.stderr.count("MLflow refused ") == 2, done.stderr
+    assert f"metric 'loss' at step {2**63}: " in done.stderr
+    assert found["metrics"]["huge"][0][1] == "1.7976931348623157e+308"
+    assert len(found["tags"]["long"]) == 5000
+    assert found["tags"]["half_"] == "a\\ud800b\\x00c"
+    assert found["status"] == "FINISHED"
+    again = export(tools_python, tmp_path, one.id, HPCTF_RUNS_ROOT=root)
+    assert "1 known; 0 points" in again.stderr

@@ -192,6 +192,12 @@ def test_in_a_pipe_every_command_writes_harmless_text(
     assert (tmp_path / "a" / "report.html").read_text("utf-8").count("\\x1b]0;EVIL") >= 2
 
 
+def test_a_notebooks_card_is_utf_8(runs: list[Run]) -> None:
+    card = runs[0]._repr_html_()
+    assert "\\x1b]0;EVIL" in card
+    check_harmless("card", card.encode("utf-8"), "utf-8")
+
+
 def test_on_a_terminal_only_hpctf_moves_and_paints(runs: list[Run], tmp_path: Path) -> None:
     ours = r"\x1b\[[0-9;]*m|\r(?=\n)|\x1b\[\?(?:25|1049)[lh]|\x1b\[[0-9]*[KJA]|\x1b\[[0-9;]+H|\r"
     for look, (out, _, _) in looks(runs, tmp_path / "a", True, LC_ALL="C.UTF-8").items():

@@ -60,6 +60,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPCTF_ADMIN_FOLDER", str(tmp_path / "admin"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,7 @@ class Person:
         self.env = {
             "HPCTF_RUNS_ROOT": str(self.home / "runs"),
             "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_STATE_HOME": str(self.home / "state"),
             "HPCTF_ADMIN_FOLDER": str(self.home / "admin"),
             **self.env,
         }

@@ -23,7 +23,9 @@ from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write
 from hpctf.runs.folder import ARCHIVES, RunFolder, check_name
 from hpctf.runs.housekeeping import Guard, Tell, take_away
-from hpctf.runs.unpacking import experiment_and_id, read_through, unpack
+from hpctf.runs.own import SEAL, is_mine, seal
+from hpctf.runs.signed import Verifying, sign
+from hpctf.runs.unpacking import experiment_and_id, read_through, unpack, without_seal
 
 SUFFIX = ".tar.gz"
 _PART = ".part"
@@ -135,7 +137,12 @@ def _restore(root: Path, file: Path, stream: BinaryIO) -> RunFolder:
     if os.path.lexists(folder.path):
         raise UsageError(f"Run {run_id} is there: {str(folder.path)!r}.")
     stream.seek(0)
-    unpack(stream, folder.path)
+    verifying = Verifying(stream)
+    unpack(verifying, folder.path)
+    if verifying.is_signed():
+        made = folder.path.stat()
+        seal(folder.path)
+        os.utime(folder.path, ns=(made.st_atime_ns, made.st_mtime_ns))
     return folder
 
 
@@ -173,7 +180,7 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
     try:
         _make_like(into, root)
         _make_like(place, folder.path.parent)
-        with open(part, "ab") as stream, _alone(stream, part):
+        with open(part, "a+b") as stream, _alone(stream, part):
             _check_same(stream, part)
             stream.truncate(0)
             try:
@@ -195,8 +202,11 @@ def _write(stream: BinaryIO, folder: RunFolder) -> None:
     confided = os.path.lexists(folder.path / CONFIDENTIAL)
     os.fchmod(stream.fileno(), PRIVATE_FILE if confided else folder.path.stat().st_mode & 0o666)
     with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=_LEVEL) as tar:
-        tar.add(folder.path, _name_of(folder))
+        tar.add(folder.path, _name_of(folder), filter=without_seal)
     stream.flush()
+    if is_mine(folder.path):
+        sign(stream)
+        stream.flush()
     os.fsync(stream.fileno())
 
 
@@ -209,7 +219,7 @@ def _compare(file: Path, folder: RunFolder) -> None:
             if not _same(tar, member, above):
                 raise _changed(folder, above / member.name)
             found.add(str(above / member.name))
-    missing = set(_paths(folder.path)) - found
+    missing = set(_paths(folder.path)) - found - {str(folder.path / SEAL)}
     if missing:
         raise _changed(folder, Path(min(missing)))
 

@@ -22,10 +22,10 @@ from hpctf.runs.chosen_site import ChosenSite
 from hpctf.runs.folder import RunFolder, check_name, new_run_id, runs_root_of
 from hpctf.runs.origin import Origin, origins_of
 from hpctf.runs.orphans import this_process
+from hpctf.runs.own import OTHERS_WRITE, seal
 from hpctf.runs.preparing import Prepared, prepared, will_build
 from hpctf.runs.resume import checkpoints_of, copy_checkpoints
 from hpctf.runs.run import Run
-from hpctf.runs.trust import OTHERS_WRITE
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 from hpctf.tracking.reading import checked_tags, write_tags
@@ -278,6 +278,10 @@ class Experiment:
         umask = int(plan.umask, 8)
         folder.write_documents(
             json.loads(plan.to_json()),
+        seal(folder.path)
+        write_atomic(folder.plan, plan.to_json())
+        write_json(
+            folder.record,
             {
                 "id": folder.run_id,
                 "experiment": self.name,

@@ -1,10 +1,11 @@
 """Which results may be read: they are pickles, and a pickle runs code.
 
-A result is read only from a regular file that the user owns, in folders that nobody else may
-write. The folders' descriptors are held from the check to the reading, so what was checked is what
-is read: it does no harm if somebody who may write a folder further up (a group's project folder,
-say) puts another in its place meanwhile. A folder further up that everybody may write, without the
-sticky bit that keeps everybody else's entries theirs, is refused all the same.
+A result is read only of a run that this user's hpctf has submitted (`hpctf.runs.own`), from a
+regular file that the user owns, in folders that nobody else may write. The folders' descriptors
+are held from the check to the reading, so what was checked is what is read: it does no harm if
+somebody who may write a folder further up (a group's project folder, say) puts another in its place
+meanwhile. A folder further up that everybody may write, without the sticky bit that keeps everybody
+else's entries theirs, is refused all the same.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hpctf.errors import RunFolderError
+from hpctf.runs.own import OTHERS_WRITE, is_sealed
 
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESULT = "_result.pkl"
 
 
 @contextmanager
-def trusted_results(run_folder: Path, ending: str = _RESULT) -> Iterator[Path]:
+def trusted_results(run_folder: Path, ending: str = _RESULT, trust: bool = False) -> Iterator[Path]:
     """Give a path of the run's submitit folder under which its results may be unpickled.
 
     The path leads to the folder that was checked, whatever happens to its name, and holds as long
@@ -33,6 +34,8 @@ def trusted_results(run_folder: Path, ending: str = _RESULT) -> Iterator[Path]:
     ----------
     ending
         What the names of the pickles end in that are to be read.
+    trust
+        Whether the user says that they trust a run that they have not submitted.
 
     Raises
     ------
@@ -43,6 +46,8 @@ def trusted_results(run_folder: Path, ending: str = _RESULT) -> Iterator[Path]:
     _check_above(run_folder)
     with ExitStack() as open_folders:
         run = _open_folder(run_folder, None, open_folders)
+        if not trust and not is_sealed(run, run_folder.name):
+            raise _not_submitted(run_folder)
         submitit = _open_folder(run_folder / "submitit", run, open_folders)
         with os.scandir(submitit) as entries:
             for entry in entries:
@@ -81,6 +86,15 @@ def _check_above(run_folder: Path) -> None:
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise _not_trusted(folder, f"may be written by everybody (mode {stat.S_IMODE(mode):o})")
+
+
+def _not_submitted(run_folder: Path) -> RunFolderError:
+    return RunFolderError(
+        f"Run {run_folder.name} was not submitted by you, or not from this home: the run's results "
+        "are pickles, which run code when read.",
+        "Read a copied or restored run's results only if you trust who made them: pass --trust "
+        "(trust=True).",
+    )
 
 
 def _not_trusted(path: Path, why: str) -> RunFolderError:

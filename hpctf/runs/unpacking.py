@@ -10,16 +10,23 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from hpctf.errors import UsageError, shown
 from hpctf.runs.folder import check_name
+from hpctf.runs.own import SEAL
 
 RESTORING = ".restoring-"
 """What the name of a folder begins with that is being brought back."""
 
 _PERMISSIONS = 0o777
 _CHUNK = 1 << 20
+
+
+class Readable(Protocol):
+    """What gzip reads from."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def experiment_and_id(file: Path, stream: BinaryIO) -> tuple[str, str]:
@@ -39,16 +46,21 @@ def experiment_and_id(file: Path, stream: BinaryIO) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def read_through(stream: BinaryIO) -> Iterator[tarfile.TarFile]:
+def read_through(stream: Readable) -> Iterator[tarfile.TarFile]:
     """Open an archive and, afterwards, read what is left of it: gzip's checksum comes last."""
-    with gzip.open(stream, "rb") as plain:
+    with gzip.open(stream, "rb") as plain:  # type: ignore[call-overload]
         with tarfile.open(fileobj=plain, mode="r:") as tar:
             yield tar
         while plain.read(_CHUNK):
             pass
 
 
-def unpack(stream: BinaryIO, folder: Path) -> None:
+def without_seal(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Return a member of an archive, but None for the run's seal: it would be anybody's."""
+    return None if member.name.split("/")[2:] == [SEAL] else member
+
+
+def unpack(stream: Readable, folder: Path) -> None:
     """Bring a run's folder back: whole, or not at all.
 
     Raises
@@ -99,7 +111,8 @@ def _within(tar: tarfile.TarFile, top: str) -> Iterator[tarfile.TarInfo]:
         elif not member.issym() and not member.isfifo():
             raise _strange(member)
         seen.add(member.name)
-        yield member
+        if without_seal(member) is not None:
+            yield member
 
 
 def _strange(member: tarfile.TarInfo) -> UsageError:

@@ -44,6 +44,7 @@ def tree(top: Path) -> dict[str, Any]:
         elif path.is_file():
             content = path.read_bytes()
         when = int(status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+        when = None if path.name == SEAL else when  # made anew
         found[str(path.relative_to(top))] = (oct(status.st_mode), when, twin, content)
     return found
 

@@ -1,0 +1,164 @@
+"""Whose a run is: the user's own only if this user's hpctf has submitted it.
+
+What a run's record says of its user is text that anybody can write, and files that were copied or
+unpacked belong to whoever did that. So a run that is submitted is sealed: ``seal`` in its folder
+holds a code that only a key of the user's makes, which lies in their private folder
+(``~/.local/state/hpctf/key``). The seal is readable by the user alone whatever the site's umask,
+so that nobody can put it into a run of theirs; archives leave it out, and are signed instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import pwd
+import shutil
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from hpctf.client.hpctf.within import is_readable_within, open_file
+from hpctf.errors import RunFolderError
+from hpctf.files import PRIVATE_FILE, write_atomic
+
+SEAL = "seal"
+"""File of a run folder."""
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_KEY_BYTES = 32
+_CHUNK = 1 << 20
+
+
+def seal(folder: Path) -> None:
+    """Seal a run that the user has submitted, or that came from an archive signed by them.
+
+    Without a private folder to keep the key in there is no seal: the run is read, but nothing of
+    it is executed.
+    """
+    key = _key(make=True)
+    if key is not None:
+        write_atomic(folder / SEAL, _code(key, folder.name), PRIVATE_FILE)
+
+
+def is_mine(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a run is the user's own: they submitted it, and nobody else may write it."""
+    return why_not_mine(folder) is None
+
+
+def why_not_mine(folder: str | os.PathLike[str]) -> str | None:
+    """Return why a run is not the user's own, to follow its name; None if it is."""
+    path = Path(os.path.realpath(folder))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            return f"belongs to {_name_of(found.st_uid)}"
+        if found.st_mode & OTHERS_WRITE:
+            return f"may be written by others (mode {stat.S_IMODE(found.st_mode):o})"
+        return None if is_sealed(descriptor, path.name) else "was not submitted by you"
+    finally:
+        os.close(descriptor)
+
+
+def is_sealed(folder: int, run_id: str) -> bool:
+    """Return whether the run of that id, whose folder is open, has the user's seal."""
+    key, found = _key(), _private(SEAL, folder)
+    return key is not None and found is not None and hmac.compare_digest(found, _code(key, run_id))
+
+
+def require_mine(folder: Path, what: str) -> None:
+    """Refuse to run what lies in a run that is not the user's own.
+
+    Parameters
+    ----------
+    what
+        What would run, as the beginning of a sentence about it: ``its code``.
+    """
+    why = why_not_mine(folder)
+    if why is not None:
+        raise RunFolderError(
+            f"Run {folder.name} {why}: {what} would run as you.",
+            f"Look at it first: {str(folder)!r}. If you trust it, pass --trust (trust=True).",
+        )
+
+
+def signature(digest: bytes) -> bytes | None:
+    """Return the user's code for an archive of that digest; None without a key."""
+    key = _key(make=True)
+    return None if key is None else hmac.new(key, b"archive\0" + digest, hashlib.sha256).digest()
+
+
+def open_of_run(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file of a run; in the user's own run their links lead where they like."""
+    stream: BinaryIO = open_file(path, is_mine)
+    return stream
+
+
+def has_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a run has a file that `open_of_run` opens."""
+    return is_readable_within(path, is_mine)
+
+
+def copy_of_run(path: str | os.PathLike[str], target: Path) -> Path:
+    """Copy a file of a run with its permissions and times, and return where it lies now."""
+    with open_of_run(path) as source:
+        with open(target, "wb") as copy:
+            shutil.copyfileobj(source, copy, _CHUNK)
+        found = os.fstat(source.fileno())
+    os.chmod(target, stat.S_IMODE(found.st_mode) & 0o777)
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return target
+
+
+def _code(key: bytes, run_id: str) -> bytes:
+    words = b"run\0" + os.fsencode(run_id)
+    return hmac.new(key, words, hashlib.sha256).hexdigest().encode()
+
+
+def _key(make: bool = False) -> bytes | None:
+    """Return the user's key; None if there is none, or others could have read or written it."""
+    import platformdirs
+
+    folder = Path(platformdirs.user_state_dir("hpctf"))
+    if make and not os.path.lexists(folder / "key"):
+        with contextlib.suppress(OSError):
+            _make_key(folder)
+    return _private(folder / "key")
+
+
+def _make_key(folder: Path) -> None:
+    """Make the key, whole or not at all; the first of several hpctf that do so at once wins."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = folder / f"key.{os.urandom(6).hex()}.tmp"
+    write_atomic(fresh, os.urandom(_KEY_BYTES).hex(), PRIVATE_FILE)
+    try:
+        os.link(fresh, folder / "key")
+    finally:
+        fresh.unlink()
+
+
+def _private(path: str | os.PathLike[str], folder: int | None = None) -> bytes | None:
+    """Return the content of a small file of the user's that nobody else can read."""
+    try:
+        descriptor = os.open(path, _READ, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(descriptor)
+        private = found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
+        return stream.read(2 * _KEY_BYTES) if stat.S_ISREG(found.st_mode) and private else None
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -19,6 +19,7 @@ from hpctf import estimator
 from hpctf.errors import UsageError
 from hpctf.estimator import Mpi
 from hpctf.runs import experiment, run
+from hpctf.runs.own import open_of_run
 from hpctf.site.load import find_target, load_site
 from hpctf.site.model import Site
 from hpctf.software import NOT_HERE
@@ -210,7 +211,10 @@ class Run(run.Run):
     def get_details_with_logs(self) -> dict[str, Any]:
         """Return the details, and the text of each log by its name."""
         names = [name for name in self.get_file_names() if name.startswith("logs/")]
-        texts = {name: (self.folder.path / name).read_text("utf-8", "replace") for name in names}
+        texts = {}
+        for name in names:
+            with open_of_run(self.folder.path / name) as stream:
+                texts[name] = stream.read().decode("utf-8", "replace")
         return {**self.get_details(), "logFiles": texts}
 
     def get_portal_url(self) -> str:

@@ -15,13 +15,16 @@ from hpctf.errors import RunFolderError
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+    _reader: Callable[[str | os.PathLike[str]], BinaryIO] | None
 
 PRIVATE_FILE = 0o600
 PRIVATE_UMASK = 0o077
 
 _ANYBODY = 0o777
+_reader = None
 
 
 def make_folder(path: str | os.PathLike[str], umask: int = PRIVATE_UMASK) -> None:
@@ -94,9 +97,23 @@ def write_json(path: str | os.PathLike[str], value: Any, mode: int | None = None
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n", mode)
 
 
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return open(path, "rb") if _reader is None else _reader(path)
+
+
+def read_with(reader: Callable[[str | os.PathLike[str]], BinaryIO]) -> None:
+    """Have files opened for reading by a function from now on, as `open` would for bytes.
+
+    The login side, which reads other people's runs, has one (`hpctf.client.hpctf.within`). A rank
+    reads its own run's, and has no time to load it.
+    """
+    global _reader
+    _reader = reader
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read one JSON document."""
-    with open(path, encoding="utf-8") as stream:
+    with _open(path) as stream:
         return json.load(stream)
 
 
@@ -154,7 +171,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     A file that is not there has no records.
     """
     try:
-        with open(path, "rb") as stream:
+        with _open(path) as stream:
             for line in stream:
                 if line.startswith(_OLD_HEARTBEAT):
                     continue
@@ -175,7 +192,7 @@ _OLD_HEARTBEAT = b'{"event":"heartbeat"'
 def tail(path: str | os.PathLike[str], lines: int = 20, limit: int = 65536) -> list[str]:
     """Return the last `lines` lines of a log, looking at no more than its last `limit` bytes."""
     try:
-        with open(path, "rb") as stream:
+        with _open(path) as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - limit))
             text = stream.read().decode("utf-8", "replace")

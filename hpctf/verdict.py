@@ -9,12 +9,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hpctf.cluster_spec import ROLE_NAMES
+from hpctf.errors import RunFolderError
 from hpctf.files import read_records, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIGNAL_BASE = 128
+_MOST_RANKS = 1_000_000
 JOB_STATE = "job.jsonl"
 """File in ``state/`` to which the batch script and `hpctf.node.conclude` append."""
 
@@ -121,7 +124,17 @@ def read_ranks(
 
 
 def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return (role name, index) of every rank of ``plan.json``, in rank order."""
+    """Return (role name, index) of every rank of ``plan.json``, in rank order.
+
+    Raises
+    ------
+    RunFolderError
+        A role has a name that no plan of hpctf's has: ranks' files are named by it.
+    """
+    for role in plan["roles"]:
+        if role["name"] not in ROLE_NAMES or role["count"] not in range(_MOST_RANKS):
+            name, count = repr(role["name"])[:80], repr(role["count"])[:20]
+            raise RunFolderError(f"plan.json: a run has no {count} ranks of role {name}.")
     return [(role["name"], index) for role in plan["roles"] for index in range(role["count"])]
 
 

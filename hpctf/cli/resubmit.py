@@ -26,6 +26,7 @@ from hpctf.errors import UsageError
 @click.option("--experiment", help="Experiment (default: the run's).")
 @training_options
 @click.option("--from-scratch", is_flag=True, help="Without the checkpoints that it began with.")
+@click.option("--trust", is_flag=True, help="Run code as you that somebody else has submitted.")
 @action_options
 @run_argument
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -43,6 +44,7 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
         given.pop("arguments", None)
     actions = take_actions(given)
     where = {name: given.pop(name, None) for name in ("settings", "experiment", "name")}
+    trust = given.pop("trust", False)
     site, scratch = given.pop("site", None), given.pop("from_scratch", False)
     changes = asked_of(given)
     if scratch:
@@ -50,7 +52,12 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
             raise UsageError("--from-scratch and --resume-from contradict each other.")
         changes["resume_from"] = None
     again = resubmission(
-        open_run(run_name, site), changes, site=site, keep=not actions["dry_run"], **where
+        open_run(run_name, site),
+        changes,
+        site=site,
+        keep=not actions["dry_run"],
+        trust=trust,
+        **where,
     )
     if actions["dry_run"]:
         show_plan(again.plan(), actions["as_json"], again.notes)

@@ -174,13 +174,14 @@ def cancel(run_names: tuple[str, ...], site: str | None) -> None:
 
 @click.command()
 @run_argument
+@click.option("--trust", is_flag=True, help="Read results that you have not made: they run code.")
 @site_option
 @json_option
-def result(run_name: str, site: str | None, as_json: bool) -> None:
+def result(run_name: str, trust: bool, site: str | None, as_json: bool) -> None:
     """Print every rank's result, waiting for the end; exit 1 if RUN did not complete."""
     run = open_run(run_name, site)
     run.raise_for(wait_for(run))
-    values = run.results()
+    values = run.results(trust)
     ranks = ranks_of(run.plan)
     if as_json:
         answer_json(

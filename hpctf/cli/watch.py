@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import open_run, say, site_option
+from hpctf.client.hpctf.within import open_file
 from hpctf.environment.progress import elapsed
 from hpctf.runs.folder import LAST
 from hpctf.runs.state import describe
@@ -185,7 +186,7 @@ class Watcher:
 
 def _end_of(log: Path) -> str:
     try:
-        with log.open("rb") as stream:
+        with open_file(log) as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_BYTES))
             return stream.read().decode("utf-8", "replace")
     except FileNotFoundError:

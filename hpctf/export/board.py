@@ -20,6 +20,7 @@ from hpctf.export.events import EventFiles, find_python
 from hpctf.files import tail
 from hpctf.processes import user_name
 from hpctf.programs import FOLDER, environment_of
+from hpctf.runs.own import is_mine
 from hpctf.runs.statuses import statuses
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def show(
     with (
         _hangups_interrupt(),
         tempfile.TemporaryDirectory(prefix="hpctf-tensorboard-") as name,
-        EventFiles(found, Path(name) / "runs") as files,
+        EventFiles(found, Path(name) / "runs", of_events=True) as files,
     ):
         top = Path(name) / "runs"
         top.mkdir()
@@ -104,8 +105,11 @@ def _port(host: str, port: int | None) -> int:
 
 
 def _link(runs: Sequence[Run], top: Path) -> None:
-    """Link the rooms in which trainings write event files, those that are there by now."""
-    for run in runs:
+    """Link the rooms in which trainings write event files, those that are there by now.
+
+    Not those of somebody else's run: TensorBoard follows links, which may lead anywhere.
+    """
+    for run in filter(lambda run: is_mine(run.folder.path), runs):
         for name, room in ROOMS.items():
             link, target = top / run.id / name, run.folder.path / room
             if target.is_dir() and not os.path.lexists(link):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.tracked import Tracked
 from hpctf.errors import ExportError, UsageError
+from hpctf.export.names import allowed_names
 from hpctf.programs import FOLDER, environment_of
+from hpctf.runs.own import is_mine, open_of_run
+from hpctf.tracking.events import event_series
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.records import Series
@@ -24,18 +29,24 @@ _WRITER = Path(__file__).parent / "with_tensorboard/write.py"
 _PROBE = "import tensorboard.compat.proto.event_pb2, tensorboard.summary.writer.record_writer"
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif")
 _PATIENCE_S = 60
+_LARGEST_IMAGE = 20_000_000
+"""Bytes of an image that TensorBoard is given."""
 
 
 def find_python(runs: Sequence[Run], asked: str | None = None) -> str:
     """Return a Python of this machine that has TensorBoard: hpctf's own, else a training's.
+
+    Only the plans of the user's own runs are believed: what they name is executed.
 
     Raises
     ------
     UsageError
         None has it.
     """
-    trained_with = [str(run.plan["entry"]["python"]) for run in runs]
-    for python in dict.fromkeys([asked] if asked else [sys.executable, *trained_with]):
+    mine = [run for run in runs if is_mine(run.folder.path)]
+    trained_with = [str(run.plan["entry"]["python"]) for run in mine]
+    named = [os.path.abspath(asked) if os.sep in asked else asked] if asked else []
+    for python in dict.fromkeys(named or [sys.executable, *trained_with]):
         try:
             done = subprocess.run(
                 [python, "-I", "-c", _PROBE],
@@ -48,7 +59,7 @@ def find_python(runs: Sequence[Run], asked: str | None = None) -> str:
                 return python
         except (OSError, subprocess.TimeoutExpired):
             continue
-    where = asked or "neither hpctf's Python nor the runs' own"
+    where = asked or "neither hpctf's Python nor those of your own runs"
     raise UsageError(
         f"TensorBoard was not found: {where} has {'none' if asked else 'it'}.",
         "pip install 'hpctf[tensorboard]', or name a Python that has it: --python EXE",
@@ -59,10 +70,16 @@ class EventFiles:
     """Event files of what runs have logged, a folder for each run below `top`.
 
     They are written by TensorBoard's own code, in a process of the Python that has it.
+
+    Parameters
+    ----------
+    of_events
+        Whether the scalars of event files that somebody else's training wrote are among them.
     """
 
-    def __init__(self, python: str, top: Path) -> None:
+    def __init__(self, python: str, top: Path, of_events: bool = False) -> None:
         self._top = top
+        self._of_events = of_events
         self._sent: dict[tuple[str, str], tuple[int, float]] = {}
         self._writer = subprocess.Popen(
             [python, "-I", str(_WRITER)],
@@ -99,12 +116,19 @@ class EventFiles:
 
     def _new(self, run: Run) -> Iterator[dict[str, Any]]:
         tracked = Tracked(str(run.folder.path))
-        yield from self._of(tracked, self._top / run.id)
-        for child in tracked.children():
-            yield from self._of(child, self._top / run.id / child.name)
+        # TensorBoard reads the event files of the user's own runs by itself, links and all.
+        more = {} if not self._of_events or is_mine(run.folder.path) else run.event_series()
+        yield from self._of(tracked, self._top / run.id, more)
+        children = tracked.children()
+        names = allowed_names(child.name for child in children)
+        for child in children:
+            more = event_series(Path(child.folder)) if more else {}
+            yield from self._of(child, self._top / run.id / names[child.name], more)
 
-    def _of(self, tracked: Tracked, folder: Path) -> Iterator[dict[str, Any]]:
-        for name, series in tracked.series().items():
+    def _of(
+        self, tracked: Tracked, folder: Path, more: dict[str, Series]
+    ) -> Iterator[dict[str, Any]]:
+        for name, series in {**more, **tracked.series()}.items():
             if series.kind not in ("value", "image"):
                 continue
             key = str(folder), name
@@ -131,9 +155,11 @@ def _content(folder: str, kind: str, value: Any) -> dict[str, Any] | None:
     if not str(value).lower().endswith(_IMAGES):
         return None
     try:
-        return {"image": place_of(folder, str(value))}
-    except ValueError:
-        return None
+        with open_of_run(place_of(folder, str(value))) as stream:
+            data = stream.read(_LARGEST_IMAGE + 1)
+    except (OSError, ValueError):
+        return None  # gone, or nowhere in the run
+    return None if len(data) > _LARGEST_IMAGE else {"image": base64.b64encode(data).decode()}
 
 
 def write_events(runs: Sequence[Run], folder: Path, python: str | None = None) -> int:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpctf.client.hpctf.within import top_of
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_server import DEFAULT_URI, reachable, shown_uri
 from hpctf.export.names import allowed_names
 from hpctf.export.record import Exported, exported
+from hpctf.runs.kept_files import copy_of_run
+from hpctf.runs.own import is_mine
 from hpctf.runs.statuses import statuses
 
 if TYPE_CHECKING:
@@ -294,9 +298,18 @@ class _Writer:
             kept = sizes.get(folder, {}).get(name) == about.st_size
             if kept and about.st_mtime < exported:
                 continue
-            send = self._client.log_artifact
-            if self._attempt(run_id, f"file {name!r}", send, str(path), folder or None):
+            if self._attempt(run_id, f"file {name!r}", self._send, path, folder):
                 self._done.files += 1
+
+    def _send(self, run_id: str, path: Path, folder: str) -> None:
+        """Send a file; MLflow follows links, so of somebody else's run it gets a copy."""
+        top = top_of(path)
+        if top is not None and is_mine(top):
+            self._client.log_artifact(run_id, str(path), folder or None)
+            return
+        with tempfile.TemporaryDirectory(prefix="hpctf-mlflow-") as name:
+            copy = copy_of_run(path, Path(name) / path.name)
+            self._client.log_artifact(run_id, str(copy), folder or None)
 
     def _sizes(self, run_id: str, folder: str) -> dict[str, int]:
         listed = self._client.list_artifacts(run_id, folder or None)

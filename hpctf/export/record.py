@@ -13,6 +13,7 @@ from hpctf.client.hpctf.artifacts import place_of
 from hpctf.confidential import hide, labels, secrets_of_run
 from hpctf.report.asked import settings_of
 from hpctf.report.logged import columns_of
+from hpctf.runs.own import has_file
 from hpctf.tracking.child import ChildRun
 
 if TYPE_CHECKING:
@@ -254,6 +255,6 @@ def _there(folder: Path, names: list[str]) -> dict[str, Path]:
     for name in dict.fromkeys(names):
         with contextlib.suppress(ValueError):
             path = Path(place_of(str(folder), name))
-            if path.is_file():
+            if has_file(path):
                 found[name] = path
     return found

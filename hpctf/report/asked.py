@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpctf.client.hpctf.within import open_file
 from hpctf.confidential import HIDDEN, is_secret, without_secrets
 from hpctf.files import read_json
 
@@ -138,7 +139,8 @@ def _versions(run: Run) -> dict[str, str]:
 def _packages(run: Run) -> Pairs:
     """Return names and versions of the lock file, if hpctf built the environment."""
     try:
-        lines = (run.folder.path / "environment.lock").read_text("utf-8").splitlines()
+        with open_file(run.folder.path / "environment.lock") as stream:
+            lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     found = [line.split(" ;")[0] for line in lines if line and not line.startswith(("#", "-"))]

@@ -16,6 +16,7 @@ from hpctf.confidential import hide, secrets_of_run, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.logged import Logged, logged_of, shown
 from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import (
     Line,
     Panel,
@@ -38,6 +39,7 @@ EVENT_FILES = "event files"
 """Whose the curves are that TensorBoard's event files hold, in place of a rank."""
 
 _GB = 1 << 30
+_LONGEST_SCRIPT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -306,13 +308,15 @@ def _files(run: Run) -> list[File]:
     found = []
     for name in run.get_file_names():
         with contextlib.suppress(OSError, ValueError):  # gone meanwhile
-            size = Path(place_of(str(run.folder.path), name)).stat().st_size
+            with open_of_run(place_of(str(run.folder.path), name)) as stream:
+                size = os.fstat(stream.fileno()).st_size
             found.append(File(os.fsencode(name).decode("utf-8", "replace"), size))
     return found
 
 
 def _script(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open_of_run(path) as stream:
+            return stream.read(_LONGEST_SCRIPT).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -6,11 +6,13 @@ import base64
 import json
 import math
 import mimetypes
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
+from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
@@ -122,13 +124,13 @@ def columns_of(series: Series) -> dict[str, list[Any]]:
 def _image(folder: Path, name: str, file: str, step: int | None, room: int) -> Image:
     kind = mimetypes.guess_type(file)[0]
     try:
-        path = Path(place_of(str(folder), file))
-        size = path.stat().st_size
-        if kind not in _IMAGES:
-            return Image(name, file, step, why="of a kind that is not shown here")
-        if size > min(LARGEST_IMAGE, room):
-            return Image(name, file, step, why=f"too large to be shown here ({size:,} bytes)")
-        text = base64.b64encode(path.read_bytes()).decode()
+        with open_of_run(place_of(str(folder), file)) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if kind not in _IMAGES:
+                return Image(name, file, step, why="of a kind that is not shown here")
+            if size > min(LARGEST_IMAGE, room):
+                return Image(name, file, step, why=f"too large to be shown here ({size:,} bytes)")
+            text = base64.b64encode(stream.read(size)).decode()
     except (OSError, ValueError) as error:
         return Image(name, file, step, why=f"cannot be read: {error}")
     return Image(name, file, step, data_uri=f"data:{kind};base64,{text}")

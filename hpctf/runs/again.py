@@ -18,6 +18,7 @@ from hpctf.runs.chosen_site import ChosenSite
 from hpctf.runs.experiment import Experiment
 from hpctf.runs.folder import RunFolder, check_root
 from hpctf.runs.origin import DIFF, Origin, snapshot_contents
+from hpctf.runs.own import require_mine
 from hpctf.runs.parameters import parameters_of
 from hpctf.runs.run import Run
 from hpctf.runs.trust import trusted_results
@@ -77,6 +78,7 @@ def resubmission(
     experiment: str | None = None,
     name: str | None = None,
     keep: bool = True,
+    trust: bool = False,
 ) -> Resubmission:
     """Return what submits a run again: the same code, environment and request.
 
@@ -92,6 +94,9 @@ def resubmission(
         Another experiment, and what the new run's id begins with.
     keep
         Whether the checked site may be kept.
+    trust
+        Whether the run's code, environment and site may be those of a run that the user has not
+        submitted: all of them run as the user.
 
     Raises
     ------
@@ -99,8 +104,11 @@ def resubmission(
         The run is of an hpctf that kept no request, its snapshot is gone, or it cannot be changed
         so.
     RunFolderError
-        The run is of a function, and its pickle is not to be trusted (`hpctf.runs.trust`).
+        The run is not the user's own, or it is of a function, and its pickle is not to be trusted
+        (`hpctf.runs.trust`).
     """
+    if not trust:
+        require_mine(run.folder.path, "its code, its environment and its site's shell lines")
     record = run.folder.read_record()
     old = _request(run, record)
     request = changed(old, changes or {})
@@ -110,7 +118,7 @@ def resubmission(
     exp = Experiment(experiment or run.experiment, found, _root(run, found))
     notes: list[str] = []
     spec = _environment(run.folder, found, notes.append)
-    estimator = _estimator(run, request, spec, notes.append)
+    estimator = _estimator(run, request, spec, notes.append, trust)
     origin = Origin(
         request=plain({**request, **chosen.plain()}),
         parameters=record["parameters"] if estimator.function else parameters_of(estimator),
@@ -226,6 +234,7 @@ def _estimator(
     request: dict[str, Any],
     spec: EnvironmentSpec | None,
     tell: Callable[[str], None],
+    trust: bool,
 ) -> TensorFlow:
     """Return the estimator of a request whose source folder is the run's snapshot."""
     asked = dict(request)
@@ -242,11 +251,11 @@ def _estimator(
     if function is None:
         return estimator_from(asked, run.folder.snapshot)
     has_source = run.folder.read_record()["source_directory"] is not None
-    kept = _kept_payload(run, function["name"])
+    kept = _kept_payload(run, function["name"], trust)
     return estimator_from(asked, run.folder.snapshot if has_source else None, kept)
 
 
-def _kept_payload(run: Run, name: str) -> KeptPayload:
+def _kept_payload(run: Run, name: str, trust: bool) -> KeptPayload:
     from hpctf.submission.payload import KeptPayload
 
     version = run.plan["entry"]["command"][3]
@@ -257,7 +266,7 @@ def _kept_payload(run: Run, name: str) -> KeptPayload:
             f"Python {own}: functions cannot go from one to the other.",
             f"Run hpctf with Python {version}, or submit the function anew.",
         )
-    with trusted_results(run.folder.path, _PAYLOAD) as submitit:
+    with trusted_results(run.folder.path, _PAYLOAD, trust) as submitit:
         try:
             return KeptPayload((submitit / _PAYLOAD).read_bytes(), name)
         except OSError as error:

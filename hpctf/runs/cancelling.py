@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpctf.errors import SchedulerError
 from hpctf.files import write_json
 from hpctf.processes import user_name
+from hpctf.runs.own import owner_of
 from hpctf.runs.statuses import ask_for
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ def cancel(run: Run) -> None:
     if status.final:
         return
     job_id = run.job_id
+    owner = owner_of(run.folder.path)
+    if owner is not None:
+        raise SchedulerError(
+            f"Run {run.id} belongs to {owner}: which job it is, only its folder says.",
+            f"Let {owner} cancel it. An administrator of Slurm can: scancel {job_id}.",
+        )
     if job_id is None:
         raise SchedulerError(
             f"Run {run.id} has no job yet: {status.reason}.", "Cancel it once it has one."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.client.hpctf.within import is_readable_within, open_file
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.origin import snapshot_contents
 from hpctf.snapshot import contents
@@ -98,8 +99,14 @@ def _names(folder: RunFolder) -> list[str]:
         name
         for name in known
         if name != "outputs"
+        and _is_inside(name)
         and ((folder.snapshot / name).is_symlink() or not (folder.snapshot / name).is_dir())
     ]
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a name on record, which may be anybody's, is one of the snapshot's."""
+    return not os.path.isabs(name) and os.pardir not in name.split(os.sep)
 
 
 def _functions(records: tuple[dict[str, Any], dict[str, Any]]) -> FileDifference | None:
@@ -155,11 +162,11 @@ def _look(path: Path) -> dict[str, Any] | None:
             return {"link": os.readlink(path)}
     except OSError:
         return None
-    return {"size": status.st_size} if stat.S_ISREG(status.st_mode) else None
+    return {"size": status.st_size} if is_readable_within(path) else None
 
 
 def _same_bytes(a: Path, b: Path) -> bool:
-    with a.open("rb") as one, b.open("rb") as other:
+    with open_file(a) as one, open_file(b) as other:
         while True:
             block = one.read(_BLOCK)
             if block != other.read(_BLOCK):
@@ -174,7 +181,8 @@ def _text(path: Path, look: dict[str, Any] | None) -> str | None:
         return ""
     if "link" in look or look["size"] > MOST_TEXT:
         return None
-    data = path.read_bytes()
+    with open_file(path) as stream:
+        data = stream.read(MOST_TEXT + 1)
     if b"\0" in data or data.count(b"\n") > _MOST_LINES:
         return None
     try:
@@ -187,7 +195,7 @@ def _with_digest(path: Path, look: dict[str, Any] | None) -> dict[str, Any] | No
     if look is None or "link" in look:
         return look
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return {**look, "sha256": digest.hexdigest()}

@@ -276,12 +276,9 @@ class Experiment:
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         umask = int(plan.umask, 8)
+        seal(folder.path)
         folder.write_documents(
             json.loads(plan.to_json()),
-        seal(folder.path)
-        write_atomic(folder.plan, plan.to_json())
-        write_json(
-            folder.record,
             {
                 "id": folder.run_id,
                 "experiment": self.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import ARTIFACTS
 from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.client.hpctf.within import open_file
 from hpctf.confidential import confided, confided_values
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.files import (
@@ -26,6 +27,7 @@ from hpctf.files import (
     make_folder,
     read_confided,
     read_json,
+    read_with,
     write_json,
 )
 from hpctf.resources import without_tilde
@@ -33,6 +35,8 @@ from hpctf.terminal import visible
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
+
+read_with(open_file)
 
 LAST = "@last"
 ARCHIVES = ".archive"

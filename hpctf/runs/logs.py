@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from hpctf.client.hpctf.within import open_file
 from hpctf.terminal import data, log_line
 
 _AT_ONCE = 1 << 20
@@ -62,7 +63,7 @@ class LogPrinter:
         A line that is longer than what is read at once is printed in parts as it comes.
         """
         try:
-            with self._path.open("rb") as log:
+            with open_file(self._path) as log:
                 log.seek(self._offset)
                 while part := self._next(log.read(_AT_ONCE), final):
                     self._write(part)

@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import os
 import pwd
-import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +30,6 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _KEY_BYTES = 32
-_CHUNK = 1 << 20
 
 
 def seal(folder: Path) -> None:
@@ -68,6 +66,12 @@ def why_not_mine(folder: str | os.PathLike[str]) -> str | None:
         os.close(descriptor)
 
 
+def owner_of(folder: str | os.PathLike[str]) -> str | None:
+    """Return whose a run's folder is, if not the user's own."""
+    owner = os.stat(folder).st_uid
+    return None if owner == os.geteuid() else _name_of(owner)
+
+
 def is_sealed(folder: int, run_id: str) -> bool:
     """Return whether the run of that id, whose folder is open, has the user's seal."""
     key, found = _key(), _private(SEAL, folder)
@@ -98,24 +102,12 @@ def signature(digest: bytes) -> bytes | None:
 
 def open_of_run(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file of a run; in the user's own run their links lead where they like."""
-    stream: BinaryIO = open_file(path, is_mine)
-    return stream
+    return open_file(path, is_mine)
 
 
 def has_file(path: str | os.PathLike[str]) -> bool:
     """Return whether a run has a file that `open_of_run` opens."""
     return is_readable_within(path, is_mine)
-
-
-def copy_of_run(path: str | os.PathLike[str], target: Path) -> Path:
-    """Copy a file of a run with its permissions and times, and return where it lies now."""
-    with open_of_run(path) as source:
-        with open(target, "wb") as copy:
-            shutil.copyfileobj(source, copy, _CHUNK)
-        found = os.fstat(source.fileno())
-    os.chmod(target, stat.S_IMODE(found.st_mode) & 0o777)
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
-    return target
 
 
 def _code(key: bytes, run_id: str) -> bytes:

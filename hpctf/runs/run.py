@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hpctf.client.hpctf.artifacts import place_of
 from hpctf.errors import TrainingFailed, UsageError, did_you_mean
 from hpctf.files import tail
 from hpctf.runs.folder import RunFolder
+from hpctf.runs.kept_files import copy_file, names_of
 from hpctf.runs.logs import LogPrinter
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import details, scheduler_of, statuses
@@ -246,6 +245,7 @@ class Run(Reading):
         on_note
             Called with each thing that the person should be told; by default printed to stderr.
         changes
+            ``trust`` (True lets the code of a run that you have not submitted run as you),
             ``site``, ``settings``, ``experiment``, ``name``, and all that the estimator takes but
             code and packages: ``node_count=4``, ``arguments=["--epochs", "9"]`` (they replace all
             arguments of the script), ``resume_from=run`` to go on from its checkpoints.
@@ -258,7 +258,8 @@ class Run(Reading):
         from hpctf.runs.again import resubmission
 
         where = {name: changes.pop(name, None) for name in _WHERE}
-        return resubmission(self, changes, **where).submit(on_note)
+        trust = bool(changes.pop("trust", False))
+        return resubmission(self, changes, trust=trust, **where).submit(on_note)
 
     def delete(self) -> None:
         """Remove the run and all that is in its folder (`hpctf.runs.housekeeping.remove`)."""
@@ -273,21 +274,32 @@ class Run(Reading):
         folder = None if to is None else Path(to)
         return archive(self.folder.root, [self.folder], folder)[0].file
 
-    def result(self) -> Any:
+    def result(self, trust: bool = False) -> Any:
         """Return the first rank's result: a function's value, or how the script's rank ended.
+
+        Parameters
+        ----------
+        trust
+            As `results` has it.
 
         Raises
         ------
         TrainingFailed
             The run did not complete.
         """
-        return self.results()[0]
+        return self.results(trust)[0]
 
-    def results(self) -> list[Any]:
+    def results(self, trust: bool = False) -> list[Any]:
         """Wait, and return every rank's result in rank order.
 
         A function's value; None for ranks that ran TensorFlow's server in its stead. For a script
         a mapping with ``rank``, ``role``, ``index``, ``host`` and ``exit_code``.
+
+        Parameters
+        ----------
+        trust
+            Whether the results of a run that you have not submitted may be read: one that you have
+            copied, or restored from somebody's archive. They are pickles, and run code as you.
 
         Raises
         ------
@@ -298,7 +310,7 @@ class Run(Reading):
         """
         self.wait_for_completion()
         try:
-            with trusted_results(self.folder.path) as submitit:
+            with trusted_results(self.folder.path, trust=trust) as submitit:
                 job = self._submitit_job(submitit)
                 values = [job.task(rank).result() for rank in range(job.num_tasks)]
         except ImportError as error:
@@ -318,17 +330,7 @@ class Run(Reading):
     def get_file_names(self) -> list[str]:
         """Return the run's outputs and logs as ``outputs/...`` and ``logs/...``, and what it has
         uploaded by the names that it chose, sorted."""
-        rooms = {
-            self.folder.outputs: self.folder.path,
-            self.folder.logs: self.folder.path,
-            self.folder.artifacts: self.folder.artifacts,
-        }
-        return sorted(
-            str(path.relative_to(top))
-            for room, top in rooms.items()
-            for path in room.rglob("*")
-            if path.is_file()
-        )
+        return names_of(self.folder)
 
     def download_file(self, name: str, output_file_path: str | os.PathLike[str] = ".") -> Path:
         """Copy one of `get_file_names` to a file or folder, and return where it lies now.
@@ -344,7 +346,7 @@ class Run(Reading):
             raise UsageError(
                 f"Run {self.id} has no file {name!r}.{did_you_mean(name, names)}", known
             )
-        return self._copy(name, output_file_path)
+        return copy_file(self.folder, name, output_file_path)
 
     def download_files(
         self, prefix: str = "outputs/", output_directory: str | os.PathLike[str] = "."
@@ -358,14 +360,7 @@ class Run(Reading):
     ) -> Iterator[Path]:
         """Copy files that `get_file_names` has returned, and yield where each lies now."""
         for name in names:
-            yield self._copy(name, Path(output_directory) / name)
-
-    def _copy(self, name: str, output_file_path: str | os.PathLike[str]) -> Path:
-        target = Path(output_file_path)
-        if target.is_dir() or str(output_file_path).endswith(os.sep):
-            target = target / Path(name).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy2(place_of(str(self.folder.path), name), target))
+            yield copy_file(self.folder, name, Path(output_directory) / name)
 
     def _submitit_job(self, folder: Path) -> Job[Any]:
         from hpctf.submission import jobs

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from hpctf.client.hpctf.within import open_file
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.listing import Listed, list_runs
 
@@ -50,6 +51,8 @@ def _word_for(folder: Path) -> str:
 def _named_by(run: RunFolder) -> tuple[str, Path]:
     """Return the text of a run's plan, and where its batch script lies."""
     try:
-        return run.plan.read_text("utf-8", "replace"), Path(os.path.realpath(run.script))
+        with open_file(run.plan) as stream:
+            plan = stream.read().decode("utf-8", "replace")
+        return plan, Path(os.path.realpath(run.script))
     except OSError:
         return "", run.script

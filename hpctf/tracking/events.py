@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpctf.client.hpctf.records import Series
+from hpctf.runs.own import open_of_run
 
 _FILE = re.compile(r"\.out\.tfevents\.(?P<time>\d+)")
 _ROOMS = ("snapshot/logs", "outputs")
@@ -117,7 +118,7 @@ def points_of(path: str) -> tuple[Point, ...]:
 
 @lru_cache(maxsize=256)
 def _points_of(path: str, size: int, changed: int) -> tuple[Point, ...]:
-    with open(path, "rb") as stream:
+    with open_of_run(path) as stream:
         data = stream.read(size)
     return tuple(point for event in _records(data) for point in _points(event))
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from hpctf.client.hpctf.records import Journal, Series, records_of, whole_lines
 from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.client.hpctf.within import open_file
 from hpctf.tracking.events import event_series
 from hpctf.tracking.samples import Samples, sample_file
 
@@ -168,7 +169,7 @@ class _Growing:
     def lines(self) -> Iterator[bytes]:
         """Yield the whole lines that have come since the last call, many at a time."""
         try:
-            with self._path.open("rb") as stream:
+            with open_file(self._path) as stream:
                 self._begin(os.fstat(stream.fileno()))
                 stream.seek(self._offset)
                 for text in whole_lines(stream):

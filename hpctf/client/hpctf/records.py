@@ -11,6 +11,7 @@ from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, 
 
 from .columns import Column, Numbers, appended, picked
 from .values import restored
+from .within import is_readable_within, open_file
 
 try:
     import orjson as _json  # several times faster: the login side has it
@@ -235,7 +236,7 @@ def read_file(path: str) -> Journal:
     """Return all that a file holds; one that is not there holds nothing."""
     journal = Journal()
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             for text in whole_lines(stream):
                 journal.take_lines(text)
     except FileNotFoundError:
@@ -347,9 +348,9 @@ def _head_of(line: bytes) -> bytes:
 
 def _from_the_end(path: str) -> Iterator[bytes]:
     """Yield the lines of a file from the last to the first."""
-    if not os.path.exists(path):
+    if not is_readable_within(path):
         return
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         position = stream.seek(0, os.SEEK_END)
         rest: List[bytes] = []  # the parts of a line that is longer than what is read at once
         while position:

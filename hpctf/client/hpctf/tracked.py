@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from .records import Journal, Series, last_of, read_file
+from .within import open_file
 
 JOURNALS = "metrics"
 CHILDREN = "children"
@@ -151,7 +152,7 @@ class Child(Tracked):
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
         try:
-            with open(os.path.join(folder, "child.json"), encoding="utf-8") as stream:
+            with open_file(os.path.join(folder, "child.json")) as stream:
                 self.about: Dict[str, Any] = json.load(stream)
         except (OSError, ValueError):
             self.about = {}  # not whole yet

@@ -9,7 +9,7 @@ within the run. What was checked is what is opened, whatever is renamed meanwhil
 import errno
 import os
 import stat
-from typing import Any, Callable, List, Optional
+from typing import Any, BinaryIO, Callable, List, Optional
 
 RECORD = "run.json"
 """The file that makes a folder a run's."""
@@ -45,7 +45,7 @@ def top_of(path: Any) -> Optional[str]:
         folder = above
 
 
-def open_file(path: Any, outside: Optional[Allowed] = None) -> Any:
+def open_file(path: Any, outside: Optional[Allowed] = None) -> BinaryIO:
     """Open a file for reading bytes; one of a run as the run's folder allows.
 
     Parameters

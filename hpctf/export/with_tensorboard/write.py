@@ -2,10 +2,11 @@
 
 It runs with the Python in which TensorBoard was found, which need not be hpctf's: Python 3.8, and
 of TensorBoard its protocol buffers and its writer of records alone: neither loads TensorFlow. A
-line holds ``folder``, ``tag``, ``step``, ``time``, and a ``value`` or an ``image`` (a path). An
-empty line has all files flushed, and is answered by one.
+line holds ``folder``, ``tag``, ``step``, ``time``, and a ``value`` or an ``image`` (its
+bytes in base64). An empty line has all files flushed, and is answered by one.
 """
 
+import base64
 import json
 import os
 import struct
@@ -42,20 +43,15 @@ def _write(files: dict[str, Any], point: dict[str, Any]) -> None:
         files[folder] = RecordWriter(stream)
         first = Event(wall_time=point["time"], file_version="brain.Event:2")
         files[folder].write(first.SerializeToString())
-    value = _value(point)
-    if value is not None:
-        event = Event(wall_time=point["time"], step=point["step"], summary=Summary(value=[value]))
-        files[folder].write(event.SerializeToString())
+    summary = Summary(value=[_value(point)])
+    event = Event(wall_time=point["time"], step=point["step"], summary=summary)
+    files[folder].write(event.SerializeToString())
 
 
 def _value(point: dict[str, Any]) -> Any:
     if "value" in point:
         return Summary.Value(tag=point["tag"], simple_value=point["value"])
-    try:
-        with open(point["image"], "rb") as stream:
-            data = stream.read()
-    except OSError:
-        return None  # gone meanwhile
+    data = base64.b64decode(point["image"])
     width, height = struct.unpack(">II", data[16:24]) if data.startswith(_PNG) else (0, 0)
     image = Summary.Image(encoded_image_string=data, width=width, height=height, colorspace=3)
     return Summary.Value(tag=point["tag"], image=image)

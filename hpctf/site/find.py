@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
@@ -14,7 +16,7 @@ from hpctf.site.keys import FILE_ONLY, dotted
 from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.reading import named
 from hpctf.site.settings import Settings, environment_layers, setting_layers
-from hpctf.trusted_path import check_chosen
+from hpctf.trusted_path import check_chosen, doubts
 
 ADMIN_FOLDER = "/etc/hpctf"
 PROJECT_FILE = "hpctf.yaml"
@@ -73,19 +75,42 @@ def find_project(source: str | os.PathLike[str] | None = None) -> str | None:
     """Return the project's ``hpctf.yaml``: the source folder's or its nearest parent's, else the
     current folder's or its nearest parent's.
 
-    One that a stranger could have put there is passed over: it may hold shell lines. Somebody
-    else's counts only in a folder that not everybody may write to (so not in ``/tmp``).
+    One that a stranger could have put there is passed over, with a note: it may hold shell lines,
+    which run as the user. The file, its folder, and what a link leads to must be the user's own or
+    root's, and not everybody may write the file (a sticky folder such as ``/tmp`` may be passed).
     """
     for folder in _upwards(source):
         path = folder / PROJECT_FILE
-        try:
-            owner = os.stat(path).st_uid
-            open_to_all = os.stat(folder).st_mode & stat.S_IWOTH
-        except (OSError, ValueError):
+        if not os.path.lexists(path):
             continue
-        if owner in (0, os.getuid()) or not open_to_all:
+        why = _not_trusted(path)
+        if why is None:
             return str(path)
+        _say_passed_over(f"note: {str(path)!r} is ignored: {why}, and what it says runs as you.")
     return None
+
+
+def _not_trusted(path: Path) -> str | None:
+    """Return who else could have written a project file, to follow its name; None: nobody."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return "it is not a file"
+        real = Path(os.path.realpath(path))
+        for part in (path, path.parent, real, real.parent):
+            found = os.lstat(part)
+            if found.st_uid not in (0, os.geteuid()):
+                return f"{str(part)!r} belongs to user {found.st_uid}"
+        for doubt in doubts(path):
+            if doubt.open_to_all:
+                return str(doubt)
+    except (OSError, ValueError) as error:
+        return f"it cannot be looked at ({error})"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _say_passed_over(note: str) -> None:
+    print(note, file=sys.stderr)
 
 
 def _upwards(source: str | os.PathLike[str] | None) -> Iterator[Path]:

@@ -69,6 +69,8 @@ def test_all_of_a_run_follows_the_sites_umask_whatever_the_persons_own(
     own_copies = {name: mode for name, mode in found.items() if "/snapshot/" in name}
     payload = run.folder.submitit / "payload.pkl"
     assert found.pop(str(payload.relative_to(tmp_path / "runs"))) == 0o600, "it holds secrets"
+    seal = run.folder.path / "seal"
+    assert found.pop(str(seal.relative_to(tmp_path / "runs"))) == 0o600, "nobody else may copy it"
     for name, mode in (found.items() - own_copies.items()) | {("", found["."])}:
         wanted = folder if (tmp_path / "runs" / name).is_dir() else file
         assert oct(mode) == oct(wanted), name

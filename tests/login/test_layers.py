@@ -156,18 +156,33 @@ def test_the_source_folders_project_goes_before_the_current_folders(
     assert load_site("slurm").description == "of here"
 
 
-def test_a_strangers_project_file_in_a_folder_for_all_is_passed_over(here: Path) -> None:
+def test_a_project_file_that_a_stranger_could_have_made_is_passed_over(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = here / "hpctf.yaml"
     file.write_text("prologue: [touch CANARY]\n")
-    assert load_site("slurm").prologue == ("touch CANARY",)
+    assert find_project() == str(file)
+    here.chmod(0o1777)
+    assert find_project() == str(file)  # as in /tmp, where nobody can replace it
+    file.chmod(0o666)
+    assert find_project() is None
+    assert "'hpctf.yaml' is ignored" in capsys.readouterr().err.replace(f"{here}/", "")
+    file.chmod(0o644)
+    here.chmod(0o777)
+    assert find_project() is None
+    here.chmod(0o755)
+    assert find_project() == str(file)
     if os.geteuid():
         pytest.skip("only root can give files away")
-    os.chown(file, 12345, -1)
-    assert load_site("slurm").prologue == ("touch CANARY",)  # a colleague's folder
-    here.chmod(0o1777)
+    for changed in (file, here):
+        os.chown(changed, 12345, -1)
+        assert find_project() is None
+        os.chown(changed, 0, -1)
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+    os.chown(file, 12345, -1, follow_symlinks=False)
+    assert find_project() is None  # submissions below it go on
     assert load_site("slurm").prologue == ()
-    os.chown(file, 0, -1)
-    assert load_site("slurm").prologue == ("touch CANARY",)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "site:\n", "sites: {}\n", "sites:\n"])

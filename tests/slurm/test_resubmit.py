@@ -76,7 +76,10 @@ def test_another_persons_run_is_submitted_again_if_it_may_be_read(
     other = make_person(person.cluster, installed, "other", None)
     assert person.user == TEST_USER and other.user is None
     try:
-        new = other.hpctf("resubmit", run, "--wait").stdout.strip()
+        refused = other.hpctf("resubmit", run, check=False)
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert f"belongs to {person.user}" in refused.stderr and "--trust" in refused.stderr
+        new = other.hpctf("resubmit", "--trust", run, "--wait").stdout.strip()
         assert json.loads(other.output("worker-0.json", new)) == ["x"]
         mine = folder(other, new)
         assert mine.is_relative_to(other.home)

@@ -298,10 +298,10 @@ class _Writer:
             kept = sizes.get(folder, {}).get(name) == about.st_size
             if kept and about.st_mtime < exported:
                 continue
-            if self._attempt(run_id, f"file {name!r}", self._send, path, folder):
+            if self._attempt(run_id, f"file {name!r}", self._send_file, path, folder):
                 self._done.files += 1
 
-    def _send(self, run_id: str, path: Path, folder: str) -> None:
+    def _send_file(self, run_id: str, path: Path, folder: str) -> None:
         """Send a file; MLflow follows links, so of somebody else's run it gets a copy."""
         top = top_of(path)
         if top is not None and is_mine(top):

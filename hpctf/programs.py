@@ -106,8 +106,8 @@ _LAUNCHERS_OWN = ("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_M
 
 RUN = Rule(
     "What hpctf tells the ranks of a run: a run that is submitted from within another one has its "
-    "own. Kept are a person's own settings.",
-    ("HPCTF_*", "SUBMITIT_*", "AZUREML_DATAREFERENCE_*", "TF_CONFIG"),
+    "own, in a folder of its own. Kept are a person's own settings.",
+    ("HPCTF_*", "SUBMITIT_*", "AZUREML_DATAREFERENCE_*", "TF_CONFIG", "PWD", "OLDPWD"),
     (*SETTINGS, *_OF_SITES),
 )
 

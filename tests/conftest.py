@@ -186,7 +186,7 @@ class Person:
         """Cancel what a test has left in the queue, and remove the home."""
         listed = self.cluster.run("squeue", "--noheader", "--format=%i|%Z", check=False).stdout
         rows = [line.split("|") for line in listed.splitlines()]
-        mine = [job for job, folder in rows if folder == str(self.home)]
+        mine = [job for job, folder in rows if Path(folder).is_relative_to(self.home)]
         if mine:
             self.cluster.run("scancel", *mine, check=False)
         shutil.rmtree(self.home, ignore_errors=True)

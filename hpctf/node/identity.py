@@ -93,6 +93,7 @@ def environment(
         env.pop("PYTHONPATH", None)  # of the host's modules
     else:
         env.update(_place_of(entry["python"], env.get("PATH", os.defpath)))
+        env["PWD"] = os.path.join(run_folder, "snapshot")
     env.setdefault("PYTHONUNBUFFERED", "1")
     env.update(entry["environment"])
     env = {**network(plan, env), **env}

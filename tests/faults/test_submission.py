@@ -69,10 +69,10 @@ def runs(person: Person) -> list[dict[str, Any]]:
 
 
 def jobs_by_name(person: Person) -> dict[str, str]:
-    """Return the jobs that were submitted from the person's home: ids by name."""
+    """Return the jobs of the person's runs: ids by name."""
     shown = person.cluster.run("squeue", "--noheader", "--states=all", "--format=%j|%i|%Z")
     rows = [line.split("|") for line in shown.stdout.splitlines()]
-    return {name: job for name, job, folder in rows if folder == str(person.home)}
+    return {name: job for name, job, at in rows if Path(at).is_relative_to(person.home)}
 
 
 PAUSES = """\

@@ -79,12 +79,14 @@ def answers(person: Person, run: str, **env: str) -> dict[str, Any]:
         done = person.hpctf(*words, check=False, **env)
         return f"{done.returncode} {done.stdout}"
 
+    doctor = person.hpctf("doctor", "--json", check=False, **env).stdout
     status = json.loads(told("status", run, "--json").partition(" ")[2])
     return {
         "state": status["state"],
-        "why": re.sub(r"\d+", "N", told("why", run)),
+        "why": re.sub(r"\d+", "N", told("why", run).replace(run, "RUN")),
         "runs": [row["state"] for row in json.loads(told("runs", "--json").partition(" ")[2])],
-        "site init": told("site", "init", "--dry-run"),
+        "site init": told("site", "init", "--print"),
+        "doctor": [check["state"] for check in json.loads(doctor)["checks"]],
     }
 
 

@@ -6,6 +6,7 @@ training starts.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -62,14 +63,55 @@ def mode_beside(path: str | os.PathLike[str]) -> int:
     return folder.st_mode & 0o666 if folder.st_uid == os.geteuid() else PRIVATE_FILE
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int | None = None) -> None:
+def share_as_folder(descriptor: int, folder: str) -> None:
+    """Give an open file of ours the group and the mode of its folder, which is a run's.
+
+    Somebody of a group may look at a run before its owner does: what they keep of it there must be
+    the owner's to read and to replace. What root writes is the owner's.
+
+    Raises
+    ------
+    PermissionError
+        The folder's owner could not read the file.
+    """
+    found, me = os.stat(folder or os.curdir), os.geteuid()
+    if found.st_uid == me:
+        with contextlib.suppress(OSError):  # of a group that the person has left
+            os.fchown(descriptor, -1, found.st_gid)
+    elif me == 0:
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+    else:
+        os.fchown(descriptor, -1, found.st_gid)
+        if not found.st_mode & stat.S_IRGRP or not _is_member(found.st_uid, found.st_gid):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), folder)
+    os.fchmod(descriptor, found.st_mode & 0o666)
+
+
+def _is_member(user: int, group: int) -> bool:
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(user)
+        return group in os.getgrouplist(entry.pw_name, entry.pw_gid)
+    except (KeyError, OSError):
+        return False
+
+
+def write_atomic(
+    path: str | os.PathLike[str],
+    data: bytes | str,
+    mode: int | None = None,
+    *,
+    shared: bool = False,
+) -> None:
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
     The temporary file lies beside `path` (rename is atomic within one file system only) and is
-    flushed to disk before the rename. `mode` is `mode_beside`'s unless given.
+    flushed to disk before the rename. `mode` is `mode_beside`'s unless given; a `shared` file is
+    made by `share_as_folder` instead.
     """
     target = os.fspath(path)
-    mode = mode_beside(target) if mode is None else mode
+    mode = PRIVATE_FILE if shared else mode_beside(target) if mode is None else mode
     temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     payload = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -77,7 +119,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, mode: int | No
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(payload)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
+            if shared:
+                share_as_folder(stream.fileno(), os.path.dirname(target))
+            else:
+                os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.rename(temporary, target)
     except BaseException:
@@ -92,9 +137,11 @@ def _remove(path: str) -> None:
         return  # what went wrong before is what there is to tell
 
 
-def write_json(path: str | os.PathLike[str], value: Any, mode: int | None = None) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n", mode)
+def write_json(
+    path: str | os.PathLike[str], value: Any, mode: int | None = None, *, shared: bool = False
+) -> None:
+    """Write `value` as indented JSON, atomically, as `write_atomic` does."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n", mode, shared=shared)
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
@@ -154,8 +201,15 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
         part is passed over by `read_records`, and the next record begins on a line of its own.
     """
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    is_new = not os.path.exists(path)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
+        if is_new:
+            try:
+                share_as_folder(descriptor, os.path.dirname(os.fspath(path)))
+            except OSError:
+                _remove(os.fspath(path))
+                raise
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line  # somebody was cut short in the middle of a line

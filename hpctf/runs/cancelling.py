@@ -33,7 +33,7 @@ def cancel(run: Run) -> None:
         )
     _check_whose(run, job_id)
 
-    write_json(run.folder.cancelled, {"time": time.time(), "by": user_name()})
+    write_json(run.folder.cancelled, {"time": time.time(), "by": user_name()}, shared=True)
     try:
         run.scheduler().cancel(job_id)
     except Exception:

@@ -204,7 +204,7 @@ class RunFolder:
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of ``run.json``, atomically."""
-        write_json(self.record, {**read_json(self.record), **changes})
+        write_json(self.record, {**read_json(self.record), **changes}, shared=True)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

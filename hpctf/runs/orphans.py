@@ -7,6 +7,7 @@ known not to be there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -147,6 +148,6 @@ def _fate(
 
 def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
     adopted = {**record, "job_id": job_id, **more}
-    if os.access(run.folder.path, os.W_OK):
+    with contextlib.suppress(OSError):  # somebody who may look, but not write
         run.folder.update_record(job_id=job_id, **more)
     return Fate(adopted)

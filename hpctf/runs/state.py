@@ -96,7 +96,7 @@ def read_final(folder: RunFolder) -> dict[str, Any] | None:
     """Return ``state/final.json``, or None if the run is not settled, or that file is broken."""
     try:
         final = read_json(folder.final)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     whole = isinstance(final, dict) and final.keys() >= {"state", "reason", "exit_code"}
     return final if whole else None
@@ -164,7 +164,9 @@ def settle(
     final = summary(folder, record, plan, status)
     with contextlib.suppress(OSError):  # somebody who may look, but not write
         Reading(folder.path).keep_last()
-        write_json(folder.final, {**final, "time": time.time() if when is None else when})
+        write_json(
+            folder.final, {**final, "time": time.time() if when is None else when}, shared=True
+        )
 
 
 class _Case(NamedTuple):

@@ -50,7 +50,7 @@ def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
         "properties": kept.properties,
         "attempt": attempt,
     }
-    write_json(_file(place), content)
+    write_json(_file(place), content, shared=True)
 
 
 def kept_of(place: Path) -> Kept | None:

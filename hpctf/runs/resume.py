@@ -56,9 +56,12 @@ def copy_checkpoints(source: Path, destination: Path, umask: int = PRIVATE_UMASK
 
     Raises
     ------
+    UsageError
+        Somebody else's link leads out of the folder: a training that continues writes through it.
     RunFolderError
         A file cannot be read or written.
     """
+    _refuse_links_of_others(source)
     try:
         shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
         follow_umask_below(destination, umask)
@@ -69,6 +72,20 @@ def copy_checkpoints(source: Path, destination: Path, umask: int = PRIVATE_UMASK
         raise cannot_read(name, OSError(None, words)) from None
     except OSError as error:
         raise cannot_write(destination, error) from None
+
+
+def _refuse_links_of_others(source: Path) -> None:
+    top = os.path.realpath(source)
+    for folder, folders, files in os.walk(source):
+        for path in (os.path.join(folder, name) for name in (*folders, *files)):
+            if not os.path.islink(path) or os.lstat(path).st_uid in (0, os.geteuid()):
+                continue
+            if not os.path.realpath(path).startswith(top + os.sep):
+                raise UsageError(
+                    f"resume_from: {path!r} is another user's link, and leads out of the folder: "
+                    "the training could overwrite files of yours through it.",
+                    "Copy the checkpoints yourself, and name the copy with --resume-from.",
+                )
 
 
 def _of_run(run: Run) -> Path:

@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpctf.keras_choice import ALLOW as HOROVOD_KERAS
+from hpctf.node.identity import Identity, environment
 from hpctf.programs import (
     HONOURED,
     PROGRAMS,
@@ -158,3 +161,32 @@ def test_the_page_has_the_table() -> None:
             for name in (*rule.clears, *rule.keeps, *rule.sets):
                 assert f"`{name}`" in page or name.startswith("HPCTF_"), name
     assert all(f"`{name}`" in page for name in HONOURED)
+
+
+def test_all_that_a_rank_is_given_for_its_run_ends_with_the_run() -> None:
+    shell = {"PATH": "/usr/bin", "HOME": "/home/a", "LANG": "C.UTF-8"}
+    plan: dict[str, Any] = {
+        "run_id": "r",
+        "experiment": "e",
+        "backend": "ps",
+        "scheduler": "local",
+        "roles": [{"name": "worker", "count": 2, "component": 0, "uses_gpu": True, "runs": "x"}],
+        "components": [{"gpus_per_node": 0, "directives": []}],
+        "pin_gpus": True,
+        "interfaces": ["eth0"],
+        "resumed_from": "/runs/a",
+        "azureml": False,
+        "launch": {"method": "local", "options": []},
+        "entry": {
+            "python": sys.executable,
+            "command": [sys.executable, "train.py"],
+            "container": None,
+            "environment": {"HPCTF_PROFILE": "1-2", "HPCTF_INPUT_A": "/d", "MINE": "1"},
+        },
+    }
+    me = Identity(0, 0, 2, "worker", 0, "here")
+    given = environment(plan, me, shell, "/runs/e/r")
+    left = environment_of("sbatch", given)
+    changed = {name for name, value in left.items() if shell.get(name) != value}
+    assert changed <= {"PATH", "PYTHONPATH", "MINE"}, changed
+    assert left.get("PYTHONPATH", "") == ""

@@ -137,9 +137,9 @@ def test_what_keras_wrote_for_tensorboard_is_among_the_metrics(run_folder: Path)
 
 def test_scalars_of_every_form_are_read(run_folder: Path) -> None:
     found = event_series(run_folder)
-    assert found["own/float"].values == pytest.approx([n / 3 for n in range(5)])
+    assert list(found["own/float"].values) == pytest.approx([n / 3 for n in range(5)])
     assert found["own/integer"].values == [-2, -1, 0, 1, 2]
-    assert found["own/double"].values == pytest.approx([n / 3 for n in range(5)])
+    assert list(found["own/double"].values) == pytest.approx([n / 3 for n in range(5)])
     assert str(found["own/nan"].values) == "[nan]"
     assert found["own/nan"].steps == [2**40]
     assert (found["old/old"].values, found["old/old"].steps) == ([0.5], [7])

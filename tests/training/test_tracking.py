@@ -106,7 +106,7 @@ def test_keras_logs_epochs_batches_rates_and_speed(trained: Tracked) -> None:
     assert 0.0499 < rates[0] < 0.0562, "Keras 3's of the next step, tf-keras's of the last"
     assert [rate / rates[0] for rate in rates] == pytest.approx([1, 0.5, 0.25, 0.125], rel=1e-5)
     assert all(speed > 0 for speed in found["steps_per_second"].values)
-    assert found["examples_per_second"].values == pytest.approx(
+    assert list(found["examples_per_second"].values) == pytest.approx(
         [64 * speed for speed in found["steps_per_second"].values]
     )
     assert found["test_loss"].values == found["from_evaluate"].values

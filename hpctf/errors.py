@@ -12,6 +12,7 @@ HpctfError (exit 2)
 ├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
 ├── RunFolderError (exit 3)  a run folder cannot be written, or must not be trusted
+│   └── UnreadableRun    a document of a run is missing, damaged, foreign, or of a newer hpctf
 └── TrainingFailed (exit 1)  the training itself failed, or was cancelled
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "SiteError",
     "SubmissionError",
     "TrainingFailed",
+    "UnreadableRun",
     "UntrustedPath",
     "UsageError",
     "did_you_mean",
@@ -112,6 +114,28 @@ class RunFolderError(HpctfError):
     """A run folder that cannot be written, or that must not be trusted."""
 
     exit_code = 3
+
+
+class UnreadableRun(RunFolderError):
+    """A run whose folder does not hold what it must; all other runs are as they were.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    file
+        The file in it that is wrong, and `reason` how.
+    """
+
+    def __init__(self, folder: str, file: str, reason: str, hint: str | None = None) -> None:
+        run_id = folder.rstrip("/").rpartition("/")[2]
+        super().__init__(
+            f"Cannot read run {run_id}: {file}: {reason}.",
+            hint or f"Restore {folder}/{file} from a backup, if you have one.",
+        )
+        self.run_id = run_id
+        self.file = file
+        self.reason = reason
 
 
 class TrainingFailed(HpctfError):

@@ -145,7 +145,9 @@ def write_json(
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
-    return open(path, "rb") if _reader is None else _reader(path)
+    if _reader is not None:
+        return _reader(path)
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb")
 
 
 def read_with(reader: Callable[[str | os.PathLike[str]], BinaryIO]) -> None:
@@ -158,10 +160,51 @@ def read_with(reader: Callable[[str | os.PathLike[str]], BinaryIO]) -> None:
     _reader = reader
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read one JSON document."""
+MOST_BYTES = 64 << 20
+"""Bytes of the largest JSON document that is read."""
+
+
+def read_whole(path: str | os.PathLike[str], *, follow: bool = True) -> bytes:
+    """Return the bytes of a document.
+
+    Parameters
+    ----------
+    follow
+        Whether a link is read; without, `OSError` says that it is one.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    ValueError
+        It is not a file (a named pipe would never end), or larger than `MOST_BYTES`.
+    """
+    if not follow and os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link", os.fspath(path))
     with _open(path) as stream:
-        return json.load(stream)
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a file")
+        if found.st_size > MOST_BYTES:
+            raise ValueError(f"it has {found.st_size} bytes, more than {MOST_BYTES}")
+        return stream.read(MOST_BYTES)
+
+
+def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
+    """Read one JSON document, as `read_whole` does.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    ValueError
+        It cannot be read, or is not JSON.
+    """
+    text = read_whole(path, follow=follow).decode()
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 CONFIDENTIAL = "confidential.json"
@@ -169,11 +212,15 @@ CONFIDENTIAL = "confidential.json"
 
 
 def read_confided(path: str | os.PathLike[str]) -> Any:
-    """Read one JSON document of a run, with what is confidential put back in its place.
+    """Read one JSON document of a run, with what is confidential put back in its place."""
+    return put_back(path, read_json(path))
 
-    Who may not read `CONFIDENTIAL` beside it gets the document without.
+
+def put_back(path: str | os.PathLike[str], document: Any) -> Any:
+    """Return a document of a run with what is confidential put back in its place.
+
+    Who may not read `CONFIDENTIAL` beside `path`, the document's, gets it without.
     """
-    document = read_json(path)
     folder, name = os.path.split(os.fspath(path))
     try:
         kept = read_json(os.path.join(folder, CONFIDENTIAL)).get(name, [])

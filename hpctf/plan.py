@@ -11,8 +11,6 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-PLAN_VERSION = 3
-
 
 @dataclass(frozen=True)
 class Role:
@@ -250,7 +248,6 @@ class Plan:
     host_suffix: str = ""
     system_metrics_s: int = 0
     azureml: bool = True
-    version: int = PLAN_VERSION
 
     @property
     def tasks(self) -> int:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,7 @@ from hpctf.runs.folder import find_run, runs_root_of
 from hpctf.terminal import console, visible
 
 if TYPE_CHECKING:
+    from hpctf.runs.listing import Listed
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status
 
@@ -77,7 +78,7 @@ def open_run(name: str, site: str | None) -> Run:
 
     if os.sep in name:
         folder = os.path.abspath(os.path.expanduser(name))
-        if os.path.isfile(os.path.join(folder, "run.json")):
+        if os.path.lexists(os.path.join(folder, "run.json")):
             return Run(folder)
     return Run(find_run(runs_root_of(site), name))
 
@@ -86,7 +87,7 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     """Return the runs that RUN|EXPERIMENT... stand for, each once: an experiment's all."""
     from hpctf.errors import UsageError
     from hpctf.runs.folder import check_name, run_folders
-    from hpctf.runs.run import Run
+    from hpctf.runs.listing import readable_runs
 
     root = runs_root_of(site)
     found: dict[str, Run] = {}
@@ -94,7 +95,7 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
         of_experiment: list[Run] = []
         with contextlib.suppress(UsageError):
             check_name("experiment", name)
-            of_experiment = [Run(folder) for folder in run_folders(root, name)]
+            of_experiment = readable_runs(run_folders(root, name), say)
         for run in of_experiment or [open_run(name, site)]:
             found[str(run.folder.path)] = run
     return list(found.values())
@@ -103,6 +104,13 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
 def say(text: str) -> None:
     """Tell the story, on stderr."""
     print(hidden(text), file=sys.stderr, flush=True)
+
+
+def say_unreadable(runs: Iterable[Listed]) -> None:
+    """Say of runs of a listing what is wrong with those that cannot be read."""
+    for run in runs:
+        if run.unreadable:
+            say(f"Cannot read run {run.id}: {run.unreadable}. Its folder: {run.folder.path}")
 
 
 def answer_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -114,11 +115,10 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
 
 
 def _read_json(file: str) -> dict[str, Any]:
-    from hpctf.files import read_json
-
     try:
-        found = read_json(file)
-    except (OSError, ValueError) as error:
+        with open(file, encoding="utf-8") as stream:  # a pipe, too: <(command)
+            found = json.load(stream)
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"The spec {file!r} cannot be read: {error}.") from None
     if not isinstance(found, dict):
         raise UsageError(f"The spec {file!r} is no mapping.")

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.choosing import agreed, choice_of, choice_options, yes_option
-from hpctf.cli.common import answer_json, clock, json_option, plain_table, say, site_option
+from hpctf.cli.common import (
+    answer_json,
+    clock,
+    json_option,
+    plain_table,
+    say,
+    say_unreadable,
+    site_option,
+)
 from hpctf.errors import UsageError
 from hpctf.runs.folder import runs_root_of
 
@@ -151,6 +159,7 @@ def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
     rows = {one.run.id: one.sizes for one in found}
     _sizes(experiments if choice.all and not each else rows, total)
     _also(total, put_away)
+    say_unreadable(one.run for one in found)
 
 
 def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
@@ -173,7 +182,7 @@ def _also(total: Sizes, put_away: int) -> None:
 
 
 def _of_run(one: Usage) -> dict[str, Any]:
-    known = {key: one.run.details[key] for key in ("id", "experiment", "state")}
+    known = {key: one.run.details[key] for key in ("id", "experiment", "state", "reason")}
     return {**known, "bytes": _bytes(one.sizes)}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, site_option
+from hpctf.cli.common import answer_json, json_option, say, site_option
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,12 +57,11 @@ def _chosen(
 ) -> tuple[list[Run], str | None]:
     """Return the runs that are meant, and the heading of several."""
     from hpctf.runs.folder import find_run, run_folders, runs_root_of
+    from hpctf.runs.listing import readable_runs
     from hpctf.runs.run import Run
 
     root = runs_root_of(site)
-    of_experiment = (
-        [Run(folder) for folder in run_folders(root, names[0])] if _is_name(names[0]) else []
-    )
+    of_experiment = readable_runs(run_folders(root, names[0]), say) if _is_name(names[0]) else []
     if len(names) == 1 and not compare:
         if of_experiment:
             return of_experiment, names[0]

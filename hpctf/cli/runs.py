@@ -16,6 +16,7 @@ from hpctf.cli.common import (
     plain_table,
     run_argument,
     say,
+    say_unreadable,
     site_option,
     wait_for,
 )
@@ -87,8 +88,8 @@ def runs(
             (
                 row["id"],
                 row["state"],
-                row["backend"],
-                row["ranks"],
+                _cell(row["backend"]),
+                _cell(row["ranks"]),
                 _job(row),
                 clock(row["submitted"]),
                 *(_cell(one.value(name)) for name in values),
@@ -96,6 +97,7 @@ def runs(
             for one, row in zip(found, rows, strict=True)
         ],
     )
+    say_unreadable(one.run for one in found)
 
 
 def _cell(value: Any) -> str:

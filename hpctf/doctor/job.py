@@ -26,6 +26,7 @@ from hpctf.programs import FOLDER, environment_of
 from hpctf.resources import PACKAGE
 from hpctf.runs.experiment import Experiment
 from hpctf.runs.folder import run_folders
+from hpctf.runs.listing import readable_runs
 from hpctf.runs.run import Run
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import statuses
@@ -310,7 +311,8 @@ class Jobs:
                     check=False,
                 )
         experiment = self._experiment
-        runs = [Run(folder) for folder in run_folders(experiment.runs_root, experiment.name)]
+        folders = run_folders(experiment.runs_root, experiment.name)
+        runs = readable_runs(folders, self._tell)
         for run in runs:
             _cancel(run)
         until = time.monotonic() + LEAVE_S

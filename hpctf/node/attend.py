@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from hpctf.files import read_json
+from hpctf.documents import read_plan
 from hpctf.node.ends import Ends, attempt_of, has_failed
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.saying import say
@@ -27,7 +27,7 @@ _FAILED_S = KILL_AFTER_S + 4.0
 
 def attend(run_folder: str, pid: int) -> int:
     """Return once srun has ended, of itself or for us."""
-    plan = read_json(os.path.join(run_folder, "plan.json"))
+    plan = read_plan(run_folder)
     attempt = attempt_of(os.environ)
     ends = Ends(run_folder, plan["roles"], attempt)
     until = float("inf")

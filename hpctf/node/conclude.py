@@ -12,7 +12,8 @@ import re
 import subprocess
 import time
 
-from hpctf.files import append_record, read_json, tail
+from hpctf.documents import read_plan
+from hpctf.files import append_record, tail
 from hpctf.node.ends import attempt_of, is_cancelled
 from hpctf.node.saying import say
 from hpctf.node.signals import number_of
@@ -94,7 +95,7 @@ def verdict(
     run_folder: str, launcher_status: int, cause: str | None, may_restart: bool
 ) -> tuple[int, str]:
     """Return (exit code, why in words), or (`START_AGAIN`, what interrupted the job)."""
-    plan = read_json(os.path.join(run_folder, "plan.json"))
+    plan = read_plan(run_folder)
     ranks = read_ranks(run_folder, plan, attempt_of(os.environ))
     silent = [rank.name for rank in ranks if rank.state in ("NotStarted", "Running")]
     may_restart = may_restart and _restarts_left(run_folder, plan)

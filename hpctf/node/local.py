@@ -15,7 +15,7 @@ from typing import Any
 
 from submitit.local.local import Controller
 
-from hpctf.files import read_json
+from hpctf.documents import read_plan
 from hpctf.node.conclude import START_AGAIN, conclude, record
 from hpctf.node.ends import LOCAL_ATTEMPT
 from hpctf.node.process import KILL_AFTER_S
@@ -76,7 +76,7 @@ class RunController(Controller):
 def run_local(run_folder: str) -> int:
     """Run every rank, as often as the plan allows, and return the job's exit code."""
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    plan = read_json(os.path.join(run_folder, "plan.json"))
+    plan = read_plan(run_folder)
     attempt = 0
     while True:
         os.environ[LOCAL_ATTEMPT] = str(attempt)

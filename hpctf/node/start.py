@@ -17,21 +17,26 @@ if __name__ == "__main__":
             "hpctf: a rank needs Python 3.8 or later to start, but the python3 of this container "
             "is {}.{}: use another image.".format(*sys.version_info)
         )
+    from hpctf.errors import HpctfError
+
     action, run_folder, *rest = sys.argv[1:]
-    if action == "rank":
-        from hpctf.node.rank import run_rank
+    try:
+        if action == "rank":
+            from hpctf.node.rank import run_rank
 
-        sys.exit(run_rank(run_folder))
-    if action == "conclude":
-        from hpctf.node.conclude import conclude
+            sys.exit(run_rank(run_folder))
+        if action == "conclude":
+            from hpctf.node.conclude import conclude
 
-        sys.exit(conclude(run_folder, int(rest[0])))
-    if action == "attend":
-        from hpctf.node.attend import attend
+            sys.exit(conclude(run_folder, int(rest[0])))
+        if action == "attend":
+            from hpctf.node.attend import attend
 
-        sys.exit(attend(run_folder, int(rest[0])))
-    if action == "local":
-        from hpctf.node.local import run_local
+            sys.exit(attend(run_folder, int(rest[0])))
+        if action == "local":
+            from hpctf.node.local import run_local
 
-        sys.exit(run_local(run_folder))
+            sys.exit(run_local(run_folder))
+    except HpctfError as error:
+        sys.exit(f"hpctf: {error}")
     sys.exit(f"hpctf: unknown action {action!r}")

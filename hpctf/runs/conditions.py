@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from hpctf.client.hpctf.tracked import Last
-from hpctf.errors import UsageError, shown
+from hpctf.errors import UnreadableRun, UsageError, shown
 from hpctf.runs.listing import Listed
 from hpctf.tracking.reading import Reading
 
@@ -99,7 +99,10 @@ class Facts:
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """What the training was called with."""
-        parameters: dict[str, Any] = self.run.folder.read_record().get("parameters") or {}
+        try:
+            parameters: dict[str, Any] = self.run.folder.read_record()["parameters"]
+        except UnreadableRun:
+            return {}
         return parameters
 
     def value(self, name: str) -> Any:
@@ -156,5 +159,5 @@ def sorted_by(facts: list[Facts], name: str, ascending: bool) -> list[Facts]:
 def _number(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

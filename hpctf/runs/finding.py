@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.runs.conditions import Facts
 from hpctf.runs.folder import run_folders
-from hpctf.runs.listing import list_runs
+from hpctf.runs.listing import list_runs, readable_runs
 from hpctf.runs.run import Run
 from hpctf.runs.state import STATES
 from hpctf.tracking.child import ChildRun
@@ -37,14 +38,17 @@ def matching(
         folders = list(run_folders(root, experiment))
     else:
         folders = [one.folder for one in list_runs(root, experiment, [status])]
-    for folder in folders:
-        run = Run(folder)
+    for run in readable_runs(folders, _warn):
         if _has(run, tags, properties):
             yield run
         if include_children:
             for child in run.get_children():
                 if _has(child, tags, properties) and status in (None, child.status):
                     yield child
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from hpctf.client.hpctf.artifacts import ARTIFACTS
 from hpctf.client.hpctf.tracked import JOURNALS
 from hpctf.client.hpctf.within import open_file
 from hpctf.confidential import confided, confided_values
+from hpctf.documents import FORMAT, read_plan, read_record
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.files import (
     CONFIDENTIAL,
@@ -25,7 +26,6 @@ from hpctf.files import (
     cannot_write,
     follow_umask,
     make_folder,
-    read_confided,
     read_json,
     read_with,
     write_json,
@@ -137,14 +137,12 @@ class RunFolder:
         return self.logs / "build.log"
 
     def read_record(self) -> dict[str, Any]:
-        """Return ``run.json``, for its owner with what is confidential."""
-        record: dict[str, Any] = read_confided(self.record)
-        return record
+        """Return ``run.json``, as `hpctf.documents.read_record` does."""
+        return read_record(self.path)
 
     def read_plan(self) -> dict[str, Any]:
-        """Return ``plan.json``, for its owner with what is confidential."""
-        plan: dict[str, Any] = read_confided(self.plan)
-        return plan
+        """Return ``plan.json``, as `hpctf.documents.read_plan` does."""
+        return read_plan(self.path)
 
     def write_documents(self, plan: dict[str, Any], record: dict[str, Any]) -> None:
         """Write ``plan.json`` and ``run.json``, and what is confidential of them apart."""
@@ -154,7 +152,7 @@ class RunFolder:
         if kept:
             write_json(self.path / CONFIDENTIAL, kept, PRIVATE_FILE)
         for path, (document, _) in documents.items():
-            write_json(path, document)
+            write_json(path, {"format": FORMAT, **document})
 
     def make(self, ranks: list[tuple[str, int]], umask: int = PRIVATE_UMASK) -> list[Path]:
         """Make the folder and its rooms, with the permissions that `umask` leaves.
@@ -283,8 +281,19 @@ def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder
     experiments = [root / experiment] if experiment else _subfolders(root)
     runs = [path for folder in experiments for path in _subfolders(folder)]
     for path in sorted(runs, key=_age, reverse=True):
-        if os.access(path / "run.json", os.R_OK):  # not so of other people's runs
+        if _is_run(path):
             yield RunFolder(path)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run's; not so where it is somebody else's who lets nobody read it."""
+    if os.access(path / "run.json", os.R_OK):
+        return True
+    try:
+        mine = path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+    return mine and os.path.lexists(path / "run.json")  # its owner sees what is wrong with it
 
 
 def find_runs(root: Path, names: Iterable[str]) -> list[RunFolder]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import time
@@ -16,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpctf.errors import RunFolderError, UsageError
+from hpctf.documents import read_final
+from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.runs.choosing import Choice, choose
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.listing import Listed, list_runs, listed
@@ -24,7 +26,7 @@ from hpctf.runs.run import Run
 from hpctf.runs.sizes import Usage, usage
 from hpctf.runs.statuses import queued_again
 from hpctf.runs.using import users_of
-from hpctf.verdict import read_job
+from hpctf.verdict import JOB_STATE, read_job
 
 REMOVING = ".removing-"
 """What the name of a folder begins with that is being removed."""
@@ -89,6 +91,10 @@ def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposa
     staying = reasons_to_stay(root, [run.folder for run in chosen])
     if choice.names:
         refuse(staying)
+    else:  # who names no run means none that cannot be looked at
+        wrong = {run.id: _damage(run) for run in chosen}
+        unnamed = "it cannot be read ({}); name it to have it removed or archived"
+        staying = {id_: unnamed.format(what) for id_, what in wrong.items() if what} | staying
     going = usage(run for run in chosen if run.id not in staying)
     return Proposal(tuple(going), staying)
 
@@ -113,7 +119,8 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
     reasons = {one.run_id: "it is gone" for one in wanted if one.path not in found}
     reasons |= {run.id: reason for run in chosen if (reason := _stays(run))}
     over = [run for run in chosen if run.id not in reasons]
-    reasons |= queued_again(Run(run.folder) for run in over if _may_be_queued(run))
+    asked = [run for run in over if _may_be_queued(run) and not _damage(run)]
+    reasons |= queued_again(Run(run.folder) for run in asked)
     using = users_of((run.folder.path for run in over), known)
     return reasons | {
         path.name: f"run {users[0]} uses it, which is not over"
@@ -231,11 +238,45 @@ def _stays(run: Listed) -> str:
         return f"its folder is a link to {str(path.resolve())!r}"
     if _owner(path) != os.geteuid():
         return f"it belongs to {owner_of(path)}"
+    damage = _damage(run)
+    if damage and not _ended_long_ago(run.folder):
+        by_hand = f"rm -r {shlex.quote(str(path))}"
+        return (
+            f"it cannot be read ({damage}), so whether its job still runs is not known. Once you "
+            f"are sure that it does not (squeue --me), remove its folder: {by_hand}"
+        )
+    if damage:
+        return ""
     if run.away and not run.final:
         return f"whether it is over is not known: the scheduler could not be asked: {run.away}"
     if not run.final:
         return f"it is {run.state}"
     return ""
+
+
+def _damage(run: Listed) -> str:
+    """Return what is wrong with a run's documents; empty if nothing is.
+
+    A listing looks at ``state/final.json`` alone, where a run has one.
+    """
+    try:
+        run.folder.read_record()
+        run.folder.read_plan()
+    except UnreadableRun as error:
+        return f"{error.file}: {error.reason}"
+    return ""
+
+
+def _ended_long_ago(folder: RunFolder) -> bool:
+    """Whether a run that cannot be read is over all the same, and its job cannot be started again:
+    its final state was kept long ago, or its job's own last word."""
+    if read_final(folder.path) is not None:
+        last = folder.final
+    elif read_job(folder.path).exit_code is not None:
+        last = folder.state / JOB_STATE
+    else:
+        return False
+    return time.time() - last.stat().st_mtime > ASK_AGAIN_S
 
 
 def _may_be_queued(run: Listed) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hpctf.errors import UsageError
+from hpctf.documents import read_final
+from hpctf.errors import UnreadableRun, UsageError
 from hpctf.runs.folder import RunFolder, run_folders
 from hpctf.runs.run import Run
-from hpctf.runs.state import FINAL, read_final, settle, settled
+from hpctf.runs.state import FINAL, settle, settled
 from hpctf.runs.statuses import statuses
-from hpctf.runs.summary import KEYS, placed, summary
+from hpctf.runs.summary import KEYS, UNREADABLE, nothing_of, placed, summary
 
 UPGRADE_S = 3600.0
 """Seconds after which a run that an older hpctf has settled is kept in today's form. Its job may
@@ -53,6 +55,11 @@ class Listed:
         return self.state in FINAL
 
     @property
+    def unreadable(self) -> str:
+        """What is wrong with its folder; empty if nothing is."""
+        return str(self.details["reason"]) if self.state == UNREADABLE else ""
+
+    @property
     def since(self) -> float:
         """When it ended, else when it was submitted, in seconds since the epoch."""
         return float(self.details["ended"] or self.details["submitted"] or 0.0)
@@ -83,25 +90,56 @@ def listed(folders: Iterable[RunFolder]) -> list[Listed]:
     """Return runs as a listing shows them, in their order; those that vanish meanwhile are not
     among them."""
     ordered = list(folders)
-    known = {folder.path: _of_final(folder) for folder in ordered}
-    still_open = [run for folder in ordered if known[folder.path] is None for run in _read(folder)]
+    known: dict[Path, Listed | None] = {}
+    still_open: list[Run] = []
+    for folder in ordered:
+        known[folder.path] = _of_final(folder)
+        if known[folder.path] is None:
+            try:
+                still_open += _read(folder)
+            except UnreadableRun as error:
+                known[folder.path] = _unreadable(folder, error)
+
     found = statuses(still_open)
     for run in still_open:
         status = found[run.id]
-        told = summary(run.folder, run.folder.read_record(), run.plan, status)
-        known[run.folder.path] = Listed(run.folder, told, status.away)
+        try:
+            told = summary(run.folder, run.folder.read_record(), run.plan, status)
+        except UnreadableRun as error:  # since a moment ago
+            known[run.folder.path] = _unreadable(run.folder, error)
+        else:
+            known[run.folder.path] = Listed(run.folder, told, status.away)
+
     return [one for folder in ordered if (one := known[folder.path]) is not None]
+
+
+def readable_runs(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> list[Run]:
+    """Return the runs that can be read, in their order; of the others is told what is wrong."""
+    found: list[Run] = []
+    for folder in folders:
+        try:
+            found += _read(folder)
+        except UnreadableRun as error:
+            tell(f"Left out: {error.message}")
+    return found
+
+
+def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
+    """Return what a listing shows of a run that cannot be read; None if it is gone."""
+    if not os.path.lexists(folder.record):
+        return None
+    return Listed(folder, nothing_of(folder, f"{error.file}: {error.reason}"))
 
 
 def _of_final(folder: RunFolder) -> Listed | None:
     """Return a settled run as its ``final.json`` tells; None if it is open, or gone."""
     try:
-        final = read_final(folder)
+        final = read_final(folder.path)
         if final is None:
             return None
         if not final.keys() >= KEYS:
             final = _upgraded(folder, final)
-    except OSError:
+    except (OSError, UnreadableRun):
         return None
     return Listed(folder, placed(folder, {k: v for k, v in final.items() if k != "time"}))
 
@@ -119,10 +157,17 @@ def _upgraded(folder: RunFolder, final: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(folder: RunFolder) -> list[Run]:
-    """Return the run with its plan read, or nothing if it is gone."""
+    """Return the run with its documents read, or nothing if it is gone.
+
+    Raises
+    ------
+    UnreadableRun
+        One of them is damaged.
+    """
     try:
         run = Run(folder)
-        run.plan  # noqa: B018  (read now, while it is known to be there)
-    except (OSError, UsageError):
+    except UsageError:
         return []
+    folder.read_record()
+    run.plan  # noqa: B018  (read now, while it is known to be there)
     return [run]

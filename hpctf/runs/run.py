@@ -39,7 +39,7 @@ class Run(Reading):
 
     def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
-        if not self.folder.record.is_file():
+        if not os.path.lexists(self.folder.record):
             raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
         super().__init__(self.folder.path)
         self._plan: dict[str, Any] | None = None

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from hpctf.files import read_json, write_json
+from hpctf.documents import read_cancelled, read_final
+from hpctf.files import write_json
 from hpctf.runs.evidence import awaits_environment, from_log, why_not_built
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.summary import summary
@@ -92,19 +93,9 @@ def needs_asking(folder: RunFolder, answer: Answer) -> bool:
     return not answer.away and answer.job is None and read_job(folder.path).exit_code is None
 
 
-def read_final(folder: RunFolder) -> dict[str, Any] | None:
-    """Return ``state/final.json``, or None if the run is not settled, or that file is broken."""
-    try:
-        final = read_json(folder.final)
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(final, dict) and final.keys() >= {"state", "reason", "exit_code"}
-    return final if whole else None
-
-
 def settled(folder: RunFolder, plan: dict[str, Any]) -> Status | None:
     """Return the final state if it has been settled already; no scheduler need be asked then."""
-    final = read_final(folder)
+    final = read_final(folder.path)
     if final is None:
         return None
     ranks = tuple(read_ranks(folder.path, plan))
@@ -260,7 +251,7 @@ class _Case(NamedTuple):
     def _who_cancelled(self, job: JobStatus | None) -> str:
         by = job.by if job else ""
         if not by and self.folder.cancelled.exists():
-            by = read_json(self.folder.cancelled).get("by") or ""
+            by = read_cancelled(self.folder.path)["by"]
         return f"it was cancelled by user {by}" if by else "it was cancelled"
 
     def _why_failed(self, job: JobStatus | None, failure: RankState | None) -> str:

@@ -16,6 +16,16 @@ KEYS = frozenset(
 """What ``state/final.json`` holds; where one is missing, an older hpctf has written it."""
 
 
+UNREADABLE = "Unreadable"
+"""What a listing has for the state of a run that cannot be read."""
+
+
+def nothing_of(folder: RunFolder, reason: str) -> dict[str, Any]:
+    """Return the summary of a run that cannot be read: where it lies, and why."""
+    unknown = dict.fromkeys(KEYS - {"time"})
+    return placed(folder, {**unknown, "state": UNREADABLE, "reason": reason})
+
+
 def summary(
     folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], status: Status
 ) -> dict[str, Any]:

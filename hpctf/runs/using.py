@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hpctf.client.hpctf.within import open_file
+from hpctf.errors import UnreadableRun
+from hpctf.files import read_whole
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.listing import Listed, list_runs
 
@@ -15,9 +16,24 @@ from hpctf.runs.listing import Listed, list_runs
 def active_runs_with(root: Path, folder: Path) -> list[str]:
     """Return the ids of the runs under a root that use a folder, and that are not over.
 
-    Other people's runs, which cannot be read, are not among them.
+    A run whose plan cannot be read may use it. Other people's runs, which nobody else may read, are
+    not among them.
     """
-    return users_of([folder], list_runs(root))[folder]
+    runs = list_runs(root)
+    using = users_of([folder], runs)[folder]
+    return using + [
+        f"{run.id} (perhaps: it cannot be read, {run.unreadable})"
+        for run in runs
+        if run.unreadable and run.id not in using and not _has_plan(run)
+    ]
+
+
+def _has_plan(run: Listed) -> bool:
+    try:
+        run.folder.read_plan()
+    except UnreadableRun:
+        return False
+    return True
 
 
 def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list[str]]:
@@ -51,8 +67,7 @@ def _word_for(folder: Path) -> str:
 def _named_by(run: RunFolder) -> tuple[str, Path]:
     """Return the text of a run's plan, and where its batch script lies."""
     try:
-        with open_file(run.plan) as stream:
-            plan = stream.read().decode("utf-8", "replace")
+        plan = read_whole(run.plan, follow=False).decode("utf-8", "replace")
         return plan, Path(os.path.realpath(run.script))
-    except OSError:
+    except (OSError, ValueError):
         return "", run.script

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpctf.files import read_json, write_atomic
-from hpctf.plan import PLAN_VERSION, Component, Entry, Launch, Plan, Role
+from hpctf.plan import Component, Entry, Launch, Plan, Role
 
 ANY_TEXT = st.text(
     st.characters(exclude_categories=["Cs"])
@@ -138,10 +138,6 @@ def test_there_are_as_many_ranks_as_tasks(plan: Plan) -> None:
 def test_a_plan_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         PS_PLAN.run_id = "another"  # type: ignore[misc]
-
-
-def test_a_plan_says_its_version() -> None:
-    assert json.loads(PS_PLAN.to_json())["version"] == PLAN_VERSION
 
 
 def test_json_with_a_field_nobody_knows_is_refused_rather_than_half_read() -> None:

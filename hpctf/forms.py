@@ -1,0 +1,213 @@
+"""What plain data from a JSON document must be: keys, types and bounds, as a dataclass says it.
+
+A key that a document lacks gets the dataclass's default; one that has none must be there. Keys that
+the dataclass does not have stay as they are: a newer hpctf may have written them.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache, partial
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from hpctf.errors import shown
+
+Check = Callable[[Any, str], Any]
+
+MOST_NUMBER = 1e11
+"""Bound of fractional numbers, which are seconds: as a time, it is the year 5138."""
+
+MOST_WHOLE = 2**53
+"""Bound of whole numbers: those that every reader of JSON holds exactly."""
+
+MOST_DEEP = 64
+"""How deeply data may be nested whose form nothing says."""
+
+_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+class FormError(ValueError):
+    """Data that is not of the form that it must have; says where, what it is, and what it must
+    be."""
+
+
+def checked(document: Any, form: type) -> dict[str, Any]:
+    """Return a document with the defaults of what it lacks.
+
+    Parameters
+    ----------
+    form
+        A dataclass, or a TypedDict: then nothing is added to the document.
+
+    Raises
+    ------
+    FormError
+        A key is missing, or has a value of another type.
+    """
+    found: dict[str, Any] = _check_of(form)(document, "")
+    return found
+
+
+@cache
+def _check_of(form: Any) -> Check:
+    """Return the check of one type."""
+    origin, inner = get_origin(form), get_args(form)
+    if form is Any:
+        return _anything
+    if form in _WORDS:
+        return _simple(form)
+    if is_dataclass(form) or is_typeddict(form):
+        return _document(form)
+    if origin in (Union, types.UnionType):
+        return _optional(_check_of(next(one for one in inner if one is not type(None))))
+    if origin is Literal:
+        return _one_of(inner)
+    if origin is dict:
+        return _mapping(_check_of(inner[1]))
+    if origin in (list, tuple) and (len(inner) == 1 or inner[1] is Ellipsis):
+        return _sequence(_check_of(inner[0]))
+    if origin is tuple:
+        return _row([_check_of(one) for one in inner])
+    raise TypeError(f"no check for {form}")
+
+
+def _simple(form: type) -> Check:
+    if form is int:
+        return _whole
+    if form is float:
+        return _number
+
+    def check(value: Any, where: str) -> Any:
+        if type(value) is not form:
+            raise _wrong(where, value, _WORDS[form])
+        return value
+
+    return check
+
+
+def _whole(value: Any, where: str) -> int:
+    if type(value) is not int:
+        raise _wrong(where, value, _WORDS[int])
+    if abs(value) > MOST_WHOLE:
+        raise _wrong(where, value, f"a number below {MOST_WHOLE}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if type(value) not in (int, float):
+        raise _wrong(where, value, _WORDS[float])
+    if not abs(value) < MOST_NUMBER:  # also what is not a number at all
+        raise _wrong(where, value, f"a number below {MOST_NUMBER:g}")
+    return float(value)
+
+
+def _optional(check: Check) -> Check:
+    return lambda value, where: None if value is None else check(value, where)
+
+
+def _one_of(values: tuple[Any, ...]) -> Check:
+    def check(value: Any, where: str) -> Any:
+        if value not in values:
+            raise _wrong(where, value, " or ".join(map(str, values)))
+        return value
+
+    return check
+
+
+def _mapping(inner: Check) -> Check:
+    def check(value: Any, where: str) -> Any:
+        _be(dict, value, where)
+        return {key: inner(one, _below(where, key)) for key, one in value.items()}
+
+    return check
+
+
+def _sequence(inner: Check) -> Check:
+    def check(value: Any, where: str) -> Any:
+        _be(list, value, where)
+        return [inner(one, f"{where}[{number}]") for number, one in enumerate(value)]
+
+    return check
+
+
+def _row(inner: list[Check]) -> Check:
+    def check(value: Any, where: str) -> Any:
+        _be(list, value, where)
+        if len(value) != len(inner):
+            raise _wrong(where, value, f"a list of {len(inner)}")
+        pairs = zip(inner, value, strict=True)
+        return [one(part, f"{where}[{number}]") for number, (one, part) in enumerate(pairs)]
+
+    return check
+
+
+def _document(form: Any) -> Check:
+    """Return the check of a mapping whose keys are known."""
+    checks = {name: _check_of(hint) for name, hint in get_type_hints(form).items()}
+    defaults = _defaults(form) if is_dataclass(form) else {}
+    if is_dataclass(form):
+        needed = [name for name in checks if name not in defaults]
+    else:
+        needed = sorted(form.__required_keys__)
+
+    def check(value: Any, where: str) -> Any:
+        _be(dict, value, where)
+        for name in needed:
+            if name not in value:
+                raise FormError(f"{_below(where, name)} is missing")
+        found = {name: make() for name, make in defaults.items() if name not in value}
+        for name, one in value.items():
+            found[name] = checks.get(name, _anything)(one, _below(where, name))
+        return found
+
+    return check
+
+
+def _defaults(form: Any) -> dict[str, Callable[[], Any]]:
+    """Return what makes the default of each key that has one, as JSON would have it."""
+    found: dict[str, Callable[[], Any]] = {}
+    for one in fields(form):
+        if one.default is not MISSING:
+            found[one.name] = partial(_plain, one.default)
+        elif one.default_factory is not MISSING:
+            found[one.name] = partial(_made, one.default_factory)
+    return found
+
+
+def _made(make: Callable[[], Any]) -> Any:
+    return _plain(make())
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _anything(value: Any, where: str, deep: int = 0) -> Any:
+    if deep > MOST_DEEP:
+        raise FormError(f"{where.partition('.')[0]} is nested more than {MOST_DEEP} levels deep")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _anything(inner, _below(where, key), deep + 1)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _anything(inner, f"{where}[{number}]", deep + 1)
+    return value
+
+
+def _be(form: type, value: Any, where: str) -> None:
+    if not isinstance(value, form):
+        raise _wrong(where, value, "a mapping" if form is dict else "a list")
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _wrong(where: str, value: Any, words: str) -> FormError:
+    return FormError(f"{where or 'it'} is {shown(value, 40)}, but must be {words}")

@@ -68,7 +68,7 @@ class Request(TypedDict, total=False):
 
     entry_script: str | None
     script_params: dict[str, Any] | None
-    arguments: list[Any] | None
+    arguments: list[Any] | dict[str, Any] | None
     environment_variables: dict[str, Any] | None
     inputs: dict[str, Any] | None
     sbatch: dict[str, Any] | None
@@ -235,6 +235,8 @@ def _contradiction(plan: dict[str, Any]) -> str:
         return "a role's component is not among its components"
     if not all(0 < one["nodes"] <= MOST_RANKS and one["tasks"] > 0 for one in components):
         return "a component has no nodes or tasks, or too many"
+    if plan["scheduler"] not in ("slurm", "local"):
+        return f"its scheduler is {shown(plan['scheduler'], 40)}, but must be slurm or local"
     if not plan["entry"]["command"]:
         return "its entry has no command"
     if not 0 <= _octal(plan["umask"]) <= 0o777:

@@ -61,7 +61,7 @@ def _check_of(form: Any) -> Check:
     if is_dataclass(form) or is_typeddict(form):
         return _document(form)
     if origin in (Union, types.UnionType):
-        return _optional(_check_of(next(one for one in inner if one is not type(None))))
+        return _either([_check_of(one) for one in inner if one is not type(None)])
     if origin is Literal:
         return _one_of(inner)
     if origin is dict:
@@ -103,8 +103,21 @@ def _number(value: Any, where: str) -> float:
     return float(value)
 
 
-def _optional(check: Check) -> Check:
-    return lambda value, where: None if value is None else check(value, where)
+def _either(checks: list[Check]) -> Check:
+    """Return the check of what may be None, or any of several."""
+    *others, last = checks
+
+    def check(value: Any, where: str) -> Any:
+        if value is None:
+            return None
+        for one in others:
+            try:
+                return one(value, where)
+            except FormError:
+                continue
+        return last(value, where)
+
+    return check
 
 
 def _one_of(values: tuple[Any, ...]) -> Check:

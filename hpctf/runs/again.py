@@ -135,7 +135,7 @@ def resubmission(
 def _request(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     request: dict[str, Any] | None = record.get("request")
     if request is None:
-        command = " ".join(str(word) for word in record.get("command", [])[1:])
+        command = " ".join(str(word) for word in record["command"][1:])
         raise UsageError(
             f"Run {run.id} cannot be submitted again: hpctf {_version(record)} did not write down "
             "what was asked.",
@@ -166,7 +166,7 @@ def _refuse_without_secrets(run: Run, request: dict[str, Any]) -> None:
 
 
 def _version(record: dict[str, Any]) -> str:
-    return str(record.get("versions", {}).get("hpctf", "of then"))
+    return str(record["versions"].get("hpctf", "(its version is not on record)"))
 
 
 def _site(
@@ -184,7 +184,8 @@ def _site(
     given = _words(check_settings(settings))
     if site is not None:
         return ChosenSite(site, given, project, keep)
-    return ChosenSite(request["site"], [*_words(request["settings"]), *given], project, keep)
+    own_settings = [*(request.get("settings") or []), *given]
+    return ChosenSite(request.get("site"), own_settings, project, keep)
 
 
 def _words(settings: Settings | None) -> list[str]:
@@ -240,8 +241,8 @@ def _estimator(
     asked = dict(request)
     if spec is not None:  # packages and files of then are in it
         asked = {name: value for name, value in asked.items() if name not in SOFTWARE}
-        asked["modules"] = request["modules"]
-    elif not any(request[name] for name in SOFTWARE):
+        asked["modules"] = request.get("modules") or []
+    elif not any(request.get(name) for name in SOFTWARE):
         python = run.plan["entry"]["python"]
         if python != sys.executable and os.path.isabs(python):
             asked["python"] = python if os.access(python, os.X_OK) else None

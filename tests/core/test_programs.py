@@ -27,7 +27,7 @@ from hpctf.programs import (
 from hpctf.site.model import Site
 from hpctf.startup.preflight import SKIP as SKIP_PREFLIGHT
 
-from ..conftest import ROOT
+from ..conftest import ROOT, skip_or_fail
 
 PACKAGE = ROOT / "hpctf"
 STARTERS = ("run", "Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput")
@@ -86,7 +86,7 @@ SLURMS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "sinfo", "scancel", "
 @pytest.mark.parametrize("command", SLURMS)
 def test_no_variable_of_a_manual_page_reaches_slurm(command: str) -> None:
     if shutil.which(command) is None:
-        pytest.skip("Slurm is not installed")
+        skip_or_fail("Slurm is not installed")
     read = inputs(command)
     kept = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"}
     assert len(read) >= 2, f"the manual page of {command} was not read"

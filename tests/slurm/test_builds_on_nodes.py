@@ -14,16 +14,17 @@ from ..environment.stand_ins import make_site, make_wheels
 pytestmark = pytest.mark.slurm
 
 CHECK = """
-import json, os, sys
+import json, sys
 from pathlib import Path
 from hpctf.environment.check import check
 from hpctf.environment.commands import Commands
 from hpctf.environment.spec import spec_from
 from hpctf.files import read_json
+from hpctf.programs import environment_of
 from hpctf.site.model import MpiSettings
 python, work = Path(sys.argv[1]), Path(sys.argv[2])
 spec = spec_from(read_json(python.parents[1] / "environment.json")["spec"])
-commands = Commands(work / "build.log", dict(os.environ))
+commands = Commands(work / "build.log", environment_of("pip"))
 print(json.dumps(check(spec, python, commands, work, MpiSettings(plugin=sys.argv[3]))))
 """
 

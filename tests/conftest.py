@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,16 @@ PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the key that seals runs out of the developer's home: one for all tests, since fixtures
+    share runs."""
+    folder = tempfile.TemporaryDirectory(prefix="hpctf-state-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["XDG_STATE_HOME"] = folder.name
+    _take_signals()
+
+
+def _take_signals() -> None:
     """Take signals as in the foreground: what a shell starts in the background, as ``nohup make
     test &`` does, ignores SIGINT and SIGQUIT, and so would all that the tests start (sh(1))."""
     for number, handler in (
@@ -60,7 +70,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPCTF_ADMIN_FOLDER", str(tmp_path / "admin"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(autouse=True)

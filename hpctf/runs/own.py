@@ -119,7 +119,10 @@ def _key(make: bool = False) -> bytes | None:
     """Return the user's key; None if there is none, or others could have read or written it."""
     import platformdirs
 
-    folder = Path(platformdirs.user_state_dir("hpctf"))
+    try:
+        folder = Path(platformdirs.user_state_dir("hpctf"))
+    except RuntimeError:  # nobody's home
+        return None
     if make and not os.path.lexists(folder / "key"):
         with contextlib.suppress(OSError):
             _make_key(folder)

@@ -50,6 +50,24 @@ def checked(document: Any, form: type) -> dict[str, Any]:
     return found
 
 
+def fitting(record: Mapping[str, Any], form: type) -> dict[str, Any]:
+    """Return a record without the values that are not what a TypedDict says: a line of a file that
+    grows counts as far as it is whole."""
+    checks = _checks_of(form)
+    kept = {}
+    for key, value in record.items():
+        try:
+            kept[key] = checks[key](value, key) if key in checks else value
+        except FormError:
+            continue
+    return kept
+
+
+@cache
+def _checks_of(form: type) -> dict[str, Check]:
+    return {key: _check_of(hint) for key, hint in get_type_hints(form).items()}
+
+
 @cache
 def _check_of(form: Any) -> Check:
     """Return the check of one type."""

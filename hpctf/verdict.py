@@ -7,19 +7,45 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hpctf.cluster_spec import ROLE_NAMES
 from hpctf.errors import RunFolderError
 from hpctf.files import read_records, tail
+from hpctf.forms import fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SIGNAL_BASE = 128
 _MOST_RANKS = 1_000_000
 JOB_STATE = "job.jsonl"
 """File in ``state/`` to which the batch script and `hpctf.node.conclude` append."""
+
+
+class StateRecord(TypedDict, total=False):
+    """A line of ``state/job.jsonl`` or of a rank's state file."""
+
+    event: str
+    time: float
+    attempt: int
+    job_id: str
+    host: str
+    start_time: str
+    exit_code: int | None
+    signal: int | None
+    asked: str | None
+    oom: dict[str, int | None] | None
+    restart: int
+    reason: str
+    cause: str
+    seen: float
+
+
+def state_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records of a state file, without values that are of another type than they must."""
+    for record in read_records(path):
+        yield fitting(record, StateRecord)
 
 
 @dataclass(frozen=True)
@@ -84,7 +110,7 @@ class JobRecord:
 def read_job(run_folder: str | os.PathLike[str]) -> JobRecord:
     """Return what ``state/job.jsonl`` says; every start supersedes what was said before."""
     job = JobRecord()
-    for record in read_records(os.path.join(run_folder, "state", JOB_STATE)):
+    for record in state_records(os.path.join(run_folder, "state", JOB_STATE)):
         event = record.get("event")
         if event == "started":
             job = JobRecord(
@@ -140,7 +166,7 @@ def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _read_rank(folder: str, role: str, index: int, attempt: int | None) -> RankState:
     state = RankState(role, index)
-    for record in read_records(os.path.join(folder, f"{role}-{index}.jsonl")):
+    for record in state_records(os.path.join(folder, f"{role}-{index}.jsonl")):
         if attempt not in (None, record.get("attempt", attempt)):
             continue
         event = record.get("event")

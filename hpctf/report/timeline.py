@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.files import read_records
-from hpctf.verdict import JOB_STATE, RankState, describe_end, ranks_of
+from hpctf.verdict import JOB_STATE, RankState, describe_end, ranks_of, state_records
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -65,9 +64,9 @@ def timeline_of(run: Run, now: float, final: bool) -> Timeline | None:
     ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
     rows = [Row(rank, _bars(folder / f"{rank}.jsonl", final)) for rank in ranks]
     requeues = [
-        (float(record["time"]), str(record.get("cause") or ""))
-        for record in read_records(folder / JOB_STATE)
-        if record.get("event") == "requeued"
+        (record["time"], record.get("cause", ""))
+        for record in state_records(folder / JOB_STATE)
+        if record.get("event") == "requeued" and "time" in record
     ]
     starts = [bar.started for row in rows for bar in row.bars]
     if not starts:
@@ -86,7 +85,7 @@ def _bars(state: Path, final: bool) -> list[Bar]:
     it was last seen: by the file's time stamp, or the one that the next start found there."""
     bars: list[Bar] = []
     last = 0.0
-    for record in read_records(state):
+    for record in state_records(state):
         event, at = record.get("event"), float(record.get("time") or 0)
         if event == "started":
             _close(bars, max(last, float(record.get("seen") or 0)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.confidential import HIDDEN
-from hpctf.errors import RunFolderError, UsageError
+from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.files import read_json
 from hpctf.request import SOFTWARE, changed, estimator_from, plain
 from hpctf.runs.chosen_site import ChosenSite
@@ -219,7 +219,12 @@ def _environment(
     from hpctf.environment.spec import spec_from
     from hpctf.environment.store import LOCK_FILE, Store
 
-    spec = spec_from(read_json(folder.path / "environment.json"))
+    try:
+        spec = spec_from(read_json(folder.path / "environment.json"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnreadableRun(
+            str(folder.path), "environment.json", "it is damaged, or not a file of hpctf's"
+        ) from None
     if not (folder.path / LOCK_FILE).is_file():  # its build has not come to an end
         return spec
     lock = read_lock(folder.path / LOCK_FILE)

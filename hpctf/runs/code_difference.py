@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
+from hpctf.errors import UnreadableRun
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.origin import snapshot_contents
 from hpctf.snapshot import contents
@@ -93,7 +94,7 @@ def _names(folder: RunFolder) -> list[str]:
     """Return the files and links that were in a snapshot before the training wrote there."""
     try:
         known = snapshot_contents(folder)
-    except (OSError, ValueError):
+    except (OSError, UnreadableRun):
         known = contents(folder.snapshot)
     return [
         name

@@ -58,13 +58,13 @@ def why_not_built(folder: RunFolder, record: dict[str, Any]) -> str:
     Its own last word comes first, then Slurm's in its log, then whatever it said last.
     """
     build = record["build"]
-    ended: dict[str, Any] = {}
+    ended: Any = None
     lines: list[str] = []
     with contextlib.suppress(OSError, ValueError):
         ended = read_json(os.path.join(build["folder"], "ended.json"))
     with contextlib.suppress(OSError):  # somebody else's, perhaps
         lines = tail(folder.build_log, lines=500)
-    if ended:
+    if isinstance(ended, dict) and "error" in ended:
         return str(ended["error"]).partition("\n")[0]
     status = _of_lines(lines, str(build["job_id"]))
     if status is not None:

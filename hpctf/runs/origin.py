@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpctf.errors import UnreadableRun
 from hpctf.files import read_json, write_atomic, write_json
 from hpctf.git import git_state
 from hpctf.request import plain, request_of
@@ -108,5 +109,10 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
 
 def snapshot_contents(folder: RunFolder) -> dict[str, Any]:
     """Return what was in a run's snapshot before the training began, by name."""
-    known: dict[str, Any] = read_json(folder.path / CONTENTS)
+    try:
+        known = read_json(folder.path / CONTENTS)
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise UnreadableRun(str(folder.path), CONTENTS, "it is damaged, or not a file of hpctf's")
     return known

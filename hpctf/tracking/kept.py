@@ -7,7 +7,8 @@ node had written may have come late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
     if len(kept.metrics) > MOST:
         return
     content = {
-        "metrics": {name: _plain(last) for name, last in kept.metrics.items()},
+        "metrics": dict(_plain(kept.metrics)),
         "tags": kept.tags,
         "properties": kept.properties,
         "attempt": attempt,
@@ -78,8 +79,10 @@ def _file(place: Path) -> Path:
     return place / "state" / "last.json"
 
 
-def _plain(last: Last) -> list[Any]:
-    return [plain(last.value, "a metric"), last.step, last.time]
+def _plain(metrics: Mapping[str, Last]) -> Iterator[tuple[str, list[Any]]]:
+    for name, last in metrics.items():
+        with contextlib.suppress(TypeError):  # a damaged line: no metric has such a value
+            yield name, [plain(last.value, "a metric"), last.step, last.time]
 
 
 def _pairs(content: Mapping[str, Any]) -> Labels:

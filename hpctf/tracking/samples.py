@@ -7,13 +7,18 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from hpctf.client.hpctf.records import at_once, records_of, whole_lines
 from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.client.hpctf.within import open_file
+from hpctf.forms import fitting
 
 SYSTEM = "system"
 """Folder below the journals, and the name of the rows."""
+
+_MOST = 2.0**63
+"""Bound of what is measured, in bytes and cores."""
 
 _GPU = re.compile(r"^gpu(\d+)_")
 
@@ -35,6 +40,32 @@ class Sample(NamedTuple):
     gpus: tuple[str, ...] = ()
 
 
+class Opened(TypedDict, total=False):
+    """Who began to write samples."""
+
+    host: str
+    gpus: list[str]
+    every_s: float
+
+
+class SampleRecord(TypedDict, total=False):
+    """A line of a file of samples."""
+
+    time: float
+    opened: Opened
+    row: dict[str, Any]
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without values that are neither numbers nor the word of how memory counts."""
+    return {
+        name: value
+        for name, value in row.items()
+        if (type(value) in (int, float) and abs(value) < _MOST)
+        or (name == "memory_count" and isinstance(value, str))
+    }
+
+
 class Samples:
     """The samples of one rank, in order, as its records are taken one by one."""
 
@@ -49,16 +80,17 @@ class Samples:
         """Add a record of the rank's file; what is none is passed over."""
         if not isinstance(record, dict):
             return
+        record = fitting(record, SampleRecord)
         at, opened, row = record.get("time"), record.get("opened"), record.get("row")
-        if not isinstance(at, (int, float)):
+        if at is None:
             return
-        if isinstance(opened, dict):
-            self._host = str(opened.get("host") or "")
-            self._gpus = tuple(map(str, opened.get("gpus") or ()))
-            self.every_s = float(opened.get("every_s") or 0.0)
-        elif isinstance(row, dict):
+        if opened is not None:
+            self._host = opened.get("host", "")
+            self._gpus = tuple(opened.get("gpus", ()))
+            self.every_s = opened.get("every_s", 0.0)
+        elif row is not None:
             seconds = max(0.0, at - self._at)
-            self.all.append(Sample(at, seconds, self._host, row, self._gpus))
+            self.all.append(Sample(at, seconds, self._host, _numbers(row), self._gpus))
         else:
             return
         self._at = at
@@ -74,7 +106,7 @@ def read_samples(folder: Path, ranks: Iterable[str]) -> dict[str, Samples]:
     found = {}
     for rank in ranks:
         samples = Samples()
-        with contextlib.suppress(FileNotFoundError), sample_file(folder, rank).open("rb") as stream:
+        with contextlib.suppress(FileNotFoundError), open_file(sample_file(folder, rank)) as stream:
             for text in whole_lines(stream):
                 for record in at_once(text) or records_of(text.split(b"\n")):
                     samples.take(record)

@@ -18,6 +18,14 @@ opened = []
 def note(event, args):
     if event in ("open", "os.scandir", "os.listdir"):
         opened.append(os.fspath(args[0]) if not isinstance(args[0], (int, type(None))) else "")
+# A file of a run is opened from its folder's descriptor, which the audit event does not tell.
+plain = os.open
+def open_at(path, flags, *more, dir_fd=None, **options):
+    descriptor = plain(path, flags, *more, dir_fd=dir_fd, **options)
+    if dir_fd is not None and not flags & getattr(os, "O_PATH", 0):
+        opened[-1] = os.readlink(f"/proc/self/fd/{descriptor}")
+    return descriptor
+os.open = open_at
 def tell():
     read = int(open("/proc/self/io").read().split()[1])
     status = open("/proc/self/status").read().split()  # getrusage's has the parent's in it

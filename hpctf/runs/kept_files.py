@@ -26,8 +26,13 @@ def names_of(folder: RunFolder) -> list[str]:
         str(path.relative_to(top))
         for room, top in rooms.items()
         for path in room.rglob("*")
-        if path.is_file() and has_file(path)
+        if path.is_file() and (has_file(path) if _is_link(path, room) else True)
     )
+
+
+def _is_link(path: Path, room: Path) -> bool:
+    """Whether a link leads to a file: `Path.rglob` follows none to folders."""
+    return path.is_symlink() or room.is_symlink()
 
 
 def copy_file(folder: RunFolder, name: str, to: str | os.PathLike[str]) -> Path:

@@ -22,7 +22,7 @@ def test_each_file_that_is_downloaded_is_opened_once(run: Run, tmp_path: Path) -
         assert (tmp_path / f"to-{number}/outputs/part-{number - 1}").read_text() == str(number - 1)
         return sum(mine.values()) - number
 
-    assert looks(10) == looks(100)
+    assert looks(100) - looks(10) <= 90, "each more file is one more look at the run's folder"
 
 
 def test_of_many_runs_that_are_archived_or_removed_each_is_looked_at_a_few_times(

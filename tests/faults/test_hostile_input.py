@@ -122,7 +122,7 @@ def as_given(plan: Plan, place: str, value: str) -> bool:
     return {
         "argument": arguments == (value,),
         "value of a variable": environment.get("V") == value,
-        "name of a variable": environment.get(value) == (HIDDEN if is_secret(value) else "1"),
+        "name of a variable": environment.get(value) in ("1", HIDDEN if is_secret(value) else "1"),
         "experiment": plan.experiment == value,
         "run's name": plan.run_id.startswith(value + "_"),
         "value of an sbatch option": options.get("comment") == value,

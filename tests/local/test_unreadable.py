@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import json
 import os
 import shutil
@@ -190,6 +191,32 @@ def test_no_value_of_any_key_ends_in_a_traceback(root: Path, bad: Path, good: st
             assert code in CONTRACT
             state.write_text(settled)
         path.write_text(text)
+
+
+def test_no_value_of_any_line_ends_in_a_traceback(root: Path, bad: Path, good: str) -> None:
+    """Of the files that grow: state files, samples and journals. A command for each change, in
+    turn, with a run that is settled or not."""
+    commands = itertools.cycle([*of_one_run(bad.name, good), *OF_MANY])
+    caches = {path: path.read_bytes() for path in (bad / "state").glob("[fl]*t.json")}
+    tried = 0
+    for path in sorted([*bad.glob("state/*.jsonl"), *bad.glob("metrics/**/*.jsonl")]):
+        whole = path.read_bytes()
+        records = [json.loads(line) for line in whole.splitlines()]
+        for number, record in enumerate(records[:4]):
+            for what, changed_line in itertools.islice(mutations(record), tried % 3, None, 3):
+                lines = [json.dumps(one) for one in records]
+                lines[number] = changed_line
+                path.write_text("\n".join([*lines, ""]))
+                command = next(commands)
+                for cache, content in caches.items():
+                    cache.unlink(missing_ok=True)
+                    if tried % 2 or command[0] in ("wait", "result"):
+                        cache.write_bytes(content)
+                code, _, said = hpctf(*command)
+                assert code in CONTRACT, (path.name, what, command, said)
+                tried += 1
+        path.write_bytes(whole)
+    assert tried > 200
 
 
 def put_empty(path: Path) -> None:

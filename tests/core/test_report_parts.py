@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from hypothesis import strategies as some
 from hpctf import Run
 from hpctf.client.hpctf.records import Series
 from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of, without_secrets
+from hpctf.plan import Component, Role
 from hpctf.report.asked import parameters_of
 from hpctf.report.timeline import WIDTH, timeline_of
 from hpctf.tracking.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
+
+from .test_plan import PS_PLAN
 
 NUMBERS = some.floats(allow_nan=True, allow_infinity=True)
 
@@ -134,8 +138,10 @@ def test_parameters_are_read_from_the_command_line() -> None:
 def run_with(folder: Path, states: dict[str, list[dict[str, object]]], workers: int) -> Run:
     """Make a run's folder by hand, with what its ranks and its job have put on record."""
     (folder / "state").mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"submitted": 1000.0}))
-    (folder / "plan.json").write_text(json.dumps({"roles": [{"name": "worker", "count": workers}]}))
+    (folder / "run.json").write_text(json.dumps({"id": "run", "submitted": 1000.0}))
+    roles = (Role("worker", workers),)
+    plan = replace(PS_PLAN, roles=roles, components=(Component(1, workers),))
+    (folder / "plan.json").write_text(plan.to_json())
     for name, records in states.items():
         text = "".join(json.dumps(record) + "\n" for record in records)
         (folder / "state" / f"{name}.jsonl").write_text(text)

@@ -32,6 +32,7 @@ _ROOMS = {
     "test_files": "Files",
     "test_changing_files": "Files that change while they are copied",
     "test_local": "Runs on this machine, without Slurm",
+    "test_tracking": "What is logged",
     "test_why": "`hpctf why`",
 }
 

@@ -13,6 +13,7 @@ from hpctf.cli.common import open_run, say, site_option
 from hpctf.client.hpctf.within import open_file
 from hpctf.environment.progress import elapsed
 from hpctf.runs.folder import LAST
+from hpctf.runs.own import own_target
 from hpctf.runs.state import describe
 from hpctf.terminal import visible
 
@@ -180,7 +181,8 @@ class Watcher:
         failed = first_failure(status.ranks)
         folder = self.run.folder
         name = failed.name if failed else status.ranks[0].name
-        logs = [folder.logs / f"{name}.log", folder.job_log, folder.build_log]
+        build_log = own_target(folder.build_log, folder.path)
+        logs = [folder.logs / f"{name}.log", folder.job_log, build_log]
         return next((log for log in logs if log.exists() and log.stat().st_size), logs[0])
 
 

@@ -105,6 +105,12 @@ def open_of_run(path: str | os.PathLike[str]) -> BinaryIO:
     return open_file(path, is_mine)
 
 
+def own_target(path: Path, run_folder: Path) -> Path:
+    """Return where a link in the user's own run leads, such as that to its environment's build's
+    log in the store; what lies in anybody else's run stays as it is named."""
+    return Path(os.path.realpath(path)) if path.is_symlink() and is_mine(run_folder) else path
+
+
 def has_file(path: str | os.PathLike[str]) -> bool:
     """Return whether a run has a file that `open_of_run` opens."""
     return is_readable_within(path, is_mine)

@@ -11,6 +11,7 @@ from hpctf.errors import SchedulerError
 from hpctf.files import tail
 from hpctf.runs import symptoms
 from hpctf.runs.evidence import awaits_environment
+from hpctf.runs.own import own_target
 from hpctf.runs.state import REASONS, Status
 from hpctf.scheduler import states
 from hpctf.scheduler.figures import UNSET, Figures
@@ -195,7 +196,8 @@ def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
     log = run.folder.logs / f"{name}.log"
     try:
-        lines = symptoms.without_frames(tail(log, _LOOK_BACK * 20))[-_LOOK_BACK:]
+        end = tail(own_target(log, run.folder.path), _LOOK_BACK * 20)
+        lines = symptoms.without_frames(end)[-_LOOK_BACK:]
     except OSError:  # of somebody else's job, which built the same environment
         lines = []
     known = symptoms.of_lines(lines, run.plan["entry"]["python"])

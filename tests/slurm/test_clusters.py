@@ -7,6 +7,7 @@ asks for, or ends, somebody else's job.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,9 @@ def test_a_job_that_its_cluster_has_forgotten_has_ended_and_not_completed(someon
     until(lambda: someone.status(run)["state"] == "Running")
     far_script("down")
     far_script("up")  # its slurmctld begins anew, without the job
+    folder = Path(someone.status(run)["run_folder"])
+    for path in (folder / "run.json", *folder.glob("state/*")):
+        os.utime(path, (0, 0))  # no rank has given a sign of life lately
     assert someone.hpctf("wait", run, check=False, timeout=60).returncode == 1
     # slurmdbd notes as cancelled what slurmctld forgets, if the rank's own end is not on record.
     assert someone.status(run)["state"] in ("Failed", "Canceled")

@@ -21,7 +21,7 @@ targets:
 """
 
 CANARY = "canary-of-a-token"
-PRIVATE = ("confidential.json", "payload.pkl")
+PRIVATE = ("confidential.json", "payload.pkl", "seal")
 """What is its owner's alone, whatever the umask."""
 
 LOOK = """

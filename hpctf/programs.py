@@ -97,12 +97,14 @@ LAUNCHERS = Rule(
     (
         *("OMPI_*", "ORTE_*", "PRTE_*", "PRRTE_*", "PMIX_*", "PMI_*", "PMI2_*"),
         *("HYDRA_*", "HYDI_*", "MPI_LOCAL*", "MPIR_*", "MV2_COMM_*", "PALS_*", "ALPS_*"),
-        *("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir"),
     ),
     ("OMPI_MCA_*", "PRTE_MCA_*", "PMIX_MCA_*", "MPIR_CVAR_*", "OMPI_ALLOW_RUN_AS_ROOT*"),
 )
 
-_LAUNCHERS_OWN = ("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir")
+MPIRUN = Rule(
+    "What mpirun tells its own processes in the form of options that tune MPI.",
+    ("OMPI_MCA_ess_*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir"),
+)
 
 RUN = Rule(
     "What hpctf tells the ranks of a run: a run that is submitted from within another one has its "
@@ -163,7 +165,7 @@ STEP = Rule(
 
 PARSED = Rule("The language of what hpctf reads.", ("LANGUAGE",), (), {"LC_ALL": "C"})
 
-_OUTSIDE = (SLURM, LAUNCHERS, RUN)
+_OUTSIDE = (SLURM, LAUNCHERS, MPIRUN, RUN)
 
 PROGRAMS: Mapping[str, tuple[Rule, ...]] = {
     **dict.fromkeys(
@@ -173,7 +175,7 @@ PROGRAMS: Mapping[str, tuple[Rule, ...]] = {
     "sbatch": (*_OUTSIDE, GPUS),
     "local": _OUTSIDE,
     "rank": (RUN,),
-    "step": (LAUNCHERS, RUN, STEP),
+    "step": (LAUNCHERS, MPIRUN, RUN, STEP),
     **dict.fromkeys(("uv", "pip", "conda"), (*_OUTSIDE, PYTHON, BUILD)),
     "python": (*_OUTSIDE, PYTHON),
     "git": (*_OUTSIDE, GIT),
@@ -203,10 +205,7 @@ def environment_of(program: str, env: Mapping[str, str] | None = None) -> dict[s
     if RUN in rules and program != "rank" and "HPCTF_RANK" in known:
         rules = (*rules, RANK)
     made = {
-        name: value
-        for name, value in known.items()
-        if not any(rule.drops(name) for rule in rules)
-        and not (LAUNCHERS in rules and _matches(name, _LAUNCHERS_OWN))
+        name: value for name, value in known.items() if not any(rule.drops(name) for rule in rules)
     }
     if "HPCTF_RANK" in known and "PYTHONPATH" in made:
         made["PYTHONPATH"] = _without_ours(made["PYTHONPATH"])

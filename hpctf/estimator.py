@@ -143,7 +143,8 @@ class TensorFlow:
     warning_signal
         What the script gets: ``SIGTERM``, ``SIGINT``, ``SIGUSR1`` or ``SIGUSR2``.
     resume_from
-        A run, its id, or a folder: the new run begins with a copy of its checkpoints.
+        A run, its id, or a folder: the new run begins with a copy of its checkpoints. A script
+        that takes ``--resume-from`` gets it with the folder of a copy of the run's outputs.
     timeline
         ``mpi``: write Horovod's timeline to ``outputs/horovod-timeline.json``.
     profile

@@ -8,6 +8,7 @@ read that JSON as a dictionary: importing this module would cost each rank more 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -209,6 +210,8 @@ class Plan:
         How the script is warned, and whether the job starts again.
     resumed_from
         Folder that the checkpoints were copied from, or None.
+    resumed_outputs
+        The earlier run's outputs, of which the script has a copy (``--resume-from``), or None.
     umask
         What the run folder and all in it are made with, octal (``0077``).
     environment
@@ -242,6 +245,7 @@ class Plan:
     template_folder: str | None = None
     interruption: Interruption = field(default_factory=Interruption)
     resumed_from: str | None = None
+    resumed_outputs: str | None = None
     umask: str = "0077"
     environment: str = ""
     interfaces: tuple[str, ...] = ()
@@ -258,6 +262,13 @@ class Plan:
     def clusters(self) -> str:
         """The Slurm clusters that it may run on (``sbatch --clusters``), or empty."""
         return dict(self.components[0].directives).get("clusters", "")
+
+    @property
+    def resumes(self) -> str | None:
+        """What it goes on from, as `resume_from` takes it: a run's folder, or another one."""
+        if self.resumed_outputs is None:
+            return self.resumed_from
+        return os.path.dirname(self.resumed_outputs)
 
     def ranks(self) -> list[tuple[str, int]]:
         """Return (role name, index) of every rank, in rank order."""

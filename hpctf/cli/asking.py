@@ -93,7 +93,10 @@ def training_options(command: Command) -> Command:
         click.option("--grace", type=int, metavar="SECONDS", help="Time to write a checkpoint."),
         click.option("--warn-with", metavar="SIGNAL", help="What a warned script gets (SIGTERM)."),
         click.option(
-            "--resume-from", metavar="RUN|FOLDER", help="Begin with a copy of its checkpoints."
+            "--resume-from",
+            metavar="RUN|FOLDER",
+            help="Begin with a copy of its checkpoints, and of its outputs for a script that takes "
+            "this option (as in Azure ML).",
         ),
         click.option(
             "--env",

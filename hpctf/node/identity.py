@@ -113,8 +113,9 @@ def environment(
         HPCTF_LOCAL_RANK=str(me.local_rank),
         HPCTF_WORLD_SIZE=str(me.world_size),
     )
-    if plan["resumed_from"]:
-        env["HPCTF_RESUMED_FROM"] = plan["resumed_from"]
+    resumed = plan["resumed_from"] or plan.get("resumed_outputs")
+    if resumed:
+        env["HPCTF_RESUMED_FROM"] = resumed
     if not plan.get("azureml", True):
         env["HPCTF_WITHOUT_AZUREML"] = "1"
     env.update(preflight(plan, me))

@@ -96,7 +96,7 @@ def _plan(plan: dict[str, Any]) -> Pairs:
         ("TF_CONFIG", "yes" if plan["tf_config"] else "no"),
         ("Warned by", interruption["signal"] or ""),
         ("Restarts allowed", str(interruption["max_restarts"])),
-        ("Resumed from", plan["resumed_from"] or ""),
+        ("Resumed from", plan["resumed_from"] or plan.get("resumed_outputs") or ""),
     ]
 
 

@@ -24,7 +24,7 @@ from hpctf.runs.origin import Origin, origins_of
 from hpctf.runs.orphans import this_process
 from hpctf.runs.own import OTHERS_WRITE, seal
 from hpctf.runs.preparing import Prepared, prepared, will_build
-from hpctf.runs.resume import checkpoints_of, copy_checkpoints
+from hpctf.runs.resume import begun_with, copy_checkpoints
 from hpctf.runs.run import Run
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
@@ -94,12 +94,10 @@ class Experiment:
             run_folder=folder,
             spec=None if origin is None else origin.spec,
         )
-        plan = planned.plan
-        if estimator.resume_from is not None:
-            source = checkpoints_of(estimator.resume_from, self.runs_root)
-            plan = replace(plan, resumed_from=str(source))
+        plan, resuming = begun_with(planned.plan, estimator, self.runs_root)
         notes = [
             *planned.notes,
+            *resuming,
             *will_build(planned, self.site),
             *_private_places(planned),
             *_open_to_writers(planned),
@@ -302,6 +300,9 @@ class Experiment:
         (folder.snapshot / "outputs").symlink_to("../outputs")
         if plan.resumed_from is not None:
             copy_checkpoints(Path(plan.resumed_from), folder.checkpoints, umask)
+        if plan.resumed_outputs is not None:
+            make_folder(folder.resumed, umask)
+            copy_checkpoints(Path(plan.resumed_outputs), folder.resumed, umask)
 
 
 def _private_places(planned: Planned) -> list[str]:

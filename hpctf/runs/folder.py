@@ -122,6 +122,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def resumed(self) -> Path:
+        """``resumed/``: a copy of the outputs of the run that this one goes on from."""
+        return self.path / "resumed"
+
+    @property
     def final(self) -> Path:
         """``state/final.json``: the settled state, once it is settled."""
         return self.state / "final.json"

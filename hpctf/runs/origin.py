@@ -63,7 +63,7 @@ class Origin:
             "source_directory": self.source_directory,
             "git_commit": None if self.git is None else self.git["commit"],
             "git": self.git,
-            "request": {**self.request, "resume_from": plan.resumed_from},
+            "request": {**self.request, "resume_from": plan.resumes},
             "parameters": self.parameters,
             "resubmitted_from": self.resubmitted_from,
         }

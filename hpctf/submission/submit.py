@@ -118,5 +118,6 @@ def _size(plan: Plan) -> Plan:
         run_id="",
         run_folder="",
         resumed_from=None,
+        resumed_outputs=None,
         entry=replace(plan.entry, command=(), environment={}),
     )

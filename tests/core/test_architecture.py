@@ -20,7 +20,7 @@ FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes "
     "meanwhile answers forms documents confidential trusted_path terminal programs",
     1: "estimator checks software backends site snapshot copying render directives planner "
-    "environment locked imports keras_choice git request",
+    "environment locked imports keras_choice git request script_options",
     2: "submission scheduler node runs tracking client startup notebook",
     3: "tuning models report survey doctor azureml export",
     4: "cli __main__",

@@ -1,0 +1,121 @@
+"""A script that takes ``--resume-from``, as Azure ML's do, goes on from the run before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpctf import Experiment, Run, TensorFlow, UsageError
+
+from ..login.helpers import hpctf, project
+
+TRAINS = """
+import argparse, glob, json, os, re
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=2)
+parser.add_argument("--resume-from", default=None)
+args = parser.parse_args()
+begin = 0
+if args.resume_from:
+    assert os.environ["AZUREML_DATAREFERENCE_MODEL_LOCATION"] == args.resume_from
+    found = glob.glob(os.path.join(args.resume_from, "epoch-*"))
+    begin = 1 + max(int(re.search(r"epoch-(\\d+)", name).group(1)) for name in found)
+    open(os.path.join(args.resume_from, "mine"), "w").close()
+for epoch in range(begin, begin + args.epochs):
+    open("outputs/epoch-%d" % epoch, "w").close()
+if os.environ.get("ALSO"):
+    open(os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], "state"), "a").write("x")
+json.dump({"begin": begin, "from": os.environ.get("HPCTF_RESUMED_FROM"),
+           "checkpoints": os.listdir(os.environ["HPCTF_CHECKPOINT_DIR"])}, open("said.json", "w"))
+"""
+
+
+def begin(experiment: Experiment, source: Path, **asked: Any) -> Run:
+    run = experiment.submit(TensorFlow(source, entry_script="train.py", **asked))
+    run.wait_for_completion()
+    return run
+
+
+def said(run: Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.folder.snapshot / "said.json").read_text())
+    return found
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return project(tmp_path / "proj", text=TRAINS)
+
+
+WAYS: dict[str, Callable[[Run], Any]] = {
+    "run": lambda run: run,
+    "id": lambda run: run.id,
+    "folder": lambda run: run.folder.path,
+    "outputs": lambda run: str(run.folder.outputs),
+}
+
+
+def test_a_run_or_its_outputs_resume_it(
+    experiment: Experiment, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = begin(experiment, source)
+    estimators = [
+        TensorFlow(source, entry_script="train.py", resume_from=way(first)) for way in WAYS.values()
+    ]
+    runs = [experiment.submit(estimator) for estimator in estimators]
+    notes = capsys.readouterr().err
+    for run in runs:
+        run.wait_for_completion()
+        assert said(run)["begin"] == 2
+        assert said(run)["from"] == str(first.folder.outputs)
+        assert sorted(path.name for path in run.folder.outputs.iterdir()) == ["epoch-2", "epoch-3"]
+        assert f"train.py gets --resume-from {run.folder.resumed}" in notes
+    assert sorted(path.name for path in first.folder.outputs.iterdir()) == ["epoch-0", "epoch-1"]
+
+
+def test_a_resubmitted_one_resumes_again_with_its_checkpoints(
+    experiment: Experiment, source: Path
+) -> None:
+    first = begin(experiment, source, environment_variables={"ALSO": "1"})
+    second = begin(experiment, source, resume_from=first)
+    assert (said(second)["begin"], said(second)["checkpoints"]) == (2, ["state"])
+    third = second.resubmit(arguments=["--epochs", "1"])
+    third.wait_for_completion()
+    assert (said(third)["begin"], said(third)["checkpoints"]) == (2, ["state"])
+
+
+def test_a_folder_of_its_files_is_enough_and_the_command_line_does_it_too(
+    experiment: Experiment, source: Path, tmp_path: Path
+) -> None:
+    first = begin(experiment, source)
+    kept = shutil.copytree(first.folder.outputs, tmp_path / "kept")
+    words = ["submit", "--wait", "--site", "local", "--resume-from", str(kept), "train.py"]
+    done = hpctf(*words, "--", "--epochs", "1", cwd=source)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (source / "runs").glob("*/*/snapshot/said.json")
+    assert json.loads(folder.read_text())["begin"] == 2
+
+
+def test_what_the_arguments_name_already_stays(experiment: Experiment, source: Path) -> None:
+    first = begin(experiment, source)
+    own = {"script_params": {"--resume-from": str(first.folder.outputs)}}
+    own |= {"environment_variables": {"AZUREML_DATAREFERENCE_MODEL_LOCATION": first.folder.outputs}}
+    second = begin(experiment, source, resume_from=first, **own)
+    assert second.plan["entry"]["command"].count("--resume-from") == 1
+    assert (first.folder.outputs / "mine").exists()
+
+
+def test_without_outputs_or_the_option_it_is_refused_with_what_to_do(
+    experiment: Experiment, source: Path, tmp_path: Path
+) -> None:
+    none = begin(experiment, source, script_params={"--epochs": 0})
+    with pytest.raises(UsageError, match="no outputs and no checkpoints"):
+        begin(experiment, source, resume_from=none)
+    other = project(tmp_path / "other", text="open('outputs/x', 'w').close()\n")
+    first = begin(experiment, other)
+    with pytest.raises(UsageError, match=r"(?s)no checkpoints.*take --resume-from"):
+        begin(experiment, other, resume_from=first)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 
-from hpctf.errors import HpctfError
+from hpctf.errors import HpctfError, RunFolderError
 from hpctf.files import append_record, read_confided
 from hpctf.node import identity, process
 from hpctf.node.ends import Ends, attempt_of, has_failed, is_cancelled, record_failure
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hpctf.node.result import ResultKeeper
     from hpctf.node.system import Sampler
 
+_PLAN = "plan.json"
 HEARTBEAT_S = 30.0
 FOLLOW_S = 0.2
 """How often a rank that does not decide, or that was asked to end, looks what the others do."""
@@ -36,20 +38,48 @@ LOCAL_S = 1.0
 
 
 def run_rank(run_folder: str) -> int:
-    """Run this rank's part of a run and return its exit status."""
+    """Run this rank's part of a run and return its exit status.
+
+    Looking closely at the plan takes as long as all else that comes before the training: so a rank
+    trusts it, and looks only once something has failed that should not.
+    """
     try:
-        plan = read_confided(os.path.join(run_folder, "plan.json"))
+        return _run_rank(run_folder)
+    except Exception as error:
+        wrong = _wrong_with_plan(run_folder, error)
+        if wrong is None and not isinstance(error, HpctfError):
+            raise
+        say(wrong or str(error))
+        return getattr(error, "exit_code", RunFolderError.exit_code)
+
+
+def _wrong_with_plan(run_folder: str, error: Exception) -> str | None:
+    """Return what is wrong with the run's plan; None if nothing is."""
+    if sys.version_info < (3, 10):  # a container's own: the check needs a later one
+        if isinstance(error, HpctfError):
+            return None
+        return f"The plan of the run cannot be used: {type(error).__name__}: {error}."
+    from hpctf.documents import read_plan
+
+    try:
+        whole = read_plan(run_folder)
+    except HpctfError as wrong:
+        return str(wrong)
+    if isinstance(error, KeyError) and whole != read_confided(os.path.join(run_folder, _PLAN)):
+        return f"{_PLAN} lacks {error}: an older hpctf made it. Submit the run again."
+    return None
+
+
+def _run_rank(run_folder: str) -> int:
+    try:
+        plan = read_confided(os.path.join(run_folder, _PLAN))
     except OSError as error:
         host = os.uname().nodename
         say(f"{host} cannot read the run folder: {error}")
         return process.NOT_EXECUTABLE
     os.umask(int(plan["umask"], 8))  # mpirun's daemons, a site's prologue may have others
     signals = Signals(number_of(plan["interruption"]["signal"]))
-    try:
-        me = identity.identify(plan, os.environ)
-    except HpctfError as error:
-        say(str(error))
-        return error.exit_code
+    me = identity.identify(plan, os.environ)
     return Rank(plan, me, run_folder, signals).run()
 
 

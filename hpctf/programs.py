@@ -135,7 +135,8 @@ PYTHON = Rule(
 BUILD = Rule(
     "What is installed, and where to. Kept is where packages come from and how they are reached.",
     (
-        *("PIP_*", "UV_*", "CONDA_*", "_CONDA_*", "_CE_*", "MAMBA_*", "CONDARC", "PIPX_*"),
+        *("PIP_*", "UV_*", "CONDA_*", "_CONDA_*", "_CE_*", "MAMBA_*", "PIPX_*"),
+        *("CONDARC", "MAMBARC"),
         *("HOROVOD_*", "CMAKE_*", "SKBUILD_*", "DISTUTILS_*", "SETUPTOOLS_*", "_PYTHON_HOST_*"),
         *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DESTDIR", "ARCHFLAGS"),
     ),
@@ -143,12 +144,13 @@ BUILD = Rule(
         *("UV_INDEX*", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CACHE_DIR"),
         *("UV_KEYRING_PROVIDER", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST"),
         *("UV_HTTP_*", "UV_REQUEST_TIMEOUT", "UV_CONCURRENT_*", "UV_LINK_MODE", "UV_OFFLINE"),
-        *("UV_CREDENTIALS_DIR", "UV_CONFIG_FILE", "UV_LOCK_TIMEOUT"),
-        *("CONDARC", "CONDA_PKGS_DIRS", "CONDA_SSL_VERIFY", "CONDA_EXE", "MAMBA_EXE"),
-        *("MAMBA_ROOT_PREFIX", "CONDA_OFFLINE", "CONDA_REMOTE_*"),
+        *("UV_CREDENTIALS_DIR", "UV_LOCK_TIMEOUT", "CONDA_EXE", "MAMBA_EXE", "MAMBA_ROOT_PREFIX"),
+        *("CONDA_CHANNEL_ALIAS", "CONDA_DEFAULT_CHANNELS", "CONDA_ADD_ANACONDA_TOKEN"),
+        *("CONDA_PKGS_DIRS", "CONDA_SSL_VERIFY", "CONDA_CLIENT_SSL_*", "CONDA_PROXY_SERVERS"),
+        *("CONDA_OFFLINE", "CONDA_REMOTE_*", "MAMBA_SSL_VERIFY"),
         *("HOROVOD_CUDA_HOME", "HOROVOD_NCCL_HOME", "CMAKE_PREFIX_PATH"),
     ),
-    {"PYTHONNOUSERSITE": "1", "PIP_CONFIG_FILE": os.devnull},
+    {"PYTHONNOUSERSITE": "1", "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"},
 )
 
 GIT = Rule(

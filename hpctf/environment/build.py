@@ -19,7 +19,7 @@ from hpctf.environment import tensorflows
 from hpctf.environment.attempts import Attempt, alone, attempt, sweep
 from hpctf.environment.check import check, check_mpi
 from hpctf.environment.commands import Commands
-from hpctf.environment.conda import Conda, explicit_packages, find_conda, installers
+from hpctf.environment.conda import Conda, channels_of, explicit_packages, find_conda, installers
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.lock import Lock, difference, pins
@@ -132,8 +132,15 @@ class _Build:
         variables = environment_of(spec.kind if spec.kind == "conda" else "pip", here)
         self.commands = Commands(made.log, variables, store.umask)
         self.indexes = indexes_of(spec.sources, site.environments, here, store.trusted)
-        self.commands = replace(self.commands, secrets=self.indexes.secrets)
-        self.tell = lambda words: tell(hidden(words, self.indexes.secrets))
+        self.channels: dict[str, Any] = {}
+        secrets = self.indexes.secrets
+        if spec.kind == "conda":
+            self.channels, of_channels = channels_of(spec, here, store.trusted)
+            secrets |= of_channels
+        if site.environments.proxy:
+            self.channels.pop("proxy_servers", None)
+        self.commands = replace(self.commands, secrets=secrets)
+        self.tell = lambda words: tell(hidden(words, secrets))
         cache = store.make(CACHE) / f"uv-{user_name()}"
         for used in (cache, variables.get("UV_CACHE_DIR") or cache):
             check_trusted(used, "uv's cache", store.trusted)
@@ -173,7 +180,9 @@ class _Build:
             program = find_conda(self.site.environments, self.commands, self.store.trusted)
             self.tell(f"Making the conda environment with {program}")
             offline = self.site.environments.offline
-            conda = Conda(program, self.commands, self.indexes, offline, self.made.work)
+            conda = Conda(
+                program, self.commands, self.indexes, offline, self.made.work, self.channels
+            )
             return conda.make(folder, spec)
         check_python(spec.python, self.store.trusted)
         doubt = doubts(spec.python)
@@ -330,7 +339,7 @@ class _Build:
     def _keep_log(self, to: Path) -> None:
         """Keep the log, whose programs may have printed what they were given in confidence."""
         text = self.made.log.read_text(encoding="utf-8", errors="replace")
-        write_atomic(to, hidden(text, self.indexes.secrets), 0o666 & ~self.store.umask)
+        write_atomic(to, hidden(text, self.commands.secrets), 0o666 & ~self.store.umask)
         self.made.log.unlink()
 
     def _with_log(self, error: BuildError) -> BuildError:

@@ -122,6 +122,12 @@ class Commands:
         more: Mapping[str, str],
     ) -> str:
         command = [str(word) for word in words]
+        if any(secret in word for word in command for secret in self.secrets):
+            raise BuildError(
+                f"{what} was not started: its command line would show a password to every user "
+                f"of {os.uname().nodename}.",
+                "Give the password in ~/.netrc, or in your own configuration of the program.",
+            )
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
         with open(descriptor, "ab") as log:
             log.write(f"{_BEGINS}{' '.join(command)}\n".encode(errors="surrogateescape"))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hpctf.confidential import credentials_in, without_credentials
 from hpctf.environment.commands import Commands
-from hpctf.environment.indexes import Indexes
+from hpctf.environment.configuration import conda_configuration, texts_of
+from hpctf.environment.indexes import Indexes, check_place_of_packages
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError
+from hpctf.files import PRIVATE_FILE, write_atomic
 from hpctf.site.model import EnvironmentSettings
 from hpctf.trusted_path import Trusted, check
 
@@ -43,33 +48,114 @@ def find_conda(settings: EnvironmentSettings, commands: Commands, by: Trusted) -
 
 @dataclass(frozen=True)
 class Conda:
-    """The program that makes conda environments."""
+    """The program that makes conda environments.
+
+    Parameters
+    ----------
+    configuration
+        What the person's configuration says of channels.
+    """
 
     program: str
     commands: Commands
     indexes: Indexes
     offline: bool
     work: Path
+    configuration: Mapping[str, Any]
 
     def make(self, folder: Path, spec: EnvironmentSpec) -> Path:
         """Make an environment with a spec's conda packages and return its Python."""
         words: list[str | Path] = [self.program, "create", "--yes", "--quiet", "-p", folder]
+        confided: dict[str, list[str]] = {}
         if self.offline:
             words.append("--offline")
         if spec.locked_conda:
             explicit = self.work / "explicit.txt"
-            explicit.write_text("\n".join(["@EXPLICIT", *spec.locked_conda, ""]))
+            write_atomic(explicit, "\n".join(["@EXPLICIT", *spec.locked_conda, ""]), PRIVATE_FILE)
             words += ["--file", explicit]
         else:
             words.append("--override-channels")
             for channel in spec.channels:
-                words += ["-c", channel]
-            words += [f"python={spec.python_version}", "pip", *spec.conda]
+                words += ["-c", _public_name(channel, confided)]
+            words += [f"python={spec.python_version}", "pip"]
+            for package in spec.conda:
+                channel, colons, rest = package.rpartition("::")
+                words.append(f"{_public_name(channel, confided)}{colons}{rest}")
         name = os.path.basename(self.program)
-        self.commands.run(
-            words, f"Making the conda environment with {name}", self.indexes.variables
-        )
+        self.commands.run(words, f"Making the conda environment with {name}", self._own(confided))
         return folder / "bin" / "python"
+
+    def _own(self, confided: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Return variables by which the program reads a configuration of ours, and not the
+        person's: conda and mamba look for theirs in the home, and read CONDARC last or alone.
+
+        The home is an empty folder, but for links to what holds credentials and packages.
+        """
+        theirs = self.commands.variables.get("HOME") or os.path.expanduser("~")
+        home = self.work / "home"
+        for name in _OF_THE_HOME:
+            if os.path.exists(os.path.join(theirs, name)):
+                (home / name).parent.mkdir(parents=True, exist_ok=True)
+                (home / name).symlink_to(os.path.join(theirs, name))
+        home.mkdir(exist_ok=True)
+        multichannels = {**self.configuration.get("custom_multichannels", {}), **confided}
+        content = {**self.configuration, "custom_multichannels": multichannels}
+        file = self.work / "condarc.yml"
+        write_atomic(file, json.dumps(content), PRIVATE_FILE)
+        return {
+            **self.indexes.variables,
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "CONDARC": str(file),
+        }
+
+
+_OF_THE_HOME = (
+    *(".netrc", ".mamba", ".continuum", ".anaconda", ".aws", ".local", ".cache", "micromamba"),
+    ".conda/pkgs",
+)
+"""Passwords and tokens of channels, and packages that were downloaded before."""
+
+
+_OF_CHANNELS = (
+    *("channel_alias", "custom_channels", "custom_multichannels", "default_channels"),
+    "mirrored_channels",
+)
+
+
+def _public_name(channel: str, confided: dict[str, list[str]]) -> str:
+    """Return how a channel is called in a command line, which everybody can read: one whose
+    address holds a password has a name in the program's configuration instead."""
+    if without_credentials(channel) == channel:
+        return channel
+    known = {address: name for name, (address,) in confided.items()}
+    name = known.get(channel, f"hpctf-{len(confided) + 1}")
+    confided[name] = [channel]
+    return name
+
+
+def channels_of(
+    spec: EnvironmentSpec, environment: Mapping[str, str], by: Trusted
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return what the person's configuration says of channels, and the secrets of it and of the
+    spec's own.
+
+    Raises
+    ------
+    UntrustedPath
+        A channel that is a folder, or a folder of packages that were downloaded, could be changed
+        by somebody who is not trusted.
+    """
+    configuration = conda_configuration(environment)
+    own = [*spec.channels, *(package.rpartition("::")[0] for package in spec.conda)]
+    theirs = texts_of({key: configuration.get(key) for key in _OF_CHANNELS})
+    for place in (*own, *theirs):
+        if "://" in place or place.startswith(("/", "~")):
+            check_place_of_packages(place, by)
+    caches = environment.get("CONDA_PKGS_DIRS", "").split(",")
+    for folder in (*configuration.get("pkgs_dirs", []), *filter(None, caches)):
+        check(os.path.expanduser(folder), "conda's folder of packages", by)
+    return configuration, credentials_in([*own, *texts_of(configuration), *spec.locked_conda])
 
 
 def explicit_packages(folder: Path) -> tuple[str, ...]:

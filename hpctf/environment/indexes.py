@@ -1,4 +1,4 @@
-"""Where pip packages come from: the requirements' own places, the site's, and what pip is told.
+"""Where pip packages come from: the requirements' own places, the site's, and the configuration.
 
 uv does not read pip's configuration. People and machines that are set up for pip (an index of
 their own, a certificate) would find uv without it, so it is passed on.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import configparser
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from hpctf.confidential import credentials_in, without_credentials
+from hpctf.environment.configuration import texts_of, uv_configuration, uv_places
 from hpctf.environment.requirements import Sources
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings
@@ -32,6 +34,8 @@ class Indexes:
         Those of them that hold passwords, as lines of a requirements file.
     variables
         Proxy and certificate, as programs read them from their environment.
+    uv
+        What the person's ``uv.toml`` says of places, for a file that nobody else reads.
     secrets
         The passwords themselves.
     """
@@ -40,6 +44,7 @@ class Indexes:
     variables: Mapping[str, str]
     private: tuple[str, ...] = ()
     secrets: frozenset[str] = frozenset()
+    uv: Mapping[str, Any] = field(default_factory=dict)
 
 
 def indexes_of(
@@ -61,8 +66,9 @@ def indexes_of(
     links = [*sources.find_links, *(_place(link) for link in settings.find_links)]
     links += [link for link in pip.get("find-links", "").split() if _there(link)]
     no_index = sources.no_index or pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
-    for place in (index, *more, *links):
-        _check_place(place or "", by)
+    uv = uv_configuration(environment) if settings.pip == "uv" else {}
+    for place in (index, *more, *links, *uv_places(uv)):
+        check_place_of_packages(place or "", by)
     words: list[str] = []
     if index:
         words += ["--index-url", index]
@@ -89,8 +95,8 @@ def indexes_of(
         words += ["--pre"]
     variables = _variables(settings, pip, environment)
     public, private = _parted(words)
-    secrets = credentials_in([*private, *variables.values()])
-    return Indexes(tuple(public), variables, tuple(private), secrets)
+    secrets = credentials_in([*private, *variables.values(), *texts_of(uv)])
+    return Indexes(tuple(public), variables, tuple(private), secrets, uv)
 
 
 _PLACES = ("--index-url", "--extra-index-url", "--find-links")
@@ -196,7 +202,7 @@ def _place(link: str) -> str:
     return str(place)
 
 
-def _check_place(place: str, by: Trusted) -> None:
+def check_place_of_packages(place: str, by: Trusted) -> None:
     """Check a folder of packages, or an index that is one, as `check_tree`."""
     if "://" not in place:
         folder = os.path.expanduser(place)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpctf.environment.commands import Commands
+from hpctf.environment.configuration import toml_lines
 from hpctf.environment.indexes import Indexes
 from hpctf.errors import BuildError
 from hpctf.files import PRIVATE_FILE, write_atomic
@@ -114,6 +115,7 @@ class Pip:
         if self.kind == "uv":
             variables["UV_CACHE_DIR"] = self.commands.variables.get("UV_CACHE_DIR", str(self.cache))
             variables["UV_NO_PROGRESS"] = "1"
+            variables["UV_CONFIG_FILE"] = str(self._file("uv.toml", toml_lines(self.indexes.uv)))
         return variables
 
     def _run(self, words: Sequence[str | Path], what: str) -> None:

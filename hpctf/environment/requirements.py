@@ -10,14 +10,13 @@ import hashlib
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.site.reading import NotReadable, named, read_text
+from hpctf.site.reading import NotReadable, named, parse_toml, read_text
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -365,13 +364,10 @@ def digest_of(path: str) -> str:
 def _project_name(folder: str) -> str | None:
     """Return the name that a folder's pyproject.toml or setup.cfg gives its package."""
     project = os.path.join(folder, "pyproject.toml")
-    if sys.version_info >= (3, 11) and os.path.isfile(project):
-        import tomllib
-
+    if os.path.isfile(project):
         try:
-            with open(project, "rb") as stream:
-                name = tomllib.load(stream).get("project", {}).get("name")
-        except tomllib.TOMLDecodeError:
+            name = parse_toml(read_text(Path(project))).get("project", {}).get("name")
+        except NotReadable:
             return None
         if name:
             return str(name)

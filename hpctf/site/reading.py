@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import stat
+import sys
 import tokenize
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,26 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it waits for a pipe's writer
     except ValueError:
         raise NotReadable("no file can have this name") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML text says.
+
+    Raises
+    ------
+    NotReadable
+        It is not TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise NotReadable(str(error).rstrip(".")) from None
+    return content
 
 
 def parse_yaml(text: str, loader: Any) -> Any:

@@ -129,11 +129,16 @@ def _environment(site: Path, variables: Mapping[str, str]) -> dict[str, str]:
 
 CONDA = """#!{python}
 # Stands in for micromamba: 'create' makes a virtual environment with records as conda's.
-import json, pathlib, subprocess, sys
+import json, os, pathlib, subprocess, sys
 words = sys.argv[1:]
 prefix = pathlib.Path(words[words.index("-p") + 1])
 with open({log!r}, "a") as log:
     log.write(json.dumps(words) + "\\n")
+condarc = os.environ["CONDARC"]
+seen = {{"variables": dict(os.environ), "home": sorted(os.listdir(os.environ["HOME"])),
+    "mode": os.stat(condarc).st_mode & 0o777, "condarc": json.load(open(condarc))}}
+pathlib.Path({log!r} + ".seen").write_text(json.dumps(seen))
+print("channels", seen["condarc"])
 if "--file" in words:
     lines = pathlib.Path(words[words.index("--file") + 1]).read_text().splitlines()[1:]
 else:

@@ -87,6 +87,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
     ("builder", "where"),
     [
         ("uv", "pip.conf"),
+        ("uv", "uv.toml"),
         ("uv", "requirements"),
         ("uv", "direct"),
         ("pip", "site"),
@@ -105,6 +106,10 @@ def test_the_password_of_an_index_is_nowhere_but_with_who_asks(
     if where == "pip.conf":
         (home / ".config/pip/pip.conf").write_text(f"[global]\nindex-url = {index.address}\n")
         (home / ".config/pip/pip.conf").chmod(0o600)
+    elif where == "uv.toml":
+        (home / ".config/uv").mkdir()
+        index_table = f'[[index]]\nname = "own"\nurl = "{index.address}"\ndefault = true\n'
+        (home / ".config/uv/uv.toml").write_text(index_table)
     elif where == "site":
         own["index_url"] = index.address
     elif where == "requirements":

@@ -34,8 +34,9 @@ from hpctf.resources import NODE_CALL, NODE_START
 from hpctf.sbatch import check_directive_value, check_run_folder
 from hpctf.site.load import find_target
 from hpctf.site.model import Site
-from hpctf.site.trust import template_folder
+from hpctf.site.trust import template_folder, trusted_by
 from hpctf.software import names_packages
+from hpctf.trusted_path import check_chosen
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -75,8 +76,12 @@ def make_plan(
     ------
     UsageError, SiteError
         What the backend, the target or the interpreter does not allow.
+    UntrustedPath
+        Every user of the machine could add code or an ignore file to the source folder.
     """
     name, target = find_target(site, estimator.compute_target)
+    if estimator.source_directory is not None:  # all that lies there goes with the run
+        check_chosen(estimator.source_directory, "The source folder", trusted_by(site))
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
     limit = time_limit(estimator, target, site)

@@ -16,7 +16,7 @@ from hpctf.site.keys import FILE_ONLY, dotted
 from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.reading import named
 from hpctf.site.settings import Settings, environment_layers, setting_layers
-from hpctf.trusted_path import check_chosen, doubts
+from hpctf.trusted_path import ONLY_ME, Trusted, check_chosen, check_place, doubts
 
 ADMIN_FOLDER = "/etc/hpctf"
 PROJECT_FILE = "hpctf.yaml"
@@ -57,6 +57,37 @@ def folders() -> dict[str, Path]:
     }
 
 
+def admins() -> Trusted:
+    """Return who is trusted because the admin's folder is theirs: what stands in the site files
+    there is executed already. Nobody, if a stranger could have put the folder there."""
+    folder = folders()["admin"]
+    try:
+        owner = os.stat(folder).st_uid
+        if any(doubt.open_to_all or doubt.planted for doubt in doubts(folder)):
+            return ONLY_ME
+    except OSError:
+        return ONLY_ME
+    return Trusted(frozenset({owner}))
+
+
+def check_site_file(path: Path) -> None:
+    """Refuse a site file that every user could write, or that a stranger could have put where a
+    site's name is looked for; of one that some others could write, a note says so.
+
+    Raises
+    ------
+    UntrustedPath
+        As `hpctf.trusted_path.check_chosen`.
+    """
+    what = "The site file"
+    kind = next((kind for kind, folder in folders().items() if path.parent == folder), "file")
+    if kind in ("admin", "user"):
+        check_place(path, what)
+    note = check_chosen(path, what, admins() if kind == "admin" else ONLY_ME)
+    if note is not None and kind != "package":
+        _say_once(f"note: {note}.")
+
+
 def site_files() -> dict[str, list[Path]]:
     """Return the files of every site that can be named, by name, in the order they merge."""
     found: dict[str, list[Path]] = {}
@@ -86,7 +117,7 @@ def find_project(source: str | os.PathLike[str] | None = None) -> str | None:
         why = _not_trusted(path)
         if why is None:
             return str(path)
-        _say_passed_over(f"note: {str(path)!r} is ignored: {why}, and what it says runs as you.")
+        _say_once(f"note: {str(path)!r} is ignored: {why}, and what it says runs as you.")
     return None
 
 
@@ -109,7 +140,7 @@ def _not_trusted(path: Path) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _say_passed_over(note: str) -> None:
+def _say_once(note: str) -> None:
     print(note, file=sys.stderr)
 
 
@@ -238,9 +269,9 @@ def _projects_choice(project: Layer | None) -> str | None:
 
 def _file_layer(path: Path, inputs: Inputs) -> Layer:
     text = inputs.read(path)
-    check_chosen(path, "The site file")
     if text is None:
         raise SiteError(f"The site file {named(path)} does not exist.")
+    check_site_file(path)
     return parse_layer("file", path, text)
 
 
@@ -251,7 +282,7 @@ def _named_layers(name: str, inputs: Inputs) -> list[Layer]:
         try:
             text = inputs.read(path)
             if text is not None:
-                check_chosen(path, "The site file")
+                check_site_file(path)
                 layers.append(parse_layer(kind, path, text))
         except SiteError as error:
             wrong.append(error.message)

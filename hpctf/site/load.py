@@ -16,7 +16,7 @@ from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.files import PRIVATE_FILE, read_json, write_json
 from hpctf.resources import cache_folder
 from hpctf.site import model
-from hpctf.site.find import Asked, find_layers, find_project, folders, is_path
+from hpctf.site.find import Asked, check_site_file, find_layers, find_project, folders, is_path
 from hpctf.site.layers import Inputs, Layers, digest
 from hpctf.site.model import Site, Target, site_from
 from hpctf.site.reading import read_text
@@ -129,7 +129,7 @@ def _load(asked: Asked, keep: bool) -> Site:
     """
     kept = _kept_file(asked)
     try:
-        site = _kept_site(kept)
+        site = _kept_site(kept, asked.project)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         from hpctf.site.schema import check
 
@@ -166,13 +166,15 @@ def _changed(module: str) -> int:
     return Path(model.__file__).with_name(f"{module}.py").stat().st_mtime_ns
 
 
-def _kept_site(kept: Path) -> Site:
+def _kept_site(kept: Path, project: str | None) -> Site:
     """Return a kept site.
 
     Raises
     ------
     OSError, ValueError, TypeError, KeyError, AttributeError
         None is kept, or one of its files does not hold what it held.
+    UntrustedPath
+        A file is not one that may be believed any longer.
     """
     if not is_own(kept):
         raise ValueError(kept)
@@ -185,6 +187,8 @@ def _kept_site(kept: Path) -> Site:
             now = None
         if now != before:
             raise ValueError(path)
+        if now is not None and path != project:
+            check_site_file(Path(path))
     return site
 
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from hpctf.site.find import folders
+from hpctf.site.find import admins
 from hpctf.site.model import Site
 from hpctf.trusted_path import Trusted, check_tree, trusted
 
 
 def trusted_by(site: Site) -> Trusted:
-    """Return whom a site trusts: those it names, and who owns the admin's folder, since what
-    stands in the site files there is executed already."""
+    """Return whom a site trusts: those it names, and who owns the admin's folder."""
     named = trusted(site.trust.users, site.trust.groups)
-    try:
-        admin = os.stat(folders()["admin"]).st_uid
-    except OSError:
-        return named
-    return replace(named, users=named.users | {admin})
+    return replace(named, users=named.users | admins().users)
 
 
 def template_folder(site: Site) -> str | None:

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpctf.environment import tensorflows
@@ -37,6 +39,22 @@ _HEADERS = (
     "tensorflow/compiler/xla/xla_data.pb.h",
 )
 _MOST_JOBS = 8
+
+_STANDARD_HEADERS = ("algorithm", "cstdint", "stdexcept", "string")
+"""Headers whose names Horovod uses without including them. Older compilers bring them with others;
+each new one brings fewer (gcc.gnu.org/gcc-13/porting_to.html, likewise 14 and 15)."""
+
+_AMENDMENTS = {
+    "third_party/flatbuffers/include/flatbuffers/stl_emulation.h": (
+        "  pointer const data_;\n  const size_type count_;\n",
+        "  pointer data_;\n  size_type count_;\n",
+    )
+}
+"""Of each file of Horovod's source what a compiler refuses, and what stands there instead.
+
+A template assigns to its own const members, which g++ 14 refuses even if nobody uses it, and no
+flag helps. Horovod's CMake puts its own folders of headers before ours, so that another header
+cannot stand before this one; a forced include would have to stand for the class as a whole."""
 
 
 def horovod_wheel(
@@ -75,29 +93,31 @@ def horovod_wheel(
         tell(f"Installing Horovod {spec.horovod}, which is kept for TensorFlow {tensorflow}")
         return found
     tell(f"Building Horovod {spec.horovod} for TensorFlow {tensorflow} and {spec.mpi}")
-    built = work / "wheels"
-    words: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "wheel",
+    what = f"Building Horovod {spec.horovod}"
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    options: list[str | Path] = [
         "--no-build-isolation",
         "--no-deps",
         "--no-cache-dir",
+        "--progress-bar",
+        "off",
     ]
-    words += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    variables = {**indexes.variables, **build_variables(spec, python, tensorflow, work, commands)}
+    built = work / "wheels"
     wanted = work / "horovod.txt"
     lines = [*indexes.private, f"horovod=={spec.horovod}"]
     write_atomic(wanted, "".join(f"{line}\n" for line in lines), PRIVATE_FILE)
-    words += [*_for_pip(indexes), "--wheel-dir", built, "-r", wanted]
-    commands.run(
-        words,
-        f"Building Horovod {spec.horovod}",
-        {**indexes.variables, **_variables(spec, python, tensorflow, work, commands)},
-    )
+    words = [*options, *_for_pip(indexes), "-r", wanted]
+    commands.run([*pip, "download", *words, "--dest", built], what, variables)
+
+    # An index of the site's own may have a wheel, which nobody need build.
+    for archive in built.glob("horovod-*.tar.gz"):
+        source = amended_source(archive, work)
+        commands.run([*pip, "wheel", *options, "--wheel-dir", built, source], what, variables)
+
     found = _wheel_in(built)
     if found is None:
-        raise commands.failed(f"Building Horovod {spec.horovod}", "there is no wheel")
+        raise commands.failed(what, "there is no wheel")
     return found
 
 
@@ -131,26 +151,66 @@ def _wheel_in(folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob("horovod-*.whl"))), None)
 
 
-def _variables(
+def amended_source(archive: Path, work: Path) -> Path:
+    """Unpack Horovod's source and return its folder, which today's compilers take.
+
+    What is not there as it is known (`_AMENDMENTS`), in another version, stays as it is.
+    """
+    source = work / "source"
+    shutil.unpack_archive(archive, source)
+    (folder,) = source.iterdir()
+    for name, (old, new) in _AMENDMENTS.items():
+        path = folder / name
+        if path.exists():
+            path.write_text(path.read_text().replace(old, new))
+    return folder
+
+
+def build_variables(
     spec: EnvironmentSpec, python: Path, tensorflow: str, work: Path, commands: Commands
 ) -> dict[str, str]:
-    """Return the variables that Horovod's build reads; the site's own come last."""
+    """Return the variables that Horovod's build reads, with the site's own."""
     variables = {
-        "PATH": f"{python.parent}{os.pathsep}{commands.variables.get('PATH', os.defpath)}",
         "HOROVOD_WITH_MPI": "1",
         "HOROVOD_WITHOUT_GLOO": "1",
         "HOROVOD_WITH_TENSORFLOW": "1",
         "HOROVOD_WITHOUT_PYTORCH": "1",
         "HOROVOD_WITHOUT_MXNET": "1",
         "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # CMake 4 refuses what its sources ask for
+        "CXXFLAGS": " ".join(f"-include {name}" for name in _STANDARD_HEADERS),
         "LDFLAGS": "-Wl,--strip-debug",
         "MAKEFLAGS": f"-j{min(len(os.sched_getaffinity(0)), _MOST_JOBS)}",
     }
     if spec.gpu_operations:
         variables["HOROVOD_GPU_OPERATIONS"] = spec.gpu_operations
     elif _at_least(tensorflow, tensorflows.EMPTY_HEADERS_FROM):
-        variables["CXXFLAGS"] = f"-I{_empty_headers(work)}"
-    return {**variables, **dict(spec.build_variables)}
+        variables["CXXFLAGS"] += f" -I{_empty_headers(work)}"
+    variables = with_sites_own(variables, dict(spec.build_variables), commands.variables)
+    path = variables.get("PATH", commands.variables.get("PATH", os.defpath))
+    return {**variables, "PATH": f"{python.parent}{os.pathsep}{path}"}
+
+
+def with_sites_own(
+    ours: Mapping[str, str], sites: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables of a build with a site's own added.
+
+    Options (``CXXFLAGS``, ``MAKEFLAGS`` ...) come after ours, so that they win where both say the
+    same; folders (``PATH``, ``CPATH``, ``CMAKE_PREFIX_PATH`` ...) before those that the modules
+    bring. Any other variable has one value, which is the site's: ``HOROVOD_WITH_GLOO`` then also
+    takes the place of our ``HOROVOD_WITHOUT_GLOO``.
+    """
+    made = dict(ours)
+    for name, value in sites.items():
+        if name.endswith("FLAGS"):
+            value = " ".join(part for part in (made.get(name), value) if part)
+        elif name.endswith("PATH"):
+            value = os.pathsep.join(part for part in (value, environment.get(name)) if part)
+        for one, other in (("_WITH_", "_WITHOUT_"), ("_WITHOUT_", "_WITH_")):
+            if name.startswith(f"HOROVOD{one}") and value == "1":
+                made.pop(name.replace(one, other, 1), None)
+        made[name] = value
+    return made
 
 
 def _empty_headers(work: Path) -> Path:

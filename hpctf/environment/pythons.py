@@ -54,7 +54,7 @@ def check_version(python_version: str | None) -> str | None:
 
 def find_python(
     wanted: str | None,
-    within: tuple[tuple[int, int], tuple[int, int]],
+    within: tuple[tuple[int, int], tuple[int, int] | None],
     listed: Sequence[str],
     environment: Mapping[str, str],
     reason: str,
@@ -67,7 +67,7 @@ def find_python(
     wanted
         A version as asked; None: any within the bounds.
     within
-        The oldest and the newest that will do.
+        The oldest and the newest that will do; None: any newer one.
     listed
         The site's interpreters and folders of them; they come first.
     environment
@@ -85,11 +85,10 @@ def find_python(
         There is none; the message lists those found.
     """
     if wanted is not None:
-        short = tuple(int(part) for part in wanted.split(".")[:2])
-        if not within[0] <= short <= within[1]:
+        major, minor = map(int, wanted.split(".")[:2])
+        if not _fits((major, minor), within):
             raise UsageError(
-                f"python_version is {wanted}, but {reason} needs Python "
-                f"{_dotted(within[0])} to {_dotted(within[1])}."
+                f"python_version is {wanted}, but {reason} needs Python {_range(within)}."
             )
     seen: dict[str, Interpreter] = {}
     refused: dict[str, None] = {}
@@ -103,11 +102,11 @@ def find_python(
         if found is None or found.path in seen:
             continue
         seen[found.path] = found
-        fits = within[0] <= found.short <= within[1]
-        if fits and (wanted is None or f"{found.version}.".startswith(f"{wanted}.")):
+        if _fits(found.short, within) and (
+            wanted is None or f"{found.version}.".startswith(f"{wanted}.")
+        ):
             return found
-    asked = f"Python {wanted}" if wanted else f"Python {_dotted(within[0])} to "
-    asked += "" if wanted else f"{_dotted(within[1])}, which {reason} needs"
+    asked = f"Python {wanted or f'{_range(within)}, which {reason} needs'}"
     known = ", ".join(f"{one.version} ({one.path})" for one in seen.values()) or "none"
     raise SiteError(
         f"There is no {asked} here. Found: {known}.{''.join(f' {why}' for why in refused)}",
@@ -201,7 +200,6 @@ def _candidates(listed: Sequence[str], environment: Mapping[str, str]) -> Iterat
 
 
 _IN_A_FOLDER = ("python3", "bin/python3", "*/bin/python3", "python3.[0-9]*[0-9]")
-_NAMES = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)))
 _FOLDERS = (
     "~/.local/share/uv/python",
     "~/.pyenv/versions",
@@ -218,7 +216,7 @@ def _found_here(environment: Mapping[str, str]) -> Iterator[str]:
     folders = [os.path.expanduser(folder) for folder in _FOLDERS]
     if environment.get("PYENV_ROOT"):
         folders.insert(0, os.path.join(environment["PYENV_ROOT"], "versions"))
-    for name in _NAMES:
+    for name in ("python3", *_versioned_names(places)):
         for place in places:
             found = shutil.which(name, path=place) if place else None
             if found:
@@ -228,5 +226,24 @@ def _found_here(environment: Mapping[str, str]) -> Iterator[str]:
         yield from sorted(glob.glob(os.path.join(glob.escape(folder), "*/bin/python3")))
 
 
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
+def _versioned_names(places: Sequence[str]) -> list[str]:
+    """Return ``python3.13``, ``python3.12`` and so on, those that are there, the newest first."""
+    minors = set()
+    for place in places:
+        for path in glob.glob(os.path.join(glob.escape(place), "python3.*")) if place else ():
+            found = re.fullmatch(r"python3\.(\d+)", os.path.basename(path))
+            if found:
+                minors.add(int(found[1]))
+    return [f"python3.{minor}" for minor in sorted(minors, reverse=True)]
+
+
+def _fits(short: tuple[int, int], within: tuple[tuple[int, int], tuple[int, int] | None]) -> bool:
+    oldest, newest = within
+    return oldest <= short and (newest is None or short <= newest)
+
+
+def _range(within: tuple[tuple[int, int], tuple[int, int] | None]) -> str:
+    """Return ``3.10 to 3.13``, or ``3.10 or later``."""
+    oldest, newest = within
+    words = f"{oldest[0]}.{oldest[1]} "
+    return words + ("or later" if newest is None else f"to {newest[0]}.{newest[1]}")

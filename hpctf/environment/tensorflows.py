@@ -61,8 +61,6 @@ _PYTHONS = {
 }
 """Oldest and newest Python of each version's wheels on PyPI; from 3.8, which hpctf needs."""
 
-_ANY = ((3, 8), (3, 13))
-
 
 def series(version: str) -> tuple[int, int] | None:
     """Return ``(2, 18)`` for ``2.18.1``; None for text that does not begin so."""
@@ -70,9 +68,17 @@ def series(version: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def pythons_of(version: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the oldest and the newest Python that a TensorFlow has packages for."""
-    return _PYTHONS.get(series(version) or (0, 0), _ANY)
+def pythons_of(version: str) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """Return the oldest and the newest Python that a TensorFlow has packages for.
+
+    None: nothing is known of the newest, for a version that is newer than this table, or not known
+    either. The installer then finds out.
+    """
+    known = series(version)
+    if known in _PYTHONS:
+        return _PYTHONS[known]
+    newest = max(_PYTHONS)
+    return (_PYTHONS[newest] if known and known > newest else min(_PYTHONS.values()))[0], None
 
 
 def specifier_of(framework_version: str) -> str:

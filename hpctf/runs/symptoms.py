@@ -79,7 +79,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         ),
     ),
     (
-        r"(?:Detected \d+ oom.kill event|oom_kill event)",
+        r"oom[-_]kill event",
         Symptom(
             "the kernel killed a process that used more memory than the job may",
             "Ask for more memory: --mem.",

@@ -184,8 +184,8 @@ class HorovodSettings:
     """How Horovod is built for an environment's TensorFlow and the site's MPI.
 
     ``version`` is Horovod's. ``gpu_operations`` builds it for GPUs (TensorFlow 2.18 or older);
-    ``build_variables`` are set for its build, over hpctf's own (``HOROVOD_NCCL_HOME``, ``CXX``
-    ...).
+    ``build_variables`` are set for its build (``HOROVOD_NCCL_HOME``, ``CXX`` ...); options such as
+    ``CXXFLAGS`` and folders such as ``PATH`` are added to hpctf's own.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT

@@ -66,7 +66,7 @@ require_packages() {
     local -A package=(
         [slurmctld]=slurm-wlm [slurmd]=slurm-wlm [srun]=slurm-wlm [slurmdbd]=slurmdbd
         [munged]=munge [mungekey]=munge [mariadbd]=mariadb-server
-        [mariadb-install-db]=mariadb-server [ip]=iproute2 [nsenter]=util-linux
+        [mariadb-install-db]=mariadb-server [mariadb]=mariadb-client [ip]=iproute2 [nsenter]=util-linux
         [unshare]=util-linux [flock]=util-linux [useradd]=passwd
     )
     local command missing=()
@@ -254,6 +254,16 @@ start_slurmd() {
             exec slurmd -D -N "$node" -f "$conf"' \
         bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" \
         ${folders[@]+"${folders[@]}"}
+}
+
+# remove_cgroups LETTER: of the nodes n1 .. or f1 .., in version 1 and version 2 of cgroups.
+remove_cgroups() {
+    local directory
+    for directory in /sys/fs/cgroup/*/slurm_"$1"[0-9]* \
+        /sys/fs/cgroup/system.slice/"$1"[0-9]*_slurmstepd.scope; do
+        [[ ! -d $directory ]] ||
+            find "$directory" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
 }
 
 # --- network ---------------------------------------------------------------------------------

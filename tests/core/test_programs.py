@@ -136,6 +136,23 @@ def test_a_persons_switch_of_a_check_reaches_the_ranks(program: str, name: str) 
     assert environment_of(program, {name: "1"}) == {name: "1"}
 
 
+def test_nothing_that_a_real_mpirun_tells_its_ranks_reaches_a_new_run() -> None:
+    """Open MPI 4 and 5 tell different things: this machine's is tried."""
+    if shutil.which("mpirun") is None:
+        skip_or_fail("Open MPI is not installed")
+    shell = {"PATH": os.environ["PATH"], "HOME": "/", "OMPI_MCA_btl": "self,tcp"}
+    shell |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    ranks = subprocess.check_output(
+        ["mpirun", "-np", "1", "/usr/bin/env", "-0"], env=shell, cwd="/", text=True
+    )
+    told = dict(line.split("=", 1) for line in ranks.split("\0") if line)
+    assert told["OMPI_COMM_WORLD_SIZE"] == "1"
+    left = environment_of("sbatch", told)
+    # Its own folders on the path of libraries; and what a network's driver does when it crashes.
+    harmless = {"LD_LIBRARY_PATH", "PWD", "HFI_NO_BACKTRACE", "IPATH_NO_BACKTRACE"}
+    assert set(left) - harmless == set(shell)
+
+
 def test_what_tunes_mpi_stays() -> None:
     tuned = {"OMPI_MCA_btl_tcp_if_exclude": "lo", "UCX_TLS": "tcp", "NCCL_SOCKET_IFNAME": "ib0"}
     tuned["MPIR_CVAR_CH4_NETMOD"] = "ofi"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpctf import TensorFlow
 from hpctf.environment import asked as asked_module
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.mpi import mpi_of
+from hpctf.environment.pythons import _found_here
 from hpctf.environment.requirements import Reader, Sources
 from hpctf.environment.spec import EnvironmentSpec, spec_from, spec_of
 from hpctf.errors import SiteError, UsageError
@@ -165,6 +167,26 @@ def test_a_python_that_tensorflow_has_no_packages_for(site: Path) -> None:
     assert said == "python_version is 3.11, but TensorFlow 2.10 needs Python 3.8 to 3.10."
     assert "3.8 or later" in refusal(site, python_version="3.6")
     assert "such as '3.11'" in refusal(site, python_version="three")
+
+
+@pytest.mark.parametrize("version", ["2.22", "2.100", "3.0", ""])
+def test_a_tensorflow_that_nothing_is_known_of_yet_takes_any_newer_python(
+    site: Path, version: str
+) -> None:
+    """Whether there are packages for it, the installer finds out."""
+    asked = {"framework_version": version} if version else {"pip_packages": ("tensorflow>=2",)}
+    assert "There is no Python 3.99 here" in refusal(site, python_version="3.99", **asked)
+    if version:
+        said = refusal(site, python_version="3.9", **asked)
+        assert said.endswith(f"TensorFlow {version} needs Python 3.10 or later.")
+
+
+def test_interpreters_are_found_by_any_version_in_their_name(tmp_path: Path) -> None:
+    for name in ("python3.9", "python3.14", "python3.20", "python3.14-config", "python3.14t"):
+        (tmp_path / name).symlink_to(sys.executable)
+    found = [Path(path).name for path in _found_here({"PATH": str(tmp_path)})]
+    named = [name for name in found if (tmp_path / name).exists()]
+    assert named[:3] == ["python3.20", "python3.14", "python3.9"]
 
 
 def test_a_python_that_is_not_here_is_refused_with_those_that_are(site: Path) -> None:

@@ -89,11 +89,12 @@ class Faults:
         kept = state.with_name("state.kept")
         kept.mkdir()
         self.stop("slurmctld")
-        for path in memory:
-            path.rename(kept / path.name)
-        self._conf.write_text(f"FirstJobId={first_job_id}\n{self._as_it_was}")
-        self.start("slurmctld")
         try:
+            for path in memory:
+                path.rename(kept / path.name)
+            self._conf.write_text(f"FirstJobId={first_job_id}\n{self._as_it_was}")
+            self._lib("start_slurmctld", "slurmctld", "-i")  # 26.05 wants it if a file is missing
+            wait_until(self._controller_answers, 60)
             yield
         finally:
             self.stop("slurmctld")

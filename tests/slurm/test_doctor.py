@@ -90,7 +90,8 @@ def test_a_wrong_mpi_plugin_is_named_with_the_one_that_works(
     assert report["written"] == str(site)
     assert "plugin: pmix # or another" in site.read_text()
     if plugin == "none":
-        assert "PMI support" in check["detail"]
+        # Open MPI 4 refuses to start; from 5 on each of its ranks has a world of its own.
+        assert re.search("PMI support|each alone in a world of size 1", check["detail"])
         assert examined(person, *words, code=0)["checks"]["MPI"]["state"] == "ok"
     if plugin == "nosuch":
         assert report["checks"]["MPI launcher"]["state"] == "failed"

@@ -62,6 +62,15 @@ HEAVY = [
 ]
 
 
+IN_TRAINING = [
+    PACKAGE / "node/call.py",
+    PACKAGE / "node/server.py",
+    *(PACKAGE / "client").rglob("*.py"),
+    *(PACKAGE / "startup").rglob("*.py"),
+]
+"""What runs in a training's own Python, where hpctf is not installed."""
+
+
 def room_of(module: str) -> str:
     """Return ``site`` for ``hpctf.site.load``: what has a floor; empty for ``hpctf`` itself."""
     return [*module.split("."), ""][1]
@@ -150,36 +159,15 @@ def test_what_runs_before_the_training_is_small() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        PACKAGE / "node/call.py",
-        PACKAGE / "node/server.py",
-        *(PACKAGE / "client").rglob("*.py"),
-        *(PACKAGE / "startup").rglob("*.py"),
-    ],
+    IN_TRAINING,
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
-def test_scripts_of_the_training_environment_parse_with_python_3_8(path: Path) -> None:
-    ast.parse(path.read_text(), feature_version=(3, 8))
+def test_scripts_of_the_training_environment_stand_alone(path: Path) -> None:
+    """Which Python they need: test_oldest_python."""
     assert imports_of(path) == set(), "hpctf is not there in a training environment"
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.module != "__future__"  # `str | None` in an annotation would hide behind it
-
-
-def test_a_rank_can_be_started_by_python_3_8() -> None:
-    """In a container that srun has entered (Pyxis) the wrapper runs with the container's Python."""
-    names = [*BEFORE_TRAINING, "inside", "memory", "result", "resources", "processes", "verdict"]
-    names += ["system", "tree", "gpus"]
-    for name in names:
-        path = PACKAGE / "node" / f"{name}.py"
-        path = path if path.exists() else PACKAGE / f"{name}.py"
-        tree = ast.parse(path.read_text(), feature_version=(3, 8))
-        for node in ast.walk(tree):  # what the parser lets through
-            called = node.func if isinstance(node, ast.Call) else None
-            newer = {"removeprefix", "removesuffix"}
-            assert not (isinstance(called, ast.Attribute) and called.attr in newer), path
-            strict = isinstance(called, ast.Name) and called.id == "zip"
-            assert not (strict and isinstance(node, ast.Call) and node.keywords), path
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def _wrong_with_plan(run_folder: str, error: Exception) -> str | None:
         if isinstance(error, HpctfError):
             return None
         return f"The plan of the run cannot be used: {type(error).__name__}: {error}."
-    from hpctf.documents import read_plan
+    from hpctf.documents import read_plan  # novm: 3.10 or later gets here
 
     try:
         whole = read_plan(run_folder)

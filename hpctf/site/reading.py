@@ -163,7 +163,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         It is not TOML.
     """
     if sys.version_info >= (3, 11):
-        import tomllib
+        import tomllib  # novm: 3.11 or later gets here
     else:
         import tomli as tomllib
 

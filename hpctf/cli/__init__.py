@@ -17,7 +17,7 @@ import click  # noqa: E402
 
 import hpctf  # noqa: E402
 from hpctf.confidential import hidden  # noqa: E402
-from hpctf.errors import HpctfError, UsageError, did_you_mean  # noqa: E402
+from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  # noqa: E402
 from hpctf.terminal import guard  # noqa: E402
 
 COMMANDS = {
@@ -110,8 +110,10 @@ def _run() -> int:
         if not _has_working_folder():
             print(_NO_FOLDER, file=sys.stderr)
             return UsageError.exit_code
-        print(hidden(f"hpctf: error: {error}"), file=sys.stderr)
-        return HpctfError.exit_code
+        from hpctf.refusals import refused
+
+        print(hidden(f"hpctf: error: {refused(error)}"), file=sys.stderr)
+        return RunFolderError.exit_code
 
 
 _NO_FOLDER = """\

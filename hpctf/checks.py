@@ -6,7 +6,7 @@ The messages name the parameter, its value, the rule and the way out.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ LONGEST_NAME = 255
 
 THE_PERSONS_OWN = ("HPCTF_ALLOW_HOROVOD_KERAS", "HPCTF_SKIP_PREFLIGHT")
 """The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md)."""
+
+_WORDS = "a list of words"
+_PATHS = "a mapping of names to paths"
 
 USUAL_STEPS = (10, 20)
 """What is profiled unless somebody says otherwise: the first steps trace and warm up."""
@@ -121,9 +124,9 @@ def check_arguments(
         if arguments is not None and not isinstance(arguments, Mapping):
             raise UsageError(f"arguments of a function must be a mapping, not {shown(arguments)}.")
         return {str(key): value for key, value in (arguments or {}).items()}
-    if isinstance(arguments, (str, bytes, Mapping)):
-        raise UsageError(f"arguments of a script must be a list of words, not {shown(arguments)}.")
-    words = [str(word) for word in arguments or []]
+    if isinstance(arguments, Mapping):
+        raise UsageError(f"arguments of a script must be {_WORDS}, not {shown(arguments)}.")
+    words = check_list("arguments of a script", arguments, _WORDS)
     for position, word in enumerate(words):
         _check_word(f"arguments[{position}]", word)
     _check_sum("arguments", words)
@@ -148,11 +151,10 @@ def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
 
 def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
-    if isinstance(inputs, (str, bytes)):
-        raise UsageError(f"inputs must be a mapping of names to paths, not {shown(inputs)}.")
-    named = (
-        inputs.items() if isinstance(inputs, Mapping) else [(Path(p).stem, p) for p in inputs or []]
-    )
+    if isinstance(inputs, Mapping):
+        named = list(inputs.items())
+    else:
+        named = [(Path(path).stem, path) for path in check_list("inputs", inputs, _PATHS)]
     paths: dict[str, str] = {}
     for name, path in named:
         if not str(name).isidentifier() or len(str(name)) > LONGEST_NAME:
@@ -215,11 +217,13 @@ def check_steps(parameter: str, value: bool | Sequence[int]) -> tuple[int, int] 
     return first, last
 
 
-def check_list(parameter: str, values: Sequence[str] | None) -> list[str]:
+def check_list(parameter: str, values: Iterable[object] | None, what: str = "a list") -> list[str]:
     """Return a list of texts; a single text is not one."""
-    if isinstance(values, (str, bytes)):
-        raise UsageError(f"{parameter} must be a list, not {shown(values)}.")
-    return [str(value) for value in values or []]
+    if values is None:
+        return []
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UsageError(f"{parameter} must be {what}, not {shown(values)}.")
+    return [str(value) for value in values]
 
 
 def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:

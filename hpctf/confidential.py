@@ -7,6 +7,7 @@ differences of runs are pasted into messages, and a site's umask may let others 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -189,7 +190,7 @@ def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> s
     """
     found = {value for name, value in variables.items() if is_secret(name)}
     for words in commands:
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in itertools.pairwise([*words, ""]):
             name, equals, value = word.partition("=")
             if equals and is_secret(name):
                 found.add(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -19,6 +20,9 @@ from hpctf.plan import Plan
 
 FORMAT = 1
 """Version of ``run.json`` and ``plan.json`` that is written, and the newest that is read."""
+
+_JOB_ID = re.compile(r"[0-9]{1,18}([_+][0-9]{1,9})?")
+"""A process's number, or Slurm's: with ``_`` of an array, and with ``+`` of a het job."""
 
 MOST_RANKS = 100_000
 """Ranks of the largest run: beyond that, a number is a mistake."""
@@ -152,7 +156,12 @@ def read_record(run_folder: str | os.PathLike[str]) -> dict[str, Any]:
     UnreadableRun
         The file is not there, or is not such a document.
     """
-    return _read(run_folder, "run.json", Record)
+    record = _read(run_folder, "run.json", Record)
+    job_id = record["job_id"]
+    if job_id is not None and not _JOB_ID.fullmatch(job_id):
+        wrong = f"job_id is {shown(job_id, 40)}, but must be a job's number"
+        raise UnreadableRun(os.fspath(run_folder), "run.json", wrong)
+    return record
 
 
 def read_plan(run_folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -150,6 +150,8 @@ def _one_of(values: tuple[Any, ...]) -> Check:
 def _mapping(inner: Check) -> Check:
     def check(value: Any, where: str) -> Any:
         _be(dict, value, where)
+        if inner is _anything:
+            return _anything(value, where)
         return {key: inner(one, _below(where, key)) for key, one in value.items()}
 
     return check
@@ -221,13 +223,11 @@ def _plain(value: Any) -> Any:
 
 def _anything(value: Any, where: str, deep: int = 0) -> Any:
     if deep > MOST_DEEP:
-        raise FormError(f"{where.partition('.')[0]} is nested more than {MOST_DEEP} levels deep")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _anything(inner, _below(where, key), deep + 1)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _anything(inner, f"{where}[{number}]", deep + 1)
+        raise FormError(f"{where or 'it'} is nested more than {MOST_DEEP} levels deep")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            if isinstance(inner, (dict, list)):
+                _anything(inner, where, deep + 1)
     return value
 
 

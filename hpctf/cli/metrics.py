@@ -15,7 +15,7 @@ from hpctf.errors import UsageError, did_you_mean
 from hpctf.terminal import data_stream, painted
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.run import Run
     from hpctf.tracking.child import ChildRun
 

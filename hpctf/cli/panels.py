@@ -16,7 +16,7 @@ from hpctf.tracking.samples import Sample, gpu_numbers
 from hpctf.tracking.system import gigabytes
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.state import Status
     from hpctf.tracking.live import Progress
     from hpctf.verdict import RankState

@@ -22,7 +22,7 @@ from hpctf.runs.own import is_mine, open_of_run
 from hpctf.tracking.events import event_series
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.run import Run
 
 _WRITER = Path(__file__).parent / "with_tensorboard/write.py"

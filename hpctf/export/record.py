@@ -17,7 +17,7 @@ from hpctf.runs.own import has_file
 from hpctf.tracking.child import ChildRun
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status
     from hpctf.tracking.reading import Reading

@@ -25,7 +25,7 @@ from hpctf.verdict import first_failure, tell_failure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.experiment import Experiment
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from hpctf.tracking.curves import Line, in_short, line_of
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
 
 WIDTH, HEIGHT = 160, 36
 _EDGE = 3

@@ -30,7 +30,7 @@ from hpctf.tracking.system import Efficiency, gigabytes
 from hpctf.verdict import ranks_of
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
     from hpctf.runs.run import Run
     from hpctf.runs.state import Status
     from hpctf.tracking.child import ChildRun

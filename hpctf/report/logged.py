@@ -16,7 +16,7 @@ from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
 
 MOST_ROWS = 200
 LARGEST_IMAGE = 400_000

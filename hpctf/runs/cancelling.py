@@ -50,7 +50,7 @@ def cancel(run: Run) -> None:
 def _check_whose(run: Run, job_id: str) -> None:
     """Ask the scheduler for this very job, and raise `SchedulerError` unless it has it."""
     try:
-        job = ask_for(run)
+        job = ask_for(run, job_id)
     except SchedulerError as error:
         raise SchedulerError(
             f"Cannot cancel run {run.id}: the scheduler did not say whether job {job_id} is still "

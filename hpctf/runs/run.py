@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hpctf.errors import TrainingFailed, UsageError, did_you_mean
+from hpctf.errors import TrainingFailed, UnreadableRun, UsageError, did_you_mean
 from hpctf.files import tail
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.kept_files import copy_file, names_of
@@ -307,20 +307,12 @@ class Run(Reading):
         TrainingFailed
             The run did not complete.
         RunFolderError
-            The files are not the user's own, or others may write them: a pickle runs code.
+            The files are not the user's own, or others may write them (a pickle runs code), or
+            the run's record does not name its job.
         """
         self.wait_for_completion()
-        try:
-            with trusted_results(self.folder.path, trust=trust) as submitit:
-                job = self._submitit_job(submitit)
-                values = [job.task(rank).result() for rank in range(job.num_tasks)]
-        except ImportError as error:
-            raise UsageError(
-                f"The results of run {self.id} hold objects of packages that are not installed "
-                f"here: {error}.",
-                "Read them with the training's own Python, or return plain values (float(x), "
-                "x.tolist()).",
-            ) from None
+        with trusted_results(self.folder.path, trust=trust) as submitit:
+            values = self._unpickled(submitit)
         if self.plan["entry"]["kind"] == "script":
             return values
         serving = [
@@ -363,12 +355,28 @@ class Run(Reading):
         for name in names:
             yield copy_file(self.folder, name, Path(output_directory) / name)
 
-    def _submitit_job(self, folder: Path) -> Job[Any]:
+    def _unpickled(self, submitit: Path) -> list[Any]:
+        """Return what the ranks' results hold, from the folder in which submitit keeps them."""
         from hpctf.submission import jobs
 
-        assert self.job_id is not None
+        folder, job_id = str(self.folder.path), self.job_id
+        if job_id is None:
+            why = "job_id is missing, by which the files of the results are named"
+            raise UnreadableRun(folder, "run.json", why)
         ranks = len(ranks_of(self.plan))
-        return jobs.reopen(self.plan["scheduler"], folder, self.job_id, ranks, self.cluster)
+        job: Job[Any] = jobs.reopen(self.plan["scheduler"], submitit, job_id, ranks, self.cluster)
+        try:
+            return [job.task(rank).result() for rank in range(ranks)]
+        except ImportError as error:
+            raise UsageError(
+                f"The results of run {self.id} hold objects of packages that are not installed "
+                f"here: {error}.",
+                "Read them with the training's own Python, or return plain values (float(x), "
+                "x.tolist()).",
+            ) from None
+        except Exception as error:  # a pickle may raise what it likes
+            why = f"a result is missing or damaged ({type(error).__name__})"
+            raise UnreadableRun(folder, "submitit", why) from error
 
 
 _WHERE = ("site", "settings", "experiment", "name")

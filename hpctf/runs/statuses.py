@@ -55,8 +55,8 @@ def scheduler_of(run: Run) -> Scheduler:
     return _scheduler(run.plan["scheduler"], [_Open(run, run.folder.read_record())])
 
 
-def ask_for(run: Run) -> JobStatus | None:
-    """Return what the scheduler knows of a run's very job, asked for by its id alone.
+def ask_for(run: Run, job_id: str) -> JobStatus | None:
+    """Return what the scheduler knows of a run's very job, by that job's id alone.
 
     None if it has no such job (any more), or if the id is another job's now.
 
@@ -65,9 +65,7 @@ def ask_for(run: Run) -> JobStatus | None:
     SchedulerError
         It could not be asked.
     """
-    one = _Open(run, run.folder.read_record())
-    assert one.job_id is not None
-    return scheduler_of(run).ask(one.job_id, one.identity)
+    return scheduler_of(run).ask(job_id, identity_of(run, run.folder.read_record()))
 
 
 def statuses(runs: Iterable[Run]) -> dict[str, Status]:
@@ -95,7 +93,8 @@ def statuses(runs: Iterable[Run]) -> dict[str, Status]:
 def _asked_alone(one: _Open, answer: Answer) -> Answer:
     """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
     try:
-        job = ask_for(one.run)
+        scheduler = _scheduler(one.run.plan["scheduler"], [one])
+        job = scheduler.ask(str(one.job_id), one.identity)
     except SchedulerError as error:
         return Answer(None, away=error.message)
     return answer._replace(job=job, gone=job is None)

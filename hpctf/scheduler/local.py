@@ -6,6 +6,7 @@ time are kept with the run, and a process that differs in either is not the job.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -50,11 +51,13 @@ class LocalProcesses:
                 f"Cancel it there: ssh {host}.",
             )
         if self._alive(job_id):
-            os.kill(int(job_id), signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended this moment
+                os.kill(int(job_id), signal.SIGTERM)
 
     def _here(self, job_id: str) -> bool:
         return self._identities.get(job_id, ("", ""))[0] == os.uname().nodename
 
     def _alive(self, job_id: str) -> bool:
         started = self._identities.get(job_id, ("", ""))[1]
-        return self._here(job_id) and start_time(int(job_id)) == started
+        known = started is not None and job_id.isdecimal() and self._here(job_id)
+        return known and start_time(int(job_id)) == started

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.columns import Numbers
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.records import Series
+    from hpctf.client.hpctf.series import Series
 
 MOST_POINTS = 1500
 """Points of the longest line: more than a screen has columns."""

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from hpctf.client.hpctf.records import Series
+from hpctf.client.hpctf.series import Series
 from hpctf.runs.own import open_of_run
 
 _FILE = re.compile(r"\.out\.tfevents\.(?P<time>\d+)")

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.client.hpctf.records import Journal, Series, records_of, whole_lines
+from hpctf.client.hpctf.records import Journal, records_of, whole_lines
+from hpctf.client.hpctf.series import Series
 from hpctf.client.hpctf.tracked import JOURNALS
 from hpctf.client.hpctf.within import open_file
 from hpctf.tracking.events import event_series

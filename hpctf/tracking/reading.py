@@ -18,7 +18,8 @@ from hpctf.tracking.kept import Kept, keep, kept_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from hpctf.client.hpctf.records import Journal, Series
+    from hpctf.client.hpctf.records import Journal
+    from hpctf.client.hpctf.series import Series
 
 
 class Reading:

@@ -20,6 +20,7 @@ SYSTEM = "system"
 _MOST = 2.0**63
 """Bound of what is measured, in bytes and cores."""
 
+_NUMBERS = (int, float)
 _GPU = re.compile(r"^gpu(\d+)_")
 
 
@@ -61,7 +62,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in row.items()
-        if (type(value) in (int, float) and abs(value) < _MOST)
+        if (value.__class__ in _NUMBERS and -_MOST < value < _MOST)
         or (name == "memory_count" and isinstance(value, str))
     }
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hpctf import Run
-from hpctf.client.hpctf.records import Series
+from hpctf.client.hpctf.series import Series
 from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of, without_secrets
 from hpctf.plan import Component, Role
 from hpctf.report.asked import parameters_of

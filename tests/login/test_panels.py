@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpctf.cli.braille import Curve, plot
 from hpctf.cli.panels import View, log_lines, paint, used_now
-from hpctf.client.hpctf.records import Series
+from hpctf.client.hpctf.series import Series
 from hpctf.runs.state import Status
 from hpctf.tracking.live import Progress
 from hpctf.tracking.samples import Sample

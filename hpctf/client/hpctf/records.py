@@ -9,16 +9,14 @@ import json
 import os
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from .columns import Column, Numbers, appended, picked
+from .series import Puts, Series
 from .values import restored
 from .within import is_readable_within, open_file
 
 try:
-    import orjson as _json  # several times faster: the login side has it
+    import msgspec  # several times faster: the login side has it
 except ImportError:
-    _json = json  # type: ignore[misc,assignment,unused-ignore]
-
-_loads: Callable[[bytes], Any] = _json.loads
+    msgspec = None  # type: ignore[assignment,unused-ignore]
 
 KINDS = (
     "value",
@@ -39,87 +37,20 @@ Key = Union[None, str, Tuple[str, str]]
 _CHUNK = 65536
 _AT_ONCE = 1 << 18
 """Bytes that are read at once where a file is read whole."""
-_EXACT = float(1 << 63)
-"""Below it numbers are what every reader of JSON says; orjson's larger ones are floats."""
 
-Puts = Tuple[Any, Any, Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
+if msgspec is not None:
 
+    class Point(msgspec.Struct, gc=False):
+        """What a line says of a number; other keys do not count."""
 
-class Series:
-    """All that was logged under one name, in order.
+        name: str = ""
+        value: Any = None
+        step: Optional[int] = None
+        time: Optional[float] = None
 
-    Attributes
-    ----------
-    name, kind
-        One of `KINDS`.
-    values, steps, times
-        As long as each other, each a list or, of numbers, an array; a step is None where none was
-        given, times are seconds since the epoch.
-    """
-
-    __slots__ = ("_start", "kind", "name", "steps", "times", "values")
-
-    def __init__(self, name: str, kind: str) -> None:
-        self.name = name
-        self.kind = kind
-        self.values: Column = Numbers("d")
-        self.steps: Column = Numbers("q")
-        self.times: Column = Numbers("d")
-        self._start = 0
-
-    def __repr__(self) -> str:
-        return "Series({!r}, {!r}, {} values)".format(self.name, self.kind, len(self.values))
-
-    def add(self, value: Any, step: Optional[int], at: float, start: int) -> None:
-        """Append a value that the rank's `start`-th process logged."""
-        if start != self._start:
-            if self.values:
-                self._forget_from(step)
-            self._start = start
-        self.values = appended(self.values, value)
-        self.steps = appended(self.steps, step)
-        self.times = appended(self.times, float(at))
-
-    def puts(self) -> "Optional[Puts]":
-        """Return the classes of values and steps, and what appends each part of one more value of
-        these, as long as values are numbers of one kind; else None."""
-        values, steps, times = self.values, self.steps, self.times
-        if not isinstance(values, Numbers):
-            return None
-        step = int if isinstance(steps, Numbers) else type(steps[-1])
-        return values.kind, step, values.append, steps.append, times.append
-
-    def _forget_from(self, step: Optional[int]) -> None:
-        """Drop what earlier processes logged for `step` and later ones: it was trained again."""
-        if step is None:
-            return
-        kept = [n for n, old in enumerate(self.steps) if old is None or old < step]
-        if len(kept) < len(self.steps):
-            self.values = picked(self.values, kept)
-            self.steps = picked(self.steps, kept)
-            self.times = picked(self.times, kept)
-
-    def axis(self) -> Column:
-        """Return the steps, or where there are none the position of each value."""
-        if isinstance(self.steps, Numbers):
-            return self.steps
-        return [n if step is None else step for n, step in enumerate(self.steps)]
-
-    def metric(self) -> Any:
-        """Return what Azure ML's ``get_metrics`` has for the name.
-
-        One value, or a list of all; of lists one joined list; of rows and tables a mapping from
-        column to value or list; of all else the last.
-        """
-        if self.kind == "value":
-            return self.values[0] if len(self.values) == 1 else list(self.values)
-        if self.kind == "list":
-            return [value for values in self.values for value in values]
-        if self.kind == "row":
-            return _columns(list(self.values))
-        if self.kind == "table":
-            return _joined(list(self.values))
-        return self.values[-1] if len(self.values) == 1 else list(self.values)
+    _read_points = msgspec.json.Decoder(Point).decode_lines
+else:
+    _read_points = None
 
 
 class Journal:
@@ -158,32 +89,28 @@ class Journal:
     def take_lines(self, text: bytes) -> None:
         """Add the records of lines.
 
-        They are read as one document. What is not a number of the same kind as the one before, of
-        the same name and the same process, is read once more, on its own, and taken by `take`.
+        What is not a number of the same kind as the one before, of the same name and the same
+        process, is read once more, on its own, and taken by `take`.
         """
-        records = at_once(text)
-        if records is None:
-            for record in records_of(text.split(b"\n")):
+        puts, lines = self._puts, text.split(b"\n")
+        points = points_of(text)
+        if points is None:
+            for record in records_of(lines):
                 self.take(record)
             return
-        puts, lines = self._puts, None
-        for n, record in enumerate(records):
+        for n, point in enumerate(points):
             try:
-                kind, step_kind, put_value, put_step, put_time = puts[record["name"]]
-                value, step, at = record["value"], record.get("step"), record["time"]
-                if (
-                    value.__class__ is kind
-                    and step.__class__ is step_kind
-                    and at.__class__ is float
-                    and -_EXACT < value < _EXACT
-                ):
-                    put_step(step)
+                kind, step_kind, put_value, put_step, put_time = puts[point.name]
+                value, step, at = point.value, point.step, point.time
+                if value.__class__ is kind and step.__class__ is step_kind and at is not None:
                     put_value(value)
+                    put_step(step)
                     put_time(at)
                     continue
-            except (KeyError, TypeError, OverflowError):
+            except KeyError:
                 pass
-            lines = lines or text.split(b"\n")
+            except OverflowError:
+                self.series[point.name].drop_rest()
             for exact in records_of([lines[n]]):
                 self.take(exact)
 
@@ -274,14 +201,24 @@ def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
             yield record
 
 
-def at_once(text: bytes) -> Optional[List[Any]]:
-    """Return what lines hold, read as one document; None if one of them is no JSON.
-
-    Whole numbers of more than 64 bits may be floats.
-    """
-    text = text if text.endswith(b"\n") else text + b"\n"
+def points_of(text: bytes) -> "Optional[List[Point]]":
+    """Return what lines say of numbers, line by line; None if one of them is not such a record."""
+    if _read_points is None:
+        return None
     try:
-        found: List[Any] = _loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
+        found = _read_points(text)
+    except ValueError:
+        return None
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    return found if len(found) == lines else None
+
+
+def at_once(text: bytes) -> Optional[List[Any]]:
+    """Return what lines hold, read as one document; None if one of them is no JSON."""
+    text = text if text.endswith(b"\n") else text + b"\n"
+    loads = json.loads if msgspec is None else msgspec.json.decode
+    try:
+        found: List[Any] = loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
     except (ValueError, RecursionError):
         return None
     return found if len(found) == text.count(b"\n") else None
@@ -364,19 +301,3 @@ def _from_the_end(path: str) -> Iterator[bytes]:
                 rest = []
             rest.append(first)
         yield b"".join(reversed(rest))
-
-
-def _columns(rows: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Return rows as columns, as long as each other; a row that lacks one has None there."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if len(rows) == 1:
-        return dict(rows[0])
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _joined(tables: List[Dict[str, Any]]) -> Dict[str, List[Any]]:
-    joined: Dict[str, List[Any]] = {}
-    for table in tables:
-        for name, column in table.items():
-            joined.setdefault(name, []).extend(column if isinstance(column, list) else [column])
-    return joined

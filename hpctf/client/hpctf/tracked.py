@@ -9,7 +9,8 @@ import os
 import re
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from .records import Journal, Series, last_of, read_file
+from .records import Journal, last_of, read_file
+from .series import Series
 from .within import open_file
 
 JOURNALS = "metrics"

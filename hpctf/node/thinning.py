@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MOST = 1000
+MOST = 500
 """Rows of a rank's file of samples; `thin` leaves half of them at most."""
 
 

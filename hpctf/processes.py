@@ -19,6 +19,22 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+def is_running(*words: str) -> bool:
+    """Return whether a process of this machine, other than this one, has all of these words in its
+    command line (proc(5), cmdline)."""
+    wanted = {os.fsencode(word) for word in words}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                if wanted <= set(stream.read().split(b"\0")):
+                    return True
+        except OSError:
+            continue  # it has just ended, or is another user's behind hidepid
+    return False
+
+
 def user_name() -> str:
     """Return who runs this; where no name is known, as in a container, the number."""
     import getpass

@@ -21,6 +21,7 @@ from hpctf.runs.origin import DIFF, Origin, snapshot_contents
 from hpctf.runs.own import require_mine
 from hpctf.runs.parameters import parameters_of
 from hpctf.runs.run import Run
+from hpctf.runs.statuses import queued_again
 from hpctf.runs.trust import trusted_results
 from hpctf.site.settings import check_settings
 
@@ -102,7 +103,7 @@ def resubmission(
     ------
     UsageError
         The run is of an hpctf that kept no request, its snapshot is gone, or it cannot be changed
-        so.
+        so; or its submission was cut short, and it has a job after all, or may have.
     RunFolderError
         The run is not the user's own, or it is of a function, and its pickle is not to be trusted
         (`hpctf.runs.trust`).
@@ -110,6 +111,7 @@ def resubmission(
     if not trust:
         require_mine(run.folder.path, "its code, its environment and its site's shell lines")
     record = run.folder.read_record()
+    _refuse_unless_lost(run, record)
     old = _request(run, record)
     request = changed(old, changes or {})
     _refuse_without_secrets(run, request)
@@ -148,6 +150,19 @@ def _request(run: Run, record: dict[str, Any]) -> dict[str, Any]:
             "hpctf submit takes the source folder as it is today.",
         )
     return request
+
+
+def _refuse_unless_lost(run: Run, record: dict[str, Any]) -> None:
+    """Refuse to submit one's run a second time whose submission was cut short, unless the scheduler
+    is sure not to have its job."""
+    if record.get("job_id") is not None or record.get("uid", os.geteuid()) != os.geteuid():
+        return
+    reason = queued_again([run]).get(run.id)
+    if reason:
+        raise UsageError(
+            f"Cannot submit run {run.id} again: {reason}.",
+            f"Nothing was submitted. See what became of it first: hpctf status {run.id}",
+        )
 
 
 def _refuse_without_secrets(run: Run, request: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""Runs whose submission was cut short: has Slurm taken the job, and under which id?
+"""Runs whose submission was cut short: has a scheduler taken the job, and under which id?
 
-hpctf may be killed at any point of a submission, also after sbatch has handed the job over. A
-job's name is its run's id, and its script lies in the run's folder: by these it is found, or is
-known not to be there.
+hpctf may be killed at any point of a submission, also after sbatch has handed the job over, or the
+local launcher has begun. A job's name is its run's id, and its script lies in the run's folder: by
+these it is found, or is known not to be there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.processes import start_time
+from hpctf.processes import is_running, start_time
 from hpctf.verdict import read_job
 
 if TYPE_CHECKING:
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from hpctf.scheduler.jobs import Identity, JobStatus
 
 LATE_S = 60.0
-"""Seconds after hpctf's death during which an sbatch of its may still hand a job over."""
+"""Seconds after hpctf's last sign of life during which what it has begun may still make a job."""
+
+UNSEEN_S = 3600.0
+"""The same for an hpctf on another machine, whose processes cannot be seen from here."""
 
 _BEFORE_S = 3600.0
 """How much earlier than the submission sacct is asked from: clocks differ."""
 
 LOST = "its submission was cut short before a scheduler took the job: submit it again"
 COMING = "it is being submitted"
+HIDDEN = "whether Slurm took its job is not shown to others (PrivateData=jobs)"
 SOUGHT = "its submission was cut short; whether Slurm took the job shows within a minute"
 
 
@@ -63,10 +67,12 @@ def fates(runs: Iterable[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
             known[run.id] = started
         elif _submitting(record):
             known[run.id] = Fate(record, COMING)
-        elif run.plan["scheduler"] == "local" or not os.path.lexists(run.folder.script):
-            known[run.id] = Fate(record, LOST, lost=True)
-        else:
+        elif run.plan["scheduler"] != "local" and os.path.lexists(run.folder.script):
             sought.append((run, record))
+        elif _may_come(run, record):
+            known[run.id] = Fate(record, COMING)
+        else:
+            known[run.id] = Fate(record, LOST, lost=True)
     return {**known, **_from_slurm(sought)}
 
 
@@ -83,14 +89,47 @@ def _from_own_record(run: Run, record: dict[str, Any]) -> Fate | None:
 
 
 def _submitting(record: dict[str, Any]) -> bool:
-    """Whether the process that submits is at work still, as far as can be seen from here."""
+    """Whether the process that submits is at work still, here."""
     submitter = record.get("submitter")
-    if submitter is None:
+    if submitter is None or not _is_here(record):
         return False
-    if submitter.get("host") != os.uname().nodename:
-        return time.time() - (record.get("submitted") or 0.0) < LATE_S
     found = start_time(int(submitter["pid"]))
     return found is not None and found == submitter.get("start_time")
+
+
+def _is_here(record: dict[str, Any]) -> bool:
+    return (record.get("submitter") or record).get("host") == os.uname().nodename
+
+
+def _may_come(run: Run, record: dict[str, Any]) -> bool:
+    """Whether a job that nobody knows yet may still come: of a process that is at work here, or of
+    one that cannot be seen and wrote to the folder not long ago."""
+    if _is_here(record) and _is_beginning(run, record):
+        return True
+    folder = run.folder
+    written = [os.lstat(path).st_mtime for path in (folder.path, folder.record)]
+    with contextlib.suppress(FileNotFoundError):
+        written.append(os.lstat(folder.script).st_mtime)
+    silent_s = time.time() - max(written)
+    if record.get("submitter") and not _is_here(record):
+        return silent_s < UNSEEN_S
+    return silent_s < LATE_S and _has_begun(run)
+
+
+def _is_beginning(run: Run, record: dict[str, Any]) -> bool:
+    """Whether an sbatch or a local launcher of the run is at work, which has no job to show yet."""
+    if run.plan["scheduler"] == "local":
+        return is_running("local", str(run.folder.path))
+    return is_running("--parsable", record.get("job_script") or str(run.folder.script))
+
+
+def _has_begun(run: Run) -> bool:
+    """Whether the submission got as far as to begin an sbatch or a local launcher."""
+    if run.plan["scheduler"] == "local":
+        from hpctf.submission.payload import PAYLOAD
+
+        return os.path.lexists(run.folder.submitit / PAYLOAD)
+    return os.path.lexists(run.folder.script)
 
 
 def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
@@ -136,10 +175,12 @@ def _fate(
     """Return a run's fate from the job found and its cluster, or why one could not be asked."""
     if found is None and away:
         return Fate(record, f"{SOUGHT}: {away}", away=away)
+    if found is None and _may_come(run, record):
+        return Fate(record, SOUGHT)
+    if found is None and record.get("uid", os.geteuid()) != os.geteuid() != 0:
+        return Fate(record, HIDDEN, away=HIDDEN)
     if found is None:
-        written = os.lstat(run.folder.script).st_mtime
-        late = time.time() - written < LATE_S
-        return Fate(record, SOUGHT) if late else Fate(record, LOST, lost=True)
+        return Fate(record, LOST, lost=True)
     job, cluster = found
     index = record.get("array_index")
     whole = job.job_id if index is None else f"{job.job_id}_{index}"
@@ -150,4 +191,5 @@ def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
     adopted = {**record, "job_id": job_id, **more}
     with contextlib.suppress(OSError):  # somebody who may look, but not write
         run.folder.update_record(job_id=job_id, **more)
+        run.folder.final.unlink(missing_ok=True)  # it said that there would never be a job
     return Fate(adopted)

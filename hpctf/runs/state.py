@@ -35,6 +35,10 @@ SETTLE_S = 150.0
 what lies between two heartbeats of a rank. A job that slurmctld has forgotten may run on until its
 nodes register again."""
 
+SEEK_S = 86400.0
+"""Seconds of silence during which a run whose submission was cut short is not settled: each look
+asks the scheduler whether its job has come after all."""
+
 REASONS = {
     "TIMEOUT": "it reached its time limit",
     "OUT_OF_MEMORY": "it used more memory than it asked for",
@@ -136,7 +140,7 @@ def never_submitted(
     """Return the state of a run without a job; `lost` says that there never will be one."""
     ranks = tuple(read_ranks(folder.path, plan))
     status = Status("Failed" if lost else "NotStarted", reason, None, ranks, away)
-    if lost:
+    if lost and time.time() - folder.record.stat().st_mtime > SEEK_S:
         settle(folder, record, plan, status)
     return status
 

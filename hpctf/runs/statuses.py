@@ -114,11 +114,12 @@ def queued_again(runs: Iterable[Run]) -> dict[str, str]:
     """Return, by id, why runs that are settled may not be over: their jobs are in the queue.
 
     Slurm can start a job again that has ended, for as long as slurmctld remembers it (scontrol(1),
-    requeue); ``final.json`` goes when it begins, not before. Local runs cannot.
+    requeue); ``final.json`` goes when it begins, not before. Local runs cannot. The job of a
+    submission that was cut short may have come after the run was called lost.
     """
     asked = [_Open(run, run.folder.read_record()) for run in runs]
     with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
-    found: dict[str, str] = {}
+    found = _late_jobs([one for one in asked if one.job_id is None])
     for one, answer in _answers(with_jobs):
         if needs_asking(one.run.folder, answer):
             answer = _asked_alone(one, answer)
@@ -126,6 +127,24 @@ def queued_again(runs: Iterable[Run]) -> dict[str, str]:
             found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
         elif answer.job is not None and answer.job.active:
             found[one.run.id] = f"its job {one.job_id} is in the queue again ({answer.job.state})"
+    return found
+
+
+def _late_jobs(orphans: list[_Open]) -> dict[str, str]:
+    """Return, by id, what speaks against it that runs without a job id will never have a job."""
+    if not orphans:
+        return {}
+    from hpctf.runs.orphans import fates
+
+    found = {}
+    for run_id, fate in fates(orphans).items():
+        job_id = fate.record.get("job_id")
+        if job_id is not None:
+            found[run_id] = f"its submission was cut short, but it has a job after all: {job_id}"
+        elif fate.away:
+            found[run_id] = f"the scheduler could not be asked: {fate.away}"
+        elif not fate.lost:
+            found[run_id] = fate.reason
     return found
 
 

@@ -145,19 +145,30 @@ class Slurm:
         Raises
         ------
         SchedulerError
-            squeue or sacct could not be asked, and so the answer is not known. That there is no
-            accounting is an answer.
+            squeue, scontrol or sacct could not be asked, and so the answer is not known. That there
+            is no accounting is an answer.
         """
         if not wanted:
             return {}
         uids = ",".join(sorted({str(one.uid) for one in wanted.values() if one.uid is not None}))
         found = _matching(self._squeue([f"--user={uids}"] if uids else []), wanted)
+        if len(found) < len(wanted):  # that one list lacks a job is no sign that there is none
+            found = {**_matching(self._all(), wanted), **found}
         if len(found) < len(wanted):
             start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
             whose = f"--uid={uids}" if uids else "--allusers"
             rows = self._sacct([f"--starttime={start}", whose])
             found = {**_matching(rows or iter(()), wanted), **found}
         return found
+
+    def _all(self) -> Iterator[JobStatus]:
+        """Return all jobs that slurmctld knows; of a het job or a job array each under its own."""
+        command = ["scontrol", *self._clusters, "--all", "show", "job", "--oneliner"]
+        for line in commands.run(command, _SQUEUE_S).split("\n"):
+            if "JobState=" in line:
+                job = fields(line)
+                whole = job.get("HetJobId") or job.get("ArrayJobId") or job.get("JobId", "")
+                yield _described(job)._replace(job_id=whole)
 
     def active(self, name: str) -> str | None:
         """Return the id of the job of that name which is still in the queue, the latest of them.

@@ -16,18 +16,14 @@ from typing import NamedTuple
 from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.programs import FOLDER, environment_of
 from hpctf.scheduler.jobs import Identity
-
-_UNSURE = re.compile(
-    r"timed out|Zero Bytes|Message (send|receive)|Transport endpoint|Connection reset|Broken pipe"
-    r"|Unexpected message|Insane message",
-    re.IGNORECASE,
-)
-"""Words of Slurm's (slurm_errno.c) after which slurmctld may have taken the job all the same."""
-
+from hpctf.submission.refusals import is_refusal, never_sent
 
 _SUBMITTED = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
 _PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
-_FIND_OUT = "'hpctf status @last' finds the job by its name, or says that there is none."
+_FIND_OUT = (
+    "The run's folder stays. 'hpctf status @last' finds the job by its name, or says that there is "
+    "none."
+)
 _CLOCKS_S = 600.0
 """How far the clocks of this machine and of slurmctld's may be apart."""
 
@@ -73,31 +69,41 @@ def sbatch(
     Raises
     ------
     SubmissionError
-        Slurm refused, or there is no sbatch: there is no job.
+        Slurm refused in its own words, or there is no sbatch: there is no job.
     NoAnswer
-        There may be a job.
+        There may be a job: neither sbatch nor Slurm, which was asked for it, said otherwise.
     """
     began = time.time()
     process = _start(command, umask, folder)
     out, err = process.communicate()
     said = _read(out, err)
-    tell(said.rest if process.returncode == 0 else ())
     if process.returncode == 0:
+        tell(said.rest)
         job = _only(said)
-        return job if job is not None else _asked(identity, cluster, began, said, "")
-    words = "\n".join(line for line in err.strip().splitlines() or said.rest)
-    if said.sure or said.maybe:  # what failed may be the wrapper, after sbatch
-        return _asked(identity, cluster, began, said, words)
-    if process.returncode < 0 or _UNSURE.search(words):
-        raise NoAnswer(
-            f"sbatch does not know whether Slurm has taken the job: "
-            f"{words or f'it ended by signal {-process.returncode}'}",
-            _FIND_OUT,
+        if job is not None:
+            return job
+        refused, words = False, " ".join([*(number for number, _ in said.maybe), *said.rest])
+        what = f"sbatch's answer does not name a job: {words[:500]!r}"
+    else:
+        refused = not (said.sure or said.maybe) and is_refusal(out, err)
+        words = err.strip() or "\n".join(said.rest) or _end(process.returncode)
+        what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
+    if not (refused and never_sent(err)):
+        job, asked = _asked(identity, cluster, began)
+        if job is not None:  # what failed was a wrapper, or the way of Slurm's answer
+            tell(said.rest if process.returncode else ())
+            return job
+        what = f"{what}\n{asked}"
+    if refused:
+        raise SubmissionError(
+            f"sbatch refused the job: {words}",
+            "Nothing was submitted. --dry-run prints the script.",
         )
-    raise SubmissionError(
-        f"sbatch refused the job: {words or f'exit code {process.returncode}'}",
-        "Nothing was submitted. --dry-run prints the script.",
-    )
+    raise NoAnswer(what, _FIND_OUT)
+
+
+def _end(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"it ended by signal {-code}"
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -160,26 +166,20 @@ def _only(said: _Said) -> _Job | None:
     return named[0] if len(named) == 1 else None
 
 
-def _asked(identity: Identity, cluster: str | None, began: float, said: _Said, words: str) -> _Job:
-    """Ask Slurm for the job that sbatch may have handed over.
-
-    Raises
-    ------
-    NoAnswer
-        Slurm did not answer, or does not know the job (yet).
-    """
+def _asked(identity: Identity, cluster: str | None, began: float) -> tuple[_Job | None, str]:
+    """Ask Slurm for the job that sbatch may have handed over; without one, say what it answered."""
     from hpctf.scheduler.slurm import Slurm
 
-    answer = words or " ".join([*(number for number, _ in said.maybe), *said.rest])
+    answer = "Slurm does not have it so far."
     for one in cluster.split(",") if cluster else [None]:
         try:
             found = Slurm(one).find({"job": identity}, began - _CLOCKS_S)
         except SchedulerError as error:
-            answer += f" ({error.message})"
+            answer = f"Slurm could not be asked for it: {error.message}"
             continue
         if "job" in found:
-            return found["job"].job_id, one
-    raise NoAnswer(f"sbatch's answer does not name a job: {answer[:500]!r}", _FIND_OUT)
+            return (found["job"].job_id, one), ""
+    return None, answer
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
-from hpctf.processes import start_time
+from hpctf.processes import is_running, start_time
+from hpctf.runs.statuses import queued_again
 
 from ..disks import mounted
 from ..login.helpers import project
@@ -151,6 +154,36 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
     assert run.wait_for_completion().state == "Completed"
     clock.right()
     assert run.job_id == record["job_id"]
+
+
+@pytest.mark.fault("hpctf killed while a local launcher starts", "waits for it, then says lost")
+def test_a_local_run_is_not_lost_while_its_launcher_may_start(
+    experiment: Experiment, tmp_path: Path, clock: Clock
+) -> None:
+    run = experiment.submit(TensorFlow(project(tmp_path / "proj"), entry_script="train.py"))
+    run.wait_for_completion()
+    record = json.loads(run.folder.record.read_text())
+    cut = {**record, "job_id": None, "job_host": None, "job_start_time": None}
+    cut["submitter"] = {**record["submitter"], "start_time": "0"}  # a process that is no more
+    run.folder.record.write_text(json.dumps(cut))
+    (run.folder.state / "job.jsonl").write_text("")
+    run.folder.final.unlink()
+    clock.injected()
+    assert run.look().state == "NotStarted", "its launcher began just now"
+    for path in (run.folder.record, run.folder.path):
+        os.utime(path, (time.time() - 3600,) * 2)
+    words = [sys.executable, "-c", "import time; time.sleep(600)", "local", str(run.folder.path)]
+    launcher = subprocess.Popen(words)  # its modules take their time
+    try:
+        wait_until(lambda: is_running("local", str(run.folder.path)), 20)
+        assert run.look().state == "NotStarted"
+        assert "it is being submitted" in queued_again([run])[run.id]
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert "cut short" in run.look().reason and run.look().state == "Failed"
+    clock.right()
+    assert queued_again([run]) == {}
 
 
 def test_a_local_run_that_somebody_ends_is_not_started_again(

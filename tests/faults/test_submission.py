@@ -75,6 +75,13 @@ def jobs_by_name(person: Person) -> dict[str, str]:
     return {name: job for name, job, at in rows if Path(at).is_relative_to(person.home)}
 
 
+def silent_for(seconds: float, folder: Path) -> None:
+    """Let hpctf have written to a run's folder that long ago."""
+    then = time.time() - seconds
+    for path in (folder / "job.sbatch", folder / "run.json", folder):
+        os.utime(path, (then, then))
+
+
 PAUSES = """\
 import signal, sys
 def pause(event, args):
@@ -177,12 +184,82 @@ def test_an_sbatch_without_an_answer(person: Person, clock: Clock, taken: bool) 
     if not taken:
         assert person.status()["state"] == "NotStarted"
         assert "whether Slurm took the job" in person.status()["reason"]
-        long_ago = time.time() - 3600
-        os.utime(folder / "job.sbatch", (long_ago, long_ago))
+        silent_for(3600, folder)
     waited = person.hpctf("wait", "@last", check=taken, timeout=60)
     clock.right()
     assert waited.returncode == (0 if taken else 1)
     assert len(jobs_by_name(person)) == int(taken)
+
+
+FAILING = (
+    "/usr/bin/sbatch {words} >/dev/null\nexit 7\n",
+    "/usr/bin/sbatch {words} >$0.said\necho 'site: cannot write my log' >&2\nexit 1\n",
+    "/usr/bin/sbatch {words} >/dev/null\nkill -KILL $$\n",
+)
+
+
+@pytest.mark.fault("a wrapper of sbatch's fails once Slurm has the job", "finds it by its name")
+def test_a_wrapper_that_fails_after_the_job_was_handed_over(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    clock.injected()
+    for text in FAILING:
+        person.hpctf("submit", "--sbatch", "begin=now+1hour", script, **slow_sbatch(person, text))
+    clock.right()
+    assert {run["id"]: run["job_id"] for run in runs(person)} == jobs_by_name(person)
+    assert {run["state"] for run in runs(person)} == {"Queued"}
+    assert len(jobs_by_name(person)) == len(FAILING)
+
+
+@pytest.mark.fault("a wrapper of sbatch's fails, and hands the job over later", "keeps the folder")
+def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    later = "(sleep 3; exec /usr/bin/sbatch {words}) >/dev/null 2>&1 &\n"
+    env = slow_sbatch(person, f"{later}echo 'site: wait' >&2; exit 1\n")
+    clock.injected()
+    done = person.hpctf("submit", script, check=False, **env)
+    assert done.returncode == 3
+    assert "site: wait" in done.stderr and "Slurm does not have it so far" in done.stderr
+    folder = next(person.home.glob("runs/*/*"))
+    silent_for(3600, folder)
+    assert person.status()["state"] == "NotStarted"
+    for words in (["runs", "--rm"], ["archive"]):
+        refused = person.hpctf(*words, folder.name, "--yes", check=False)
+        assert refused.returncode == 2 and "must stay" in refused.stderr
+    person.hpctf("wait", "@last", timeout=60)
+    clock.right()
+    assert person.status()["job_id"] == jobs_by_name(person)[folder.name]
+
+
+@pytest.mark.fault(
+    "the job of a run that was called lost comes after all", "the run and its folder stay"
+)
+def test_a_job_that_comes_after_its_run_was_called_lost(person: Person, clock: Clock) -> None:
+    script = person.write("proj/ok.py", "print('trained')\n")
+    env = slow_sbatch(person, "echo 'site: over quota' >&2; exit 1\n")
+    assert person.hpctf("submit", script, check=False, **env).returncode == 3
+    folder = next(person.home.glob("runs/*/*"))
+    silent_for(3600, folder)
+    assert "its submission was cut short" in person.status()["reason"]
+    assert not (folder / "state/final.json").exists(), "it is sought for a day"
+    silent_for(100_000, folder)
+    assert person.status()["state"] == "Failed"
+    lost = [(path, path.read_text()) for path in (folder / "run.json", folder / "state/final.json")]
+
+    clock.injected()
+    person.cluster.run("sbatch", "--hold", folder / "job.sbatch", user=person.user, cwd=person.home)
+    person.write("lists/squeue", "#!/bin/sh\nexit 0\n").chmod(0o755)
+    lacks = {"PATH": f"{person.home / 'lists'}:/usr/local/bin:/usr/bin:/bin"}
+    for words in (["runs", "--rm", "--yes"], ["archive", "--yes"], ["resubmit"]):
+        for path, text in lost:
+            path.write_text(text)
+        silent_for(100_000, folder)
+        refused = person.hpctf(*words, folder.name, check=False, **lacks)
+        assert refused.returncode == 2, refused.stderr
+        assert "has a job after all" in refused.stderr
+    clock.right()
+    assert folder.exists() and len(jobs_by_name(person)) == 1
+    assert person.status()["state"] == "Queued"
+    person.hpctf("cancel", folder.name)
 
 
 @pytest.mark.fault("slurmctld is down at submission", "says so and leaves nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ import pytest
 from hpctf.errors import SubmissionError
 from hpctf.scheduler.jobs import Identity
 from hpctf.submission.batch import NoAnswer, parse, sbatch
+from hpctf.submission.refusals import is_refusal
 
 NAME = "train_1700000000000_abcdef"
 
 
 def answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, known: str = ""
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    known: str = "",
+    away: bool = False,
 ) -> tuple[str, str | None]:
     """Run an sbatch that is a shell script; `known` is the job that squeue knows by the name."""
     sep = "\\x1f"
@@ -23,7 +29,8 @@ def answer(
     row = sep.join((known, "PENDING", "None", "2026-11-29T07:56:45", str(uid), NAME, "job.sh"))
     programs = {
         "sbatch": script,
-        "squeue": f"printf '{row}\\n'" if known else "exit 0",
+        "squeue": f"printf '{row}\\n'" if known else f"echo down >&2; exit {int(away)}",
+        "scontrol": "echo No jobs in the system",
         "sacct": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
     }
     for name, text in programs.items():
@@ -85,10 +92,80 @@ def test_where_the_id_is_not_sure_slurm_is_asked_by_the_jobs_name(
         answer(tmp_path, monkeypatch, script)
 
 
-def test_a_refusal_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusal = "sbatch: error: Batch job submission failed: Invalid partition name specified"
-    with pytest.raises(SubmissionError, match="Invalid partition"):
-        answer(tmp_path, monkeypatch, f"echo '{refusal}' >&2; exit 1")
+FAILED = "sbatch: error: Batch job submission failed:"
+HELP = 'Try "sbatch --help" for more information'
+REFUSALS = {
+    "slurmctld's verdict": f"{FAILED} Invalid partition name specified",
+    "a job_submit plugin's words first": f"sbatch: error: lua: no\n{FAILED} Unspecified verdict",
+    "a wrapper's words beside the verdict": f"site: hm\n{FAILED} Job dependency problem\nsite: ask",
+    "an option": f"sbatch: unrecognized option '--foo'\n{HELP}",
+    "a value": "sbatch: error: Invalid --distribution specification",
+    "the script": "sbatch: error: Unable to open file job.sbatch",
+    "the configuration": "sbatch: fatal: Unable to process configuration file",
+    "no connection": f"{FAILED} Unable to contact slurm controller (connect failure)",
+}
+UNSURE = {
+    "an answer that did not come": (f"{FAILED} Socket timed out on send/recv operation", "exit 1"),
+    "an error of the system": (f"{FAILED} Broken pipe", "exit 1"),
+    "a time-out of a wrapper's": ("sbatch: error: queue full, sleeping and retrying", "exit 124"),
+    "a wrapper's own words": ("site: over quota", "exit 1"),
+    "a wrapper's own words in English like Slurm's": ("site: submission failed: Invalid", "exit 1"),
+    "words on stdout": ("", "echo sent; exit 1"),
+    "a verdict on stdout": ("", f"echo '{FAILED} Invalid qos specification'; exit 1"),
+    "no words": ("", "exit 1"),
+    "another exit code": ("", "exit 255"),
+    "a signal": ("", "kill -KILL $$"),
+    "a warning of sbatch's, and a wrapper's end": (
+        "sbatch: warning: can't run 1 process",
+        "exit 9",
+    ),
+}
+
+
+@pytest.mark.parametrize("said", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_in_slurms_own_words_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    script = f"printf '%s\\n' {shlex.quote(said)} >&2; exit 1"
+    for away in (False, True):
+        with pytest.raises(SubmissionError, match="sbatch refused the job"):
+            answer(tmp_path, monkeypatch, script, away=away)
+
+
+@pytest.mark.parametrize(("said", "end"), UNSURE.values(), ids=UNSURE)
+def test_on_any_other_failure_slurm_is_asked_for_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, end: str
+) -> None:
+    script = f"printf %s {shlex.quote(said)} >&2; {end}"
+    assert answer(tmp_path, monkeypatch, script, known="139") == ("139", None)
+    with pytest.raises(NoAnswer, match="Slurm does not have it so far"):
+        answer(tmp_path, monkeypatch, script)
+    with pytest.raises(NoAnswer, match="Slurm could not be asked for it: squeue: down"):
+        answer(tmp_path, monkeypatch, script, away=True)
+
+
+def test_a_job_that_slurm_has_counts_more_than_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = f"echo '{FAILED} Invalid qos specification' >&2; exit 1"
+    assert answer(tmp_path, monkeypatch, script, known="139") == ("139", None)
+    assert "Invalid qos" in capsys.readouterr().err
+
+
+def test_each_of_slurms_errors_is_a_verdict_or_befell_the_message() -> None:
+    rows = (Path(__file__).parent / "recorded/slurm_errors.tsv").read_text().splitlines()
+    table = [row.split("\t")[1:] for row in rows if not row.startswith("#")]
+    rejected = ("SLURMCTLD_COMMUNICATIONS_BACKOFF", "SLURMCTLD_COMMUNICATIONS_HARD_DROP")
+    unsure = ("SLURM_SUCCESS", "SLURM_ERROR", "EINPROGRESS", "SLURM_UNEXPECTED_MSG_ERROR")
+    for name, text in table:
+        on_the_way = name in unsure or (
+            any(word in name for word in ("_COMMUNICATIONS_", "_PROTOCOL_"))
+            and name not in rejected
+            and not name.endswith(("_CONNECTION_ERROR", "_CONNECT_TIMEOUT"))
+        )
+        assert is_refusal("", f"{FAILED} {text}\n") != on_the_way, name
+        assert not is_refusal("", f"site: {text}\n"), name
+    assert len(table) > 400
 
 
 def test_parse_reads_one_answer() -> None:

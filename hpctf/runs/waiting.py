@@ -38,7 +38,7 @@ def _details(words: str, job: dict[str, str], figures: Figures) -> list[str]:
         return _limit(limit, job, partition, figures)
     name = words.partition(",")[0]
     if name in ("Resources", "Priority") or name.startswith("Nodes required"):
-        ahead = figures.before(partition, job.get("Priority", ""))
+        ahead = figures.before(partition, job)
         lines = _resources(job, partition, figures)
         if ahead:
             lines.append(f"Ahead of it wait {_count(ahead, 'job')} of partition {partition}.")

@@ -14,6 +14,9 @@ _FIELD = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
 UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED")
 """What scontrol writes for nothing."""
 
+_NOT_YET = ("Dependency", "BeginTime", "JobHeld")
+"""Begins the reasons of jobs that Slurm does not look at yet."""
+
 
 class Node(NamedTuple):
     """A node of a partition: its state, CPUs that are free, and why it is down or drained."""
@@ -84,16 +87,26 @@ class Figures:
         }
         return list(found.values())
 
-    def before(self, partition: str, priority: str) -> int | None:
-        """Return how many waiting jobs of a partition have a higher priority."""
+    def before(self, partition: str, job: dict[str, str]) -> int | None:
+        """Return how many waiting jobs of a partition are before this one in Slurm's order.
+
+        That is by priority, and among equals by submission and id (job_scheduler.c,
+        sort_job_queue2). What is held, or waits for its time or for other jobs, is not in it yet.
+        """
         lines = self._lines(
-            *("squeue", "--noheader", "--states=PENDING", "--format=%Q %r"),
+            *("squeue", "--noheader", "--states=PENDING", "--format=%Q|%V|%A|%i|%r"),
             f"--partition={partition}",
         )
-        if not priority.isdigit() or not lines:
+        own = _turn(job.get("Priority", ""), job.get("SubmitTime", ""), job.get("JobId", ""))
+        if own is None or not lines:
             return None
-        rows = (line.split(" ", 1)[0] for line in lines)
-        return sum(row.isdigit() and int(row) > int(priority) for row in rows)
+        ahead = set()
+        for line in lines:
+            priority, submitted, number, job_id, reason = [*line.split("|", 4), *[""] * 4][:5]
+            turn = _turn(priority, submitted, number)
+            if turn is not None and turn < own and not reason.startswith(_NOT_YET):
+                ahead.add(re.split(r"[+_]", job_id)[0])  # a het job and a job array are one each
+        return len(ahead)
 
     def names_of(self, job_ids: list[str]) -> dict[str, str]:
         """Return ``name, STATE`` of jobs by id."""
@@ -138,6 +151,13 @@ class Figures:
             return commands.run([name, *clusters, *options], _ANSWER_S).splitlines()
         except SchedulerError:
             return []
+
+
+def _turn(priority: str, submitted: str, job_id: str) -> tuple[int, str, int] | None:
+    """Return what orders waiting jobs, the next one first."""
+    if not (priority.isdigit() and job_id.isdigit()):
+        return None
+    return -int(priority), submitted, int(job_id)
 
 
 def fields(line: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ _RESOURCES = {
 _FORM = re.compile(
     r"^(?P<owner>Assoc|QOS|)(?P<kind>Grp|Max|Min)(?P<what>SubmitJobs?|WallDuration|Wall|Jobs"
     r"|Cpu|CPU|Memory|Mem|Node|GRES|License|BB|Billing|Energy|Unknown)"
-    r"(?P<minutes>RunMinutes|Minutes)?(?:Per(?P<scope>Job|Node|User|Account))?"
+    r"(?P<minutes>RunMinutes|RunMins|Minutes)?(?:Per(?P<scope>Job|Node|User|Account))?"
     r"(?:Limit|NotSatisfied)?$"
 )
 _SCOPES = {
@@ -39,6 +39,7 @@ _SCOPES = {
     "User": "that a user may have",
     "Account": "that an account may have",
 }
+_RUNNING = {"User": "a user's running jobs", "Account": "an account's running jobs"}
 _COUNTS = {
     ("Grp", "jobs"): "GrpJobs",
     ("Grp", "submitjobs"): "GrpSubmit",
@@ -96,7 +97,7 @@ def parse(reason: str) -> Limit | None:
     owner = "assoc" if found["owner"] == "Assoc" else "qos"  # Max*PerAccount is the QOS's
     what = found["what"].lower()
     name, single, resource = _RESOURCES[what]
-    minutes = found["minutes"] or ""
+    minutes = (found["minutes"] or "").replace("Mins", "Minutes")
     if minutes:
         name = f"{single}-minutes"
     column = _COUNTS.get((kind, what))
@@ -112,6 +113,8 @@ def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
         return "MinTRES"
     if kind == "Grp":
         return {"": "GrpTRES", "Minutes": "GrpTRESMins", "RunMinutes": "GrpTRESRunMins"}[minutes]
+    if minutes == "RunMinutes":
+        return f"MaxTRESRunMins{_PER[scope or 'User']}"
     if minutes:
         return "MaxTRESMins"
     return {"Node": "MaxTRESPerNode", "User": "MaxTRESPU", "Account": "MaxTRESPA"}.get(
@@ -122,6 +125,8 @@ def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
 def _words(kind: str, name: str, minutes: str, scope: str | None) -> str:
     if kind == "Min":
         return f"the {name} that a job must ask for at least"
+    if kind == "Max" and minutes == "RunMinutes":
+        return f"the {name} that {_RUNNING[scope or 'User']} may still take"
     if kind == "Max":
         return f"the {name} {_SCOPES.get(scope or '', 'that a user may have')}"
     if minutes == "Minutes":

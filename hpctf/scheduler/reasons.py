@@ -32,7 +32,7 @@ _RESUBMIT = "It will not start as it is: cancel it and submit it again"
 REASONS = {
     "Resources": Reason("the resources it asks for are in use", "Asking for less starts sooner."),
     "Priority": Reason(
-        "jobs of higher priority wait before it",
+        "other jobs wait before it",
         "A shorter --time lets it slip into gaps between them.",
     ),
     "None": Reason("Slurm has not looked at it yet", _WAIT),
@@ -105,6 +105,11 @@ REASONS = {
     "ReservationDeleted": Reason(
         "the reservation it asks for is no more", f"{_RESUBMIT} without it.", never=True
     ),
+    "ReservationInvalid": Reason(
+        "the reservation it asks for is no longer valid for it: over, or without access",
+        f"{_RESUBMIT} without it, or in another one.",
+        never=True,
+    ),
     "Licenses": Reason("the licenses it asks for are in use", _WAIT),
     "JobArrayTaskLimit": Reason(
         "as many tasks of its job array run as may run at a time",
@@ -144,6 +149,13 @@ REASONS = {
     "BurstBufferResources": Reason("the burst buffer has no room for it", _WAIT),
     "BurstBufferStageIn": Reason("its data are being brought to the burst buffer", _WAIT),
     "BurstBufferOperation": Reason("the burst buffer failed", _ADMIN),
+    "MaxPoweredUpNodes": Reason("as many nodes are powered up as the cluster may have on", _WAIT),
+    "PowerNotAvail": Reason("the cluster has no electric power left for it", _WAIT),
+    "PowerReserved": Reason("electric power is kept for other jobs", _WAIT),
+    "MpiPortsBusy": Reason("the ports that srun reserves for MPI are in use on its nodes", _WAIT),
+    "NvidiaImexChannels": Reason("the NVIDIA IMEX channels of its nodes are in use", _WAIT),
+    "BlockMaxError": Reason("its block of nodes has failed too often", _ADMIN),
+    "BlockFreeAction": Reason("its block of nodes is being freed", _WAIT),
     "Cleaning": Reason("its last start is still being cleaned up", _WAIT),
     "Prolog": Reason("its nodes are being made ready", _WAIT),
     "SchedDefer": Reason("Slurm starts no job at once here", _WAIT),
@@ -152,12 +164,15 @@ REASONS = {
     "SystemFailure": Reason("Slurm, a file system or the network failed", _ADMIN),
     "JobLaunchFailure": Reason("it could not be launched", _ADMIN),
     "NonZeroExitCode": Reason("its last start ended with a failure", _WAIT),
+    "RaisedSignal": Reason("its last start was ended by a signal", _WAIT),
     "TimeLimit": Reason("its last start reached its time limit", _WAIT),
     "OutOfMemory": Reason("its last start ran out of memory", _WAIT),
+    "InvalidReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
+    "InvaildReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
 }
 
 
-_RESERVATION_DELETED = re.compile(r"Reservation .+ was deleted")
+_RESERVATION = re.compile(r"Reservation .+ (?:was (deleted)|is (invalid))")
 """What squeue says in the place of a reason once a reservation has gone (reservation.c)."""
 
 
@@ -170,8 +185,9 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
     caller's.
     """
     words = plain(reason)
-    if _RESERVATION_DELETED.fullmatch(words):
-        words = "ReservationDeleted"
+    gone = _RESERVATION.fullmatch(words)
+    if gone:
+        words = "ReservationDeleted" if gone[1] else "ReservationInvalid"
     found = REASONS.get(words) or REASONS.get(words.partition(",")[0])
     if found is None:
         limit = limits.parse(words)

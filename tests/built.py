@@ -22,6 +22,10 @@ SITE = CACHE / "site.yaml"
 """A site of this machine whose store every user can read."""
 
 
+OLDER_TENSORFLOW = "2.18" if sys.version_info < (3, 13) else "2.20"
+"""An older TensorFlow, with a Horovod of its own: Python 3.13 has none before 2.20."""
+
+
 def build_environment(tensorflow: str) -> subprocess.CompletedProcess[str]:
     """Build an environment with TensorFlow, Horovod, mpi4py and scikit-learn, unless it is kept.
 

@@ -18,7 +18,7 @@ from hpctf.environment.store import Environment
 from hpctf.errors import BuildError
 from hpctf.site.model import EnvironmentSettings
 
-from ..built import CACHE, build_environment
+from ..built import CACHE, OLDER_TENSORFLOW, build_environment
 from ..conftest import skip_or_fail
 from .stand_ins import hpctf_env, make_site
 
@@ -60,7 +60,7 @@ def train(python: Path, folder: Path) -> list[str]:
     return sorted(line for line in done.stdout.splitlines() if line.startswith("rank"))
 
 
-@pytest.mark.parametrize("version", ["2.21", "2.18"])
+@pytest.mark.parametrize("version", ["2.21", OLDER_TENSORFLOW])
 def test_horovod_is_built_for_its_tensorflow_and_checked(version: str, tmp_path: Path) -> None:
     one = environment_with(version)
     record = one.record()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..built import build_environment
+from ..built import OLDER_TENSORFLOW, build_environment
 from ..conftest import Person, skip_or_fail
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
@@ -25,7 +25,7 @@ MPICH = Path("/usr/lib/x86_64-linux-gnu/libmpich.so.12")
 @pytest.fixture(scope="module")
 def older_python() -> str:
     """The interpreter of an environment with an earlier TensorFlow."""
-    made = build_environment("2.18")
+    made = build_environment(OLDER_TENSORFLOW)
     if made.returncode:
         skip_or_fail(f"the environment cannot be made: {made.stderr[-2000:]}")
     return made.stdout.strip()
@@ -51,7 +51,7 @@ def test_nodes_with_different_environments_end_at_once(
     chooser = person.write("python", f'#!/bin/sh\n{choose}exec {older_python} "$@"\n')
     chooser.chmod(0o755)
     said = refused(person, HOROVOD, "--python", chooser, "--sbatch", "nodelist=n[1-2]")
-    assert "TensorFlow 2.18" in said[1] and "TensorFlow 2.21" in said[1]
+    assert f"TensorFlow {OLDER_TENSORFLOW}" in said[1] and "TensorFlow 2.21" in said[1]
     assert "worker-0 on n1 has" in said[1].lower() and "worker-1 on n2 has" in said[1].lower()
 
 
@@ -63,7 +63,7 @@ def test_a_horovod_of_another_tensorflow_is_named(
     (person.home / "lib/horovod").symlink_to(horovod)
     words = ["--python", training_python, "--env", f"PYTHONPATH={person.home}/lib"]
     said = refused(person, HOROVOD, *words)
-    assert "was built for TensorFlow 2.18" in said[1]
+    assert f"was built for TensorFlow {OLDER_TENSORFLOW}" in said[1]
     assert "but TensorFlow 2.21" in said[1]
 
 

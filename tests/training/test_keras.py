@@ -13,7 +13,7 @@ import pytest
 from hpctf import Experiment, TensorFlow
 from hpctf.resources import CLIENT, STARTUP
 
-from ..built import build_environment
+from ..built import OLDER_TENSORFLOW, build_environment
 from ..conftest import skip_or_fail
 
 pytestmark = pytest.mark.tensorflow
@@ -140,7 +140,7 @@ def test_ranks_hold_the_same_weights_and_those_of_one_process(case: str, ranks: 
 
 
 def test_an_earlier_tensorflow_trains_alike(tmp_path: Path) -> None:
-    ranks = two_ranks(python_of("2.18"), "ranks.py", tmp_path, *OLDER)
+    ranks = two_ranks(python_of(OLDER_TENSORFLOW), "ranks.py", tmp_path, *OLDER)
     for case in OLDER:
         check(case, ranks)
 
@@ -250,7 +250,7 @@ def test_the_callback_switches_xla_off(ranks: Answers) -> None:
     assert ranks[0]["the_callback_switches_xla_off"]["jit_compile"] is False
 
 
-@pytest.mark.parametrize("tensorflow", ["2.21", "2.18"])
+@pytest.mark.parametrize("tensorflow", ["2.21", OLDER_TENSORFLOW])
 def test_horovods_own_module_is_right_under_tf_keras(tensorflow: str, tmp_path: Path) -> None:
     python = python_of(tensorflow)
     first, second = two_ranks(python, "legacy.py", tmp_path, TF_USE_LEGACY_KERAS="1")

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
@@ -35,6 +35,9 @@ class Imports:
     imported
         Dotted names and where each is first imported: ``from tensorflow import keras`` is
         ``tensorflow.keras``.
+    tried
+        The same of what is imported under a ``try``, or by a module that is: a script may do
+        without it.
     used
         Attributes of TensorFlow that are read, and where first: ``tf.keras.Model`` is
         ``tensorflow.keras.Model``, whatever TensorFlow is imported as.
@@ -43,6 +46,7 @@ class Imports:
     """
 
     imported: dict[str, Place]
+    tried: dict[str, Place]
     used: dict[str, Place]
     files: tuple[Path, ...]
 
@@ -54,6 +58,10 @@ class Imports:
     def first_import(self, *modules: str) -> tuple[str, Place] | None:
         """Return the first of `modules` that is imported, it or anything in it, and where."""
         return _first(self.imported, modules)
+
+    def first_attempt(self, *modules: str) -> tuple[str, Place] | None:
+        """Return the first of `modules` that is imported, also under a ``try``, and where."""
+        return self.first_import(*modules) or _first(self.tried, modules)
 
     def first_use(self, *modules: str) -> tuple[str, Place] | None:
         """Return the first of `modules` that is imported or read as an attribute, and where."""
@@ -79,9 +87,10 @@ def imports_of_entry(estimator: TensorFlow) -> Imports | None:
 def imports_of(script: Path, folder: Path) -> Imports:
     """Return what a script imports, and what the modules of its own folder import.
 
-    Modules that lie beside it are followed and not named; what is imported under a ``try``, or
-    for type checkers alone, may be missing, and is left out. A text that is not this Python's
-    tells nothing.
+    Modules that lie beside it are followed and not named. An import is a statement anywhere, or a
+    call of ``import_module``, ``__import__`` or ``run_module`` with a name that stands in the text.
+    What is imported for type checkers alone is left out. A text that is not this Python's tells
+    nothing.
 
     Parameters
     ----------
@@ -90,30 +99,54 @@ def imports_of(script: Path, folder: Path) -> Imports:
     folder
         The source folder: it and the script's own are where modules of its own lie.
     """
-    imported: dict[str, Place] = {}
-    used: dict[str, Place] = {}
-    files = [script]
-    for path in files:  # which grows meanwhile
-        if len(files) > _MOST_FILES:
-            break
-        tree = _parsed(path)
-        if tree is None:
-            continue
-        file = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-        once: dict[tuple[str, int], int] = {}
-        for name, level, line in sorted(_imports(tree), key=lambda found: found[2]):
-            once.setdefault((name, level), line)
-        for (name, level), line in once.items():
-            above = [path.parents[level - 1]] if 0 < level <= len(path.parents) else []
-            own = list(_own_files(name, above or [script.parent, folder]))
-            if not own and not level:
-                imported.setdefault(name, Place(file, line))
-            files += [one for one in own if one not in files]
-        for name, line in sorted(_used_of_tensorflow(tree), key=lambda found: found[1]):
-            used.setdefault(name, Place(file, line))
-    if list(_own_files("tensorflow", [script.parent, folder])):
-        used = {}
-    return Imports(imported, used, tuple(files))
+    reading = _Reading(script, folder)
+    imported = reading.follow([script], guarded=False)
+    tried = reading.follow(reading.under_try, guarded=True)
+    tried = {**reading.tried, **tried}
+    used = {} if list(_own_files("tensorflow", reading.places)) else reading.used
+    return Imports(imported, tried, used, tuple(reading.files))
+
+
+class _Reading:
+    """Reads files, each once, and notes what they import."""
+
+    def __init__(self, script: Path, folder: Path) -> None:
+        self.places = [script.parent, folder]
+        self.files: list[Path] = []
+        self.under_try: list[Path] = []
+        self.tried: dict[str, Place] = {}
+        self.used: dict[str, Place] = {}
+
+    def follow(self, files: list[Path], guarded: bool) -> dict[str, Place]:
+        """Return what files import that are run for sure; `guarded`: those under a ``try``."""
+        found: dict[str, Place] = {}
+        waiting = list(files)
+        for path in waiting:  # which grows meanwhile
+            if path in self.files or len(self.files) >= _MOST_FILES:
+                continue
+            self.files.append(path)
+            tree = _parsed(path)
+            if tree is None:
+                continue
+            for one in sorted(_imports(tree), key=lambda one: one.line):
+                place = Place(self._shown(path), one.line)
+                own = self._own(path, one)
+                sure = guarded or not one.guarded
+                if not own and not one.level:
+                    (found if sure else self.tried).setdefault(one.name, place)
+                (waiting if sure else self.under_try).extend(own)
+            for name, line in sorted(_used_of_tensorflow(tree), key=lambda used: used[1]):
+                self.used.setdefault(name, Place(self._shown(path), line))
+        return found
+
+    def _own(self, path: Path, one: _Import) -> list[Path]:
+        """Return the files of the source folder that an import in `path` runs."""
+        above = [path.parents[one.level - 1]] if 0 < one.level <= len(path.parents) else []
+        return list(_own_files(one.name, above or self.places))
+
+    def _shown(self, path: Path) -> str:
+        folder = self.places[1]
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _first(names: dict[str, Place], modules: Iterable[str]) -> tuple[str, Place] | None:
@@ -139,17 +172,81 @@ def _parsed(path: Path) -> ast.Module | None:
         return None
 
 
-def _imports(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
-    """Yield (dotted name, dots before it, line) of what a file imports when it runs."""
-    waiting: list[ast.AST] = [tree]
+class _Import(NamedTuple):
+    """A dotted name with the dots before it, the line, and whether a ``try`` is around it."""
+
+    name: str
+    level: int
+    line: int
+    guarded: bool
+
+
+def _imports(tree: ast.Module) -> Iterator[_Import]:
+    """Yield what a file imports when it runs."""
+    calls = _import_calls(tree)
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
     while waiting:
-        node = waiting.pop()
+        node, guarded = waiting.pop()
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from ((name, level, node.lineno) for name, level, _ in _named(node))
-        elif isinstance(node, ast.Try):
-            waiting += [*node.orelse, *node.finalbody]
+            for name, level, _ in _named(node):
+                yield _Import(name, level, node.lineno, guarded)
+        elif isinstance(node, _TRY):
+            waiting += [(child, True) for child in (*node.body, *node.handlers)]
+            waiting += [(child, guarded) for child in (*node.orelse, *node.finalbody)]
         elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
-            waiting += ast.iter_child_nodes(node)
+            inside = guarded or (isinstance(node, (ast.With, ast.AsyncWith)) and _suppresses(node))
+            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+        if node in calls:
+            name, level = calls[node]
+            yield _Import(name, level, node.lineno, guarded)  # type: ignore[attr-defined]
+
+
+_TRY = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
+
+
+def _suppresses(node: ast.With | ast.AsyncWith) -> bool:
+    """Whether a ``with`` is one of ``contextlib.suppress``."""
+    return any("suppress" in ast.unparse(item.context_expr) for item in node.items)
+
+
+def _import_calls(tree: ast.Module) -> dict[ast.AST, tuple[str, int]]:
+    """Return (dotted name, dots before it) of calls that import a name which stands in the text:
+    as itself, or as what a variable is set to, and to nothing else."""
+    called = {"import_module", "__import__", "run_module"}
+    texts: dict[str, set[str]] = {}
+    calls: list[ast.Call] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("importlib", "runpy"):
+            called |= {alias.asname or "" for alias in node.names if alias.name in called}
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    texts.setdefault(target.id, set()).add(str(node.value.value))
+        elif isinstance(node, ast.Call):
+            calls.append(node)
+    found: dict[ast.AST, tuple[str, int]] = {}
+    for call in calls:
+        if _chain(call.func).rpartition(".")[2] not in called:
+            continue
+        given = dict(zip(("name", "package"), call.args, strict=False))
+        given.update((keyword.arg or "", keyword.value) for keyword in call.keywords)
+        name, package = (_text_of(given.get(key), texts) for key in ("name", "package"))
+        bare = name.lstrip(".")
+        level = len(name) - len(bare)
+        if level and package:
+            base = package.split(".")
+            bare, level = ".".join([*base[: len(base) - level + 1], bare]), 0
+        if bare:
+            found[call] = (bare, level)
+    return found
+
+
+def _text_of(node: ast.expr | None, texts: dict[str, set[str]]) -> str:
+    """Return the text that an expression is; empty if that does not show."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    known = texts.get(node.id, set()) if isinstance(node, ast.Name) else set()
+    return next(iter(known)) if len(known) == 1 else ""
 
 
 def _named(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, int, str]]:

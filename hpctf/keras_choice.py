@@ -66,8 +66,7 @@ def settle_keras(
     if estimator.backend == "single" or entering.inside or estimator.modules:
         return ()
     imports = read()
-    concerned = _HOROVODS if estimator.backend == "mpi" else ("keras", *_TF_KERAS)
-    if imports is None or not imports.first_use(*concerned):
+    if imports is None or not _is_concerned(estimator.backend, imports):
         return ()
     there = _libraries(entering.python, spec, estimator.environment_variables)
     if there is None or not there.is_keras_3 or imports.mentions(VARIABLE):
@@ -78,6 +77,17 @@ def settle_keras(
         _check_horovod(imports, there, where, variables)
         return ()
     return _choose(estimator.backend, imports, there, where, variables.get(VARIABLE))
+
+
+def _is_concerned(backend: str, imports: Imports) -> bool:
+    """Whether a script uses what may train wrong on its backend.
+
+    Horovod's modules also under a ``try``: a script that then does without them trains alone. One
+    that has hpctf.keras besides chooses by itself, and the run looks at what it chose.
+    """
+    if backend != "mpi":
+        return imports.first_use("keras", *_TF_KERAS) is not None
+    return bool(imports.first_attempt(*_HOROVODS)) and not imports.first_attempt("hpctf.keras")
 
 
 def _libraries(
@@ -132,10 +142,10 @@ def _check_horovod(
         return
     legacy = _is_legacy(variables.get(VARIABLE))
     # horovod.keras takes the package keras, whatever tf.keras is.
-    wrong = imports.first_import(*(_HOROVODS[1:] if legacy else _HOROVODS))
+    wrong = imports.first_attempt(*(_HOROVODS[1:] if legacy else _HOROVODS))
     if wrong:
-        raise _not_averaged(*wrong, there)
-    right = imports.first_import(*_HOROVODS)
+        raise _not_averaged(*wrong, there, where)
+    right = imports.first_attempt(*_HOROVODS)
     if right and there.tf_keras is None:
         raise UsageError(
             f"{VARIABLE} chooses tf-keras for {right[0]} ({right[1]}), but {where} has none.",
@@ -143,13 +153,21 @@ def _check_horovod(
         )
 
 
-def _not_averaged(module: str, place: Place, there: Libraries) -> UsageError:
-    legacy = "" if module == "horovod.tensorflow.keras" else " and import horovod.tensorflow.keras"
+def _not_averaged(module: str, place: Place, there: Libraries, where: str) -> UsageError:
+    legacy = f"Pass --env {VARIABLE}=1: tf.keras is tf-keras then, and this import works."
+    if module == "horovod.keras":  # it takes the package keras, which stays Keras 3
+        legacy = (
+            f"Pass --env {VARIABLE}=1, and write: import horovod.tensorflow.keras as hvd, and: "
+            "from tensorflow import keras."
+        )
+    if there.tf_keras is None:
+        legacy += f" ({_install(there, where)})"
     return UsageError(
         f"{place} imports {module}, which does not average gradients under Keras 3 (here "
         f"{there.keras}), and says nothing of it: each rank would train a model of its own.",
-        "Change this import to: import hpctf.keras as hvd, which has the same names. Or train "
-        f"with tf-keras: --env {VARIABLE}=1{legacy}. --env {ALLOW}=1 lets it run as it is.",
+        f"{legacy} Or change the import to: import hpctf.keras as hvd, which has the same names, "
+        "and take experimental_run_tf_function out of model.compile. "
+        f"--env {ALLOW}=1 lets it run as it is.",
     )
 
 

@@ -26,6 +26,10 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         Symptom("{1}", "Its log says what to do."),
     ),
     (
+        r"hpctf: refused: (.+)\.$",
+        Symptom("{1}", "Change one of these, and submit it again."),
+    ),
+    (
         r"^hpctf: the return value cannot be pickled: (.+)",
         Symptom(
             "the function's return value cannot be pickled, so that its result is lost: {1}",

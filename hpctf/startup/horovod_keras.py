@@ -1,12 +1,18 @@
-"""Horovod's Keras modules: refused under Keras 3, put right under tf-keras."""
+"""Horovod's Keras modules: refused under Keras 3, put right under tf-keras and Keras 2.
+
+In a run of several ranks a refusal ends the rank: behind ``except: hvd = None``, which many scripts
+have, each rank would train alone, and say nothing of it. A process that has no others to train with
+gets an exception, and may go on without Horovod.
+"""
 
 import os
 import sys
 from functools import wraps
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional, Type
 
-from .versions import major
+from . import horovod_rates, this_rank
+from .versions import major, versions
 
 ALLOW = "HPCTF_ALLOW_HOROVOD_KERAS"
 """Set to 1 by who wants Horovod's module under Keras 3 all the same."""
@@ -18,11 +24,23 @@ def refuse_keras_3(module: ModuleType) -> None:
     Raises
     ------
     ImportError
-        Keras is version 3 or later, and nobody has said that this is wanted.
+        Keras is version 3 or later, nobody has said that this is wanted, and there are no other
+        ranks.
     """
     version = _keras_of(module.__name__)
     if major(version) >= 3 and os.environ.get(ALLOW) != "1":
-        raise ImportError(_refusal(module.__name__, str(version)), name=module.__name__)
+        _refuse(_refusal(module.__name__, str(version)), ImportError)
+
+
+def _refuse(words: str, kind: Type[Exception]) -> NoReturn:
+    if this_rank.trains_with_others():
+        this_rank.end("refused: " + words)
+    raise kind(words)
+
+
+def put_right_rates(module: ModuleType) -> None:
+    """Have the callbacks of learning rates work with every optimizer."""
+    horovod_rates.correct(sys.modules.get("horovod._keras.callbacks"))
 
 
 def put_right(module: ModuleType) -> None:
@@ -39,6 +57,7 @@ def put_right(module: ModuleType) -> None:
         if hasattr(one, "K"):
             one.K = tensorflow.keras.backend  # type: ignore[union-attr]
     _refuse_optimizers_of_keras_3(module)
+    put_right_rates(module)
 
 
 def _keras_of(name: str) -> Optional[str]:
@@ -72,12 +91,13 @@ def _refuse_optimizers_of_keras_3(module: Any) -> None:
         packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
         version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
         if "keras" in packages and major(version) >= 3:
-            raise TypeError(
+            _refuse(
                 "DistributedOptimizer: this {} is of Keras {}, but TF_USE_LEGACY_KERAS=1 chooses "
                 "tf-keras, and Horovod would not average its gradients. Take it from tf.keras, or "
                 "leave TF_USE_LEGACY_KERAS out and import hpctf.keras as hvd.".format(
                     type(optimizer).__name__, version
-                )
+                ),
+                TypeError,
             )
         return own(optimizer, *args, **kwargs)
 
@@ -85,12 +105,21 @@ def _refuse_optimizers_of_keras_3(module: Any) -> None:
 
 
 def _refusal(name: str, version: str) -> str:
-    own = name == "horovod.keras"  # it takes the package keras, which is Keras 3 then, too
-    legacy = "import horovod.tensorflow.keras as hvd" if own else "this import as it is"
+    """Return why, and what to do: the flag first, with which the script stays as it is."""
+    legacy = "Pass --env TF_USE_LEGACY_KERAS=1: tf.keras is tf-keras then, and this import works."
+    if name == "horovod.keras":  # it takes the package keras, which stays Keras 3
+        legacy = (
+            "Pass --env TF_USE_LEGACY_KERAS=1, and write: import horovod.tensorflow.keras as hvd, "
+            "and: from tensorflow import keras."
+        )
+    there = versions()
+    if "tf-keras" not in there:
+        series = ".".join(there.get("TensorFlow", "").split(".")[:2])
+        package = "tf-keras~={}.0".format(series) if series else "tf-keras"
+        legacy += " (Install it first: pip install --no-deps '{}'.)".format(package)
     return (
         "{name} does not average gradients under Keras 3 (here {version}), and says nothing of it: "
-        "each rank would train a model of its own. Change this import to\n"
-        "    import hpctf.keras as hvd\n"
-        "which has the same names. Or train with tf-keras: TF_USE_LEGACY_KERAS=1 in the run's "
-        "environment, and {legacy}. Set {allow}=1 to import it all the same."
+        "each rank would train a model of its own. {legacy} Or change the import to: import "
+        "hpctf.keras as hvd, which has the same names, and take experimental_run_tf_function out "
+        "of model.compile. --env {allow}=1 imports it as it is."
     ).format(name=name, version=version, legacy=legacy, allow=ALLOW)

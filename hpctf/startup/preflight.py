@@ -11,23 +11,19 @@ import platform
 import sys
 from functools import wraps
 from types import ModuleType
-from typing import Any, Dict, NoReturn, Optional
+from typing import Any, Callable, Dict, NoReturn, Optional
 
+from . import this_rank
 from .mpi_library import library_version
+from .this_rank import SKIP
 from .versions import versions
-
-SKIP = "HPCTF_SKIP_PREFLIGHT"
-"""Set to 1 by who wants to train all the same."""
-
-REFUSED = 78
-"""Exit code of a rank that does not fit (EX_CONFIG in sysexits.h)."""
 
 _own: Dict[str, Any] = {"mode": None, "pid": None}
 
 
 def begin(mode: Optional[str], pid: int) -> None:
     """Note which process is the training's, and how it was started (`sitecustomize.PREFLIGHT`)."""
-    if mode and os.environ.get(SKIP) != "1":
+    if mode and this_rank.variable(SKIP) != "1":
         _own.update(mode=mode, pid=pid)
 
 
@@ -67,30 +63,72 @@ def watch_horovods_world(module: Any) -> None:
         _compare_library()
         done = own(self, *args, **kwargs)
         comm = args[0] if args else kwargs.get("comm")
-        if comm is None or comm == []:  # not a part of the world, chosen by the script
-            _check_world(self.size())
+        if comm is not None and comm != []:  # a part of the world, chosen by the script
+            this_rank.leave("world", library="Horovod", part=True)
+        else:
+            _look_at_world("Horovod", self.size(), self.rank(), not _has_mpi(self))
         return done
 
     module.HorovodBasics.init = init
 
 
-def check_mpi4pys_world(module: Any) -> None:
-    """Look at the world that ``from mpi4py import MPI`` has started."""
-    if module.Is_initialized():  # else the script starts it, when it likes
-        _compare_library()
-        _check_world(module.COMM_WORLD.Get_size())
+def watch_mpi4pys_world(module: Any) -> None:
+    """Look at the world that ``from mpi4py import MPI`` has started, or the script starts later."""
+    if module.Is_initialized():
+        _look_at_mpi4pys_world(module)
+        return
+    for name in ("Init", "Init_thread"):
+        setattr(module, name, _then_looking(getattr(module, name), module))
 
 
-def _check_world(size: int) -> None:
-    planned = int(os.environ.get("HPCTF_WORLD_SIZE", 1))
-    if not _concerned() or os.environ.get("HPCTF_BACKEND") != "mpi" or size == planned:
+def _then_looking(own: Callable[..., Any], module: Any) -> Callable[..., Any]:
+    @wraps(own)
+    def init(*args: Any, **kwargs: Any) -> Any:
+        done = own(*args, **kwargs)
+        _look_at_mpi4pys_world(module)
+        return done
+
+    return init
+
+
+def _look_at_mpi4pys_world(module: Any) -> None:
+    _compare_library()
+    world = module.COMM_WORLD
+    _look_at_world("mpi4py", world.Get_size(), world.Get_rank())
+
+
+def _has_mpi(basics: Any) -> bool:
+    """Whether Horovod works over MPI: where it was built without, each rank is alone under srun."""
+    try:
+        return bool(basics.mpi_enabled())
+    except (AttributeError, ValueError):  # of another version
+        return True
+
+
+def _look_at_world(library: str, size: int, rank: int, gloo: bool = False) -> None:
+    """Put a rank's world on record, and end the run if it is not the run's."""
+    this_rank.leave("world", library=library, size=size, rank=rank)
+    planned = this_rank.world_size()
+    if not _concerned() or not this_rank.trains_with_others() or size == planned:
         return
     what = "alone in its MPI world" if size == 1 else "in an MPI world of {}".format(size)
+    says = "{} on {} is {}, but the run has {} ranks: ".format(
+        this_rank.name(), this_rank.host(), what, planned
+    )
+    if gloo:
+        _refuse(
+            says
+            + "its Horovod was built without MPI, and Gloo does not know what {} starts. Let "
+            "hpctf build the environment (--pip), or build Horovod with HOROVOD_WITH_MPI=1.".format(
+                _launcher()
+            )
+        )
     _refuse(
-        "{} on {} is {}, but the run has {} ranks: its MPI library ({}) and {} do not find each "
+        says
+        + "its MPI library ({}) and {} do not find each "
         "other. Set the launcher that fits in the site file (mpi: {{launcher, plugin}}); "
         "hpctf doctor --job finds out which does.".format(
-            _name(), _host(), what, planned, library_version() or "unknown", _launcher()
+            library_version() or "unknown", _launcher()
         )
     )
 
@@ -108,15 +146,15 @@ def _concerned() -> bool:
 
 def _compare(what: str, mine: Dict[str, str]) -> None:
     """Compare what this rank has with what the first rank to come has."""
-    first = _first(what, {"rank": _name(), "host": _host(), "versions": mine})
+    first = _first(what, {"rank": this_rank.name(), "host": this_rank.host(), "versions": mine})
     theirs = first.get("versions", mine)
     others = [label for label in {**theirs, **mine} if mine.get(label) != theirs.get(label)]
     if others:
         _refuse(
             "{} on {} has {}, but {} on {} has {}. Give all nodes the same environment: one on a "
             "shared file system, such as hpctf builds (--pip), or the same modules.".format(
-                _name(),
-                _host(),
+                this_rank.name(),
+                this_rank.host(),
                 _listed(mine, others),
                 first.get("rank"),
                 first.get("host"),
@@ -136,7 +174,7 @@ def _first(what: str, mine: Dict[str, Any]) -> Dict[str, Any]:
     """Return what the first rank to come has left: this one's own, if it is the first."""
     place = _place(what)
     if not os.path.exists(place):
-        draft = "{}.{}".format(place, _name())
+        draft = "{}.{}".format(place, this_rank.name())
         try:
             with open(draft, "w", encoding="utf-8") as stream:
                 json.dump(mine, stream)
@@ -150,11 +188,10 @@ def _first(what: str, mine: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _place(what: str) -> str:
-    env = os.environ
-    name = "{}-{}".format(what, env.get("HPCTF_RESTART_COUNT", "0"))
+    name = "{}-{}".format(what, this_rank.variable("HPCTF_RESTART_COUNT", "0"))
     if _own["mode"] == "program":  # each of its Pythons is compared with its like alone
         name += sys.executable.replace("/", "-")[-200:]
-    return os.path.join(env["HPCTF_RUN_FOLDER"], "state", name + ".json")
+    return os.path.join(this_rank.variable("HPCTF_RUN_FOLDER"), "state", name + ".json")
 
 
 def _read(place: str) -> Dict[str, Any]:
@@ -172,21 +209,9 @@ def _series(version: Any) -> Optional[str]:
     return ".".join(parts[:2]) if len(parts) > 1 and parts[0].isdigit() else None
 
 
-def _name() -> str:
-    return "{}-{}".format(os.environ.get("HPCTF_ROLE"), os.environ.get("HPCTF_INDEX"))
-
-
-def _host() -> str:
-    return os.uname().nodename
-
-
 def _launcher() -> str:
-    return os.environ.get("HPCTF_LAUNCHER", "the launcher")
+    return this_rank.variable("HPCTF_LAUNCHER", "the launcher")
 
 
 def _refuse(words: str) -> NoReturn:
-    """End this rank, and so the run, with a sentence and no traceback."""
-    sys.stdout.flush()
-    sys.stderr.write("hpctf: preflight: {} (--env {}=1 trains all the same.)\n".format(words, SKIP))
-    sys.stderr.flush()
-    os._exit(REFUSED)  # a script that catches all would go on
+    this_rank.end("preflight: {} (--env {}=1 trains all the same.)".format(words, SKIP))

@@ -9,18 +9,20 @@ import sys
 TYPE_CHECKING = False  # not typing's: importing it costs 8 ms
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
-    from typing import Any, Optional
+    from typing import Any, Mapping, Optional
 
 HERE = os.path.dirname(__file__)
 
 WATCHED = frozenset(
     (
         "azureml.core",
+        "horovod",
         "horovod.common.basics",
         "horovod.keras",
         "horovod.tensorflow",
         "horovod.tensorflow.keras",
         "keras",
+        "mpi4py",
         "mpi4py.MPI",
         "tensorflow",
         "tf_keras",
@@ -40,6 +42,7 @@ AZUREML = "HPCTF_WITHOUT_AZUREML"
 class Watch:
     """Has a look at modules of which much depends, as they are imported."""
 
+    variables: "Mapping[str, str]"
     preflight: "Optional[str]" = None
     pid = 0
 
@@ -93,6 +96,7 @@ def _package() -> str:
             raise ImportError("{} is not there".format(place))
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
+        import_module(name + ".this_rank").begin(Watch.variables)
         import_module(name + ".preflight").begin(Watch.preflight, Watch.pid)
     return name
 
@@ -112,6 +116,7 @@ def go_on() -> None:
 
 
 if __name__ == "sitecustomize":
+    Watch.variables = {key: os.environ[key] for key in os.environ if key.startswith("HPCTF_")}
     Watch.preflight, Watch.pid = os.environ.get(PREFLIGHT), os.getpid()
     if Watch.preflight == "script":  # its children may have another Python, or start MPI anew
         del os.environ[PREFLIGHT]

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import azureml, horovod_keras, keras_choice, preflight, profiling
+from . import azureml, horovod_keras, keras_choice, preflight, profiling, tried
 
 Act = Callable[[ModuleType], None]
 
@@ -24,15 +24,16 @@ _ACTS: Dict[str, Tuple[Optional[Act], Optional[Act]]] = {
     "keras": (keras_choice.refuse_keras_3, None),
     "horovod.tensorflow": (preflight.check_horovod, None),
     "horovod.tensorflow.keras": (horovod_keras.refuse_keras_3, horovod_keras.put_right),
-    "horovod.keras": (horovod_keras.refuse_keras_3, None),
+    "horovod.keras": (horovod_keras.refuse_keras_3, horovod_keras.put_right_rates),
     "horovod.common.basics": (None, preflight.watch_horovods_world),
-    "mpi4py.MPI": (None, preflight.check_mpi4pys_world),
+    "mpi4py.MPI": (None, preflight.watch_mpi4pys_world),
 }
 """What is done before a module runs, and after it."""
 
 
 def found(name: str, path: Any, target: Any, but: Any) -> Optional[ModuleSpec]:
     """Return what all finders `but` one find, with a loader that looks; or None."""
+    tried.note(name)
     for finder in list(sys.meta_path):
         find = getattr(finder, "find_spec", None)
         spec: Optional[ModuleSpec] = (

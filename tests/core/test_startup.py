@@ -111,9 +111,54 @@ def test_under_keras_3_it_names_the_line_to_change(python: str, name: str, fakes
     path = [STARTUP, fakes, CLIENT]
     said = output(say(python, path=list(path), code=TRY.format(name=name)))
     assert said.startswith(f"{name} does not average gradients under Keras 3 (here 3.4.1)")
-    assert "\n    import hpctf.keras as hvd\n" in said
+    flag, line = said.index("--env TF_USE_LEGACY_KERAS=1"), said.index("import hpctf.keras as hvd")
+    assert flag < line < said.index("take experimental_run_tf_function out of model.compile")
+    assert "pip install --no-deps 'tf-keras'" in said, "there is none"
     code = "import os; os.environ['HPCTF_ALLOW_HOROVOD_KERAS'] = '1'\n" + TRY.format(name=name)
     assert output(say(python, path=list(path), code=code)) == "of keras SourceFileLoader\n"
+
+
+IN_A_RUN = {
+    "HPCTF_BACKEND": "mpi",
+    "HPCTF_WORLD_SIZE": "2",
+    "HPCTF_ROLE": "worker",
+    "HPCTF_INDEX": "1",
+}
+
+SWALLOWS = {
+    "a fallback": "try:\n    import {name} as hvd\nexcept:\n    hvd = None\n",
+    "a thread": (
+        "import threading\ndef load():\n    import {name}\n"
+        "thread = threading.Thread(target=load)\nthread.start()\nthread.join()\n"
+    ),
+    "a cleared environment": (
+        "import os\nos.environ.clear()\ntry:\n    import {name} as hvd\n"
+        "except BaseException:\n    hvd = None\n"
+    ),
+    "a name": (
+        "from importlib import import_module\nfrom contextlib import suppress\n"
+        "with suppress(ImportError):\n    import_module('{name}')\n"
+    ),
+    "a hook": (
+        "import sys\nsys.excepthook = lambda *error: None\nsys.stderr.close()\n"
+        "try:\n    import {name}\nfinally:\n    sys.exit(0)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("python", pythons())
+@pytest.mark.parametrize("way", SWALLOWS)
+@pytest.mark.parametrize("name", ["horovod.keras", "horovod.tensorflow.keras"])
+def test_no_script_can_swallow_the_refusal_and_train_alone(
+    python: str, name: str, way: str, fakes: Path
+) -> None:
+    fill(fakes, keras="3.4.1", package="keras")
+    code = "print('begins')\n" + SWALLOWS[way].format(name=name) + "print('trains alone')\n"
+    done = say(python, path=[STARTUP, fakes, CLIENT], code=code, **IN_A_RUN)
+    assert (done.returncode, done.stdout) == (78, "begins\n")
+    if way != "a hook":
+        assert done.stderr.startswith(f"hpctf: refused: {name} does not average gradients")
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("python", pythons())
@@ -123,7 +168,7 @@ def test_with_tf_keras_the_backend_is_put_right(python: str, fakes: Path) -> Non
     said = output(say(python, path=[STARTUP, fakes, CLIENT], code=code))
     assert said == "of tf_keras SourceFileLoader\nof tf_keras\n"
     code = TRY.format(name="horovod.keras")
-    assert "and import horovod.tensorflow.keras as hvd" in output(
+    assert "write: import horovod.tensorflow.keras as hvd" in output(
         say(python, path=[STARTUP, fakes, CLIENT], code=code)
     )
 

@@ -46,6 +46,58 @@ def test_what_a_script_imports(tmp_path: Path, text: str, found: set[str]) -> No
     assert imports(write(tmp_path, train=text)) == found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    import horovod.keras\nexcept ImportError:\n    pass",
+        "try:\n    pass\nexcept ValueError:\n    import horovod.keras",
+        "def f():\n    try:\n        if 1:\n            from horovod import keras\n    except: 0",
+        "import contextlib\nwith contextlib.suppress(ImportError):\n    import horovod.keras",
+        "from importlib import import_module as load\ntry:\n    h = load('horovod.keras')\n"
+        "except Exception:\n    h = None",
+        "try:\n    import helper\nexcept ImportError:\n    helper = None",
+        "try:\n    from model import deep\nexcept ImportError:\n    deep = None",
+        "import importlib\ntry:\n    importlib.import_module('.deep', package='model')\n"
+        "except ImportError: pass",
+    ],
+)
+def test_what_a_script_may_do_without_is_known_apart(tmp_path: Path, text: str) -> None:
+    write(
+        tmp_path,
+        train=text,
+        helper="import horovod.keras",
+        model____init__="",
+        model__deep="from horovod.keras import callbacks",
+    )
+    found = imports_of(tmp_path / "train.py", tmp_path)
+    assert found.first_import("horovod") is None
+    assert found.first_attempt("horovod.keras") is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import importlib\nimportlib.import_module('horovod.keras')",
+        "import importlib as i\nmodule = i.import_module(name='horovod.keras')",
+        "hvd = __import__('horovod.keras', fromlist=['keras'])",
+        "import runpy\nrunpy.run_module('helper', run_name='__main__')",
+        "from importlib import import_module\nNAME = 'horovod.keras'\nimport_module(NAME)",
+        "try:\n    import helper\nexcept ImportError:\n    pass\nimport helper",
+        "try:\n    pass\nexcept ImportError:\n    pass\nelse:\n    import horovod.keras",
+    ],
+)
+def test_an_import_by_its_name_is_one(tmp_path: Path, text: str) -> None:
+    write(tmp_path, train=text, helper="import horovod.keras")
+    found = imports_of(tmp_path / "train.py", tmp_path)
+    assert found.first_import("horovod.keras") is not None
+
+
+def test_names_that_do_not_stand_in_the_text_tell_nothing(tmp_path: Path) -> None:
+    text = "import importlib, sys\nNAME = 'a'\nNAME = 'b'\n"
+    text += "importlib.import_module(NAME)\nimportlib.import_module(sys.argv[1])\n"
+    assert imports(write(tmp_path, train=text)) == {"importlib", "sys"}
+
+
 def test_modules_of_its_own_are_followed(tmp_path: Path) -> None:
     write(
         tmp_path,

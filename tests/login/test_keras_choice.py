@@ -193,6 +193,54 @@ def test_horovods_keras_is_refused_where_it_does_not_average(
         assert "does not average" in refusal(folder, "mpi", keras_3, **legacy)
 
 
+FALLBACKS = [
+    "try:\n    {line}\nexcept:\n    hvd = None",
+    "try:\n    {line}\nexcept ImportError:\n    hvd = None",
+    "def main():\n    try:\n        {line}\n    finally:\n        pass",
+    "from contextlib import suppress\nwith suppress(ImportError):\n    {line}",
+]
+
+
+@pytest.mark.parametrize("around", FALLBACKS)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import horovod.tensorflow.keras as hvd",
+        "from horovod.tensorflow.keras import *",
+        "import horovod.keras as hvd",
+        "hvd = __import__('horovod.keras')",
+        "import distributed",
+    ],
+)
+def test_horovods_keras_behind_a_fallback_is_refused_like_a_bare_import(
+    tmp_path: Path, keras_3: str, keras_2: str, line: str, around: str
+) -> None:
+    """Each rank would train alone, and the run complete."""
+    helper = "import horovod.tensorflow.keras as hvd"
+    text = around.format(line=line)
+    folder = write(tmp_path / "proj", train=text, distributed=helper)
+    said = refusal(folder, "mpi", keras_3)
+    place = "distributed.py:1" if "distributed" in line else "train.py:"
+    assert place in said and "each rank would train a model of its own" in said
+    assert said.index("--env TF_USE_LEGACY_KERAS=1") < said.index("import hpctf.keras as hvd")
+    assert "experimental_run_tf_function out of model.compile" in said
+    assert told(folder, "mpi", keras_2) == told(folder, "single", keras_3) == []
+
+
+def test_who_has_hpctfs_module_besides_chooses_in_the_run(tmp_path: Path, keras_3: str) -> None:
+    text = "try:\n    import hpctf.keras as hvd\nexcept ImportError:\n"
+    text += "    import horovod.tensorflow.keras as hvd"
+    assert told(write(tmp_path / "proj", train=text), "mpi", keras_3) == []
+
+
+def test_the_advice_names_what_must_be_installed_for_it(
+    tmp_path: Path, without_tf_keras: str
+) -> None:
+    folder = write(tmp_path / "proj", train="import horovod.tensorflow.keras as hvd")
+    said = refusal(folder, "mpi", without_tf_keras)
+    assert f"{without_tf_keras} -m pip install --no-deps tf-keras~=2.21.0" in said
+
+
 def test_horovods_plain_module_is_not_refused(tmp_path: Path, keras_3: str) -> None:
     folder = write(tmp_path / "proj", train="import horovod.tensorflow as hvd, keras")
     assert told(folder, "mpi", keras_3) == []

@@ -1,0 +1,91 @@
+"""Which rank of which run this process belongs to, what it leaves on record of itself, and how it
+ends if it must not train.
+
+Python 3.8 and up, standard library only, as all of this folder.
+"""
+
+import json
+import os
+import sys
+from typing import Any, Dict, Mapping, NoReturn
+
+SKIP = "HPCTF_SKIP_PREFLIGHT"
+"""Set to 1 by who wants to train all the same."""
+
+REFUSED = 78
+"""Exit code of a rank that must not train (EX_CONFIG in sysexits.h)."""
+
+_at_start: Dict[str, str] = {}
+
+
+def begin(variables: Mapping[str, str]) -> None:
+    """Note hpctf's variables as they were before the script could change its environment."""
+    _at_start.update(variables)
+
+
+def variable(name: str, default: str = "") -> str:
+    """Return one of hpctf's variables as the rank's wrapper has set it."""
+    return _at_start.get(name, default)
+
+
+def name() -> str:
+    """Return ``worker-0`` and so on: the name of the rank's files."""
+    return "{}-{}".format(_at_start.get("HPCTF_ROLE"), _at_start.get("HPCTF_INDEX"))
+
+
+def host() -> str:
+    """Return the name of the rank's node."""
+    return os.uname().nodename
+
+
+def world_size() -> int:
+    """Return how many ranks the run has."""
+    return int(_at_start.get("HPCTF_WORLD_SIZE") or 1)
+
+
+def trains_with_others() -> bool:
+    """Whether the ranks of this run are to find each other by MPI, and there are several."""
+    return _at_start.get("HPCTF_BACKEND") == "mpi" and world_size() > 1
+
+
+def leave(event: str, **what: Any) -> None:
+    """Append to the rank's state file, once however many processes of the rank say the same.
+
+    `hpctf.worlds` reads it when the job ends.
+    """
+    if not trains_with_others() or _at_start.get(SKIP) == "1":
+        return
+    attempt = int(_at_start.get("HPCTF_RESTART_COUNT") or 0)
+    record = {"event": event, "attempt": attempt, **what}
+    line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    path = os.path.join(_at_start.get("HPCTF_RUN_FOLDER", ""), "state", name() + ".jsonl")
+    try:
+        with open(path, "rb") as stream:
+            known = stream.read()
+        if line in known:
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # the wrapper's file: never a new one
+    except OSError:
+        return
+    try:
+        whole = line if known.endswith(b"\n") or not known else b"\n" + line
+        os.write(descriptor, whole)
+    except OSError:  # a full disk must not end the training
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def end(words: str) -> NoReturn:
+    """End this rank, and so the run, with a sentence and no traceback: a script that catches all
+    would go on, also if this is not its main thread.
+
+    Where a program passes the exit code over, the sentence on record is what the run fails with.
+    """
+    leave("refused", reason=words)
+    try:
+        sys.stdout.flush()
+        sys.stderr.write("hpctf: {}\n".format(words))
+        sys.stderr.flush()
+    finally:
+        os._exit(REFUSED)

@@ -1,0 +1,47 @@
+"""What a rank tried to train with: put on record also if it is not there, or fails as it loads.
+
+A script that does without Horovod where its import fails trains alone, and nothing else tells.
+"""
+
+import os
+import sys
+from typing import Optional
+
+from . import this_rank
+
+_LIBRARIES = ("horovod", "mpi4py")
+"""What ranks find each other with: noted if it is the script that looks for it. Packages such as
+h5py and Weights & Biases look for them by themselves."""
+
+_INSTALLED = ("site-packages", "dist-packages")
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""hpctf's own package, which may be installed, too."""
+
+
+def note(module: str) -> None:
+    """Put on record that a module is being looked for."""
+    if not this_rank.trains_with_others():
+        return
+    if module == "tensorflow" or (module in _LIBRARIES and _is_of_script(_importer())):
+        this_rank.leave("imports", module=module)
+
+
+def _importer() -> Optional[str]:
+    """Return the file of the code that imports, or asks whether a module is there."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        machinery = "importlib" in file or file.startswith("<frozen")
+        if not machinery and os.path.dirname(os.path.abspath(file)) != os.path.dirname(__file__):
+            return file
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _is_of_script(file: Optional[str]) -> bool:
+    if file is None:
+        return False
+    path = os.path.abspath(file)
+    return path.startswith(_OURS + os.sep) or not any(
+        os.sep + folder + os.sep in path for folder in _INSTALLED
+    )

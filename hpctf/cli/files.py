@@ -9,6 +9,7 @@ import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.runs.kept_files import LEFT_BY_SCRIPT
 from hpctf.runs.logs import LogPrinter, LogPrinters
 from hpctf.terminal import data
 from hpctf.verdict import ranks_of
@@ -64,7 +65,7 @@ def logs(
 @site_option
 @json_option
 def files(run_name: str, site: str | None, as_json: bool) -> None:
-    """List RUN's outputs and logs."""
+    """List RUN's outputs, logs and checkpoints, and what it wrote beside ./outputs (snapshot/)."""
     names = open_run(run_name, site).get_file_names()
     if as_json:
         answer_json(names)
@@ -79,11 +80,11 @@ def files(run_name: str, site: str | None, as_json: bool) -> None:
 @click.option("--to", "folder", default=".", show_default=True, help="Folder to copy to.")
 @site_option
 def download(run_name: str, names: tuple[str, ...], folder: str, site: str | None) -> None:
-    """Copy RUN's files, by name or prefix; without one, all of its outputs."""
+    """Copy RUN's files, by name or prefix; without one, all that its script wrote."""
     run = open_run(run_name, site)
     known = run.get_file_names()
     chosen: dict[str, None] = {}
-    for prefix in names or ("outputs/",):
+    for prefix in names or LEFT_BY_SCRIPT:
         matching = [name for name in known if name.startswith(prefix)]
         if names and not matching:
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")

@@ -12,6 +12,7 @@ import re
 import subprocess
 import time
 
+from hpctf import worlds
 from hpctf.documents import read_plan
 from hpctf.files import append_record, tail
 from hpctf.node.ends import attempt_of, is_cancelled
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 NO_RECORD = 1
 INTERRUPTED = SIGNAL_BASE + 15
+APART = 78
+"""Exit code of a run whose ranks were each alone, as of a rank that finds it out itself."""
 START_AGAIN = -1
 """What `verdict` returns instead of an exit code."""
 
@@ -113,7 +116,17 @@ def verdict(
         return failure.status, ""
     if silent:
         return launcher_status or NO_RECORD, _silence(run_folder, silent, launcher_status)
-    return 0, ""
+    return _of_worlds(run_folder, plan, ranks)
+
+
+def _of_worlds(run_folder: str, plan: dict[str, Any], ranks: list[RankState]) -> tuple[int, str]:
+    """Return the verdict on ranks that have all ended well, but may each have trained alone."""
+    attempt = attempt_of(os.environ)
+    apart = worlds.why_apart(run_folder, plan, ranks, attempt)
+    words = apart or worlds.note(run_folder, plan, ranks, attempt)
+    if words:
+        say(words)
+    return (APART if apart else 0), words
 
 
 def record(run_folder: str, event: str, **more: Any) -> None:

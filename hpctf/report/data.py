@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.tracked import first_series
 from hpctf.confidential import hide, secrets_of_run, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.logged import Logged, logged_of, shown
 from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.runs.kept_files import path_of
 from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import (
     Line,
@@ -308,7 +308,7 @@ def _files(run: Run) -> list[File]:
     found = []
     for name in run.get_file_names():
         with contextlib.suppress(OSError, ValueError):  # gone meanwhile
-            with open_of_run(place_of(str(run.folder.path), name)) as stream:
+            with open_of_run(path_of(run.folder, name)) as stream:
                 size = os.fstat(stream.fileno()).st_size
             found.append(File(os.fsencode(name).decode("utf-8", "replace"), size))
     return found

@@ -321,8 +321,9 @@ class Run(Reading):
         return [None if server else value for server, value in zip(serving, values, strict=True)]
 
     def get_file_names(self) -> list[str]:
-        """Return the run's outputs and logs as ``outputs/...`` and ``logs/...``, and what it has
-        uploaded by the names that it chose, sorted."""
+        """Return the names of the run's files, sorted: ``outputs/...``, ``logs/...``,
+        ``checkpoints/...``, ``snapshot/...`` for what the script wrote into its working directory,
+        and what it has uploaded by the names that it chose."""
         return names_of(self.folder)
 
     def download_file(self, name: str, output_file_path: str | os.PathLike[str] = ".") -> Path:

@@ -246,7 +246,7 @@ class _Case(NamedTuple):
         if asked_to or (job is not None and job.ending == "CANCELLED"):
             return Status("Canceled", self._who_cancelled(job), code, self.ranks)
         if code == 0:
-            return Status("Completed", "", 0, self.ranks)
+            return Status("Completed", self.own.reason, 0, self.ranks)
         failure = first_failure(self.ranks)
         if code is None and failure is not None:
             code = failure.status

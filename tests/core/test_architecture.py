@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     0: "errors hosts job_environment cluster_spec plan files resources sbatch verdict processes "
-    "meanwhile answers forms documents confidential trusted_path terminal programs refusals",
+    "meanwhile answers forms documents confidential trusted_path terminal programs refusals worlds",
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports keras_choice git request script_options",
     2: "submission scheduler node runs tracking client startup notebook",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ..measured import note
-from .cells import COLLECTIVE, LEGACY, MPI, MPI_LEGACY, PS, RANKS, Job, nodes, servers
+from .cells import COLLECTIVE, LEGACY, MPI, PS, RANKS, Job, nodes, servers
 from .conftest import Trainings
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
@@ -48,7 +48,7 @@ def test_a_script_that_says_so_is_refused_before_the_queue(
     note(request.node, *WHAT[name], "before the queue", said(r"imports " + words, done.stderr))
 
 
-@pytest.mark.parametrize("name", [name for name in BEFORE if name != "horovod.keras"])
+@pytest.mark.parametrize("name", [name for name in BEFORE if "horovod" not in name])
 def test_a_script_that_hides_it_is_refused_in_its_run(
     name: str, trainings: Trainings, request: pytest.FixtureRequest
 ) -> None:
@@ -77,15 +77,43 @@ def test_a_function_that_imports_keras_is_refused_in_its_run(
     note(request.node, "collective", "Keras 3", "a function's import", "in the run", words)
 
 
-IN_THE_RUN = {
-    "horovod.tensorflow.keras": ("`import_module(...)`", "ImportError: " + NOT_AVERAGED),
-    "horovod.keras": ("`import_module(...)`", "ImportError: " + NOT_AVERAGED),
-    "DistributedOptimizer": (
-        "`horovod.tensorflow.DistributedOptimizer(optimizer)`",
-        "ImportError: " + NOT_AVERAGED,
+OPTIMIZER_OF_KERAS_3 = r"this SGD is of Keras 3\.\S+, but TF_USE_LEGACY_KERAS=1 chooses tf-keras"
+
+BEHIND_A_FALLBACK = {
+    "`try: import horovod.tensorflow.keras`": (
+        ("horovods_module", "horovod.tensorflow.keras"),
+        (),
+        NOT_AVERAGED,
+    ),
+    "`horovod.tensorflow.DistributedOptimizer(optimizer)`": (
+        ("horovods_optimizer", "horovod.tensorflow"),
+        (),
+        NOT_AVERAGED,
+    ),
+    "an optimizer of the package keras": (
+        ("horovods_optimizer", "horovod.tensorflow.keras"),
+        LEGACY,
+        "DistributedOptimizer: " + OPTIMIZER_OF_KERAS_3,
     ),
 }
-"""What hpctf refuses while a run of Horovod goes on: the name in the script's list, and words."""
+"""What hpctf refuses while a run of Horovod goes on: the script's arguments, the job's, words."""
+
+
+@pytest.mark.parametrize("how", BEHIND_A_FALLBACK)
+def test_what_horovod_would_do_wrong_is_refused_whatever_the_script_catches(
+    how: str, trainings: Trainings, request: pytest.FixtureRequest
+) -> None:
+    arguments, words, pattern = BEHIND_A_FALLBACK[how]
+    run = trainings.ended(Job("fallback.py", nodes("mpi", 2, *words)), *arguments)
+    assert run.state == "Failed", run.log
+    assert trainings.person.status(run.folder.name)["exit_code"] == 78
+    assert "each rank trains alone" not in run.log
+    assert "Traceback" not in run.log
+    found = said("hpctf: refused: " + pattern, run.log)
+    said(pattern, trainings.person.hpctf("why", run.folder.name).stdout)
+    library = "tf-keras" if words else "Keras 3"
+    note(request.node, "mpi", library, how, "in the run", found)
+
 
 BY_HOROVOD = {
     "DistributedGradientTape": (
@@ -100,27 +128,15 @@ BY_HOROVOD = {
 
 
 @pytest.mark.parametrize("ranks", RANKS)
-@pytest.mark.parametrize("name", [*IN_THE_RUN, *BY_HOROVOD])
-def test_horovod_is_refused_what_it_would_do_wrong_with_keras_3(
+@pytest.mark.parametrize("name", BY_HOROVOD)
+def test_horovod_itself_refuses_variables_of_keras_3(
     name: str, ranks: int, trainings: Trainings, request: pytest.FixtureRequest
 ) -> None:
-    how, words = {**IN_THE_RUN, **BY_HOROVOD}[name]
-    where = "in the run" if name in IN_THE_RUN else "in the run, by Horovod itself"
+    how, words = BY_HOROVOD[name]
     answers = trainings.of(MPI[ranks]).said("refused")
     assert len(answers) == ranks
     [found] = {said(words, answer[name]) for answer in answers}
-    note(request.node, "mpi", "Keras 3", how, where, found)
-
-
-@pytest.mark.parametrize("ranks", RANKS)
-def test_horovod_under_tf_keras_is_refused_an_optimizer_of_keras_3(
-    ranks: int, trainings: Trainings, request: pytest.FixtureRequest
-) -> None:
-    words = r"TypeError: .* is of Keras 3\.\S+, but TF_USE_LEGACY_KERAS=1 chooses tf-keras"
-    answers = trainings.of(MPI_LEGACY[ranks]).said("refused")
-    [found] = {said(words, answer["DistributedOptimizer"]) for answer in answers}
-    how = "an optimizer of the package keras"
-    note(request.node, "mpi", "tf-keras", how, "in the run", found)
+    note(request.node, "mpi", "Keras 3", how, "in the run, by Horovod itself", found)
 
 
 @pytest.mark.parametrize("job", [COLLECTIVE[2], PS[2]], ids=["collective", "ps"])

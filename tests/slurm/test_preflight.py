@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
 HOROVOD = "import horovod.tensorflow as hvd\nhvd.init()\nprint('size', hvd.size())\n"
 MPI4PY = "from mpi4py import MPI\nprint('size', MPI.COMM_WORLD.size)\n"
-ALONE = (
-    "import os\n"
-    "for name in list(os.environ):\n"
-    "    if name.startswith(('PMI', 'SLURM', 'OMPI')):\n"
-    "        del os.environ[name]\n"
+ALONE = "import os\nos.environ.clear()\n"
+FALLBACK = (
+    "import tensorflow\n"
+    "try:\n    import horovod.tensorflow.keras as hvd\nexcept ImportError:\n    hvd = None\n"
+    "print('rank', hvd.rank() if hvd else 0)\n"
 )
 MPICH = Path("/usr/lib/x86_64-linux-gnu/libmpich.so.12")
 
@@ -87,3 +87,42 @@ def test_ranks_of_a_library_that_does_not_know_the_plugin_do_not_train(
     said = refused(person, MPI4PY, "--python", training_python, *mpich)
     assert "is alone in its MPI world, but the run has 2 ranks" in said[1]
     assert "(MPICH 4" in said[1]
+
+
+def test_a_program_that_passes_the_refusal_over_does_not_complete(
+    person: Person, training_python: str
+) -> None:
+    person.write("proj/own.py", ALONE + HOROVOD)
+    script = person.write("proj/train.sh", f"#!/bin/sh\n{training_python} own.py || true\n")
+    script.chmod(0o755)
+    words = ["--backend", "mpi", "--nodes", "2", "--python", training_python, "--wait"]
+    done = person.hpctf("submit", *words, "proj/train.sh", check=False)
+    status = person.status()
+    assert (done.returncode, status["state"], status["exit_code"]) == (1, "Failed", 78)
+    assert [role["exit_code"] for role in status["roles"]] == [0, 0]
+    assert "is alone in its MPI world, but the run has 2 ranks" in status["reason"]
+
+
+def test_ranks_that_go_on_without_a_horovod_that_fails_do_not_complete(
+    person: Person, training_python: str
+) -> None:
+    person.write("lib/horovod/__init__.py", "raise ImportError('libmpi.so.40: cannot open')\n")
+    person.write("proj/train.py", FALLBACK)
+    words = ["--backend", "mpi", "--nodes", "2", "--python", training_python]
+    words += ["--env", f"PYTHONPATH={person.home}/lib", "--env", "TF_USE_LEGACY_KERAS=1"]
+    done = person.hpctf("submit", *words, "--wait", "proj/train.py", check=False)
+    status = person.status()
+    assert (done.returncode, status["state"], status["exit_code"]) == (1, "Failed", 78)
+    assert "its 2 ranks each trained alone: the script looks for Horovod" in status["reason"]
+    assert "each trained alone" in person.hpctf("why", "@last").stdout
+    assert person.hpctf("wait", "@last", check=False).returncode == 1
+
+
+def test_ranks_that_each_do_a_part_complete_and_say_so(
+    person: Person, training_python: str
+) -> None:
+    person.write("proj/train.py", "import os, tensorflow\nprint(os.environ['HPCTF_RANK'])\n")
+    words = ["--backend", "mpi", "--nodes", "2", "--python", training_python, "--wait"]
+    person.hpctf("submit", *words, "proj/train.py")
+    assert person.status()["state"] == "Completed"
+    assert "its 2 ranks did not exchange anything" in person.hpctf("why", "@last").stdout

@@ -1,7 +1,6 @@
 """Horovod under tf-keras: its own Keras module, and its tape."""
 
 import horovod.tensorflow.keras as hvd
-import keras  # Keras 3, which is there besides
 import task
 import tensorflow as tf
 from horovod.tensorflow import DistributedGradientTape, broadcast_variables
@@ -40,13 +39,8 @@ def loop():
     return model.get_weights()
 
 
-def optimizer_of_keras_3():
-    hvd.DistributedOptimizer(task.keras_optimizer(keras))
-
-
 if __name__ == "__main__":
     task.keep("fit", RANK, fit())
     task.keep("fit-clipped", RANK, fit(**task.CLIP))
     task.keep("loop", RANK, loop())
     task.keep("begun-apart", RANK, fit(broadcast=False))
-    task.say("refused", RANK, {"DistributedOptimizer": task.words_of(optimizer_of_keras_3)})

@@ -69,7 +69,11 @@ class Imports:
 
     def mentions(self, word: str) -> bool:
         """Whether a word stands in the text of any file."""
-        return any(word.encode() in _text(path) for path in self.files)
+        return any(word.encode() in text for text in self.texts())
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield the text of each file."""
+        return map(_text, self.files)
 
 
 def imports_of_entry(estimator: TensorFlow) -> Imports | None:

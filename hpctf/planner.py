@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from hpctf import backends
+from hpctf import backends, worlds
 from hpctf.answers import PRINT, answer_of
 from hpctf.directives import (
     REQUEUE_S,
@@ -115,6 +115,7 @@ def make_plan(
     spec, why = _spec(estimator, site, read) if spec is None else (spec, ())
     entering = enter(estimator, site, spec, run_folder)
     keras = settle_keras(estimator, read, entering, spec)
+    alone = _alone(estimator, read, sum(role.count for role in layout.roles))
     launch = _launch(site, layout.launcher, layout.options, entering)
     return Planned(
         Plan(
@@ -148,8 +149,27 @@ def make_plan(
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
         ),
-        (*dict.fromkeys(notes), *entering.notes, *why, *keras),
+        (*dict.fromkeys(notes), *entering.notes, *why, *keras, *alone),
         spec,
+    )
+
+
+def _alone(
+    estimator: TensorFlow, read: Callable[[], Imports | None], ranks: int
+) -> tuple[str, ...]:
+    """Return what to say of a script that trains as if it were alone, on several ranks."""
+    imports = read() if estimator.backend == "mpi" and ranks > 1 else None
+    if (
+        imports is None
+        or not imports.first_import("tensorflow", "keras")
+        or imports.first_attempt("horovod", "mpi4py", "hpctf")
+        or worlds.tell_ranks_apart(imports.texts())
+    ):
+        return ()
+    return (
+        f"the script uses neither Horovod nor mpi4py, and does not look at its rank: each of its "
+        f"{ranks} ranks would train a model of its own, and the run would not count as completed. "
+        "Train with import hpctf.keras as hvd, or with hpctf.strategy(); or use --backend single.",
     )
 
 

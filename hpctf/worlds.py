@@ -22,7 +22,7 @@ SKIP = "HPCTF_SKIP_PREFLIGHT"
 _LIBRARIES = {"horovod": "Horovod", "mpi4py": "mpi4py"}
 _MOST_FILES = 500
 _MOST_BYTES = 1_000_000
-_TELLS_RANKS_APART = re.compile(
+_WORDS_OF_RANKS = re.compile(
     rb"rank|procid|nodeid|localid|tf_config|cluster_?resolver|multiworker|parameterserver"
     rb"|\bshard\b|current_task",
     re.IGNORECASE,
@@ -179,7 +179,7 @@ def _no_world(seen: dict[str, Seen], run_folder: str, plan: dict[str, Any]) -> s
             "script went on without (import it outside of try, to see why), or hvd.init() was not "
             f"called. {way_out}"
         )
-    if "tensorflow" in imported and not _tells_ranks_apart(run_folder, plan):
+    if "tensorflow" in imported and not _may_tell_ranks_apart(run_folder, plan):
         return (
             f"its {len(seen)} ranks each trained alone: the script uses TensorFlow, but neither "
             "Horovod nor mpi4py, and does not look at its rank. Train with import hpctf.keras as "
@@ -193,12 +193,16 @@ def _is_program(plan: dict[str, Any]) -> bool:
     return bool(entry["command"][0] != entry["python"])
 
 
-def _tells_ranks_apart(run_folder: str, plan: dict[str, Any]) -> bool:
+def _may_tell_ranks_apart(run_folder: str, plan: dict[str, Any]) -> bool:
     """Whether a script may know that it is one of several; a function's text is not known."""
     if plan["entry"]["kind"] != "script":
         return True
-    texts = _texts(os.path.join(run_folder, "snapshot"))
-    return any(_TELLS_RANKS_APART.search(text) for text in texts)
+    return tell_ranks_apart(_texts(os.path.join(run_folder, "snapshot")))
+
+
+def tell_ranks_apart(texts: Iterable[bytes]) -> bool:
+    """Whether a script, by its texts, knows that it is one of several."""
+    return any(_WORDS_OF_RANKS.search(text) for text in texts)
 
 
 def _texts(folder: str) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from hpctf import Experiment, TensorFlow
 from hpctf.environment.missing import missing_from
 from hpctf.imports import imports_of, imports_of_entry
 
-from .helpers import hpctf
+from .helpers import hpctf, planned
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -167,3 +167,29 @@ def test_a_script_without_tensorflow_runs_with_hpctfs_own_python(tmp_path: Path)
     done = hpctf("submit", "--site", "slurm", "--dry-run", "--json", "train.py", cwd=tmp_path)
     assert sys.executable in done.stdout and "environments/" not in done.stdout
     assert "own Python" not in done.stderr
+
+
+ALONE = "does not look at its rank: each of its 2 ranks would train a model of its own"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import tensorflow", True),
+        ("from tensorflow import keras", True),
+        ("import keras", True),
+        ("import tensorflow\ntry:\n    import horovod.tensorflow\nexcept: pass", False),
+        ("import tensorflow\nfrom mpi4py import MPI", False),
+        ("import tensorflow, hpctf.keras as hvd", False),
+        ("import tensorflow, os\nmine = os.environ['SLURM_PROCID']", False),
+        ("import os", False),
+    ],
+)
+def test_a_script_that_would_train_alone_on_each_rank_is_told_so(
+    tmp_path: Path, text: str, told: bool
+) -> None:
+    folder = write(tmp_path / "proj", train=text)
+    on_mpi = {"python": sys.executable, "distributed_backend": "mpi"}
+    notes = planned(folder, node_count=2, **on_mpi).notes
+    assert any(ALONE in note for note in notes) == told
+    assert not any("model of its own" in note for note in planned(folder, **on_mpi).notes)

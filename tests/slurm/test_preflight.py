@@ -13,7 +13,13 @@ pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
 HOROVOD = "import horovod.tensorflow as hvd\nhvd.init()\nprint('size', hvd.size())\n"
 MPI4PY = "from mpi4py import MPI\nprint('size', MPI.COMM_WORLD.size)\n"
-ALONE = "import os\nos.environ.clear()\n"
+ALONE = (
+    "import os\n"
+    "kept = {name: os.environ[name] for name in ('PATH', 'HOME')}\n"
+    "os.environ.clear()\n"
+    "os.environ.update(kept)\n"
+)
+"""All that a rank knows of the others is gone, hpctf's own variables, too."""
 FALLBACK = (
     "import tensorflow\n"
     "try:\n    import horovod.tensorflow.keras as hvd\nexcept ImportError:\n    hvd = None\n"

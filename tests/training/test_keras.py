@@ -264,6 +264,18 @@ def test_horovods_own_module_is_right_under_tf_keras(tensorflow: str, tmp_path: 
     assert "Horovod would not average its gradients" in first["optimizer of Keras 3"]
 
 
+def test_horovods_callbacks_work_with_every_optimizer_of_tf_keras(
+    training_python: str, tmp_path: Path
+) -> None:
+    first, second = two_ranks(training_python, "rates.py", tmp_path, TF_USE_LEGACY_KERAS="1")
+    assert first == second
+    corrected = [first.pop("by hand, SGD"), first.pop("by hand, legacy.SGD")]
+    assert max(corrected) <= EXACT
+    assert {"SGD", "RMSprop with momentum", "Adam", "legacy.RMSprop", "Lion"} <= set(first)
+    for name, rates in first.items():
+        assert rates == pytest.approx([0.01, 0.005, 0.01 * 0.5**0.75]), f"{name}: {rates}"
+
+
 IMPORT = """
 import json, importlib, sys
 import horovod.tensorflow

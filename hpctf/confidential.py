@@ -89,6 +89,16 @@ _ASSIGNED = re.compile(
 )
 
 
+_LITERAL = re.compile(
+    r"(?P<before>(?P<name>[A-Za-z_]\w{2,})['\"]?\]?\s*[=:]\s*[rbuf]?(?P<quote>['\"]))"
+    r"(?P<info>[^'\"\n]{4,})(?=(?P=quote))"
+)
+_OPTION = re.compile(
+    r"(?P<before>(?<!\S)(?P<name>--[A-Za-z][\w-]*)\s+)"
+    r"(?P<info>\"[^\"]*\"|'[^']*'|[^\s;&|'\"-][^\s;&|]*)"
+)
+
+
 def is_secret(name: str) -> bool:
     """Whether a variable or an option is called as those are that hold secrets."""
     name = name.lstrip("-").partition("=")[0]
@@ -127,7 +137,24 @@ def hidden_in_shell(text: str) -> str:
     def hide_value(match: re.Match[str]) -> str:
         return match["before"] + (HIDDEN if is_secret(match["name"]) else match["info"])
 
-    return hidden(_ASSIGNED.sub(hide_value, text))
+    text = hidden(text)  # before: of "Authorization: Bearer x" the value would be "Bearer"
+    return _OPTION.sub(hide_value, _ASSIGNED.sub(hide_value, text))
+
+
+def hidden_in_code(text: str) -> str:
+    """Return code as `hidden` does, and literals that are assigned to what is called as secrets
+    are: ``API_KEY = "..."``; a ``key`` alone is a parameter's."""
+
+    def hide_literal(match: re.Match[str]) -> str:
+        is_one = match["name"].lower() != "key" and is_secret(match["name"])
+        return match["before"] + (HIDDEN if is_one else match["info"])
+
+    return hidden(_LITERAL.sub(hide_literal, text))
+
+
+def hidden_in_words(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a text that may be a shell line, as those of a site's prologue, as `hidden` does."""
+    return hidden(hidden_in_shell(text) if len(text.split()) > 1 else text, secrets)
 
 
 def without_credentials(value: Any) -> Any:
@@ -238,7 +265,7 @@ def without_secrets(words: Iterable[str]) -> list[str]:
         elif before.startswith("--") and "=" not in before and is_secret(before):
             found.append(HIDDEN)
         else:
-            found.append(hidden(word))
+            found.append(hidden_in_words(word))
     return found
 
 
@@ -304,8 +331,8 @@ def _secret_places(
                 yield from _secret_places((*place, number), inner, known)
             elif hidden(shown, known) != inner:
                 yield (*place, number), inner, hidden(shown, known)
-    elif isinstance(value, str) and hidden(value, known) != value:
-        yield place, value, hidden(value, known)
+    elif isinstance(value, str) and hidden_in_words(value, known) != value:
+        yield place, value, hidden_in_words(value, known)
 
 
 def _replaced(document: Any, place: Sequence[Any], value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import Command, answer_json, json_option, say, wait_for
-from hpctf.confidential import public
+from hpctf.confidential import hidden_in_shell, public
 from hpctf.errors import UsageError, shown
 from hpctf.terminal import data
 
@@ -226,7 +226,7 @@ def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> Non
     for note in (*notes, *planned.notes):
         say(f"note: {note}")
     local = planned.plan.scheduler == "local"
-    script = None if local else render_for([planned.plan], keep=False)
+    script = None if local else hidden_in_shell(render_for([planned.plan], keep=False))
     if as_json:
         answer_json({"plan": public(asdict(planned.plan)), "script": script})
     elif script is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.tracked import first_series
-from hpctf.confidential import hide, secrets_of_run, without_secrets
+from hpctf.confidential import hidden_in_shell, hide, secrets_of_run, without_secrets
 from hpctf.report.asked import Settings, settings_of
 from hpctf.report.logged import Logged, logged_of, shown
 from hpctf.report.timeline import Timeline, timeline_of
@@ -317,6 +317,6 @@ def _files(run: Run) -> list[File]:
 def _script(path: Path) -> str:
     try:
         with open_of_run(path) as stream:
-            return stream.read(_LONGEST_SCRIPT).decode("utf-8", "replace")
+            return hidden_in_shell(stream.read(_LONGEST_SCRIPT).decode("utf-8", "replace"))
     except OSError:
         return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
+from hpctf.confidential import hidden_in_code
 from hpctf.errors import UnreadableRun
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.origin import snapshot_contents
@@ -148,7 +149,7 @@ def _of_texts(
         b,
         sum(line.startswith("+") for line in lines[2:]),
         sum(line.startswith("-") for line in lines[2:]),
-        "".join(lines),
+        hidden_in_code("".join(lines)),
     )
 
 

@@ -11,9 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+from hpctf.confidential import hidden_in_shell
 from hpctf.errors import SchedulerError, SubmissionError
+from hpctf.files import PRIVATE_FILE, write_atomic
 from hpctf.programs import FOLDER, environment_of
 from hpctf.scheduler.jobs import Identity
 from hpctf.submission.refusals import is_refusal, never_sent
@@ -42,6 +45,12 @@ class _Said(NamedTuple):
     sure: tuple[_Job, ...]
     maybe: tuple[_Job, ...]
     rest: tuple[str, ...]
+
+
+def write_script(path: Path, text: str) -> None:
+    """Write a job's script, which holds what the site says: a line of the site's with a secret is
+    its owner's alone to read, whatever the umask."""
+    write_atomic(path, text, PRIVATE_FILE if hidden_in_shell(text) != text else None)
 
 
 def sbatch(

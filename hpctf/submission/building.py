@@ -25,7 +25,7 @@ from hpctf.environment.job import BUILD
 from hpctf.environment.store import LOGS, Store
 from hpctf.errors import SchedulerError, SiteError
 from hpctf.estimator import TensorFlow
-from hpctf.files import PRIVATE_FILE, make_folder, write_atomic, write_json
+from hpctf.files import PRIVATE_FILE, make_folder, write_json
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.programs import chosen_by_shell
 from hpctf.render import render
@@ -35,7 +35,7 @@ from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.load import find_target
 from hpctf.site.trust import template_folder
-from hpctf.submission.batch import sbatch, uninterrupted
+from hpctf.submission.batch import sbatch, uninterrupted, write_script
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -129,7 +129,7 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     # The passwords of indexes are among them.
     write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)}, PRIVATE_FILE)
     script = folder / "job.sbatch"
-    write_atomic(script, render(build_plan(spec, site, estimator, str(folder))))
+    write_script(script, render(build_plan(spec, site, estimator, str(folder))))
     with uninterrupted():
         identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
         command = ["sbatch", "--parsable", str(script)]

@@ -12,10 +12,10 @@ from submitit.core import core
 from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.local.local import LocalExecutor, LocalJob
 
-from hpctf.files import write_atomic
 from hpctf.plan import Plan
 from hpctf.programs import environment_of
 from hpctf.render import render_local
+from hpctf.submission.batch import write_script
 from hpctf.submission.payload import PAYLOAD, write_payload
 
 NO_LIMIT_S = 10 * 365 * 86400
@@ -61,7 +61,7 @@ class DetachedExecutor(LocalExecutor):
         if not launch.modules:
             return [launch.hpctf_python, *controller]
         script = self._run / "job.sh"
-        write_atomic(script, render_local(self._plan))
+        write_script(script, render_local(self._plan))
         return ["bash", str(script), launch.hpctf_python, "-E", *controller]
 
     def _submit_command(self, command: str) -> LocalJob[Any]:

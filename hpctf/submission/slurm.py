@@ -13,11 +13,11 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from hpctf.errors import SchedulerError
-from hpctf.files import PRIVATE_UMASK, write_atomic
+from hpctf.files import PRIVATE_UMASK
 from hpctf.scheduler.commands import clusters_option
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
-from hpctf.submission.batch import parse, sbatch
+from hpctf.submission.batch import parse, sbatch, write_script
 from hpctf.submission.payload import PAYLOAD, write_payload
 
 _MINE = Identity(os.geteuid())
@@ -133,7 +133,7 @@ class TemplateExecutor(SlurmExecutor):
             )
         for submission, folder in zip(delayed_submissions, self._folders, strict=True):
             write_payload(submission, folder, self._source_directory)
-        write_atomic(self._script_file, self._make_submission_file_text("", ""))
+        write_script(self._script_file, self._make_submission_file_text("", ""))
         command = self._make_submission_command(self._script_file)
         main_id, self.cluster = sbatch(
             command, self._umask, self._identity, self._clusters, self._script_file.parent

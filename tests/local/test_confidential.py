@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -13,12 +12,19 @@ from typing import Any
 
 import pytest
 
-from hpctf import Run
+from hpctf import Experiment, Run
+from hpctf.notebook.cards import experiment_card, run_card
+from hpctf.submission.batch import write_script
 
 from ..login.helpers import hpctf
+from .every_command import about_else, about_runs, filled, run_all
 
 SCRIPT = """
+API_KEY = "canary-code"
 import json, os, sys
+from hpctf import Run
+Run.get_context().log("loss", 1.0, 1)
+open("outputs/said.txt", "w").write("hello")
 json.dump({"arguments": sys.argv[1:], "variables": dict(os.environ)}, open("seen.json", "w"))
 os.chmod("seen.json", 0o600)
 """
@@ -40,7 +46,7 @@ REMOTE = "https://me:canary-remote@git.example/x.git"
 CANARIES = [
     "canary-token", "canary-pwd", "canary-pat", "canary-key", "canary-cookie", "canary-userinfo",
     "canary-bearer", "canary12", "canary-argument", "canary-equals", "canary-data", "canary-tag",
-    "canary-tagged", "canary-remote", "canary-site",
+    "canary-tagged", "canary-remote", "canary-site", "canary-prologue", "canary-in", "canary-code",
 ]  # fmt: skip
 
 
@@ -63,7 +69,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
         subprocess.run(["git", "-C", source, *own, *command.split()], check=True)
     site = top / "site.yaml"
     site.write_text(
-        "name: s\nscheduler: local\numask: '0022'\nprologue: []\n"
+        "name: s\nscheduler: local\numask: '0022'\n"
+        "prologue: ['export A=1 SITE_TOKEN=canary-prologue', 'log in --token canary-in']\n"
         "environments: {proxy: 'http://me:canary-site@proxy:3128'}\n"
     )
     variables = {"HPCTF_RUNS_ROOT": str(top / "runs"), "HPCTF_SITE": str(site)}
@@ -100,8 +107,8 @@ def test_no_file_of_the_run_that_others_may_read_holds_one(
     for place, _, names in os.walk(run.folder.path):
         for name in names:
             path = Path(place, name)
-            if path.is_symlink():
-                continue
+            if path.is_symlink() or "snapshot" in path.parts:
+                continue  # code is copied as it is
             if is_private(path):
                 private.add(name)
                 continue
@@ -110,25 +117,40 @@ def test_no_file_of_the_run_that_others_may_read_holds_one(
     assert {"run.json", "plan.json"}.isdisjoint(private), "others may ask for its state"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "status RUN", "status --json RUN", "why RUN", "why --json RUN", "runs", "runs --json",
-        "logs RUN", "files RUN", "metrics RUN", "diff RUN AGAIN", "diff --json RUN AGAIN",
-        "resubmit --dry-run RUN", "resubmit --dry-run --json RUN", "archive --list",
-        "site show", "site show --json", "site explain", "site explain --json",
-        "report RUN --out TO", "export csv --to TO RUN",
-    ],
-)  # fmt: skip
-def test_no_command_shows_one(
-    made: tuple[Run, dict[str, str]], again: Run, tmp_path: Path, command: str
+def test_no_command_shows_or_writes_one(
+    made: tuple[Run, dict[str, str]], again: Run, tmp_path: Path, tools_python: str
 ) -> None:
-    names = {"RUN": made[0].id, "AGAIN": again.id, "TO": str(tmp_path / "to")}
-    done = hpctf_in(*(names.get(word, word) for word in shlex.split(command)), **made[1])
-    assert done.returncode in (0, 1), done.stderr
-    assert not found_in(done.stdout + done.stderr)
+    """All commands that there are, in an environment that has MLflow and TensorBoard."""
+    run, variables = made
+    calls = [*about_else(), *(call for call in about_runs() if call[0] != "archive")]
+    calls += [["archive", "--list"], ["report", "RUN", "OTHER", "--compare", "--to", "OUT"]]
+    script = str(run.folder.path.parents[2] / "proj/train.py")
+    asked = []
+    for number, call in enumerate(calls):
+        meant = {"SCRIPT": script, "/bin/false": tools_python}
+        if call[0] != "tensorboard":  # it goes on; what it shows is what the export writes
+            words = [meant.get(word, word) for word in call]
+            asked.append(filled(words, run.id, again.id, tmp_path / f"out-{number}"))
+    for said in run_all(asked, tools_python, tmp_path, variables):
+        assert said.code in (0, 1, 2, 3), said
+        assert "Traceback" not in said.text, said
+        assert not found_in(said.text), said
+    wrote = {" ".join(words[:2]).split(" train_")[0] for words in asked if Path(words[-1]).exists()}
+    assert wrote >= {"report", "download", "export csv"}, wrote
+    assert len(list(tmp_path.glob("out-*"))) >= 7, "those with --json write, too"
     for path in filter(Path.is_file, tmp_path.rglob("*")):
-        assert is_private(path) or not found_in(path.read_bytes().decode(errors="replace"))
+        mine = "cache" in path.parts and is_private(path)
+        assert mine or not found_in(path.read_bytes().decode(errors="replace")), path
+    shown = run_card(run) + experiment_card(Experiment("train", runs_root=run.folder.root))
+    assert not found_in(shown)
+
+
+def test_a_job_script_with_a_secret_of_the_sites_is_its_owners_alone(tmp_path: Path) -> None:
+    lines = ["export PATH=/x:$PATH", "export A=1 SITE_TOKEN=canary-site", "load --token canary-key"]
+    tmp_path.chmod(0o755)
+    for number, line in enumerate(lines):
+        write_script(tmp_path / str(number), f"#!/bin/bash\n{line}\n")
+    assert [is_private(tmp_path / str(number)) for number in range(3)] == [False, True, True]
 
 
 @pytest.fixture(scope="module")

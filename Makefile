@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Tests that share no state, such as the test cluster; what takes longest comes first.
 SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/pages tests/core
 
-.PHONY: demo test reliability correctness pictures lint clean
+.PHONY: demo test test-debian13 reliability correctness pictures lint clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -33,6 +33,21 @@ ifeq ($(PYTEST_ARGS),)
 else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
+
+# What touches Slurm, MPI and Python once more, in a Debian 13 of its own (tools/debian-root); what
+# installs packages comes first, for there is no network afterwards. PART=some is the most important.
+PART ?= all
+IN_DEBIAN13 := tools/debian-root trixie
+HOROVOD_2.21 := tests/environment/test_horovod.py::test_horovod_is_built_for_its_tensorflow_and_checked[2.21]
+ONLINE_some := '$(HOROVOD_2.21)' tests/local/test_group.py
+ONLINE_all := tests/environment tests/local tests/core tests/login -m 'not slurm'
+OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_site_init.py
+OFFLINE_all := tests/cluster tests/slurm tests/faults
+
+test-debian13:
+	$(IN_DEBIAN13) --online make .venv/.test
+	$(IN_DEBIAN13) --online .venv/bin/python -m pytest $(ONLINE_$(PART)) $(PYTEST_ARGS)
+	$(IN_DEBIAN13) .venv/bin/python -m pytest $(OFFLINE_$(PART)) $(PYTEST_ARGS)
 
 # Injects every fault, and writes docs/reliability.md from what was measured.
 reliability: .venv/.test

@@ -68,8 +68,20 @@ with open(f"outputs/worker-{me}.json", "w") as stream:
 """
 
 SEND = """
-import json, os
+import json, os, socket
 from mpi4py import MPI
+
+def daemons_peers():
+    # Addresses that mpirun's daemon on this node has connections to.
+    pid = os.getpid()
+    while open(f"/proc/{pid}/comm").read().strip() not in ("orted", "prted"):
+        pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+        if pid <= 1:
+            return None
+    files = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    rows = [line.split() for line in open("/proc/net/tcp")][1:]
+    remote = [row[2][:8] for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in files]
+    return [socket.inet_ntoa(bytes.fromhex(address)[::-1]) for address in remote]
 
 def bytes_sent():
     with open("/proc/self/net/dev") as stream:
@@ -81,9 +93,10 @@ before = bytes_sent()
 world.Allreduce(MPI.IN_PLACE, bytearray(4_000_000), MPI.BOR)
 world.Barrier()
 sent = {name: bytes_sent()[name] - before[name] for name in before}
-names = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "OMPI_MCA_oob_tcp_if_include")
+names = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 with open(f"outputs/worker-{world.rank}.json", "w") as stream:
-    json.dump({"sent": sent, **{name: os.environ.get(name) for name in names}}, stream)
+    seen = {name: os.environ.get(name) for name in names}
+    json.dump({"sent": sent, "peers": daemons_peers(), **seen}, stream)
 """
 
 GPUS = """
@@ -185,10 +198,14 @@ def test_mpi_talks_over_the_interface_that_the_site_names(
 ) -> None:
     more = f"network: {{interfaces: [ib0]}}\nmpi: {{launcher: {launcher}, plugin: pmix}}"
     words = ["--backend", "mpi", "--nodes", "2", "--python", training_python]
-    for said in submit(person, SEND, more, *words).values():
+    ranks = submit(person, SEND, more, *words)
+    for said in ranks.values():
         assert said["sent"]["ib0"] > 3_000_000 > said["sent"]["eth0"]
         assert (said["NCCL_SOCKET_IFNAME"], said["GLOO_SOCKET_IFNAME"]) == ("ib0", "ib0")
-        assert said["OMPI_MCA_oob_tcp_if_include"] == {"srun": None, "mpirun": "ib0"}[launcher]
+    # mpirun itself is on the first node; on the other one its daemon has a connection to it.
+    peers = [peer for peer in ranks["worker-1"]["peers"] or [] if peer != "127.0.0.1"]
+    assert bool(peers) == (launcher == "mpirun")
+    assert all(peer.startswith("10.78.1.") for peer in peers)
     words += ["--env", "OMPI_MCA_btl_tcp_if_include=eth0", "--env", "NCCL_SOCKET_IFNAME=mine"]
     for said in submit(person, SEND, more, *words).values():
         assert said["sent"]["eth0"] > 3_000_000 > said["sent"]["ib0"]

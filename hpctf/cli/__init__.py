@@ -43,6 +43,7 @@ COMMANDS = {
     "tensorboard": ("hpctf.cli.tensorboard", "Start TensorBoard on runs."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
+    "migrate": ("hpctf.cli.migrate", "Change a script or notebook written for Azure ML."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
 }
 INTERRUPTED = 130

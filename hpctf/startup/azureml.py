@@ -11,7 +11,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Dict, NoReturn, Optional
 
-PROVIDED = ("azureml", "azureml.core", "azureml.core.run")
+PROVIDED = ("azureml", "azureml.core", "azureml.core.run", "azureml.telemetry")
+
+VERSION = "1.61.0"
+"""The version of azureml-core whose names these are."""
 
 _INPUTS = "name the data as inputs (--input NAME=PATH): the script finds them at HPCTF_INPUT_<NAME>"
 _FILES = "keep files with the run: ./outputs, or run.upload_file"
@@ -63,7 +66,7 @@ def found(name: str) -> Optional[ModuleSpec]:
     if name not in PROVIDED:
         return None
     loader: Any = Loader()
-    return ModuleSpec(name, loader, origin=__file__, is_package=name != "azureml.core.run")
+    return ModuleSpec(name, loader, origin=__file__, is_package=name in PROVIDED[:2])
 
 
 class Loader:
@@ -76,12 +79,16 @@ class Loader:
         """Fill the module."""
         if module.__name__ == "azureml":
             return
+        if module.__name__ == "azureml.telemetry":
+            vars(module).update(set_diagnostics_collection=_nothing)
+            return
         run = import_module("hpctf.azureml_run")
         of_module: Dict[str, Any] = {
             "Run": run.Run,
             "__doc__": run.__doc__,
             "__getattr__": _refuse,
             "__all__": ["Run"],
+            "VERSION": VERSION,
         }
         vars(module).update(of_module)
 
@@ -97,6 +104,10 @@ def tell_of_the_real_one(module: ModuleType) -> None:
         "environment, or log with: from hpctf import Run. --no-azureml says nothing of this.\n"
     )
     sys.stderr.write(words.format(os.path.dirname(getattr(module, "__file__", None) or "")))
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Do nothing: hpctf sends nothing to anybody."""
 
 
 def _refuse(name: str) -> NoReturn:

@@ -22,7 +22,7 @@ FLOORS = {
     1: "estimator checks software backends site snapshot copying render directives planner "
     "environment locked imports keras_choice git request script_options",
     2: "submission scheduler node runs tracking client startup notebook",
-    3: "tuning models report survey doctor azureml export",
+    3: "tuning models report survey doctor azureml export migration",
     4: "cli __main__",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -24,7 +24,13 @@ from azureml.core.run import Run as same
 import azureml.core
 assert same is Run is azureml.core.Run
 
+from azureml.telemetry import set_diagnostics_collection
+set_diagnostics_collection(send_diagnostics=True)
+assert azureml.core.VERSION == "1.61.0"
+os.environ["AZUREML_DATAREFERENCE_mnist"] = "/data"
+
 run = Run.get_context(allow_offline=False)
+assert run.input_datasets["mnist"] == "/data"
 run.log("loss", 0.5, "what it is", 3)
 run.log(name="accuracy", value=0.9, description="of the test set")
 run.log_list("list", [1, 2])
@@ -106,7 +112,7 @@ def test_a_script_of_azure_ml_logs_to_the_run(python: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("run.input_datasets['mnist']", "os.environ['HPCTF_INPUT_MNIST']"),
+        ("run.input_datasets['mnist']", "--input mnist=/path"),
         ("run.output_datasets", "write to ./outputs"),
         ("run.experiment.workspace", "there is no workspace on a cluster"),
         ("run.experiment.start_logging()", "say Run.get_context()"),

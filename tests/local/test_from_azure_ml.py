@@ -16,6 +16,7 @@ import pytest
 import hpctf.azureml as azureml
 from hpctf import Run, UsageError
 from hpctf.client.hpctf import azureml_run
+from hpctf.migration.migrate import migrate
 from hpctf.site.load import load_site
 from hpctf.site.model import Site
 
@@ -24,7 +25,7 @@ from ..login.helpers import project
 
 TEXT = (ROOT / "docs/from-azure-ml.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-BEFORE, AFTER, HOROVOD, SERVERS, KERAS, TRAINING = BLOCKS
+BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TRAINING = BLOCKS
 
 WHO = """
 import json, os
@@ -70,16 +71,17 @@ def said(run: Run) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in run.folder.outputs.glob("*-*.json")}
 
 
-def test_before_and_after_differ_in_their_import_lines_alone() -> None:
-    def rest(code: str) -> list[str]:
-        return [line for line in code.splitlines() if not line.startswith("from ")]
+def test_migrate_makes_after_of_before(tmp_path: Path) -> None:
+    (tmp_path / "before.py").write_text(BEFORE)
+    assert migrate(tmp_path / "before.py").content.decode() == AFTER
 
-    assert rest(BEFORE) == rest(AFTER)
-    imported = re.findall(r"^from (\S+) import (.*)$", BEFORE, re.MULTILINE)
-    assert re.findall(r"^from (\S+) import (.*)$", AFTER, re.MULTILINE) == [
-        ("hpctf.azureml", names) for _, names in imported
-    ]
-    assert all(module.startswith("azureml.") for module, _ in imported)
+
+def test_a_script_run_config_asks_for_two_ranks(execute: Callable[[str], dict[str, Any]]) -> None:
+    project(Path("my-tf-proj")).joinpath("requirements.txt").write_text("scikit-learn\n")
+    names = execute(CONFIGURED.replace("run = Experiment", "# run = Experiment"))
+    estimator = names["src"].estimator(Path())
+    assert (estimator.backend, estimator.node_count) == ("mpi", 2)
+    assert estimator.pip_requirements_file == str(Path("my-tf-proj/requirements.txt").absolute())
 
 
 def test_one_process_trains_with_the_documents_own_script(
@@ -225,6 +227,70 @@ def test_run_details_tell_of_the_run(
     assert run.id in capsys.readouterr().out
 
 
+def test_a_run_has_what_notebooks_ask_of_it(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPCTF_RUNS_ROOT", str(tmp_path / "runs"))
+    ws = azureml.Workspace(site=site)
+    experiment = azureml.Experiment(ws, "asked")
+    config = azureml.ScriptRunConfig(project(Path("proj"), text=RESUMES), script="train.py")
+    run = experiment.submit(config, tags={"stage": "trial"})
+    details = run.wait_for_completion(show_output=False, wait_post_processing=True)
+    assert (details["runId"], details["status"], details["tags"]) == (
+        run.id,
+        "Completed",
+        {"stage": "trial"},
+    )
+    assert (run.experiment.name, run.type, run.parent) == ("asked", "azureml.scriptrun", None)
+    assert run.number > 1_600_000_000_000
+    assert run.get_metrics(recursive=True)["begin"] == 0
+    assert [child.id for child in run.get_children(tags={"fold": 1})] == [f"{run.id}_a"]
+    assert list(run.get_children(status="Failed")) == []
+
+    run.download_files("outputs/model", "kept", append_prefix=False)
+    assert Path("kept/weights.txt").read_text() == "0"
+    run.download_files(prefix="outputs/model", output_directory="kept")
+    assert Path("kept/outputs/model/weights.txt").exists()
+    run.download_files(prefix="outputs/model", output_paths=["own.txt"])
+    assert Path("own.txt").exists()
+    assert run.get_all_logs("kept") == ["kept/logs/job.log", "kept/logs/worker-0.log"]
+    run.upload_file("notes/own.txt", "own.txt")
+    run.upload_files(["a", "b"], ["own.txt", "own.txt"])
+    run.upload_folder("folder", "kept/outputs")
+    run.log_image("curve", path="own.txt")
+    names = set(run.get_file_names())
+    assert {"notes/own.txt", "a", "b", "folder/model/weights.txt"} <= names
+    assert any(name.startswith("images/curve_") for name in names)
+    assert Path(run.restore_snapshot(path="code"), "train.py").exists()
+
+    same = [azureml.Run.get(ws, run.id), ws.get_run(run.id), azureml.Run(experiment, run.id)]
+    same += [*azureml.Run.list(experiment, status="Completed")]
+    same += [*ws.experiments["asked"].get_runs()]
+    assert {one.id for one in same} == {run.id} and len(same) == 5
+
+    for outputs in (run._get_outputs_datapath(), run):
+        config.resume_from = outputs
+        again = experiment.submit(config)
+        again.wait_for_completion()
+        assert again.get_metrics("begin") == {"begin": 1}
+
+
+RESUMES = """
+import argparse, os
+from azureml.core import Run
+parser = argparse.ArgumentParser()
+parser.add_argument("--resume-from", default=None)
+where = parser.parse_args().resume_from
+begin = 0 if where is None else 1 + int(open(os.path.join(where, "model", "weights.txt")).read())
+run = Run.get_context()
+run.log("begin", begin)
+run.child_run("a").tag("fold", 1)
+os.makedirs("outputs/model")
+open("outputs/model/weights.txt", "w").write(str(begin))
+"""
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -267,10 +333,9 @@ def test_targets_are_the_sites_and_are_not_made(site: Site) -> None:
     assert (workspace.name, [*workspace.compute_targets]) == ("local", ["default", "gpu-cluster"])
     with pytest.raises(azureml.ComputeTargetException, match="gpu-cluster"):
         azureml.ComputeTarget(workspace=workspace, name="gpu-clutser")
-    for refused in (
-        lambda: azureml.AmlCompute.provisioning_configuration(vm_size="STANDARD_NC6"),
-        lambda: workspace.get_default_datastore(),
-        lambda: azureml.Experiment(workspace, "e").start_logging(),
-    ):
-        with pytest.raises(UsageError):
-            refused()
+    config = azureml.AmlCompute.provisioning_configuration(vm_size="STANDARD_NC6", max_nodes=4)
+    assert azureml.ComputeTarget.create(workspace, "gpu-cluster", config).name == "gpu-cluster"
+    with pytest.raises(UsageError, match=r"(?s)'other'.*site 'local' has: default, gpu-cluster"):
+        azureml.ComputeTarget.create(workspace, "other", config)
+    status = workspace.compute_targets["gpu-cluster"].get_status().serialize()
+    assert (status["provisioningState"], status["targetNodeCount"]) == ("Succeeded", 2)

@@ -80,7 +80,7 @@ LOOKS = [
     "site show local",
     "submit --dry-run --site local --tag T=EVIL --source-dir DIR no-such-EVIL.py",
 ]
-NOT_HERE = {"archive", "doctor", "resubmit", "tensorboard"}
+NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
 EXIT = {"why EVIL": b"2", "wait": b"1", "watch": b"1", "result": b"1", "submit": b"2"}

@@ -50,8 +50,7 @@ class Run(context.Run):
     @property
     def number(self) -> int:
         """A number that grows from run to run: when it was submitted, in milliseconds."""
-        stamp = re.search(r"_(\d{10,})_[0-9a-f]{6}", self.id)
-        return int(stamp.group(1)) if stamp else 0
+        return number_of(self.id)
 
     @property
     def tags(self) -> Dict[str, Any]:
@@ -274,12 +273,12 @@ class Run(context.Run):
         super().flush()
 
     @property
-    def input_datasets(self) -> NoReturn:
-        """Refused: data come by name, as HPCTF_INPUT_<NAME>."""
-        _refuse(
-            "run.input_datasets",
-            "name the data when you submit (inputs={'mnist': '/path'}, --input mnist=/path), and "
-            "read the path from os.environ['HPCTF_INPUT_MNIST']",
+    def input_datasets(self) -> "Inputs":
+        """The paths of the run's inputs, by name; data that are mounted are paths in Azure ML,
+        too."""
+        begin = len(_INPUT)
+        return Inputs(
+            (key[begin:], path) for key, path in os.environ.items() if key[:begin] == _INPUT
         )
 
     @property
@@ -310,6 +309,27 @@ class Run(context.Run):
     def take_snapshot(self, file_or_folder_path: Any) -> NoReturn:
         """Refused: the source folder went with the run when it was submitted."""
         _refuse("run.take_snapshot()", "the source folder is kept with the run already")
+
+
+_INPUT = "AZUREML_DATAREFERENCE_"
+
+
+class Inputs(Dict[str, str]):
+    """Paths by the names of inputs; one that is not there says how to submit it."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        _refuse(
+            "run.input_datasets[{!r}]".format(name),
+            "name the data when you submit (inputs={{{0!r}: '/path'}}, --input {0}=/path)".format(
+                name
+            ),
+        )
+
+
+def number_of(run_id: str) -> int:
+    """Return a number that grows from run to run, read from a run's id; 0 if it has none."""
+    stamp = re.search(r"_(\d{10,})_[0-9a-f]{6}", run_id)
+    return int(stamp.group(1)) if stamp else 0
 
 
 def _refuse(what: str, instead: str) -> NoReturn:

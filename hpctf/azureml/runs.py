@@ -1,0 +1,379 @@
+"""Azure ML's experiments, runs and their widget, as submission scripts and notebooks use them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf import estimator
+from hpctf.azureml.configuration import ScriptRunConfig
+from hpctf.azureml.datastore import DataPath
+from hpctf.azureml.refusing import OfSite, refuses
+from hpctf.client.hpctf import artifacts, azureml_run
+from hpctf.errors import UsageError
+from hpctf.runs import experiment, run
+from hpctf.runs.folder import find_run, runs_root_of
+from hpctf.runs.kept_files import copy_file
+from hpctf.runs.own import open_of_run
+
+if TYPE_CHECKING:
+    from hpctf.client.hpctf.context import Run as RunContext
+    from hpctf.tracking.child import ChildRun
+
+
+@refuses("Run")
+class Run(run.Run):
+    """`hpctf.Run` with the names and parameters of Azure ML's.
+
+    Parameters
+    ----------
+    experiment, run_id
+        An `Experiment` and the id of one of its runs; or a run's folder alone.
+    """
+
+    type = "azureml.scriptrun"
+    parent = None
+
+    def __init__(
+        self, experiment: Any, run_id: str | None = None, outputs: object = None, **kwargs: Any
+    ) -> None:
+        if run_id is not None:
+            experiment = find_run(runs_root_of(experiment.workspace.site), run_id)
+        super().__init__(experiment)
+
+    @staticmethod
+    def get_context(
+        allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: Any
+    ) -> RunContext:
+        """Return the run that this very process belongs to."""
+        return run.Run.get_context(allow_offline)
+
+    @staticmethod
+    def get(workspace: OfSite, run_id: str) -> Run:
+        """Return a run by its id."""
+        return Run(find_run(runs_root_of(workspace.site), run_id))
+
+    @staticmethod
+    def list(
+        experiment: Experiment,
+        type: str | None = None,
+        tags: Mapping[str, Any] | str | None = None,
+        properties: Mapping[str, Any] | str | None = None,
+        status: str | None = None,
+        include_children: bool = False,
+    ) -> Iterator[Run | ChildRun]:
+        """Yield an experiment's runs, the latest first."""
+        return experiment._runs(tags, properties, include_children, status)
+
+    @property
+    def name(self) -> str:
+        """The run's id."""
+        return self.id
+
+    display_name = name
+
+    @property
+    def experiment(self) -> azureml_run.Experiment:
+        """The experiment's name, with the attribute ``name``."""
+        return azureml_run.Experiment(super().experiment)
+
+    @property
+    def number(self) -> int:
+        """A number that grows from run to run: when it was submitted, in milliseconds."""
+        return azureml_run.number_of(self.id)
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """The run's tags."""
+        return self.get_tags()
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The run's properties."""
+        return self.get_properties()
+
+    def wait_for_completion(  # type: ignore[override]
+        self,
+        show_output: bool = False,
+        wait_post_processing: bool = False,
+        raise_on_error: bool = True,
+    ) -> dict[str, Any]:
+        """Wait until the run has ended, and return its details.
+
+        Raises
+        ------
+        TrainingFailed
+            It did not complete, and `raise_on_error` is set.
+        """
+        super().wait_for_completion(show_output, raise_on_error)
+        return self.get_details()
+
+    def get_details(self) -> dict[str, Any]:
+        """Return hpctf's details, and with Azure ML's names id, state, target, tags, properties
+        and logs."""
+        details = super().get_details()
+        return {
+            "runId": self.id,
+            "status": details["state"],
+            "target": self.plan["target"],
+            "properties": self.get_properties(),
+            "tags": self.get_tags(),
+            "logFiles": {name: str(self.folder.path / name) for name in self._logs()},
+            **details,
+        }
+
+    def get_details_with_logs(self) -> dict[str, Any]:
+        """Return the details, and the text of each log by its name."""
+        texts = {}
+        for name in self._logs():
+            with open_of_run(self.folder.path / name) as stream:
+                texts[name] = stream.read().decode("utf-8", "replace")
+        return {**self.get_details(), "logFiles": texts}
+
+    def get_all_logs(self, destination: str | None = None) -> Sequence[str]:
+        """Copy all logs to a folder, by default the current one, and return where they are."""
+        top = Path(destination or ".")
+        return [str(copy_file(self.folder, name, top / name)) for name in self._logs()]
+
+    def get_metrics(
+        self,
+        name: str | None = None,
+        recursive: bool = False,
+        run_type: object = None,
+        populate: bool = False,
+    ) -> dict[str, Any]:
+        """Return what was logged, by name; with `recursive` by child run's id, too."""
+        metrics = super().get_metrics(name)
+        for child in self.get_children() if recursive else ():
+            metrics[child.id] = child.get_metrics(name)
+        return metrics
+
+    def get_children(  # type: ignore[override]
+        self,
+        recursive: bool = False,
+        tags: Mapping[str, Any] | str | None = None,
+        properties: Mapping[str, Any] | str | None = None,
+        type: str | None = None,
+        status: str | None = None,
+    ) -> Iterator[ChildRun]:
+        """Yield the child runs that have these tags, properties and status."""
+        for child in super().get_children():
+            fits = _has(child.get_tags(), tags) and _has(child.get_properties(), properties)
+            if fits and status in (None, child.status):
+                yield child
+
+    def download_file(
+        self,
+        name: str,
+        output_file_path: Any = None,
+        _validate_checksum: bool = False,
+    ) -> Path:
+        """Copy one of `get_file_names` to a file or folder, by default the current one."""
+        return super().download_file(name, output_file_path or ".")
+
+    def download_files(  # type: ignore[override]
+        self,
+        prefix: str | None = None,
+        output_directory: str | None = None,
+        output_paths: Sequence[str] | None = None,
+        batch_size: int = 100,
+        append_prefix: bool = True,
+        timeout_seconds: int | None = None,
+    ) -> None:
+        """Copy every file whose name begins with `prefix`.
+
+        Parameters
+        ----------
+        output_directory
+            Where to; by default the current folder.
+        output_paths
+            The copies' own names, in the order of the files'.
+        append_prefix
+            Whether the copies' names keep the prefix.
+        """
+        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
+        if output_paths is not None and len(output_paths) != len(names):
+            raise UsageError(
+                f"download_files() got {len(output_paths)} output_paths for {len(names)} files.",
+                f"Name one for each: {', '.join(names)}",
+            )
+        top = Path(output_directory or ".")
+        for position, name in enumerate(names):
+            below = name if append_prefix else name[len(prefix or "") :].lstrip("/")
+            target = output_paths[position] if output_paths else below or Path(name).name
+            copy_file(self.folder, name, top / target)
+
+    def upload_file(
+        self, name: str, path_or_stream: Any, datastore_name: str | None = None
+    ) -> None:
+        """Keep a copy of a file, or of what a stream holds, with the run."""
+        artifacts.keep_file(str(self.folder.path), name, path_or_stream)
+
+    def upload_files(
+        self,
+        names: Sequence[str],
+        paths: Sequence[str],
+        return_artifacts: bool = False,
+        timeout_seconds: int | None = None,
+        datastore_name: str | None = None,
+    ) -> None:
+        """Keep copies of files with the run, each under its own name."""
+        if len(names) != len(paths):
+            raise UsageError(f"upload_files() got {len(names)} names and {len(paths)} paths.")
+        for position, name in enumerate(names):
+            self.upload_file(name, paths[position])
+
+    def upload_folder(self, name: str, path: str, datastore_name: str | None = None) -> None:
+        """Keep copies of all files below a folder with the run."""
+        artifacts.keep_folder(str(self.folder.path), name, path)
+
+    def log_image(
+        self, name: str, path: str | None = None, plot: Any = None, description: str = ""
+    ) -> None:
+        """Keep an image, or a figure of matplotlib's, as ``images/<name>_<time>.png``."""
+        if (path is None) == (plot is None):
+            raise UsageError(f"log_image({name!r}, ...) takes either a path or a plot.")
+        ending = ".png" if path is None else artifacts.split_ending(path)[1]
+        kept = artifacts.image_name(name, int(time.time() * 1000), "", ending)
+        if path is None:
+            artifacts.save_figure(str(self.folder.path), kept, plot)
+        else:
+            artifacts.keep_file(str(self.folder.path), kept, path)
+
+    def restore_snapshot(self, snapshot_id: str | None = None, path: str | None = None) -> str:
+        """Copy the run's code to a folder, and return it."""
+        target = Path(path or self.id)
+        shutil.copytree(self.folder.snapshot, target, symlinks=True, dirs_exist_ok=True)
+        return str(target)
+
+    def get_portal_url(self) -> str:
+        """Return where the run lies: a cluster has no portal."""
+        return self.folder.path.as_uri()
+
+    def _get_outputs_datapath(self) -> DataPath:
+        """Return where the outputs are, for ``resume_from``."""
+        return DataPath(None, str(self.folder.outputs), "MODEL_LOCATION")
+
+    def _logs(self) -> Sequence[str]:
+        return [name for name in self.get_file_names() if name.startswith("logs/")]
+
+
+@refuses("Experiment")
+class Experiment:
+    """`hpctf.Experiment`, made of a workspace and a name as in Azure ML."""
+
+    def __init__(self, workspace: OfSite, name: str, **kwargs: Any) -> None:
+        self.workspace = self.workspace_object = workspace
+        self.name = self.id = name
+        self._experiment = experiment.Experiment(name, site=workspace.site)
+
+    def __repr__(self) -> str:
+        return f"Experiment(name={self.name!r}, workspace={self.workspace!r})"
+
+    def _repr_html_(self) -> str:
+        return self._experiment._repr_html_()
+
+    @staticmethod
+    def list(
+        workspace: OfSite,
+        experiment_name: str | None = None,
+        view_type: object = None,
+        tags: object = None,
+    ) -> list[Experiment]:
+        """Return the experiments that have runs, or the one of that name."""
+        root = runs_root_of(workspace.site)
+        places = sorted(root.iterdir()) if root.is_dir() else []
+        names = [path.name for path in places if path.is_dir() and _NAME.match(path.name)]
+        return [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
+
+    def submit(
+        self,
+        config: estimator.TensorFlow | ScriptRunConfig,
+        tags: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Run:
+        """Submit an estimator or a `ScriptRunConfig`, give the run its tags, and return it.
+
+        ``compute_target="local"`` runs it on this machine.
+
+        Raises
+        ------
+        UsageError, SiteError
+            The request cannot be met: nothing was written.
+        """
+        with tempfile.TemporaryDirectory(prefix="hpctf-") as scratch:
+            if isinstance(config, ScriptRunConfig):
+                config = config.estimator(Path(scratch))
+            if not isinstance(config, estimator.TensorFlow):
+                raise UsageError(
+                    f"Experiment.submit() takes an estimator, not {type(config).__name__}.",
+                    "Use ScriptRunConfig(...), TensorFlow(...) or Estimator(...) of hpctf.azureml.",
+                )
+            for note in getattr(config, "notes", ()):
+                print(f"note: {note}", file=sys.stderr)
+            return Run(self._of(config).submit(config, tags=tags).folder)
+
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: Mapping[str, Any] | str | None = None,
+        properties: Mapping[str, Any] | str | None = None,
+        include_children: bool = False,
+    ) -> Iterator[Run | ChildRun]:
+        """Yield the experiment's runs, the latest first; all of hpctf's are of one `type`."""
+        return self._runs(tags, properties, include_children)
+
+    def get_portal_url(self) -> str:
+        """Return where the runs lie: a cluster has no portal."""
+        return (self._experiment.runs_root / self.name).as_uri()
+
+    def _runs(
+        self,
+        tags: Mapping[str, Any] | str | None,
+        properties: Mapping[str, Any] | str | None,
+        include_children: bool,
+        status: str | None = None,
+    ) -> Iterator[Run | ChildRun]:
+        for one in self._experiment.get_runs(tags, properties, include_children, status):
+            yield Run(one.folder) if isinstance(one, run.Run) else one
+
+    def _of(self, config: estimator.TensorFlow) -> experiment.Experiment:
+        if not getattr(config, "on_this_machine", False) or self.workspace.site.name == "local":
+            return self._experiment
+        root = self._experiment.runs_root
+        return experiment.Experiment(self.name, site="local", runs_root=root)
+
+
+@refuses("RunDetails")
+class RunDetails:
+    """What ``azureml.widgets`` shows of a run; `hpctf watch` follows it in a terminal."""
+
+    def __init__(self, run_instance: Run) -> None:
+        self.run = run_instance
+
+    def show(self, render_lib: object = None, widget_settings: object = None) -> None:
+        """Show the run's widget in a notebook; elsewhere print its state."""
+        self.run.show()
+
+
+_NAME = re.compile(r"^[A-Za-z0-9][\w-]*$")
+
+
+def _has(known: Mapping[str, Any], wanted: Mapping[str, Any] | str | None) -> bool:
+    """Whether tags or properties have a key, or all of these values."""
+    if wanted is None:
+        return True
+    if isinstance(wanted, str):
+        return wanted in known
+    return all(key in known and known[key] == value for key, value in wanted.items())
+
+
+def run_of(workspace: OfSite, run_id: str) -> Run:
+    """Return a run by its id (``azureml.core.get_run``)."""
+    return Run.get(workspace, run_id)

@@ -1,0 +1,1 @@
+"""``hpctf migrate``: submission scripts and notebooks of Azure ML's, for hpctf."""

@@ -113,6 +113,8 @@ def make_plan(
         check_run_folder(run_folder)
     read = cache(partial(imports_of_entry, estimator))
     spec, why = _spec(estimator, site, read) if spec is None else (spec, ())
+    azureml = site.azureml if estimator.azureml is None else estimator.azureml
+    sdk = _brings_sdk(spec, read) if azureml else ()
     entering = enter(estimator, site, spec, run_folder)
     keras = settle_keras(estimator, read, entering, spec)
     alone = _alone(estimator, read, sum(role.count for role in layout.roles))
@@ -145,11 +147,11 @@ def make_plan(
             umask=site.umask,
             environment=entering.environment,
             interfaces=site.network.interfaces,
-            azureml=site.azureml if estimator.azureml is None else estimator.azureml,
+            azureml=azureml,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
         ),
-        (*dict.fromkeys(notes), *entering.notes, *why, *keras, *alone),
+        (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *alone),
         spec,
     )
 
@@ -237,6 +239,20 @@ def _spec(
         "--python, or its packages with --pip."
     )
     return spec, (note,) if missing else ()
+
+
+def _brings_sdk(
+    spec: EnvironmentSpec | None, read: Callable[[], Imports | None]
+) -> tuple[str, ...]:
+    """Return a note if the environment has Azure ML's own packages, and the script logs by them."""
+    named = [line for line in spec.pip if line.lower().startswith("azureml")] if spec else []
+    imports = read() if named else None
+    if imports is None or "azureml" not in imports.top_level:
+        return ()
+    return (
+        f"{', '.join(named)} may bring Azure ML's own azureml.core, with which what the script "
+        "logs is printed, not kept: leave out Azure ML's packages; hpctf's azureml.core stands in.",
+    )
 
 
 def _launch(site: Site, launcher: str, options: tuple[str, ...], entering: Entering) -> Launch:

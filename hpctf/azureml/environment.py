@@ -24,6 +24,9 @@ _OLDEST = (2, 15)
 
 _SDK = re.compile(r"^\s*azureml[\w.-]*", re.IGNORECASE)
 
+_PROVIDED = re.compile(r"^(pip|python)\s*(=.*)?$")
+"""What every environment has; which pip installs is hpctf's affair."""
+
 _PYTHON = re.compile(r"^python\s*={1,2}\s*(\S+)$")
 
 
@@ -120,7 +123,7 @@ class CondaDependencies:
         found = _PYTHON.match(conda_package.strip())
         if found:
             self._python = found[1]
-        elif conda_package not in ("pip", "python"):
+        elif not _PROVIDED.match(conda_package.strip()):
             self._conda.append(conda_package)
 
     def remove_conda_package(self, conda_package: str) -> None:
@@ -335,7 +338,15 @@ class Environment:
         packages = section.conda_dependencies
         if packages is None and section.conda_dependencies_file:
             packages = CondaDependencies(section.conda_dependencies_file)
-        return asked | (_packages(packages, scratch, notes) if packages else {})
+        if packages is None:
+            return asked
+        image = asked.pop("custom_docker_image", None)
+        if image is not None:
+            notes.append(
+                f"Image {image} is left out: environment {self.name} names packages, and hpctf "
+                "installs them without an image."
+            )
+        return asked | _packages(packages, scratch, notes)
 
 
 def _packages(packages: CondaDependencies, scratch: Path, notes: list[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from hpctf.processes import user_name
 from hpctf.site.load import load_site
 from hpctf.site.model import Target
 
-from .helpers import project, site_of
+from .helpers import planned, project, site_of
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ CONDA = """
 channels: [conda-forge]
 dependencies:
   - python=3.11
-  - pip
+  - pip=21.3.1
   - pip: [azureml-defaults, 'tensorflow-cpu==2.18.*', matplotlib]
 """
 
@@ -238,12 +238,17 @@ def test_pip_packages_alone_need_no_conda_and_the_sdk_is_left_out(
     source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "env.yml").write_text(CONDA)
-    estimator = of(
-        Environment.from_conda_specification("e", str(tmp_path / "env.yml")), source, tmp_path
+    environment = Environment.from_conda_specification("e", str(tmp_path / "env.yml"))
+    environment.docker.enabled = True
+    environment.docker.base_image = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04"
+    estimator = of(environment, source, tmp_path)
+    assert estimator.container is None
+    assert "Image mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04 is left out" in str(
+        estimator.notes
     )
     assert estimator.pip_packages == ["tensorflow-cpu==2.18.*", "matplotlib"]
     assert (estimator.python_version, estimator.conda_dependencies_file) == ("3.11", None)
-    assert estimator.notes[0].startswith("azureml-defaults is left out")
+    assert "azureml-defaults is left out" in str(estimator.notes)
     old = azureml.TensorFlow(
         source, entry_script="train.py", pip_packages=["azureml-dataprep[pandas,fuse]", "keras"]
     )
@@ -291,3 +296,18 @@ def test_azure_mls_own_environments_are_known_by_their_tensorflow(
     assert "has TensorFlow 2.0, which is older" in old.notes[0]
     with pytest.raises(UsageError, match=r"no environment 'AzureML-PyTorch-1\.3-GPU'"):
         Environment.get(ws, name="AzureML-PyTorch-1.3-GPU")
+
+
+def test_a_file_with_azure_mls_own_packages_is_noted_for_scripts_that_log_by_them(
+    tmp_path: Path,
+) -> None:
+    text = "from azureml.core import Run\n"
+    logs, other = project(tmp_path / "logs", text=text), project(tmp_path / "other")
+    (tmp_path / "req.txt").write_text("azureml-defaults\nnumpy\n")
+    asked = {"pip_requirements_file": str(tmp_path / "req.txt")}
+    said = {
+        (folder.name, off): "azureml-defaults may bring" in str(planned(folder, **more).notes)
+        for folder in (logs, other)
+        for off, more in ((False, asked), (True, {**asked, "azureml": False}))
+    }
+    assert [key for key, noted in said.items() if noted] == [("logs", False)]

@@ -37,6 +37,8 @@ class Seen:
     """What one rank has left: its worlds by library as (size, rank), and what it imported."""
 
     worlds: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
+    """Libraries that the script itself has started, and not a process of its own making."""
     parts: set[str] = field(default_factory=set)
     """Libraries that the script gave a part of the world, as it likes."""
     imported: set[str] = field(default_factory=set)
@@ -107,6 +109,8 @@ def _read(path: str, attempt: int) -> Seen:
             continue
         event, library = record.get("event"), str(record.get("library"))
         size, rank = record.get("size"), record.get("rank")
+        if event == "world" and not record.get("child"):
+            seen.own.add(library)
         if event == "world" and record.get("part"):
             seen.parts.add(library)
         elif event == "world" and isinstance(size, int) and isinstance(rank, int):
@@ -119,9 +123,15 @@ def _read(path: str, attempt: int) -> Seen:
 
 
 def _libraries(seen: dict[str, Seen]) -> list[str]:
-    """Return the libraries that some rank has started, but for those given a part of the world."""
+    """Return the libraries whose worlds count: those that the scripts have started themselves, or
+    if there are none, those of their child processes; but for any given a part of the world.
+
+    A child may start a library by chance, as h5py starts MPI, in a world of its own.
+    """
     started = {library for one in seen.values() for library in one.worlds}
-    return sorted(started - {library for one in seen.values() for library in one.parts})
+    own = {library for one in seen.values() for library in one.own}
+    parts = {library for one in seen.values() for library in one.parts}
+    return sorted((started & own or started) - parts)
 
 
 def _together(seen: dict[str, Seen]) -> bool:

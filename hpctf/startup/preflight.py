@@ -64,7 +64,7 @@ def watch_horovods_world(module: Any) -> None:
         done = own(self, *args, **kwargs)
         comm = args[0] if args else kwargs.get("comm")
         if comm is not None and comm != []:  # a part of the world, chosen by the script
-            this_rank.leave("world", library="Horovod", part=True)
+            _leave_world(library="Horovod", part=True)
         else:
             _look_at_world("Horovod", self.size(), self.rank(), not _has_mpi(self))
         return done
@@ -107,7 +107,7 @@ def _has_mpi(basics: Any) -> bool:
 
 def _look_at_world(library: str, size: int, rank: int, gloo: bool = False) -> None:
     """Put a rank's world on record, and end the run if it is not the run's."""
-    this_rank.leave("world", library=library, size=size, rank=rank)
+    _leave_world(library=library, size=size, rank=rank)
     planned = this_rank.world_size()
     if not _concerned() or not this_rank.trains_with_others() or size == planned:
         return
@@ -131,6 +131,11 @@ def _look_at_world(library: str, size: int, rank: int, gloo: bool = False) -> No
             library_version() or "unknown", _launcher()
         )
     )
+
+
+def _leave_world(**what: Any) -> None:
+    """Put a world on record; one of a process that the script has started counts less."""
+    this_rank.leave("world", **what, **({} if _concerned() else {"child": True}))
 
 
 def _compare_library() -> None:

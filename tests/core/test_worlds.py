@@ -222,6 +222,13 @@ def test_what_is_no_training_is_let_be(two: TwoRanks) -> None:
     assert two.note() == ""
 
 
+def test_a_child_that_is_alone_with_another_library_does_not_matter(two: TwoRanks) -> None:
+    """As a process that loads data by an h5py that was built with MPI."""
+    child = "subprocess.run([sys.executable, '-c', 'from mpi4py import MPI'], check=True)\n"
+    code = HOROVOD + "import os, subprocess, sys\nos.environ.update(FAKE_SIZE='1')\n" + child
+    assert two.run(code, HPCTF_PREFLIGHT="script", **TOGETHER) == ""
+
+
 def test_a_part_of_the_world_is_the_scripts_choice(two: TwoRanks) -> None:
     assert two.run("import horovod.tensorflow as hvd\nhvd.init(comm=[0])\n", **ALONE) == ""
 

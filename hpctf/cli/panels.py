@@ -110,7 +110,9 @@ def _head(view: View, width: int) -> list[Text]:
     first.append(view.about, "dim")
     lines = [first]
     if status.reason:
-        lines.append(Text(visible(status.reason).expandtabs(), "red" if status.final else _WAITING))
+        ended_badly = status.final and status.state != "Completed"
+        style = "red" if ended_badly else _WAITING
+        lines.append(Text(visible(status.reason).expandtabs(), style))
     if view.progress is not None:
         lines.append(_bar(view, width))
     return lines

@@ -63,7 +63,7 @@ def run_card(
     facts: dict[str, Any] = {
         "id": run.id,
         "state": status.state,
-        "reason": "" if status.state == "Completed" else status.away or status.reason,
+        "reason": (status.state != "Completed" and status.away) or status.reason,
         "where": _where(run, record),
         "took": _took(status, time.time()),
         "failure": _failure(run, status),

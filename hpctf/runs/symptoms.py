@@ -27,7 +27,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
     ),
     (
         r"hpctf: refused: (.+)\.$",
-        Symptom("{1}", "Change one of these, and submit it again."),
+        Symptom("hpctf refused it: {1}", "Change one of these, and submit it again."),
     ),
     (
         r"^hpctf: the return value cannot be pickled: (.+)",

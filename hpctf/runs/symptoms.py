@@ -133,7 +133,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
     ),
     (
         r"built with.{0,40}PMI support|PMI2_Init failed|PMIX ERROR|orte_init failed"
-        r"|ompi_mpi_init: ompi_rte_init failed",
+        r"|ompi_mpi_init: ompi_rte_init failed|No PMIx server was reachable",
         Symptom(
             "MPI and srun do not understand each other",
             "Set the site's MPI launcher: mpi: in the site file (srun --mpi=list says what there "

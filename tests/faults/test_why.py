@@ -264,6 +264,8 @@ def test_a_program_that_the_node_cannot_run(person: Person) -> None:
         ("  File \"t.py\", line 1\n    x = = 1\nSyntaxError: invalid syntax", "not valid Python"),
         ("The application appears to have been direct launched using \"srun\",\nbut OMPI was not "
          "built with SLURM's PMI support", "MPI and srun"),
+        ("No PMIx server was reachable, but a PMI1/2 was detected.\nIf srun is being used to "
+         "launch application,  2 singletons will be started.", "MPI and srun"),
         ("[1,0]<stderr>: Stalled ranks:\n0: [allreduce.a]", "waited for others"),
         ("slurmstepd: error: execve(): /opt/x/python: No such file or directory", "hpctf's own"),
         ("tensorflow...UnavailableError: failed to connect to all addresses", "lost the connec"),

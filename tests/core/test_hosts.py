@@ -155,7 +155,8 @@ def test_hostlists_met_on_clusters_mean_what_slurm_says(scontrol: Scontrol, host
     ],
 )
 def test_what_slurm_calls_invalid_is_refused(scontrol: Scontrol, hostlist: str) -> None:
-    assert scontrol(hostlist) is None
+    # Slurm 24.11 takes some of them, but makes names of them that no host can have.
+    assert not [name for name in scontrol(hostlist) or () if not set(name) & set("[]")]
     with pytest.raises(HostlistError):
         expand_hostlist(hostlist)
 

@@ -65,9 +65,10 @@ def test_every_program_gets_an_environment_and_a_folder_made_for_it(path: Path) 
 
 def inputs(command: str) -> list[str]:
     """Return the variables that a command of Slurm's reads, from its manual page."""
-    page = subprocess.run(
-        ["man", command], capture_output=True, text=True, env={**os.environ, "MANWIDTH": "300"}
-    ).stdout
+    page = ""
+    if shutil.which("man"):
+        wide = {**os.environ, "MANWIDTH": "300"}
+        page = subprocess.run(["man", command], capture_output=True, text=True, env=wide).stdout
     page = page or _packed(command)
     kinds = "SLURM|SLURMD|SBATCH|SRUN|SQUEUE|SACCT|SCONTROL|SINFO|SCANCEL|PMI"
     return sorted(set(re.findall(rf"^ *((?:{kinds})_[A-Z0-9_]+)", page, re.MULTILINE)))

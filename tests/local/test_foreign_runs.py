@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -15,15 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from hpctf import Run
-from hpctf.errors import RunFolderError, SchedulerError
+from hpctf import Experiment, Run
+from hpctf.errors import HpctfError, RunFolderError, SchedulerError
 from hpctf.export.events import EventFiles, find_python
+from hpctf.notebook.cards import experiment_card, run_card
 from hpctf.processes import start_time
 from hpctf.runs.archives import archive, restore
 from hpctf.runs.own import SEAL, is_mine
 
 from ..conftest import TEST_USER, skip_or_fail
 from ..login.helpers import hpctf
+from .every_command import about_runs, filled, run_all
 
 CANARY = "the-readers-own-secret"
 
@@ -75,22 +78,29 @@ PLANTED = [
 """Links by name, and what in the reader's folder they lead to."""
 
 
-def commands(run: str, other: str, out: Path) -> list[list[str]]:
-    return [
-        ["status", run], ["logs", run], ["logs", run, "--role", "job"], ["files", run],
-        ["download", run, "--to", str(out / "down")], ["download", run, "logs/", "--to", str(out)],
-        ["metrics", run], ["why", run], ["report", run, "--to", str(out / "report.html")],
-        ["export", "csv", run], ["du", run], ["diff", run, other],
-        ["export", "tensorboard", run, "--to", str(out / "board")],
+def commands(run: str, other: str, out: Path, python: str, slow: bool) -> list[list[str]]:
+    """Return every command about runs, and further ways to call some; MLflow's is `slow`."""
+    calls = [call for call in about_runs() if call[1] != "mlflow" or (slow and "--json" in call)]
+    more = [
+        ["logs", run, "--role", "job"], ["download", run, "logs/", "--to", str(out / "logs")],
+        ["export", "csv", run], ["resubmit", "--trust", "--dry-run", run],
+        ["result", "--trust", run], ["metrics", "--csv", "--recursive", run],
     ]  # fmt: skip
+    for number, call in enumerate(calls):
+        if call[0] == "tensorboard":  # it goes on; test_board.py looks at what it shows
+            continue
+        words = [python if word == "/bin/false" else word for word in call]
+        more.append(filled(words, run, other, out / str(number)))
+    return sorted(more, key=lambda words: words[0] == "archive")
 
 
 def test_no_command_reads_what_links_of_a_strangers_run_lead_to(
-    run: Run, secret: Path, tmp_path: Path
+    run: Run, secret: Path, tmp_path: Path, tools_python: str
 ) -> None:
     (run.folder.metrics / "worker-0.jsonl").write_text(
         json.dumps({"name": "picture", "image": "key.png", "time": 1.0}) + "\n"
     )
+    env = {"HPCTF_RUNS_ROOT": str(run.folder.root)}
     for number, links in enumerate(PLANTED):
         path = run.folder.root / "test" / f"planted_{number}_aaaaaa"
         shutil.copytree(run.folder.path, path, symlinks=True)
@@ -99,12 +109,18 @@ def test_no_command_reads_what_links_of_a_strangers_run_lead_to(
         give_away(Run(path))
         out = tmp_path / f"out-{number}"
         out.mkdir()
-        for command in commands(path.name, run.id, out):
-            done = hpctf(*command, cwd=out)
-            said = done.stdout + done.stderr
-            assert "Traceback" not in said and CANARY not in said, (number, command, said)
-        for file in out.rglob("*"):
-            assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
+        card = experiment_card(Experiment("test", runs_root=run.folder.root))
+        with contextlib.suppress(HpctfError):
+            card += run_card(Run(path))
+        assert CANARY not in card
+        calls = commands(path.name, run.id, out, tools_python, slow=not number)
+        for said in run_all(calls, tools_python, out, env):
+            assert said.code in (0, 1, 2, 3), (number, said)
+            assert "Traceback" not in said.text and CANARY not in said.text, (number, said)
+        assert said.words[0] == "archive" and f"belongs to {TEST_USER}" in said.text
+        assert path.exists(), "a stranger's run stays where it is"
+        for file in filter(Path.is_file, out.rglob("*")):
+            assert CANARY.encode() not in file.read_bytes(), file
 
 
 def test_links_within_a_strangers_run_and_out_of_ones_own_are_followed(

@@ -42,6 +42,7 @@ AS_THEY_END = {
 
 ELSE = {
     "submit": ["SCRIPT", "--dry-run"],
+    "migrate": ["SCRIPT"],
     "env build": ["--pip", "tiny", "--dry-run"],
     "env list": [],
     "env lock": ["nothing"],
@@ -167,4 +168,7 @@ def run_all(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return [Said(*one) for one in json.loads((cwd / "all-said").read_text())]
+    said = [Said(*one) for one in json.loads((cwd / "all-said").read_text())]
+    for name in ("said", "all-said"):
+        (cwd / name).unlink()
+    return said

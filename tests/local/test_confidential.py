@@ -134,7 +134,9 @@ def test_no_command_shows_or_writes_one(
     for said in run_all(asked, tools_python, tmp_path, variables):
         assert said.code in (0, 1, 2, 3), said
         assert "Traceback" not in said.text, said
-        assert not found_in(said.text), said
+        code_is_the_answer = said.words[0] == "migrate"
+        shown = said.text.replace("canary-code", "") if code_is_the_answer else said.text
+        assert not found_in(shown), said
     wrote = {" ".join(words[:2]).split(" train_")[0] for words in asked if Path(words[-1]).exists()}
     assert wrote >= {"report", "download", "export csv"}, wrote
     assert len(list(tmp_path.glob("out-*"))) >= 7, "those with --json write, too"

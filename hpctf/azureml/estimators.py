@@ -18,7 +18,7 @@ from hpctf.errors import UsageError
 from hpctf.software import NOT_HERE
 
 NOTED = ("vm_size", "vm_priority", "shm_size")
-"""Parameters without which a training does the same: a note says what there is instead."""
+"""Parameters that change nothing on a cluster: a note says what to use in their place."""
 
 
 @refuses("Mpi")
@@ -61,7 +61,7 @@ class TensorFlow(estimator.TensorFlow):
             if known.pop(name, None) is not None:
                 self.notes.append(f"{name} means nothing on a cluster. {NOT_HERE[name]}")
         if known.get("use_docker") and not _names_an_image(known):
-            del known["use_docker"]  # Azure ML's default: a cluster's trainings need no image
+            del known["use_docker"]  # Azure ML's default: runs on a cluster need no image
         target = known.get("compute_target")
         self.on_this_machine = target == "local"
         known["compute_target"] = None if self.on_this_machine else getattr(target, "name", target)
@@ -82,7 +82,7 @@ class Estimator(TensorFlow):
         if "framework_version" in asked:
             raise UsageError(
                 "framework_version is TensorFlow's, and Estimator() knows no framework.",
-                "Say TensorFlow(...), or pip_packages=['tensorflow==...'].",
+                "Use TensorFlow(...), or pip_packages=['tensorflow==...'].",
             )
         super().__init__(source_directory, **asked)
 

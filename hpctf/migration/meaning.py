@@ -42,6 +42,9 @@ class _Object:
     of: type
 
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
 @dataclass
 class Names:
     """What a script's names stand for; a notebook's cells share one.
@@ -66,22 +69,31 @@ class Names:
 
     def _in_order(self, tree: ast.AST) -> Iterator[ast.AST]:
         """Yield nodes as they are run, and learn what names stand for on the way."""
-        for node in ast.iter_child_nodes(tree):
-            outside = self.known
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-                names = [one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)]
-                self.known = {**outside, **dict.fromkeys(names)}
-            elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-                names = [one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)]
-                self.known |= dict.fromkeys(names)
-            yield from self._in_order(node)
+        waiting: list[tuple[ast.AST, dict[str, Any] | None]] = [(tree, None)]
+        while waiting:
+            node, outside = waiting.pop()
+            if outside is None:
+                waiting.append((node, self.known))
+                self._enter(node)
+                children = list(ast.iter_child_nodes(node))
+                waiting += [(child, None) for child in reversed(children)]
+                continue
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._import(node)
             elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
                 self._assign(node)
             yield node
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if isinstance(node, _FUNCTIONS):
                 self.known = outside
+
+    def _enter(self, node: ast.AST) -> None:
+        """Forget names that stand for something else within a function, or in a loop."""
+        if isinstance(node, _FUNCTIONS):
+            names = [one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)]
+            self.known = {**self.known, **dict.fromkeys(names)}
+        elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
+            names = [one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)]
+            self.known |= dict.fromkeys(names)
 
     def _of(self, node: ast.AST) -> Iterator[Remark]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -182,16 +194,19 @@ class Names:
 
     def _value(self, node: ast.expr | None) -> Any:
         """Return the module, class, function or `_Object` that an expression is, if known."""
-        if isinstance(node, ast.Name):
-            return self.known.get(node.id)
-        if isinstance(node, ast.Attribute):
-            return _attribute(self._value(node.value), node.attr)
-        if isinstance(node, ast.Call):
-            called = self._value(node.func)
-            if isinstance(called, type):
-                return _Object(called)
-            return _returned(called) if callable(called) else None
-        return None
+        chain: list[ast.Attribute | ast.Call] = []
+        while isinstance(node, (ast.Attribute, ast.Call)):
+            chain.append(node)
+            node = node.value if isinstance(node, ast.Attribute) else node.func
+        value = self.known.get(node.id) if isinstance(node, ast.Name) else None
+        for part in reversed(chain):
+            if isinstance(part, ast.Attribute):
+                value = _attribute(value, part.attr)
+            elif isinstance(value, type):
+                value = _Object(value)
+            else:
+                value = _returned(value) if callable(value) else None
+        return value
 
 
 def _module(name: str) -> Any:

@@ -149,6 +149,12 @@ def test_what_hpctf_cannot_do_is_named_by_line(tmp_path: Path) -> None:
     assert all(remark.instead.endswith(".") for remark in done.remarks)
 
 
+def test_long_expressions_are_no_hindrance(tmp_path: Path) -> None:
+    long = f"x = {'+'.join(['1'] * 900)}\nx = x{'.y()' * 900}\n"
+    done = of(tmp_path, f"from azureml.core import Workspace, Model\n{long}")
+    assert [remark.what for remark in done.remarks] == ["azureml.core.Model"]
+
+
 def cell(text: str | list[str], kind: str = "code") -> dict[str, Any]:
     return {"cell_type": kind, "metadata": {}, "source": text}
 

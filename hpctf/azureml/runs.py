@@ -249,7 +249,12 @@ class Run(run.Run):
     def restore_snapshot(self, snapshot_id: str | None = None, path: str | None = None) -> str:
         """Copy the run's code to a folder, and return it."""
         target = Path(path or self.id)
-        shutil.copytree(self.folder.snapshot, target, symlinks=True, dirs_exist_ok=True)
+        top = str(self.folder.snapshot)
+
+        def outputs(folder: str, names: Sequence[str]) -> Sequence[str]:
+            return ["outputs"] if folder == top else []
+
+        shutil.copytree(top, target, symlinks=True, ignore=outputs, dirs_exist_ok=True)
         return str(target)
 
     def get_portal_url(self) -> str:

@@ -262,7 +262,7 @@ def test_a_run_has_what_notebooks_ask_of_it(
     names = set(run.get_file_names())
     assert {"notes/own.txt", "a", "b", "folder/model/weights.txt"} <= names
     assert any(name.startswith("images/curve_") for name in names)
-    assert Path(run.restore_snapshot(path="code"), "train.py").exists()
+    assert [path.name for path in Path(run.restore_snapshot(path="code")).iterdir()] == ["train.py"]
 
     same = [azureml.Run.get(ws, run.id), ws.get_run(run.id), azureml.Run(experiment, run.id)]
     same += [*azureml.Run.list(experiment, status="Completed")]

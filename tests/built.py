@@ -26,8 +26,11 @@ OLDER_TENSORFLOW = "2.18" if sys.version_info < (3, 13) else "2.20"
 """An older TensorFlow, with a Horovod of its own: Python 3.13 has none before 2.20."""
 
 
-def build_environment(tensorflow: str) -> subprocess.CompletedProcess[str]:
-    """Build an environment with TensorFlow, Horovod, mpi4py and scikit-learn, unless it is kept.
+def build_environment(
+    tensorflow: str, *more: str, backend: str = "mpi"
+) -> subprocess.CompletedProcess[str]:
+    """Build an environment with TensorFlow, scikit-learn and, for mpi, Horovod and mpi4py, unless
+    it is kept.
 
     Its interpreter is what the command prints. Two test processes at once build it once.
     """
@@ -41,8 +44,8 @@ def build_environment(tensorflow: str) -> subprocess.CompletedProcess[str]:
     text = json.dumps(content)
     if not SITE.exists() or SITE.read_text() != text:
         SITE.write_text(text)
-    words = ["--site", str(SITE), "--backend", "mpi", "--pip", "scikit-learn"]
-    words += ["--framework-version", tensorflow]
+    words = ["--site", str(SITE), "--backend", backend, "--pip", "scikit-learn"]
+    words += ["--framework-version", tensorflow, *more]
     return subprocess.run(
         [sys.executable, "-c", "from hpctf.cli import main; main()", "env", "build", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -9,7 +9,7 @@ from hpctf.errors import SchedulerError
 from hpctf.files import write_json
 from hpctf.processes import user_name
 from hpctf.runs.own import owner_of
-from hpctf.runs.statuses import ask_for
+from hpctf.runs.statuses import ask_for, queued_again
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def cancel(run: Run) -> None:
     """Cancel a run; one that has ended stays as it is (`Run.cancel`)."""
     status = run.look()
+    if status.final and run.job_id is None and queued_again([run]):
+        status = run.look()  # its submission was cut short, but its job has come after all
     if status.final:
         return
     job_id = run.job_id

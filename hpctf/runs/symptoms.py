@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hpctf.runs import removed_names
+
 
 class Symptom(NamedTuple):
     """What a line means, and what can be done; ``{1}`` is the pattern's first group."""
@@ -44,13 +46,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
             "Install it there: pip install --no-deps tf-keras, of TensorFlow's version.",
         ),
     ),
-    (
-        r"AttributeError: 'Variable' object has no attribute 'ref'",
-        Symptom(
-            "a function of horovod.tensorflow was given variables of Keras 3",
-            "Give it the tf.Variables: [v.value for v in model.variables]. Or use hpctf.keras.",
-        ),
-    ),
+    *((pattern, Symptom(meaning, advice)) for pattern, meaning, advice in removed_names.PATTERNS),
     (
         r"ModuleNotFoundError: No module named '([^']+)'",
         Symptom("the module {1} is not installed in the training's Python, {python}", _INSTALL),
@@ -286,8 +282,9 @@ def of_lines(lines: list[str], python: str) -> Symptom | None:
             found = pattern.search(line)
             if found:
                 what = next((group for group in found.groups() if group), "")
+                instead = removed_names.instead_of(what)
                 meaning = symptom.meaning.replace("{python}", python).replace("{1}", what)
-                return Symptom(meaning, symptom.advice)
+                return Symptom(meaning, symptom.advice.replace("{instead}", instead))
     return None
 
 

@@ -35,7 +35,7 @@ from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.load import find_target
 from hpctf.site.trust import template_folder
-from hpctf.submission.batch import sbatch, uninterrupted, write_script
+from hpctf.submission.batch import NoAnswer, sbatch, uninterrupted, write_script
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -133,7 +133,10 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     with uninterrupted():
         identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
         command = ["sbatch", "--parsable", str(script)]
-        job_id, cluster = sbatch(command, umask, identity, cluster, folder)
+        try:
+            job_id, cluster = sbatch(command, umask, identity, cluster, folder)
+        except NoAnswer as error:
+            raise NoAnswer(error.message, "Submit again: a job that has come is used.") from None
         (logs / f"{name}.{job_id}").symlink_to(folder.name)
     return BuildJob(job_id, cluster, name, str(folder))
 

@@ -246,21 +246,26 @@ def test_a_job_that_comes_after_its_run_was_called_lost(person: Person, clock: C
     assert person.status()["state"] == "Failed"
     lost = [(path, path.read_text()) for path in (folder / "run.json", folder / "state/final.json")]
 
+    def call_lost() -> None:
+        for path, text in lost:
+            path.write_text(text)
+        silent_for(100_000, folder)
+
     clock.injected()
     person.cluster.run("sbatch", "--hold", folder / "job.sbatch", user=person.user, cwd=person.home)
     person.write("lists/squeue", "#!/bin/sh\nexit 0\n").chmod(0o755)
     lacks = {"PATH": f"{person.home / 'lists'}:/usr/local/bin:/usr/bin:/bin"}
     for words in (["runs", "--rm", "--yes"], ["archive", "--yes"], ["resubmit"]):
-        for path, text in lost:
-            path.write_text(text)
-        silent_for(100_000, folder)
+        call_lost()
         refused = person.hpctf(*words, folder.name, check=False, **lacks)
         assert refused.returncode == 2, refused.stderr
         assert "has a job after all" in refused.stderr
     clock.right()
     assert folder.exists() and len(jobs_by_name(person)) == 1
     assert person.status()["state"] == "Queued"
-    person.hpctf("cancel", folder.name)
+    call_lost()
+    person.hpctf("cancel", folder.name, **lacks)
+    assert person.status()["state"] == "Canceled"
 
 
 @pytest.mark.fault("slurmctld is down at submission", "says so and leaves nothing")

@@ -185,6 +185,13 @@ def test_a_local_run_is_not_lost_while_its_launcher_may_start(
     clock.right()
     assert queued_again([run]) == {}
 
+    away = {**cut, "host": "login2", "submitter": {**cut["submitter"], "host": "login2"}}
+    run.folder.record.write_text(json.dumps(away))
+    for silent_s, state in ((600, "NotStarted"), (7200, "Failed")):  # cannot be seen from here
+        for path in (run.folder.record, run.folder.path):
+            os.utime(path, (time.time() - silent_s,) * 2)
+        assert run.look().state == state
+
 
 def test_a_local_run_that_somebody_ends_is_not_started_again(
     experiment: Experiment, tmp_path: Path

@@ -84,6 +84,14 @@ import tensorflow as tf
 with tf.summary.create_file_writer("outputs").as_default():
     tf.summary.scalar("loss", 1.0, step=0)
 """
+CHANGED = {
+    "ref": ("model.variables, root", "[v.value for v in model.variables], root"),
+    "experimental_run_tf_function": (", experimental_run_tf_function=False", ""),
+    "workers": (", workers=2", ""),
+    "lr": ("lr=0.1", "learning_rate=0.1"),
+}
+"""What else is advised for scripts of Keras 2: what to replace, by what."""
+
 BROKEN = {
     **KERAS_2,
     **{name: f"import tensorflow as tf\n{script}" for name, script in TF_1.items()},
@@ -111,8 +119,9 @@ def ask(python: str, folder: Path, asked: dict[str, Any], **env: str) -> dict[st
 @pytest.fixture(scope="module")
 def said(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the environment says of the scripts, and of all names that were removed."""
-    names = {"scripts": BROKEN, "numpy": removed_names.NUMPY}
-    return ask(training_python, tmp_path_factory.mktemp("said"), names)
+    changed = {f"{name}, changed": KERAS_2[name].replace(*pair) for name, pair in CHANGED.items()}
+    asked = {"scripts": {**BROKEN, **changed}, "numpy": removed_names.NUMPY}
+    return ask(training_python, tmp_path_factory.mktemp("said"), asked)
 
 
 def advice_on(traceback: str) -> str:
@@ -149,9 +158,15 @@ def test_scripts_of_keras_2_complete_with_the_variable(
     }
 
 
-def test_an_argument_of_keras_2_may_be_left_out(said: dict[str, Any]) -> None:
-    for name in ("experimental_run_tf_function", "workers"):
-        assert "Leave that argument out" in advice_on(said["scripts"][name])
+def test_scripts_of_keras_2_complete_once_changed_as_is_advised(said: dict[str, Any]) -> None:
+    words = (
+        "[v.value for v in model.variables]",
+        "Leave that argument out",
+        "learning_rate for lr",
+    )
+    for name in CHANGED:
+        assert any(each in advice_on(said["scripts"][name]) for each in words), name
+        assert said["scripts"][f"{name}, changed"] == "", name
 
 
 def test_scripts_of_tensorflow_1_complete_with_the_import_that_is_advised(

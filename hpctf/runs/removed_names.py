@@ -17,7 +17,7 @@ PATTERNS = [
     (
         r"AttributeError: 'Variable' object has no attribute 'ref'",
         "a function of horovod.tensorflow was given variables of Keras 3",
-        f"Use Keras 2: pass {LEGACY_KERAS}. Or give it the tf.Variables: "
+        f"Use Keras 2: pass {LEGACY_KERAS}. Or give Horovod's tape and functions the tf.Variables: "
         "[v.value for v in model.variables].",
     ),
     (

@@ -7,13 +7,13 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.cli import main
 from hpctf.runs import removed_names, symptoms
 
 from ..built import build_environment
@@ -85,7 +85,7 @@ with tf.summary.create_file_writer("outputs").as_default():
     tf.summary.scalar("loss", 1.0, step=0)
 """
 CHANGED = {
-    "ref": ("model.variables, root", "[v.value for v in model.variables], root"),
+    "ref": (r"(gradient\(loss, |broadcast_variables\()(model\.\w+)", r"\1[v.value for v in \2]"),
     "experimental_run_tf_function": (", experimental_run_tf_function=False", ""),
     "workers": (", workers=2", ""),
     "lr": ("lr=0.1", "learning_rate=0.1"),
@@ -119,7 +119,7 @@ def ask(python: str, folder: Path, asked: dict[str, Any], **env: str) -> dict[st
 @pytest.fixture(scope="module")
 def said(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the environment says of the scripts, and of all names that were removed."""
-    changed = {f"{name}, changed": KERAS_2[name].replace(*pair) for name, pair in CHANGED.items()}
+    changed = {f"{name}, changed": re.sub(*pair, KERAS_2[name]) for name, pair in CHANGED.items()}
     asked = {"scripts": {**BROKEN, **changed}, "numpy": removed_names.NUMPY}
     return ask(training_python, tmp_path_factory.mktemp("said"), asked)
 
@@ -237,6 +237,5 @@ def test_why_advises_and_a_resubmission_with_that_completes(
     found = re.search(r"pass (--env \S+?)\.?$", advice)
     assert found is not None
     words = ["resubmit", *shlex.split(found[1]), "--wait", str(run.folder.path)]
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 0
+    hpctf = [sys.executable, "-c", "from hpctf.cli import main; main()"]
+    subprocess.run([*hpctf, *words], check=True)

@@ -35,13 +35,16 @@ else
 endif
 
 # What touches Slurm, MPI and Python once more, in a Debian 13 of its own (tools/debian-root); what
-# installs packages comes first, for there is no network afterwards. PART=some is the most important.
+# installs packages comes first, for there is no network afterwards. PART=some is what takes minutes:
+# Slurm; PART=horovod builds Horovod, and runs what needs it.
 PART ?= all
 IN_DEBIAN13 := tools/debian-root trixie
 HOROVOD_2.21 := tests/environment/test_horovod.py::test_horovod_is_built_for_its_tensorflow_and_checked[2.21]
-ONLINE_some := '$(HOROVOD_2.21)' tests/local/test_group.py
+ONLINE_horovod := '$(HOROVOD_2.21)' tests/local/test_group.py
+ONLINE_some := tests/environment/test_horovod_source.py tests/local/test_group.py
 ONLINE_all := tests/environment tests/local tests/core tests/login -m 'not slurm'
-OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_site_init.py
+OFFLINE_horovod := tests/slurm/test_site_init.py tests/slurm/test_doctor.py
+OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_lifecycle.py
 OFFLINE_all := tests/cluster tests/slurm tests/faults
 
 test-debian13:

@@ -106,8 +106,8 @@ MPIRUN = Rule(
     (
         *("OMPI_MCA_ess*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir"),
         *("OMPI_MCA_shmem_RUNTIME_*", "OMPI_MCA_mca_base_component_path", "OMPI_MCA_PREFIXES"),
-        *("OMPI_MCA_num_procs", "OMPI_MCA_cpu_type", "OMPI_MCA_mpi_oversubscribe", "OPAL_*"),
-        "PMIX_MCA_mca_base_component_show_load_errors",
+        *("OMPI_MCA_num_*", "OMPI_MCA_cpu_type", "OMPI_MCA_mpi_oversubscribe", "OPAL_*"),
+        "PMIX_MCA_mca_base_*",
     ),
 )
 

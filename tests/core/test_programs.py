@@ -138,7 +138,7 @@ def test_a_persons_switch_of_a_check_reaches_the_ranks(program: str, name: str) 
 
 
 def test_nothing_that_a_real_mpirun_tells_its_ranks_reaches_a_new_run() -> None:
-    """Open MPI 4 and 5 tell different things: this machine's is tried."""
+    """Open MPI 4, 5 and 6 tell different things: this machine's is tried."""
     if shutil.which("mpirun") is None:
         skip_or_fail("Open MPI is not installed")
     shell = {"PATH": os.environ["PATH"], "HOME": "/", "OMPI_MCA_btl": "self,tcp"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hpctf import Experiment
 
@@ -39,6 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="hpctf-state-")
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_STATE_HOME"] = folder.name
+    # A loaded machine is slow, which says nothing of what is tried.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("loaded", deadline=None, suppress_health_check=slow)
+    settings.load_profile("loaded")
     _take_signals()
 
 

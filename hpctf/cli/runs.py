@@ -165,8 +165,10 @@ def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
 @site_option
 def cancel(run_names: tuple[str, ...], site: str | None) -> None:
     """Cancel runs; those that have ended stay as they are."""
+    from hpctf.runs.cancelling import look_again
+
     for run in [open_run(name, site) for name in run_names]:
-        ended = run.look()
+        ended = look_again(run)
         if ended.final:
             say(f"Run {run.id} has ended already: {ended.state}.")
         else:

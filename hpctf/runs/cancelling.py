@@ -13,13 +13,12 @@ from hpctf.runs.statuses import ask_for, queued_again
 
 if TYPE_CHECKING:
     from hpctf.runs.run import Run
+    from hpctf.runs.state import Status
 
 
 def cancel(run: Run) -> None:
     """Cancel a run; one that has ended stays as it is (`Run.cancel`)."""
-    status = run.look()
-    if status.final and run.job_id is None and queued_again([run]):
-        status = run.look()  # its submission was cut short, but its job has come after all
+    status = look_again(run)
     if status.final:
         return
     job_id = run.job_id
@@ -47,6 +46,15 @@ def cancel(run: Run) -> None:
         from hpctf.submission.building import release
 
         release(build)
+
+
+def look_again(run: Run) -> Status:
+    """Return a run's status; of one whose submission was cut short the scheduler is asked once
+    more: its job may have come after all."""
+    status = run.look()
+    if status.final and run.job_id is None and queued_again([run]):
+        return run.look()
+    return status
 
 
 def _check_whose(run: Run, job_id: str) -> None:

@@ -98,7 +98,7 @@ def sbatch(
         words = err.strip() or "\n".join(said.rest) or _end(process.returncode)
         what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
     if not (refused and never_sent(err)):
-        job, asked = _asked(identity, cluster, began)
+        job, asked = _asked(identity, cluster, began, alive=refused)
         if job is not None:  # what failed was a wrapper, or the way of Slurm's answer
             tell(said.rest if process.returncode else ())
             return job
@@ -175,8 +175,14 @@ def _only(said: _Said) -> _Job | None:
     return named[0] if len(named) == 1 else None
 
 
-def _asked(identity: Identity, cluster: str | None, began: float) -> tuple[_Job | None, str]:
-    """Ask Slurm for the job that sbatch may have handed over; without one, say what it answered."""
+def _asked(
+    identity: Identity, cluster: str | None, began: float, alive: bool
+) -> tuple[_Job | None, str]:
+    """Ask Slurm for the job that sbatch may have handed over; without one, say what it answered.
+
+    slurmctld keeps a record of what it refuses, too: a job that has failed (BadConstraints).
+    With `alive`, one that is over does not count.
+    """
     from hpctf.scheduler.slurm import Slurm
 
     answer = "Slurm does not have it so far."
@@ -186,7 +192,7 @@ def _asked(identity: Identity, cluster: str | None, began: float) -> tuple[_Job 
         except SchedulerError as error:
             answer = f"Slurm could not be asked for it: {error.message}"
             continue
-        if "job" in found:
+        if "job" in found and (found["job"].active or not alive):
             return (found["job"].job_id, one), ""
     return None, answer
 

@@ -22,11 +22,12 @@ def answer(
     script: str,
     known: str = "",
     away: bool = False,
+    state: str = "PENDING",
 ) -> tuple[str, str | None]:
     """Run an sbatch that is a shell script; `known` is the job that squeue knows by the name."""
     sep = "\\x1f"
     uid = os.geteuid()
-    row = sep.join((known, "PENDING", "None", "2026-11-29T07:56:45", str(uid), NAME, "job.sh"))
+    row = sep.join((known, state, "None", "2026-11-29T07:56:45", str(uid), NAME, "job.sh"))
     programs = {
         "sbatch": script,
         "squeue": f"printf '{row}\\n'" if known else f"echo down >&2; exit {int(away)}",
@@ -150,6 +151,14 @@ def test_a_job_that_slurm_has_counts_more_than_a_refusal(
     script = f"echo '{FAILED} Invalid qos specification' >&2; exit 1"
     assert answer(tmp_path, monkeypatch, script, known="139") == ("139", None)
     assert "Invalid qos" in capsys.readouterr().err
+
+
+def test_the_record_that_slurm_keeps_of_a_refused_job_is_not_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"{FAILED} Requested node configuration is not available"
+    with pytest.raises(SubmissionError, match="sbatch refused the job"):
+        answer(tmp_path, monkeypatch, f"echo '{said}' >&2; exit 1", known="139", state="FAILED")
 
 
 def test_each_of_slurms_errors_is_a_verdict_or_befell_the_message() -> None:

@@ -33,7 +33,8 @@ with tf.GradientTape() as tape:
     loss = tf.reduce_sum(weight * (hvd.rank() + 1.0))
 tape = hvd.DistributedGradientTape(tape)
 gradient = tape.gradient(loss, [weight])[0].numpy().tolist()
-print(f"rank {hvd.rank()} of {hvd.size()}: {weight.numpy().tolist()} {gradient}", flush=True)
+with open(f"rank-{hvd.rank()}.txt", "w") as stream:  # on stdout, mpirun may mix the ranks' lines
+    print(f"rank {hvd.rank()} of {hvd.size()}: {weight.numpy().tolist()} {gradient}", file=stream)
 """
 
 
@@ -52,12 +53,13 @@ def train(python: Path, folder: Path) -> list[str]:
     done = subprocess.run(
         ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none", python, script],
         env={**os.environ, **as_root, "OMPI_MCA_mpi_yield_when_idle": "1"},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return sorted(line for line in done.stdout.splitlines() if line.startswith("rank"))
+    return [path.read_text().strip() for path in sorted(folder.glob("rank-*.txt"))]
 
 
 @pytest.mark.parametrize("version", ["2.21", OLDER_TENSORFLOW])

@@ -29,7 +29,8 @@ with open(f"outputs/{name}.json", "w") as stream:
     json.dump({"arguments": sys.argv[1:], "variable": os.environ.get("VARIABLE"), "from": steps,
                "there": there, "tf": os.environ.get("TF_CONFIG")}, stream)
 if name in ("worker-0", "chief-0"):
-    open(checkpoint, "w").write(str(steps + 1))
+    open(checkpoint + ".new", "w").write(str(steps + 1))
+    os.replace(checkpoint + ".new", checkpoint)  # another rank may read it at this moment
 """
 WORDS = ["--name", 'it\'s "q"', "a  b", "$HOME", "", "é", "--"]
 

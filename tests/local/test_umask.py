@@ -41,6 +41,7 @@ def train(tmp_path: Path, umask: str, **asked: object) -> Run:
     (source / "package").mkdir(parents=True)
     (source / "train.py").write_text(TRAIN)
     (source / "train.py").chmod(0o664)
+    source.chmod(0o755)  # one that everybody may write is refused
     experiment = Experiment("test", site=site_with(umask), runs_root=tmp_path / "runs")
     run = experiment.submit(TensorFlow(source, entry_script="train.py"), lambda note: None)
     run.wait_for_completion()

@@ -53,5 +53,10 @@ def picked(column: Column, places: Iterable[int]) -> Column:
     return Numbers(column.typecode, values) if isinstance(column, Numbers) else values
 
 
+def fit(numbers: List[Any]) -> bool:
+    """Whether whole numbers have 64 bits at most."""
+    return not numbers or (_fits(min(numbers)) and _fits(max(numbers)))
+
+
 def _fits(value: Any) -> bool:
     return value.__class__ is float or -(1 << 63) <= value < 1 << 63

@@ -9,7 +9,7 @@ import json
 import os
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from .series import Puts, Series
+from .series import Series
 from .values import restored
 from .within import is_readable_within, open_file
 
@@ -84,35 +84,51 @@ class Journal:
         self.ended: Optional[Dict[str, Any]] = None
         self.lost = 0
         self._start = 0
-        self._puts: Dict[str, Puts] = {}
+        self._plain: Dict[str, Series] = {}
 
     def take_lines(self, text: bytes) -> None:
         """Add the records of lines.
 
-        What is not a number of the same kind as the one before, of the same name and the same
-        process, is read once more, on its own, and taken by `take`.
+        Numbers of the same kind as the one before, of the same name and the same process, are
+        added many at a time; where that is not all, or not almost, each record is taken by `take`.
         """
-        puts, lines = self._puts, text.split(b"\n")
         points = points_of(text)
-        if points is None:
-            for record in records_of(lines):
+        if points is None or not self._take_points(points, text):
+            for record in records_of(text.split(b"\n")):
                 self.take(record)
-            return
+
+    def _take_points(self, points: "List[Point]", text: bytes) -> bool:
+        """Add the records of the lines of `text`, `points`, a name at a time, and return True; do
+        nothing if a new process begins among them, or a series has other values than before."""
+        plain: Dict[str, List[Point]] = {name: [] for name in self._plain}
+        others = []
         for n, point in enumerate(points):
             try:
-                kind, step_kind, put_value, put_step, put_time = puts[point.name]
-                value, step, at = point.value, point.step, point.time
-                if value.__class__ is kind and step.__class__ is step_kind and at is not None:
-                    put_value(value)
-                    put_step(step)
-                    put_time(at)
-                    continue
+                plain[point.name].append(point)
             except KeyError:
-                pass
-            except OverflowError:
-                self.series[point.name].drop_rest()
-            for exact in records_of([lines[n]]):
-                self.take(exact)
+                if point.time is not None:
+                    others.append(n)
+
+        # What is no number, or is the first of its name: seldom many
+        records: List[Dict[str, Any]] = []
+        if others:
+            lines = text.split(b"\n")
+            if len(lines) - (not lines[-1]) != len(points):
+                return False  # empty lines: which line a point is of is not known
+            records = list(records_of(lines[n] for n in others))
+            if any("opened" in record for record in records):
+                return False
+
+        more = {name: self._plain[name].columns_of(mine) for name, mine in plain.items() if mine}
+        for columns in more.values():
+            if columns is None:
+                return False
+        for name, columns in more.items():
+            if columns is not None:
+                self._plain[name].extend(*columns)
+        for record in records:
+            self.take(record)
+        return True
 
     def take(self, record: Dict[str, Any]) -> None:
         """Add a record."""
@@ -123,7 +139,7 @@ class Journal:
             self._take_value(record, at)
         elif "opened" in record:
             self._start += 1
-            self._puts.clear()
+            self._plain.clear()
         elif "tag" in record:
             self.tags[str(record["tag"])] = (record.get("value"), at)
         elif "property" in record:
@@ -153,10 +169,9 @@ class Journal:
         step = record.get("step")
         series.add(value, step if isinstance(step, int) else None, at, self._start)
         if kind == "value":
-            self._puts.pop(name, None)
-            puts = series.puts()
-            if puts is not None and series.name == name:
-                self._puts[name] = puts
+            self._plain.pop(name, None)
+            if series.name == name and series.is_plain:
+                self._plain[name] = series
 
 
 def read_file(path: str) -> Journal:
@@ -202,15 +217,14 @@ def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
 
 
 def points_of(text: bytes) -> "Optional[List[Point]]":
-    """Return what lines say of numbers, line by line; None if one of them is not such a record."""
+    """Return what lines say of numbers, but for empty ones; None if one of them is not such a
+    record."""
     if _read_points is None:
         return None
     try:
-        found = _read_points(text)
+        return _read_points(text)
     except ValueError:
         return None
-    lines = text.count(b"\n") + (not text.endswith(b"\n"))
-    return found if len(found) == lines else None
 
 
 def at_once(text: bytes) -> Optional[List[Any]]:

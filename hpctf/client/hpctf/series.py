@@ -1,10 +1,14 @@
 """All that was logged under one name."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from .columns import Column, Numbers, appended, picked
+from .columns import Column, Numbers, appended, fit, picked
 
-Puts = Tuple[Any, Any, Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .records import Point
+
+Columns = Tuple[List[Any], List[Any], List[Any]]
 
 
 class Series:
@@ -42,19 +46,29 @@ class Series:
         self.steps = appended(self.steps, step)
         self.times = appended(self.times, float(at))
 
-    def puts(self) -> "Optional[Puts]":
-        """Return the classes of values and steps, and what appends each part of one more value of
-        these, as long as values are numbers of one kind; else None."""
-        values, steps, times = self.values, self.steps, self.times
-        if not isinstance(values, Numbers):
-            return None
-        step = int if isinstance(steps, Numbers) else type(steps[-1])
-        return values.kind, step, values.append, steps.append, times.append
+    @property
+    def is_plain(self) -> bool:
+        """Whether all values are numbers of one kind."""
+        return isinstance(self.values, Numbers)
 
-    def drop_rest(self) -> None:
-        """Drop what was put of one more value, whose time was not put."""
-        del self.values[len(self.times) :]
-        del self.steps[len(self.times) :]
+    def columns_of(self, points: "List[Point]") -> "Optional[Columns]":
+        """Return values, steps and times that follow on those of a plain series; None if they are
+        not of the same kinds, or do not fit."""
+        value = self.values.kind if isinstance(self.values, Numbers) else None
+        step = int if isinstance(self.steps, Numbers) else type(self.steps[-1])
+        values = [point.value for point in points]
+        steps = [point.step for point in points]
+        times = [point.time for point in points]
+        for column, kind in ((values, value), (steps, step), (times, float)):
+            if not {kind}.issuperset(map(type, column)) or (kind is int and not fit(column)):
+                return None
+        return values, steps, times
+
+    def extend(self, values: List[Any], steps: List[Any], times: List[Any]) -> None:
+        """Append what `columns_of` has returned."""
+        for column, more in ((self.values, values), (self.steps, steps), (self.times, times)):
+            extend = column.fromlist if isinstance(column, Numbers) else column.extend
+            extend(more)
 
     def _forget_from(self, step: Optional[int]) -> None:
         """Drop what earlier processes logged for `step` and later ones: it was trained again."""

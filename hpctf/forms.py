@@ -54,12 +54,12 @@ def fitting(record: Mapping[str, Any], form: type) -> dict[str, Any]:
     """Return a record without the values that are not what a TypedDict says: a line of a file that
     grows counts as far as it is whole."""
     checks = _checks_of(form)
-    kept = {}
-    for key, value in record.items():
+    kept = dict(record)
+    for key in checks.keys() & record.keys():
         try:
-            kept[key] = checks[key](value, key) if key in checks else value
+            kept[key] = checks[key](record[key], key)
         except FormError:
-            continue
+            del kept[key]
     return kept
 
 

@@ -113,8 +113,10 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
     hosts: dict[str, dict[str, Samples]] = defaultdict(dict)
     for rank, mine in samples.items():
         for sample in mine.all:
-            there = hosts[sample.host].setdefault(rank, Samples())
-            there.every_s = mine.every_s
+            there = hosts[sample.host].get(rank)
+            if there is None:
+                there = hosts[sample.host][rank] = Samples()
+                there.every_s = mine.every_s
             there.all.append(sample)
     if not hosts:
         return None

@@ -101,10 +101,11 @@ class Journal:
         """Add the records of the lines of `text`, `points`, a name at a time, and return True; do
         nothing if a new process begins among them, or a series has other values than before."""
         plain: Dict[str, List[Point]] = {name: [] for name in self._plain}
+        put = {name: mine.append for name, mine in plain.items()}
         others = []
         for n, point in enumerate(points):
             try:
-                plain[point.name].append(point)
+                put[point.name](point)
             except KeyError:
                 if point.time is not None:
                     others.append(n)

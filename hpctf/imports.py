@@ -73,7 +73,7 @@ class Imports:
 
     def texts(self) -> Iterator[bytes]:
         """Yield the text of each file."""
-        return map(_text, self.files)
+        return map(text_of, self.files)
 
 
 def imports_of_entry(estimator: TensorFlow) -> Imports | None:
@@ -162,7 +162,8 @@ def _first(names: dict[str, Place], modules: Iterable[str]) -> tuple[str, Place]
     return None
 
 
-def _text(path: Path) -> bytes:
+def text_of(path: Path) -> bytes:
+    """Return a file's text; empty if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -171,7 +172,7 @@ def _text(path: Path) -> bytes:
 
 def _parsed(path: Path) -> ast.Module | None:
     try:
-        return ast.parse(_text(path))
+        return ast.parse(text_of(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpctf.imports import imports_of_entry
+from hpctf.imports import imports_of_entry, text_of
 
 if TYPE_CHECKING:
     from hpctf.estimator import TensorFlow
@@ -35,7 +35,7 @@ def takes_option(estimator: TensorFlow, option: str) -> bool:
         return False
     imports = imports_of_entry(estimator)
     if imports is None:
-        return option.encode() in _content(Path(folder) / script)
+        return option.encode() in text_of(Path(folder) / script)
     top_level = imports.top_level
     in_text = not top_level.isdisjoint(_OPTIONS_OF_TEXT)
     of_parameters = not top_level.isdisjoint(_OPTIONS_OF_PARAMETERS)
@@ -43,7 +43,7 @@ def takes_option(estimator: TensorFlow, option: str) -> bool:
 
 
 def _names(path: Path, option: str, in_text: bool, of_parameters: bool) -> bool:
-    content = _content(path)
+    content = text_of(path)
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -60,10 +60,3 @@ def _names(path: Path, option: str, in_text: bool, of_parameters: bool) -> bool:
         elif of_parameters and isinstance(node, ast.arg) and node.arg == parameter:
             return True
     return False
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

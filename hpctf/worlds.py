@@ -49,16 +49,20 @@ class Seen:
         return max(self.worlds.get(library, [(0, 0)]))
 
 
-def why_apart(
+def judge(
     run_folder: str, plan: dict[str, Any], ranks: Iterable[RankState], attempt: int
-) -> str:
-    """Return why the ranks of a run that has ended well did not train together; empty if they did.
+) -> tuple[str, str]:
+    """Return (why the ranks of a run that has ended well did not train together, a note).
 
-    Where ranks never looked for each other, but the script tells them apart, each may have done a
-    part: see `note`.
+    Both are empty where there is nothing to say. Where ranks never looked for each other, but the
+    script tells them apart, each may have done a part: then there is a note alone.
     """
     seen = _seen(run_folder, plan, ranks, attempt)
-    if not seen or _together(seen):
+    return (_why_apart(seen, run_folder, plan), _note(seen, plan)) if seen else ("", "")
+
+
+def _why_apart(seen: dict[str, Seen], run_folder: str, plan: dict[str, Any]) -> str:
+    if _together(seen):
         return ""
     for name, one in seen.items():
         if one.refused:
@@ -66,11 +70,8 @@ def why_apart(
     return _other_worlds(seen) or _no_world(seen, run_folder, plan)
 
 
-def note(run_folder: str, plan: dict[str, Any], ranks: Iterable[RankState], attempt: int) -> str:
+def _note(seen: dict[str, Seen], plan: dict[str, Any]) -> str:
     """Return what to say of a run whose ranks each worked by themselves, as they may have to."""
-    seen = _seen(run_folder, plan, ranks, attempt)
-    if not seen:
-        return ""
     imported = {module for one in seen.values() for module in one.imported}
     started = {library for one in seen.values() for library in {*one.worlds, *one.parts}}
     if started and "horovod" in imported and "Horovod" not in started:

@@ -63,7 +63,7 @@ class DataReference(OnDisk):
 
     def __init__(
         self,
-        datastore: Datastore,
+        datastore: Datastore | None = None,
         data_reference_name: str | None = None,
         path_on_datastore: str | None = None,
         mode: str = "mount",
@@ -76,7 +76,7 @@ class DataReference(OnDisk):
         self.mode = mode
         self.path_on_compute = path_on_compute
         self.overwrite = overwrite
-        super().__init__(datastore.place(path_on_datastore), data_reference_name)
+        super().__init__(_place(datastore, path_on_datastore), data_reference_name)
 
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
@@ -122,8 +122,7 @@ class DataPath(OnDisk):
     ) -> None:
         self.datastore = datastore
         self.path_on_datastore = path_on_datastore
-        place = Path(path_on_datastore or "") if datastore is None else None
-        super().__init__(place or datastore.place(path_on_datastore), name)  # type: ignore[union-attr]
+        super().__init__(_place(datastore, path_on_datastore), name)
 
     @property
     def datastore_name(self) -> str | None:
@@ -134,11 +133,8 @@ class DataPath(OnDisk):
         self, data_reference_name: str | None = None, datapath_compute_binding: object = None
     ) -> DataReference:
         """Return the path as a `DataReference`."""
-        reference = DataReference.__new__(DataReference)
-        OnDisk.__init__(reference, self.on_disk, data_reference_name or self.name)
-        reference.data_reference_name = reference.name
-        reference.path_on_datastore = self.path_on_datastore
-        return reference
+        name = data_reference_name or self.name
+        return DataReference(self.datastore, name, self.path_on_datastore)
 
     @staticmethod
     def create_from_data_reference(data_reference: DataReference) -> DataPath:
@@ -247,6 +243,11 @@ class Datastore:
                 copy_file(path, Path(target_path) / name, overwrite)
                 number += 1
         return number
+
+
+def _place(datastore: Datastore | None, path: str | None) -> Path:
+    """Return where a path of a datastore is; without one, where a path is."""
+    return Path(path or "") if datastore is None else datastore.place(path)
 
 
 def copy_file(source: Path, target: Path, overwrite: bool, within: Datastore | None = None) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ _OTHERS = {("azureml.core.runconfig", "Dataset"), ("azureml.core.runconfig", "Da
 """Classes of Azure ML's that share their name with another one."""
 
 
+@cache
 def surface() -> dict[str, Any]:
     """Return Azure ML's public names: ``versions``, ``modules`` and ``classes``."""
     path = Path(__file__).with_name("sdk-v1.json")

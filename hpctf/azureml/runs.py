@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
@@ -18,7 +17,8 @@ from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
 from hpctf.errors import UsageError
 from hpctf.runs import experiment, run
-from hpctf.runs.folder import find_run, runs_root_of
+from hpctf.runs.finding import has_labels
+from hpctf.runs.folder import experiment_names, find_run, runs_root_of
 from hpctf.runs.kept_files import copy_file
 from hpctf.runs.own import open_of_run
 
@@ -164,8 +164,7 @@ class Run(run.Run):
     ) -> Iterator[ChildRun]:
         """Yield the child runs that have these tags, properties and status."""
         for child in super().get_children():
-            fits = _has(child.get_tags(), tags) and _has(child.get_properties(), properties)
-            if fits and status in (None, child.status):
+            if has_labels(child, tags, properties) and status in (None, child.status):
                 yield child
 
     def download_file(
@@ -292,9 +291,7 @@ class Experiment:
         tags: object = None,
     ) -> list[Experiment]:
         """Return the experiments that have runs, or the one of that name."""
-        root = runs_root_of(workspace.site)
-        places = sorted(root.iterdir()) if root.is_dir() else []
-        names = [path.name for path in places if path.is_dir() and _NAME.match(path.name)]
+        names = experiment_names(runs_root_of(workspace.site))
         return [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
 
     def submit(
@@ -365,18 +362,6 @@ class RunDetails:
     def show(self, render_lib: object = None, widget_settings: object = None) -> None:
         """Show the run's widget in a notebook; elsewhere print its state."""
         self.run.show()
-
-
-_NAME = re.compile(r"^[A-Za-z0-9][\w-]*$")
-
-
-def _has(known: Mapping[str, Any], wanted: Mapping[str, Any] | str | None) -> bool:
-    """Whether tags or properties have a key, or all of these values."""
-    if wanted is None:
-        return True
-    if isinstance(wanted, str):
-        return wanted in known
-    return all(key in known and known[key] == value for key, value in wanted.items())
 
 
 def run_of(workspace: OfSite, run_id: str) -> Run:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,12 @@ def set_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Give a command ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
+
+
+def out_option(help: str) -> Callable[[Command], Command]:
+    """Give a command ``--out``, a file to write."""
+    kind = click.Path(path_type=Path, dir_okay=False)
+    return click.option("-o", "--out", "--to", "out", type=kind, help=help)
 
 
 def package_options(command: Command) -> Command:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, say, site_option
+from hpctf.cli.common import answer_json, json_option, out_option, say, site_option
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="SCRIPT|NOTEBOOK", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    "--to",
-    "out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A new file to write (default: stdout).",
-)
+@out_option("A new file to write (default: stdout).")
 @site_option
 @json_option
 def migrate(file: Path, out: Path | None, site: str | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, say, site_option
+from hpctf.cli.common import answer_json, json_option, out_option, say, site_option
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", metavar="RUN|EXPERIMENT [RUN]...", nargs=-1, required=True)
 @click.option("--compare", is_flag=True, help="Compare the runs that are named.")
-@click.option(
-    "-o",
-    "--out",
-    "--to",
-    "out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write (default: the run's id or the experiment's name, .html).",
-)
+@out_option("File to write (default: the run's id or the experiment's name, .html).")
 @click.option("--force", is_flag=True, help="Replace a file that is no report.")
 @site_option
 @json_option

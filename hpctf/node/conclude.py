@@ -121,9 +121,8 @@ def verdict(
 
 def _of_worlds(run_folder: str, plan: dict[str, Any], ranks: list[RankState]) -> tuple[int, str]:
     """Return the verdict on ranks that have all ended well, but may each have trained alone."""
-    attempt = attempt_of(os.environ)
-    apart = worlds.why_apart(run_folder, plan, ranks, attempt)
-    words = apart or worlds.note(run_folder, plan, ranks, attempt)
+    apart, note = worlds.judge(run_folder, plan, ranks, attempt_of(os.environ))
+    words = apart or note
     if words:
         say(words)
     return (APART if apart else 0), words

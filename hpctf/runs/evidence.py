@@ -10,7 +10,7 @@ from typing import Any
 
 from hpctf.files import read_json, tail
 from hpctf.runs.folder import RunFolder
-from hpctf.runs.own import own_target
+from hpctf.runs.own import end_of_log
 from hpctf.scheduler.jobs import JobStatus
 
 _START = "hpctf: start "
@@ -64,7 +64,7 @@ def why_not_built(folder: RunFolder, record: dict[str, Any]) -> str:
     with contextlib.suppress(OSError, ValueError):
         ended = read_json(os.path.join(build["folder"], "ended.json"))
     with contextlib.suppress(OSError):  # somebody else's, perhaps
-        lines = tail(own_target(folder.build_log, folder.path), lines=500)
+        lines = end_of_log(folder.build_log, folder.path, 500)
     if isinstance(ended, dict) and "error" in ended:
         return str(ended["error"]).partition("\n")[0]
     status = _of_lines(lines, str(build["job_id"]))

@@ -39,11 +39,11 @@ def matching(
     else:
         folders = [one.folder for one in list_runs(root, experiment, [status])]
     for run in readable_runs(folders, _warn):
-        if _has(run, tags, properties):
+        if has_labels(run, tags, properties):
             yield run
         if include_children:
             for child in run.get_children():
-                if _has(child, tags, properties) and status in (None, child.status):
+                if has_labels(child, tags, properties) and status in (None, child.status):
                     yield child
 
 
@@ -70,7 +70,8 @@ def row_of(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _has(run: Run | ChildRun, tags: Wanted, properties: Wanted) -> bool:
+def has_labels(run: Reading, tags: Wanted, properties: Wanted) -> bool:
+    """Whether a run or child run has these tags and properties."""
     return _fits(run, tags, Reading.get_tags) and _fits(run, properties, Reading.get_properties)
 
 

@@ -290,6 +290,12 @@ def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder
             yield RunFolder(path)
 
 
+def experiment_names(root: Path) -> list[str]:
+    """Return the names of the experiments under a root, sorted."""
+    names = [path.name for path in _subfolders(root)]
+    return sorted(name for name in names if _EXPERIMENT.match(name))
+
+
 def _is_run(path: Path) -> bool:
     """Whether a folder is a run's; not so where it is somebody else's who lets nobody read it."""
     if os.access(path / "run.json", os.R_OK):

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
 from hpctf.errors import RunFolderError
-from hpctf.files import PRIVATE_FILE, write_atomic
+from hpctf.files import PRIVATE_FILE, tail, write_atomic
 
 SEAL = "seal"
 """File of a run folder."""
@@ -109,6 +109,17 @@ def own_target(path: Path, run_folder: Path) -> Path:
     """Return where a link in the user's own run leads, such as that to its environment's build's
     log in the store; what lies in anybody else's run stays as it is named."""
     return Path(os.path.realpath(path)) if path.is_symlink() and is_mine(run_folder) else path
+
+
+def end_of_log(log: Path, run_folder: Path, lines: int) -> list[str]:
+    """Return the last lines of a run's log, or of what `own_target` has it lead to.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    return tail(own_target(log, run_folder), lines)
 
 
 def has_file(path: str | os.PathLike[str]) -> bool:

@@ -12,7 +12,7 @@ from hpctf.files import tail
 from hpctf.runs.folder import RunFolder
 from hpctf.runs.kept_files import copy_file, names_of
 from hpctf.runs.logs import LogPrinter
-from hpctf.runs.own import own_target
+from hpctf.runs.own import end_of_log
 from hpctf.runs.state import Status
 from hpctf.runs.statuses import details, scheduler_of, statuses
 from hpctf.runs.trust import trusted_results
@@ -222,7 +222,7 @@ class Run(Reading):
 
     def _end_of_build(self) -> list[str]:
         try:
-            return tail(own_target(self.folder.build_log, self.folder.path), 10)
+            return end_of_log(self.folder.build_log, self.folder.path, 10)
         except OSError:
             return []
 

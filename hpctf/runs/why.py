@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import SchedulerError
-from hpctf.files import tail
 from hpctf.runs import symptoms
 from hpctf.runs.evidence import awaits_environment
-from hpctf.runs.own import own_target
+from hpctf.runs.own import end_of_log
 from hpctf.runs.state import REASONS, Status
 from hpctf.scheduler import states
 from hpctf.scheduler.figures import UNSET, Figures
@@ -196,7 +195,7 @@ def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
     log = run.folder.logs / f"{name}.log"
     try:
-        end = tail(own_target(log, run.folder.path), _LOOK_BACK * 20)
+        end = end_of_log(log, run.folder.path, _LOOK_BACK * 20)
         lines = symptoms.without_frames(end)[-_LOOK_BACK:]
     except OSError:  # of somebody else's job, which built the same environment
         lines = []

@@ -25,6 +25,19 @@ def environ(folder: Path, rank: int = 0, attempt: int = 0, role: str = "worker")
     }
 
 
+def of_two(folder: Path, rank: int) -> dict[str, str]:
+    """The variables of one of the two ranks of an mpi run."""
+    return {
+        "HPCTF_RUN_FOLDER": str(folder),
+        "HPCTF_BACKEND": "mpi",
+        "HPCTF_ROLE": "worker",
+        "HPCTF_INDEX": str(rank),
+        "HPCTF_RANK": str(rank),
+        "HPCTF_WORLD_SIZE": "2",
+        "HPCTF_RESTART_COUNT": "0",
+    }
+
+
 def start(
     folder: Path, code: str, rank: int = 0, attempt: int = 0, **options: Any
 ) -> subprocess.Popen[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from hpctf.resources import STARTUP
 
+from .ranks import of_two
 from .test_client import pythons
 
 TRAIN = "import tensorflow; print('trains')"
@@ -42,13 +43,7 @@ class Ranks:
             "PYTHONPATH": f"{STARTUP}:{path}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "HPCTF_PREFLIGHT": "script",
-            "HPCTF_RUN_FOLDER": str(self.folder),
-            "HPCTF_BACKEND": "mpi",
-            "HPCTF_ROLE": "worker",
-            "HPCTF_INDEX": str(rank),
-            "HPCTF_RANK": str(rank),
-            "HPCTF_WORLD_SIZE": "2",
-            "HPCTF_RESTART_COUNT": "0",
+            **of_two(self.folder, rank),
         }
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         words = [python, "-c", code]

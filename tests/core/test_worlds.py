@@ -14,6 +14,7 @@ from hpctf import worlds
 from hpctf.resources import CLIENT, STARTUP
 from hpctf.verdict import RankState
 
+from .ranks import of_two
 from .test_client import pythons, say
 
 FAKE = {
@@ -79,26 +80,16 @@ class TwoRanks:
         return self.verdict()
 
     def start(self, rank: int, code: str, python: str = sys.executable, **env: str) -> Any:
-        variables = {
-            "HPCTF_RUN_FOLDER": str(self.folder),
-            "HPCTF_BACKEND": "mpi",
-            "HPCTF_ROLE": "worker",
-            "HPCTF_INDEX": str(rank),
-            "HPCTF_RANK": str(rank),
-            "HPCTF_WORLD_SIZE": "2",
-            "HPCTF_RESTART_COUNT": "0",
-            "FAKE_RANK": str(rank),
-            **env,
-        }
+        variables = {**of_two(self.folder, rank), "FAKE_RANK": str(rank), **env}
         path: list[str | Path] = [STARTUP, self.site, self.site / "dist-packages", CLIENT]
         done = say(python, path=path, code=code, **variables)
         return done.returncode, done.stderr
 
     def verdict(self) -> str:
-        return worlds.why_apart(str(self.folder), self.plan, self.ranks, 0)
+        return worlds.judge(str(self.folder), self.plan, self.ranks, 0)[0]
 
     def note(self) -> str:
-        return worlds.note(str(self.folder), self.plan, self.ranks, 0)
+        return worlds.judge(str(self.folder), self.plan, self.ranks, 0)[1]
 
 
 @pytest.fixture
@@ -255,7 +246,7 @@ def test_who_insists_leaves_nothing(two: TwoRanks) -> None:
 
 def test_an_earlier_start_of_the_job_does_not_count(two: TwoRanks) -> None:
     assert two.run(HOROVOD, **ALONE)
-    assert worlds.why_apart(str(two.folder), two.plan, two.ranks, 1) == ""
+    assert worlds.judge(str(two.folder), two.plan, two.ranks, 1)[0] == ""
 
 
 def test_the_state_file_does_not_grow_with_the_number_of_processes(two: TwoRanks) -> None:

@@ -89,8 +89,8 @@ class Journal:
     def take_lines(self, text: bytes) -> None:
         """Add the records of lines.
 
-        Numbers of the same kind as the one before, of the same name and the same process, are
-        added many at a time; where that is not all, or not almost, each record is taken by `take`.
+        Numbers are added many at a time where a name's next ones are of the kind that its last ones
+        were. Where that does not hold, or a new process begins, each record is taken by `take`.
         """
         points = points_of(text)
         if points is None or not self._take_points(points, text):
@@ -120,13 +120,14 @@ class Journal:
             if any("opened" in record for record in records):
                 return False
 
-        more = {name: self._plain[name].columns_of(mine) for name, mine in plain.items() if mine}
-        for columns in more.values():
+        more = {}
+        for name, mine in plain.items():
+            columns = self._plain[name].columns_of(mine)
             if columns is None:
                 return False
+            more[name] = columns
         for name, columns in more.items():
-            if columns is not None:
-                self._plain[name].extend(*columns)
+            self._plain[name].extend(*columns)
         for record in records:
             self.take(record)
         return True

@@ -1,4 +1,4 @@
-"""Azure ML's environments: what a training runs in, as parameters of hpctf's estimator.
+"""Azure ML's environments: the software of a run, as parameters of hpctf's estimator.
 
 Packages make an environment that hpctf builds once; an image is run by the site's container
 runtime; a Python that somebody manages is taken as it is.
@@ -217,7 +217,7 @@ class DockerSection:
 
 @refuses("Environment")
 class Environment:
-    """What a training runs in.
+    """The software that a run uses.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Mpi(estimator.Mpi):
 @dataclass(frozen=True)
 class ParameterServer(estimator.ParameterServer):
     """Parameter servers as Azure ML has them: the script runs on every worker and every ps, and
-    there is no chief besides the workers."""
+    no rank is the chief."""
 
     coordinator: bool = False
     chief: bool = False

@@ -23,7 +23,7 @@ longer.
 
 _ROOMS = {
     "test_state": "The truth about state",
-    "test_absence": "What is no sign of an end",
+    "test_absence": "Absence is no evidence",
     "test_failures": "Failures",
     "test_restarts": "Pre-emption, requeue, resume",
     "test_time_limits": "Time limits",

@@ -155,7 +155,7 @@ class Datastore:
     def __init__(self, workspace: OfSite, name: str | None = None) -> None:
         if name is not None and name not in _DEFAULTS:
             raise UsageError(
-                f"There is no datastore {shown(name)}: on a cluster, data are files with paths.",
+                f"There is no datastore {shown(name)}: on a cluster, jobs read data from files.",
                 "Name the path: Dataset.File.from_files('/path'), or inputs={'name': '/path'}.",
             )
         self.workspace = workspace

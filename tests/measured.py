@@ -22,16 +22,26 @@ def note(test: pytest.Item, *row: Any) -> None:
 
 
 class Measurements:
-    """A plugin that collects the rows, and knows the files of tests that failed."""
+    """A plugin that collects the rows of one folder, and knows the files of tests that failed.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    folder
+        Its name, such as ``faults``.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         self.failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in a test's rows once it is over."""
+        file = Path(report.location[0])
+        if file.parent.name != self.folder:
+            return
         if report.failed:
-            self.failed.add(Path(report.location[0]).stem)
+            self.failed.add(file.stem)
         if report.when == "teardown":
             for name, row in report.user_properties:
                 if name == _PROPERTY:

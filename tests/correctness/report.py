@@ -58,7 +58,7 @@ class Correctness(Measurements):
     """Writes the file, if every test has passed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("correctness")
         self._versions: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -113,4 +113,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register what writes the table."""
     if config.getoption("--reliability"):
-        config.pluginmanager.register(report.Reliability())
+        config.pluginmanager.register(report.Reliability("faults"))

@@ -12,7 +12,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from hpctf.files import read_records
 from hpctf.verdict import RankState
@@ -20,33 +21,53 @@ from hpctf.verdict import RankState
 SKIP = "HPCTF_SKIP_PREFLIGHT"
 
 _LIBRARIES = {"horovod": "Horovod", "mpi4py": "mpi4py"}
+_TRAIN = {"tensorflow", "keras"}
+_FOR_FILES = {"adios2", "h5netcdf", "h5py", "netCDF4", "wandb"}
+"""Packages that start MPI for themselves, wherever mpi4py is there: a script that does not use
+mpi4py as well knows nothing of that world."""
 _MOST_FILES = 500
 _MOST_BYTES = 1_000_000
-_WORDS_OF_RANKS = re.compile(
-    rb"rank|procid|nodeid|localid|tf_config|cluster_?resolver|multiworker|parameterserver"
-    rb"|\bshard\b|current_task",
-    re.IGNORECASE,
+_COMMENTS = re.compile(rb"^\s*#.*$", re.MULTILINE)
+_TELLS_APART = re.compile(
+    rb"RANK|(?i:procid|nodeid|localid|tf_config|cluster_?resolver|multiworker|parameterserver)"
 )
-"""Words of a script that knows that it is one of several: each rank may then do a part."""
+"""Words of a script that knows that it is one of several: each rank may then do a part. Their
+variables' names, and no ``rank`` of a matrix or of an absent Horovod's."""
+_TELLS_APART_BY_HPCTF = re.compile(rb"\b(?:rank|shard|current_task)\b")
 
 _LISTED = 4
+_WAY_OUT = f"--env {SKIP}=1 lets such a run complete; --backend single trains one model on one node"
+
+
+class World(NamedTuple):
+    """A world that a library has started: the script's own, or a child process's."""
+
+    own: bool
+    size: int
+    rank: int
 
 
 @dataclass
 class Seen:
-    """What one rank has left: its worlds by library as (size, rank), and what it imported."""
+    """What one rank has left: its worlds by library, and what it imported."""
 
-    worlds: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    own: set[str] = field(default_factory=set)
-    """Libraries that the script itself has started, and not a process of its own making."""
-    parts: set[str] = field(default_factory=set)
-    """Libraries that the script gave a part of the world, as it likes."""
+    worlds: dict[str, list[World]] = field(default_factory=dict)
+    parts: dict[str, int] = field(default_factory=dict)
+    """Libraries that the script gave a part of the world, as it likes, and the largest's size."""
     imported: set[str] = field(default_factory=set)
+    by_chance: set[str] = field(default_factory=set)
+    """Libraries that a package has started for itself."""
     refused: str = ""
+    """Why hpctf ended a process, and no world came after."""
 
-    def world(self, library: str) -> tuple[int, int]:
-        """Return the largest world: a child process may have had one of its own."""
-        return max(self.worlds.get(library, [(0, 0)]))
+    def world(self, library: str) -> World:
+        """Return the largest world, the script's own before those of child processes."""
+        return max(self.worlds.get(library, [World(False, 0, 0)]))
+
+    @property
+    def own(self) -> set[str]:
+        """Libraries that the script itself has started."""
+        return {name for name, worlds in self.worlds.items() if any(one.own for one in worlds)}
 
 
 def judge(
@@ -58,16 +79,22 @@ def judge(
     script tells them apart, each may have done a part: then there is a note alone.
     """
     seen = _seen(run_folder, plan, ranks, attempt)
-    return (_why_apart(seen, run_folder, plan), _note(seen, plan)) if seen else ("", "")
+    if not seen:
+        return "", ""
+    texts = _Texts(run_folder, plan)
+    for one in seen.values():
+        if "mpi4py" in one.by_chance and not texts.name(b"mpi4py"):
+            one.worlds.pop("mpi4py", None)
+    return _why_apart(seen, texts), _note(seen, plan)
 
 
-def _why_apart(seen: dict[str, Seen], run_folder: str, plan: dict[str, Any]) -> str:
-    if _together(seen):
-        return ""
+def _why_apart(seen: dict[str, Seen], texts: _Texts) -> str:
     for name, one in seen.items():
         if one.refused:
             return f"{name}: {one.refused}"
-    return _other_worlds(seen) or _no_world(seen, run_folder, plan)
+    if _together(seen):
+        return ""
+    return _other_worlds(seen) or _no_world(seen, texts)
 
 
 def _note(seen: dict[str, Seen], plan: dict[str, Any]) -> str:
@@ -78,7 +105,7 @@ def _note(seen: dict[str, Seen], plan: dict[str, Any]) -> str:
         return f"the script looks for Horovod, but no rank has started it: only {min(started)}"
     if started:
         return ""
-    if "tensorflow" in imported:
+    if imported & _TRAIN:
         return f"its {len(seen)} ranks did not exchange anything: each worked by itself"
     if _is_program(plan):
         return (
@@ -110,12 +137,15 @@ def _read(path: str, attempt: int) -> Seen:
             continue
         event, library = record.get("event"), str(record.get("library"))
         size, rank = record.get("size"), record.get("rank")
-        if event == "world" and not record.get("child"):
-            seen.own.add(library)
         if event == "world" and record.get("part"):
-            seen.parts.add(library)
+            part = size if isinstance(size, int) else 2  # an older hpctf says no size
+            seen.parts[library] = max(seen.parts.get(library, 0), part)
         elif event == "world" and isinstance(size, int) and isinstance(rank, int):
-            seen.worlds.setdefault(library, []).append((size, rank))
+            seen.refused = ""  # it was tried again
+            world = World(not record.get("child"), size, rank)
+            seen.worlds.setdefault(library, []).append(world)
+            if record.get("by") in _FOR_FILES:
+                seen.by_chance.add(library)
         elif event == "imports":
             seen.imported.add(str(record.get("module")))
         elif event == "refused":
@@ -139,7 +169,7 @@ def _together(seen: dict[str, Seen]) -> bool:
     """Whether each library that was started had all ranks in one world, or a part by choice."""
     libraries = _libraries(seen)
     if not libraries:
-        return any(one.parts for one in seen.values())
+        return any(size > 1 for one in seen.values() for size in one.parts.values())
     return all(_is_one_world(seen, library) for library in libraries)
 
 
@@ -149,8 +179,8 @@ def _is_one_world(seen: dict[str, Seen], library: str) -> bool:
     A rank that has left none, its disk being full, was in it if the others were.
     """
     worlds = [one.world(library) for one in seen.values() if one.worlds.get(library)]
-    numbers = [rank for _, rank in worlds]
-    return all(size == len(seen) for size, _ in worlds) and len(set(numbers)) == len(numbers)
+    numbers = [world.rank for world in worlds]
+    return all(world.size == len(seen) for world in worlds) and len(set(numbers)) == len(numbers)
 
 
 def _other_worlds(seen: dict[str, Seen]) -> str:
@@ -172,31 +202,38 @@ def _other_worlds(seen: dict[str, Seen]) -> str:
 def _saw(seen: dict[str, Seen], library: str) -> Iterator[str]:
     for name, one in seen.items():
         if one.worlds.get(library):
-            size, rank = one.world(library)
+            _, size, rank = one.world(library)
             yield f"{name} was " + ("alone" if size == 1 else f"rank {rank} of {size}")
 
 
-def _no_world(seen: dict[str, Seen], run_folder: str, plan: dict[str, Any]) -> str:
+def _no_world(seen: dict[str, Seen], texts: _Texts) -> str:
     """Return why nobody joined the others, if the script wanted to, or trains as if alone."""
     imported = {module for one in seen.values() for module in one.imported}
+    parts = sorted({library for one in seen.values() for library in one.parts})
     wanted = [label for module, label in _LIBRARIES.items() if module in imported]
-    way_out = (
-        f"--env {SKIP}=1 lets such a run complete; --backend single trains one model on one node"
-    )
+    alone = f"its {len(seen)} ranks each trained alone: the script"
+    if parts:
+        return (
+            f"{alone} gave each a world of {parts[0]} of its own (hvd.init(comm=...)). {_WAY_OUT}"
+        )
     if wanted:
         return (
-            f"its {len(seen)} ranks each trained alone: the script looks for "
-            f"{' and '.join(wanted)}, but no rank has started it. Either its import failed and the "
-            "script went on without (import it outside of try, to see why), or hvd.init() was not "
-            f"called. {way_out}"
+            f"{alone} looks for {' and '.join(wanted)}, but no rank has started it. Either its "
+            "import failed and the script went on without (import it outside of try, to see why), "
+            f"or hvd.init() was not called. {_WAY_OUT}"
         )
-    if "tensorflow" in imported and not _may_tell_ranks_apart(run_folder, plan):
+    if not imported & _TRAIN or texts.tell_ranks_apart():
+        return ""
+    named = [label for module, label in _LIBRARIES.items() if texts.name(module.encode())]
+    if named:
         return (
-            f"its {len(seen)} ranks each trained alone: the script uses TensorFlow, but neither "
-            "Horovod nor mpi4py, and does not look at its rank. Train with import hpctf.keras as "
-            f"hvd, or with hpctf.strategy(). {way_out}"
+            f"{alone} can train with {' and '.join(named)}, but no rank has imported it. Pass the "
+            f"option with which it does. {_WAY_OUT}"
         )
-    return ""
+    return (
+        f"{alone} uses TensorFlow, but neither Horovod nor mpi4py, and does not look at its rank. "
+        f"Train with import hpctf.keras as hvd, or with hpctf.strategy(). {_WAY_OUT}"
+    )
 
 
 def _is_program(plan: dict[str, Any]) -> bool:
@@ -204,19 +241,50 @@ def _is_program(plan: dict[str, Any]) -> bool:
     return bool(entry["command"][0] != entry["python"])
 
 
-def _may_tell_ranks_apart(run_folder: str, plan: dict[str, Any]) -> bool:
-    """Whether a script may know that it is one of several; a function's text is not known."""
-    if plan["entry"]["kind"] != "script":
-        return True
-    return tell_ranks_apart(_texts(os.path.join(run_folder, "snapshot")))
+class _Texts:
+    """The text of what a run has run: of its scripts, or the names within its function."""
+
+    def __init__(self, run_folder: str, plan: dict[str, Any]) -> None:
+        self._folder = run_folder
+        self._is_function = plan["entry"]["kind"] != "script"
+
+    @cached_property
+    def _texts(self) -> list[bytes]:
+        texts = list(_texts_in(os.path.join(self._folder, "snapshot")))
+        return [*texts, *self._pickled()] if self._is_function else texts
+
+    def _pickled(self) -> Iterator[bytes]:
+        """Yield the pickle of the run's function: the names that its code uses stand in it."""
+        try:
+            with open(os.path.join(self._folder, "submitit", "payload.pkl"), "rb") as stream:
+                yield stream.read(_MOST_BYTES)
+        except OSError:
+            return
+
+    def name(self, word: bytes) -> bool:
+        """Whether a word stands in any of them."""
+        return any(re.search(rb"\b%s\b" % word, _COMMENTS.sub(b"", text)) for text in self._texts)
+
+    def tell_ranks_apart(self) -> bool:
+        """Whether what was run may know that it is one of several; it may if its code is not here,
+        as that of a function of an installed module."""
+        if self._is_function and not any(b"cloudpickle" in text for text in self._texts):
+            return True
+        return tell_ranks_apart(self._texts)
 
 
 def tell_ranks_apart(texts: Iterable[bytes]) -> bool:
     """Whether a script, by its texts, knows that it is one of several."""
-    return any(_WORDS_OF_RANKS.search(text) for text in texts)
+    for text in texts:
+        code = _COMMENTS.sub(b"", text)
+        if _TELLS_APART.search(code):
+            return True
+        if b"hpctf" in code and _TELLS_APART_BY_HPCTF.search(code):
+            return True
+    return False
 
 
-def _texts(folder: str) -> Iterator[bytes]:
+def _texts_in(folder: str) -> Iterator[bytes]:
     """Yield the code of a snapshot."""
     read = 0
     for place, _, names in os.walk(folder):

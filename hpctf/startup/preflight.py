@@ -13,7 +13,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, Callable, Dict, NoReturn, Optional
 
-from . import this_rank
+from . import this_rank, tried
 from .mpi_library import library_version
 from .this_rank import SKIP
 from .versions import versions
@@ -64,7 +64,7 @@ def watch_horovods_world(module: Any) -> None:
         done = own(self, *args, **kwargs)
         comm = args[0] if args else kwargs.get("comm")
         if comm is not None and comm != []:  # a part of the world, chosen by the script
-            _leave_world(library="Horovod", part=True)
+            _leave_world(library="Horovod", size=self.size(), rank=self.rank(), part=True)
         else:
             _look_at_world("Horovod", self.size(), self.rank(), not _has_mpi(self))
         return done
@@ -74,27 +74,28 @@ def watch_horovods_world(module: Any) -> None:
 
 def watch_mpi4pys_world(module: Any) -> None:
     """Look at the world that ``from mpi4py import MPI`` has started, or the script starts later."""
+    package = tried.importing_package()
     if module.Is_initialized():
-        _look_at_mpi4pys_world(module)
+        _look_at_mpi4pys_world(module, package)
         return
     for name in ("Init", "Init_thread"):
-        setattr(module, name, _then_looking(getattr(module, name), module))
+        setattr(module, name, _then_looking(getattr(module, name), module, package))
 
 
-def _then_looking(own: Callable[..., Any], module: Any) -> Callable[..., Any]:
+def _then_looking(own: Callable[..., Any], module: Any, package: str) -> Callable[..., Any]:
     @wraps(own)
     def init(*args: Any, **kwargs: Any) -> Any:
         done = own(*args, **kwargs)
-        _look_at_mpi4pys_world(module)
+        _look_at_mpi4pys_world(module, package)
         return done
 
     return init
 
 
-def _look_at_mpi4pys_world(module: Any) -> None:
+def _look_at_mpi4pys_world(module: Any, package: str) -> None:
     _compare_library()
     world = module.COMM_WORLD
-    _look_at_world("mpi4py", world.Get_size(), world.Get_rank())
+    _look_at_world("mpi4py", world.Get_size(), world.Get_rank(), by=package)
 
 
 def _has_mpi(basics: Any) -> bool:
@@ -105,9 +106,9 @@ def _has_mpi(basics: Any) -> bool:
         return True
 
 
-def _look_at_world(library: str, size: int, rank: int, gloo: bool = False) -> None:
+def _look_at_world(library: str, size: int, rank: int, gloo: bool = False, by: str = "") -> None:
     """Put a rank's world on record, and end the run if it is not the run's."""
-    _leave_world(library=library, size=size, rank=rank)
+    _leave_world(library=library, size=size, rank=rank, **({"by": by} if by else {}))
     planned = this_rank.world_size()
     if not _concerned() or not this_rank.trains_with_others() or size == planned:
         return

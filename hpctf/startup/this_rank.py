@@ -7,6 +7,7 @@ Python 3.8 and up, standard library only, as all of this folder.
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any, Dict, Mapping, NoReturn
 
 SKIP = "HPCTF_SKIP_PREFLIGHT"
@@ -84,8 +85,24 @@ def end(words: str) -> NoReturn:
     """
     leave("refused", reason=words)
     try:
-        sys.stdout.flush()
-        sys.stderr.write("hpctf: {}\n".format(words))
-        sys.stderr.flush()
+        _say("hpctf: {}\n".format(words).encode("utf-8", "replace"))
     finally:
         os._exit(REFUSED)
+
+
+def _say(line: bytes) -> None:
+    """Write to the rank's log, and to where stderr goes if that is elsewhere.
+
+    The script may have redirected, replaced or closed its streams.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):  # whatever the script has put in its place
+            stream.flush()
+    log = os.path.join(variable("HPCTF_RUN_FOLDER"), "logs", name() + ".log")
+    written = -1
+    with suppress(OSError):
+        written = os.open(log, os.O_WRONLY | os.O_APPEND)  # the wrapper's file: never a new one
+        os.write(written, line)
+    with suppress(OSError):
+        if written < 0 or not os.path.sameopenfile(written, 2):
+            os.write(2, line)

@@ -9,9 +9,10 @@ from typing import Optional
 
 from . import this_rank
 
-_LIBRARIES = ("horovod", "mpi4py")
-"""What ranks find each other with: noted if it is the script that looks for it. Packages such as
-h5py and Weights & Biases look for them by themselves."""
+_OF_SCRIPT = ("horovod", "mpi4py", "keras")
+"""What ranks find each other with, and Keras 3, which trains without TensorFlow on other backends:
+noted if it is the script that looks for it. Packages such as h5py and Weights & Biases look for
+them by themselves."""
 
 _INSTALLED = ("site-packages", "dist-packages")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -22,8 +23,18 @@ def note(module: str) -> None:
     """Put on record that a module is being looked for."""
     if not this_rank.trains_with_others():
         return
-    if module == "tensorflow" or (module in _LIBRARIES and _is_of_script(_importer())):
+    if module == "tensorflow" or (module in _OF_SCRIPT and _is_of_script(_importer())):
         this_rank.leave("imports", module=module)
+
+
+def importing_package() -> str:
+    """Return the installed package that imports: ``h5py``; nothing if it is the script."""
+    file = _importer()
+    if file is None or _is_of_script(file):
+        return ""
+    parts = os.path.abspath(file).split(os.sep)
+    after = max(parts.index(folder) for folder in _INSTALLED if folder in parts) + 1
+    return parts[after].partition(".")[0]
 
 
 def _importer() -> Optional[str]:

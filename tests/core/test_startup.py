@@ -161,6 +161,35 @@ def test_no_script_can_swallow_the_refusal_and_train_alone(
         assert done.stderr.count("\n") == 1
 
 
+STREAMS = {
+    "redirected": "os.dup2(os.open(os.devnull, os.O_WRONLY), 2)",
+    "closed": "sys.stdout.close(); sys.stderr.close(); os.close(2)",
+    "replaced": "sys.stdout = sys.stderr = None",
+    "hostile": (
+        "class Stream:\n"
+        "    def write(self, text): sys.exit(0)\n"
+        "    flush = write\n"
+        "sys.stdout = sys.stderr = Stream()"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", STREAMS)
+def test_the_sentence_reaches_the_log_whatever_a_script_does_to_its_streams(
+    way: str, fakes: Path, tmp_path: Path
+) -> None:
+    fill(fakes, keras="3.4.1", package="keras")
+    log = tmp_path / "run/logs/worker-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("begins\n")
+    code = f"import os, sys\n{STREAMS[way]}\nimport horovod.keras\n"
+    where = {**IN_A_RUN, "HPCTF_RUN_FOLDER": str(tmp_path / "run")}
+    done = say(sys.executable, path=[STARTUP, fakes, CLIENT], code=code, **where)
+    assert done.returncode == 78
+    first, second = log.read_text().splitlines()
+    assert first == "begins" and second.startswith("hpctf: refused: horovod.keras does not average")
+
+
 @pytest.mark.parametrize("python", pythons())
 def test_with_tf_keras_the_backend_is_put_right(python: str, fakes: Path) -> None:
     fill(fakes, keras="3.4.1", package="tf_keras")

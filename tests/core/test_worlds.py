@@ -42,7 +42,12 @@ FAKE = {
         "    Get_size = staticmethod(lambda: int(os.environ['FAKE_SIZE']))\n"
         "    Get_rank = staticmethod(lambda: int(os.environ['FAKE_RANK']))\n"
     ),
-    "dist-packages/wandb.py": "try:\n    import mpi4py, horovod\nexcept ImportError:\n    pass\n",
+    "keras/__init__.py": "",
+    "dist-packages/wandb.py": (
+        "try:\n    import mpi4py, horovod\nexcept ImportError:\n    pass\n"
+        "def of_keras(): import keras\n"
+    ),
+    "dist-packages/h5py/__init__.py": "from mpi4py import MPI\n",
 }
 """Stand-ins that have what is looked at; tests/slurm has the real ones."""
 
@@ -68,6 +73,10 @@ class TwoRanks:
             (self.site / name).parent.mkdir(parents=True, exist_ok=True)
             (self.site / name).write_text(text)
         self.ranks = [RankState("worker", index, "Completed", f"n{index}") for index in (0, 1)]
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
         for rank in self.ranks:
             (self.folder / f"state/{rank.name}.jsonl").write_text('{"event":"started"}\n')
 
@@ -190,12 +199,91 @@ def test_a_script_that_knows_nothing_of_ranks_trains_one_model_on_each(two: TwoR
     assert "each trained alone: the script uses TensorFlow, but neither Horovod nor mpi4py" in said
 
 
+NOT_OF_RANKS = {
+    "a rank of tensors": "x = tf.rank(tf.linalg.matrix_rank(y)); low_rank = 4",
+    "an absent Horovod": "first = hvd.rank() == 0 if hvd else True",
+    "a comment": "# LOCAL_RANK is what horovodrun sets",
+    "a shard of data": "data = data.shard(size, 0)",
+}
+
+
+@pytest.mark.parametrize("way", NOT_OF_RANKS)
+def test_other_words_do_not_tell_ranks_apart(two: TwoRanks, way: str) -> None:
+    said = two.run(f"import tensorflow\ndef train(tf, hvd, y):\n    0\n    {NOT_OF_RANKS[way]}\n")
+    assert "each trained alone: the script uses TensorFlow, but neither Horovod nor mpi4py" in said
+
+
+@pytest.mark.parametrize("library", ["horovod.tensorflow as hvd", "mpi4py.MPI as MPI"])
+def test_an_option_that_was_left_out_leaves_each_alone(two: TwoRanks, library: str) -> None:
+    code = (
+        "import sys, tensorflow\nhvd = None\nif '--distributed' in sys.argv:\n"
+        f"    import {library}\nrank = hvd.rank() if hvd else 0\n"
+    )
+    label = "Horovod" if "horovod" in library else "mpi4py"
+    assert f"can train with {label}, but no rank has imported it" in two.run(code)
+    assert two.run(code + "import os\nmine = os.environ.get('SLURM_PROCID')\n") == ""
+
+
+def test_keras_without_tensorflow_is_a_training(two: TwoRanks) -> None:
+    assert "each trained alone" in two.run("import keras\n")
+    two.forget()
+    assert two.run("import wandb\nwandb.of_keras()\n") == ""
+
+
+def test_a_world_that_a_package_starts_for_its_files_is_not_the_scripts(two: TwoRanks) -> None:
+    """As an h5py that was built with MPI does, which Keras imports."""
+    files = "import tensorflow, h5py\n"
+    assert "each trained alone" in two.run(files, **TOGETHER)
+    assert "the script looks for Horovod" in two.run(
+        files + FALLBACK.replace("horovod", "horovod.none"), **TOGETHER
+    )
+    two.forget()
+    assert two.run(files + "from mpi4py import MPI\n", **TOGETHER) == ""
+
+
+FUNCTIONS = {
+    "alone": ("def train():\n    import tensorflow\n", "each trained alone"),
+    "an option": (
+        "def train(horovod=False):\n    import tensorflow\n    if horovod:\n"
+        "        import horovod.tensorflow as hvd\n",
+        "can train with Horovod",
+    ),
+    "apart": (
+        "def train():\n    import os, tensorflow\n    return os.environ.get('SLURM_PROCID')\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", FUNCTIONS)
+def test_a_function_is_judged_by_the_names_in_its_code(two: TwoRanks, way: str) -> None:
+    import cloudpickle
+
+    text, says = FUNCTIONS[way]
+    made: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, made)
+    two.plan["entry"]["kind"] = "function"
+    (two.folder / "submitit").mkdir()
+    (two.folder / "submitit/payload.pkl").write_bytes(cloudpickle.dumps(made["train"]))
+    for rank in (0, 1):
+        assert two.start(rank, "import tensorflow\n") == (0, "")
+    assert (says in two.verdict()) and bool(says) == bool(two.verdict())
+
+
+def test_a_function_of_an_installed_module_is_not_known(two: TwoRanks) -> None:
+    assert two.run("import tensorflow\n")
+    two.plan["entry"]["kind"] = "function"
+    (two.folder / "snapshot/train.py").unlink()
+    assert two.verdict() == ""
+
+
 @pytest.mark.parametrize(
     "script",
     [
         "import tensorflow, os\nmine = os.environ['HPCTF_RANK']",
         "import tensorflow, os\nmine = os.environ.get('SLURM_PROCID')",
         "import tensorflow, os\nmine = 'OMPI_COMM_WORLD_LOCAL_RANK'",
+        "import tensorflow, hpctf\nmine = hpctf.Run.get_context().rank",
         "import tensorflow\nresolver = 'SlurmClusterResolver'",
         "import tensorflow, wandb\nfrom hpctf import shard",
     ],
@@ -221,7 +309,17 @@ def test_a_child_that_is_alone_with_another_library_does_not_matter(two: TwoRank
 
 
 def test_a_part_of_the_world_is_the_scripts_choice(two: TwoRanks) -> None:
-    assert two.run("import horovod.tensorflow as hvd\nhvd.init(comm=[0])\n", **ALONE) == ""
+    part = "import horovod.tensorflow as hvd\nhvd.init(comm=[0, 1])\n"
+    assert two.run(part, FAKE_SIZE="2") == ""
+    alone = part.replace("[0, 1]", "[int(os.environ['FAKE_RANK'])]")
+    assert (
+        two.run(
+            "import os\nfrom mpi4py import MPI\nos.environ['FAKE_SIZE'] = '1'\n" + alone, **TOGETHER
+        )
+        == ""
+    )
+    two.forget()
+    assert "gave each a world of Horovod of its own" in two.run("import os\n" + alone, **ALONE)
 
 
 def test_a_refusal_that_a_program_passes_over_is_what_the_run_fails_with(two: TwoRanks) -> None:
@@ -231,6 +329,18 @@ def test_a_refusal_that_a_program_passes_over_is_what_the_run_fails_with(two: Tw
         status, said = two.start(rank, code, HPCTF_PREFLIGHT="program", **ALONE)
         assert status == 78 and "is alone in its MPI world" in said
     assert two.verdict().startswith("worker-0 on n0: preflight: worker-0 on ")
+
+
+def test_a_refused_child_of_ranks_that_know_each_other_fails_the_run(two: TwoRanks) -> None:
+    """Unless it was tried again, and then had its world."""
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {HOROVOD!r}])\n"
+    alone = "from mpi4py import MPI\nimport os\nos.environ['FAKE_SIZE'] = '1'\n" + child
+    for rank in (0, 1):
+        two.start(rank, alone, HPCTF_PREFLIGHT="program", **TOGETHER)
+    assert two.verdict().startswith("worker-0 on n0: preflight: worker-0 on ")
+    for rank in (0, 1):
+        two.start(rank, HOROVOD, HPCTF_PREFLIGHT="program", **TOGETHER)
+    assert two.verdict() == ""
 
 
 def test_a_horovod_without_mpi_says_so(two: TwoRanks) -> None:

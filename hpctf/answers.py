@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 MARK = "hpctf-answer:"
@@ -17,7 +16,6 @@ MARK = "hpctf-answer:"
 PRINT = f"print('\\n{MARK}' + json.dumps(answer), flush=True)"
 """Python that prints ``answer``; it needs ``json``."""
 
-_ERROR = re.compile(r"(?:^|:)\s*ERROR:", re.MULTILINE)
 _TYPES = re.compile(r"MPI (?:plugin )?types are\.*")
 
 
@@ -33,28 +31,6 @@ def answer_of(said: str) -> Any:
     if not lines:
         raise ValueError("no answer")
     return json.loads(lines[-1][len(MARK) :])
-
-
-def modules_failed(code: int, said: str, modules: Sequence[str], loaded: str) -> bool:
-    """Whether loading modules has failed.
-
-    Lmod and Environment Modules since 4 end with a failure then. Environment Modules 3 always ends
-    with 0 and says ERROR (module(1)); but so may a module that has been loaded, in its news.
-
-    Parameters
-    ----------
-    loaded
-        LOADEDMODULES afterwards.
-    """
-    if code:
-        return True
-    names = loaded.split(":")
-    missing = [
-        one
-        for one in modules
-        if not any(name == one or name.startswith((f"{one}/", f"{one}.")) for name in names)
-    ]
-    return bool(missing and _ERROR.search(said))
 
 
 def mpi_types(said: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,17 @@ from hpctf.errors import SiteError
 from hpctf.plan import Plan
 from hpctf.resources import TEMPLATES, cache_folder
 from hpctf.trusted_path import is_own
+
+_ENVIRONMENT = r"""
+{% import "hpctf/modules.j2" as environment_modules %}
+stop() {
+  printf '\0%s\0' "$2" >&2
+  exit "$1"
+}
+{{ environment_modules.load(modules) }}
+printf '\0%s\0' hpctf-environment
+exec env -0
+"""
 
 
 class Raw(Markup):
@@ -53,6 +65,13 @@ def render_local(plan: Plan) -> str:
         As `render`.
     """
     return _render("local.sh.j2", plan, (), keep=True)
+
+
+def render_environment(modules: Sequence[str]) -> str:
+    """Return the shell script that loads modules as a batch script does, and prints the
+    environment then."""
+    template = template_environment(None, keep=True).from_string(_ENVIRONMENT)
+    return template.render(modules=modules)
 
 
 def _render(name: str, plan: Plan, array: tuple[str, ...], keep: bool) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 
 from hpctf.checks import check_flag, check_list, check_name, check_path
 from hpctf.errors import UsageError, shown
+from hpctf.site.model import MODULE
 
 _VERSION = re.compile(r"\A[0-9]+(\.[0-9]+)*(\.\*)?\Z")
-_MODULE = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.+/:@-]{0,254}\Z")
 _SCHEME = re.compile(r"\A[a-z][a-z-]*://\S+\Z")
 _IMAGE = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:/@#-]*\Z")
 _IMAGE_FILES = (".sif", ".sqsh", ".img", ".simg")
@@ -173,9 +173,10 @@ def _python(python: Any) -> str | None:
 def _modules(values: Sequence[str] | None) -> list[str]:
     modules = check_list("modules", values)
     for name in modules:
-        if not _MODULE.match(name):
+        if not MODULE.match(name):
             raise UsageError(
-                f"modules: {shown(name)} is not an environment module's name, such as 'cuda/12.2'."
+                f"modules: {shown(name)} is not an environment module's name, such as 'cuda/12.2'.",
+                "Name each module in an item of its own: gcc/12, then openmpi.",
             )
     return modules
 

@@ -66,6 +66,15 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
+def need_environment_modules() -> None:
+    """Skip where Environment Modules are not installed: fine where Lmod is, with which they
+    conflict."""
+    if Path("/usr/share/lmod").exists():
+        pytest.skip("Lmod is installed, which conflicts with Environment Modules")
+    if not Path("/usr/share/modules/init/bash").exists():
+        skip_or_fail("Environment Modules are not installed (tools/debian-packages)")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the developer's own sites and runs out of the tests."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import hpctf
-from hpctf.answers import MARK, modules_failed
 from hpctf.doctor import places
 from hpctf.doctor.report import Check, Report, failed, ok, skipped
-from hpctf.errors import HpctfError, SchedulerError, did_you_mean
+from hpctf.environment.modules import environment_with
+from hpctf.errors import HpctfError, SchedulerError, SiteError, did_you_mean
 from hpctf.estimator import TensorFlow
 from hpctf.planner import make_plan
-from hpctf.programs import FOLDER, environment_of
 from hpctf.render import render
 from hpctf.resources import PACKAGE
 from hpctf.sbatch import seconds_of
@@ -69,40 +66,16 @@ def check_site(site: Site) -> Check:
     return ok(name, f"{site.name} is valid, and its script renders for {', '.join(site.targets)}")
 
 
-_LOADED = f'status=$?; echo; echo "{MARK}$LOADEDMODULES"; exit "$status"'
-
-
 def check_modules(site: Site) -> Check:
     """Load the site's modules as the batch script does: in a shell that is no login shell."""
     name = "modules"
     if not site.modules:
         return skipped(name, "the site names none")
-    line = shlex.join(["module", "load", *site.modules])
     try:
-        done = subprocess.run(
-            ["bash", "-c", f"type module >/dev/null 2>&1 || exit 99; {line} >&2; {_LOADED}"],
-            env=environment_of("bash"),
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return failed(name, f"{line}: {error}", "modules: in the site file.")
-    if done.returncode == 99:
-        return failed(
-            name,
-            "there is no 'module' command in a shell of a batch script",
-            "Define it in the site file: prologue: ['. /etc/profile.d/modules.sh'] comes after "
-            "modules, so load them there, or export the function in the login shell.",
-        )
-    _, _, loaded = done.stdout.rpartition(MARK)
-    if modules_failed(done.returncode, done.stderr, site.modules, loaded.strip()):
-        words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        return failed(name, f"{line}: {words}", "modules: in the site file; see 'module avail'.")
-    return ok(name, f"{line} works here")
+        environment_with(site.modules, timeout=_ANSWER_S)
+    except SiteError as error:
+        return failed(name, error.message, "modules: in the site file; see 'module avail'.")
+    return ok(name, f"module load {' '.join(site.modules)} works here")
 
 
 def check_slurm(report: Report, site: Site | None) -> Probe | None:

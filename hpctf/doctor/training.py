@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpctf.environment import tensorflows
 from hpctf.environment.build import ensure
-from hpctf.environment.modules import environment_with
+from hpctf.environment.modules import environment_with, in_order
 from hpctf.environment.pythons import find_python
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import Store
@@ -79,7 +79,7 @@ def choose(site: Site, given: str | None, tell: Tell) -> Training:
 
 def mpi4py_alone(site: Site) -> EnvironmentSpec:
     """Return the smallest environment that MPI can be tried in."""
-    modules = tuple(dict.fromkeys([*site.modules, *site.environments.modules]))
+    modules = in_order(site.modules, site.environments.modules)
     found = find_python(
         None,
         tensorflows.pythons_of(""),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hpctf.environment import tensorflows
 from hpctf.environment.conda_file import CondaPackages, conda_packages
-from hpctf.environment.modules import environment_with
+from hpctf.environment.modules import environment_with, in_order
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import check_version, find_python
 from hpctf.environment.requirements import Reader, Requirements
@@ -95,7 +95,7 @@ def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:
     gpu_operations = settings.horovod.gpu_operations if horovod and asked.gpu else None
     machine = platform.machine()
     pip, tensorflow, version = _tensorflow(asked, site, pip, conda, gpu_operations, machine)
-    modules = tuple(dict.fromkeys([*site.modules, *settings.modules, *asked.modules]))
+    modules = in_order(site.modules, settings.modules, asked.modules)
     here = _environment(modules, site)
     python = ""
     if conda is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctf.environment.modules import in_order
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Container
 from hpctf.resources import PACKAGE
@@ -84,7 +85,7 @@ def enter(
     UsageError, SiteError
         There is no such Python here, or no such container on this site.
     """
-    modules = _once(site.modules, spec.modules if spec else (), estimator.modules)
+    modules = in_order(site.modules, spec.modules if spec else (), estimator.modules)
     if estimator.container is not None:
         return _container(estimator, site, modules, run_folder)
     if spec is not None:
@@ -222,8 +223,3 @@ def _notes(image: str, runtime: str) -> tuple[str, ...]:
         f"every node fetches {image} when the run starts; once is enough: "
         f"{runtime} build image.sif {image}, and --container image.sif",
     )
-
-
-def _once(*groups: Iterable[str]) -> tuple[str, ...]:
-    """Return all items, each where it comes first."""
-    return tuple(dict.fromkeys(item for group in groups for item in group))

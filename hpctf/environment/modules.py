@@ -4,46 +4,60 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from hpctf.answers import modules_failed
 from hpctf.errors import SiteError
 from hpctf.programs import FOLDER, environment_of
 
-_LOAD = """
-type module >/dev/null 2>&1 || . /etc/profile >/dev/null 2>&1
-module load "$@" >&2 || exit 1
-printf '\\0%s\\0' hpctf-environment
-exec env -0
-"""
-"""A shell that people work in knows `module`; one that is started by a program learns it there."""
+_MARK = "\0hpctf-environment\0"
 
 
-def environment_with(modules: Sequence[str]) -> dict[str, str]:
+def environment_with(modules: Sequence[str], timeout: float | None = None) -> dict[str, str]:
     """Return this process's environment as it is once the modules are loaded.
 
     Raises
     ------
     SiteError
-        They cannot be loaded here.
+        They cannot be loaded here, or not in so many seconds.
     """
     if not modules:
         return environment_of("module")
-    done = subprocess.run(
-        ["bash", "-c", _LOAD, "bash", *modules],
-        env=environment_of("module"),
-        cwd=FOLDER,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    words = done.stderr.decode(errors="replace").strip()
-    _, _, answer = done.stdout.decode(errors="replace").rpartition("\0hpctf-environment\0")
-    pairs = (pair.partition("=") for pair in answer.split("\0"))
-    found = {name: value for name, _, value in pairs if name}
-    if modules_failed(done.returncode, words, modules, found.get("LOADEDMODULES", "")):
-        raise SiteError(
-            f"module load {' '.join(modules)} failed on {os.uname().nodename}: {words[-500:]}",
-            "The site file names the modules under modules and environments.modules.",
+    from hpctf.render import render_environment
+
+    line = f"module load {' '.join(modules)}"
+    hint = "The site file names the modules under modules and environments.modules."
+    try:
+        done = subprocess.run(
+            ["bash", "-c", render_environment(modules)],
+            env=environment_of("module"),
+            cwd=FOLDER,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
         )
-    return found
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SiteError(f"{line} failed on {os.uname().nodename}: {error}.", hint) from None
+    _, found, answer = done.stdout.decode(errors="replace").rpartition(_MARK)
+    if done.returncode or not found:
+        words = done.stderr.decode(errors="replace")
+        reason = words.rstrip("\0").rpartition("\0")[2] if words.endswith("\0") else ""
+        raise SiteError(reason or f"{line} failed on {os.uname().nodename}: {words[-500:]}", hint)
+    pairs = (pair.partition("=") for pair in answer.split("\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def in_order(*groups: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules of several lists, each once: a name with a minus, which is to be unloaded,
+    takes out what came before it, so that a person can do without a module of the site's."""
+    names: dict[str, None] = {}
+    for name in (name for group in groups for name in group):
+        if name.startswith("-"):
+            bare = name[1:]
+            for other in [*names]:
+                if other == bare or other.startswith(f"{bare}/"):
+                    del names[other]
+        else:
+            names.pop(f"-{name}", None)
+        names.setdefault(name)
+    return tuple(names)

@@ -31,6 +31,10 @@ Count = Annotated[int, Between(1)]
 Port = Annotated[int, Between(1024, 65535)]
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z")
+MODULE = re.compile(r"\A-?[A-Za-z0-9_.][A-Za-z0-9_.+/:@=-]{0,254}\Z")
+"""An environment module's name, which Lmod and Environment Modules take as one word; with a minus:
+to unload."""
+
 _SUFFIX = re.compile(r"\A[A-Za-z0-9.-]{0,64}\Z")
 _UMASK = re.compile(r"\A0?0[0-7]{2}\Z")
 _STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
@@ -40,6 +44,16 @@ def check_name(what: str, name: str | None) -> None:
     """Refuse what cannot stand in a file's name or on a command line as it is."""
     if name is not None and not _NAME.match(name):
         raise ValueError(f"{what} is {shown(name)}, but must be of letters, digits, _, . and -")
+
+
+def check_modules(what: str, names: tuple[str, ...]) -> None:
+    """Refuse what is not a module's name, such as two of them in one text."""
+    for name in names:
+        if not MODULE.match(name):
+            raise ValueError(
+                f"{what} has {shown(name)}, but each must be one module's name, such as gcc/12, "
+                "or -gcc to unload it"
+            )
 
 
 @dataclass(frozen=True)
@@ -234,6 +248,7 @@ class EnvironmentSettings:
 
     def __post_init__(self) -> None:
         check_name("tensorflow", self.tensorflow)
+        check_modules("environments.modules", self.modules)
         seconds_of(self.build_time)
 
 
@@ -324,6 +339,7 @@ class Site:
     def __post_init__(self) -> None:
         check_name("name", self.name)
         check_name("extends", self.extends)
+        check_modules("modules", self.modules)
         if not _UMASK.match(self.umask):
             raise ValueError(
                 f"umask is {shown(self.umask)}, but must be octal and leave the owner everything, "

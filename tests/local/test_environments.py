@@ -23,7 +23,7 @@ from hpctf.resources import CLIENT, STARTUP
 from hpctf.site.load import load_site
 from hpctf.site.model import ContainerSettings, Site
 
-from ..conftest import PYENV, ROOT, skip_or_fail
+from ..conftest import PYENV, ROOT, need_environment_modules, skip_or_fail
 from ..waiting import wait_until
 from .test_local_runs import said
 
@@ -151,8 +151,7 @@ def test_the_scripts_of_a_conda_environment_are_run(tmp_path: Path, site: Site) 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Real Environment Modules, with a module of ours; as on a cluster, no shell has loaded it."""
-    if not Path("/usr/share/modules/init/bash").exists():
-        skip_or_fail("Environment Modules are not installed (tools/debian-packages)")
+    need_environment_modules()
     for name in [*os.environ]:
         if name.startswith(("MODULE", "LOADEDMODULES", "_LMFILES_", "LMOD", "BASH_FUNC_m")):
             monkeypatch.delenv(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.answers import PRINT, answer_of, modules_failed, mpi_types
+from hpctf.answers import PRINT, answer_of, mpi_types
 from hpctf.environment.libraries import libraries_of
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import inspect
@@ -41,24 +41,6 @@ def test_interpreters_that_greet_are_known_all_the_same(tmp_path: Path) -> None:
     assert found.short == sys.version_info[:2]
     (tmp_path / "sitecustomize.py").write_text(f"print({NOISE!r})\n")
     assert libraries_of(wrapped, {"PYTHONPATH": str(tmp_path)}) is not None
-
-
-@pytest.mark.parametrize(
-    ("code", "said", "loaded", "failed"),
-    [
-        (0, "", "", False),
-        (0, "News: ERROR 404 is fixed; error-free since May", "gcc/12", False),
-        (0, "ERROR: the old one had a flaw", "gcc/12:cuda/12.1", False),
-        (0, "cuda(12):ERROR:105: Unable to locate a modulefile for 'cuda/12'", "gcc/12", True),
-        (0, "ERROR: Unable to locate a modulefile for 'cuda/12'", "", True),
-        (0, "ERROR: x", "gcc/12:cuda/123", True),
-        (1, "", "gcc/12:cuda/12", True),
-    ],
-)
-def test_modules_failed_if_they_say_so_and_are_not_loaded(
-    code: int, said: str, loaded: str, failed: bool
-) -> None:
-    assert modules_failed(code, said, ["gcc", "cuda/12"], loaded) is failed
 
 
 def test_plugins_are_listed_after_a_heading_alone() -> None:

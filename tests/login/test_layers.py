@@ -447,11 +447,11 @@ def test_submit_takes_settings_and_the_source_folders_project(here: Path, tmp_pa
     assert "#SBATCH --account=ours" in script and "--mpi=pmi2" in script
     (here / "job.yaml").write_text(
         f"script: {source}/train.py\nbackend: mpi\n"
-        "set:\n  mpi.plugin: none\n  modules: [cuda/12, x y]\n  targets.default.account: 007\n"
+        "set:\n  mpi.plugin: none\n  modules: [cuda/12, x=y]\n  targets.default.account: 007\n"
     )
     done = hpctf("submit", "--dry-run", "job.yaml", cwd=here)
     assert "--mpi=none" in done.stdout, done.stderr
-    assert "module load cuda/12 'x y'" in done.stdout
+    assert "module load cuda/12 x=y" in done.stdout
     assert "#SBATCH --account=007" in done.stdout
     wrong = hpctf("submit", "--dry-run", "--set", "mpi.plugn=x", source / "train.py", cwd=here)
     assert wrong.returncode == 2 and "Did you mean 'plugin'?" in wrong.stderr

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import ROOT, Person, skip_or_fail
+from ..conftest import ROOT, Person, need_environment_modules
 from ..environment.stand_ins import make_wheels
 from ..waiting import wait_until
 
@@ -301,8 +301,7 @@ def test_mpi_ranks_meet_inside_of_a_container(person: Person, training_python: s
 
 
 def test_modules_are_loaded_on_the_nodes(person: Person) -> None:
-    if not Path("/usr/share/modules/init/bash").exists():
-        skip_or_fail("Environment Modules are not installed (tools/debian-packages)")
+    need_environment_modules()
     person.write("modules/greeting/1", "#%Module1.0\nsetenv GREETING {hello there}\n")
     person.env["MODULEPATH"] = str(person.home / "modules")
     person.write(

@@ -19,10 +19,12 @@ from hpctf.environment import tensorflows
 from hpctf.environment.attempts import Attempt, alone, attempt, sweep
 from hpctf.environment.check import check, check_mpi
 from hpctf.environment.commands import Commands
-from hpctf.environment.conda import Conda, channels_of, explicit_packages, find_conda, installers
+from hpctf.environment.conda import channels_of, explicit_packages, installers, set_variables
+from hpctf.environment.conda_file import package_name
+from hpctf.environment.conda_maker import conda_maker
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
 from hpctf.environment.indexes import indexes_of
-from hpctf.environment.lock import Lock, difference, pins
+from hpctf.environment.lock import Lock, check_as_locked, pins
 from hpctf.environment.modules import environment_with
 from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pip import Pip
@@ -133,6 +135,7 @@ class _Build:
         self.commands = Commands(made.log, variables, store.umask)
         self.indexes = indexes_of(spec.sources, site.environments, here, store.trusted)
         self.channels: dict[str, Any] = {}
+        self.digest = "md5"
         secrets = self.indexes.secrets
         if spec.kind == "conda":
             self.channels, of_channels = channels_of(spec, here, store.trusted)
@@ -177,13 +180,13 @@ class _Build:
     def _make(self) -> Path:
         spec, folder = self.spec, self.made.folder
         if spec.kind == "conda":
-            program = find_conda(self.site.environments, self.commands, self.store.trusted)
-            self.tell(f"Making the conda environment with {program}")
-            offline = self.site.environments.offline
-            conda = Conda(
-                program, self.commands, self.indexes, offline, self.made.work, self.channels
-            )
-            return conda.make(folder, spec)
+            ways = (self.commands, self.indexes, self.made.work, self.channels)
+            maker = conda_maker(self.site, self.store, *ways)
+            self.tell(f"Making the conda environment with {maker.program}")
+            self.digest = maker.digest
+            made = maker.make(folder, spec)
+            set_variables(folder, spec.variables)
+            return made
         check_python(spec.python, self.store.trusted)
         doubt = doubts(spec.python)
         if doubt and not (self.store.umask & 0o077 == 0o077 and _is_mine(spec.python)):
@@ -290,20 +293,18 @@ class _Build:
     def _brings_tensorflow(self) -> bool:
         spec = self.spec
         pip = {_name(line) for line in (*spec.pip, *spec.locked)}
-        conda = {line.partition("=")[0].strip().lower() for line in spec.conda}
+        conda = {package_name(line) for line in spec.conda}
+        conda |= {line.rpartition("/")[2].rsplit("-", 2)[0] for line in spec.locked_conda}
         return bool(spec.tensorflow or spec.horovod or (pip | conda) & set(tensorflows.NAMES))
 
     def _lock(self, python: Path) -> Lock:
         site_packages = next(iter((self.made.folder / "lib").glob("python*/site-packages")), None)
         by = installers(site_packages) if site_packages and self.spec.kind == "conda" else {}
         packages = pins(self.pip.freeze(python), by)
-        conda = without_credentials(explicit_packages(self.made.folder))
-        locked = tuple(sorted(without_credentials(self.spec.locked)))
-        if locked and packages != locked:
-            raise BuildError(
-                f"The environment is not what the lock says: {difference(locked, packages)}."
-            )
-        return Lock(self.spec.key, self.spec, packages, tuple(conda))
+        conda = without_credentials(explicit_packages(self.made.folder, self.digest))
+        made = Lock(self.spec.key, self.spec, packages, tuple(conda))
+        check_as_locked(made)
+        return made
 
     def _record(self, found: dict[str, Any], lock: Lock) -> None:
         folder = self.made.folder

@@ -1,10 +1,11 @@
-"""Conda environments, with whichever of micromamba, mamba and conda the site has."""
+"""Conda environments, with whichever of micromamba, mamba and conda the site has, or py-rattler."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hpctf.confidential import credentials_in, without_credentials
 from hpctf.environment.commands import Commands
 from hpctf.environment.configuration import conda_configuration, texts_of
 from hpctf.environment.indexes import Indexes, check_place_of_packages
+from hpctf.environment.rattler import RATTLER, rattler_folder
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError
 from hpctf.files import PRIVATE_FILE, write_atomic
@@ -24,25 +26,36 @@ PROGRAMS = ("micromamba", "mamba", "conda")
 
 
 def find_conda(settings: EnvironmentSettings, commands: Commands, by: Trusted) -> str:
-    """Return the path of the site's conda program.
+    """Return the path of the site's conda program, or `RATTLER` where it has none.
 
     Raises
     ------
     SiteError
-        There is none here.
+        There is none here, and py-rattler is not installed either.
     UntrustedPath
         Somebody could change it who is not trusted.
     """
-    names = PROGRAMS if settings.conda is None else (os.path.expanduser(settings.conda),)
+    named = settings.conda
+    names = PROGRAMS if named is None else () if named == RATTLER else (os.path.expanduser(named),)
     for name in names:
         found = commands.program(os.path.expandvars(name))
         if found is not None:
             check(found, "The conda program", by)
             return found
+    if named in (None, RATTLER):
+        if rattler_folder() is not None:
+            return RATTLER
+        nor = f", and {os.uname().nodename} has no {' or '.join(names)} on PATH" if names else ""
+        raise SiteError(
+            f"Cannot install conda packages: {RATTLER} is not installed in hpctf's Python "
+            f"({sys.executable}){nor}.",
+            "Install it: pip install 'hpctf[conda]'. Or let the site file load a module that "
+            "brings conda (environments.modules), or name the program (environments.conda).",
+        )
     raise SiteError(
-        f"There is no {' or '.join(names)} on {os.uname().nodename} for conda packages.",
-        "Install micromamba (one file), load conda's module (environments.modules), or name the "
-        "program under environments.conda in the site file.",
+        f"Cannot install conda packages: environments.conda is {named!r}, which is not on "
+        f"{os.uname().nodename}.",
+        f"Correct it in the site file, or remove it to build with {RATTLER} (hpctf[conda]).",
     )
 
 
@@ -55,6 +68,8 @@ class Conda:
     configuration
         What the person's configuration says of channels.
     """
+
+    digest = "md5"
 
     program: str
     commands: Commands
@@ -82,10 +97,11 @@ class Conda:
                 channel, colons, rest = package.rpartition("::")
                 words.append(f"{_public_name(channel, confided)}{colons}{rest}")
         name = os.path.basename(self.program)
-        self.commands.run(words, f"Making the conda environment with {name}", self._own(confided))
+        variables = {**self._own(confided, spec.channel_priority), **spec.overrides}
+        self.commands.run(words, f"Making the conda environment with {name}", variables)
         return folder / "bin" / "python"
 
-    def _own(self, confided: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    def _own(self, confided: Mapping[str, Sequence[str]], priority: str) -> dict[str, str]:
         """Return variables by which the program reads a configuration of ours, and not the
         person's: conda and mamba look for theirs in the home, and read CONDARC last or alone.
 
@@ -100,6 +116,8 @@ class Conda:
         home.mkdir(exist_ok=True)
         multichannels = {**self.configuration.get("custom_multichannels", {}), **confided}
         content = {**self.configuration, "custom_multichannels": multichannels}
+        if priority:
+            content["channel_priority"] = priority
         file = self.work / "condarc.yml"
         write_atomic(file, json.dumps(content), PRIVATE_FILE)
         return {
@@ -158,15 +176,25 @@ def channels_of(
     return configuration, credentials_in([*own, *texts_of(configuration), *spec.locked_conda])
 
 
-def explicit_packages(folder: Path) -> tuple[str, ...]:
+def set_variables(folder: Path, variables: Sequence[tuple[str, str]]) -> None:
+    """Keep what an environment sets where conda's and a rank's ``activate`` find it."""
+    if variables:
+        state = {"version": 1, "env_vars": dict(variables)}
+        write_atomic(folder / "conda-meta/state", json.dumps(state), 0o644)
+
+
+def explicit_packages(folder: Path, digest: str = "md5") -> tuple[str, ...]:
     """Return the addresses of an environment's conda packages, with checksums, as its records in
-    ``conda-meta`` have them: what ``conda list --explicit --md5`` prints."""
+    ``conda-meta`` have them: what ``conda list --explicit --md5`` prints, or ``--sha256``, which
+    older condas do not read."""
     found = []
     for file in sorted((folder / "conda-meta").glob("*.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
         if record.get("url"):
-            md5 = f"#{record['md5']}" if record.get("md5") else ""
-            found.append(f"{record['url']}{md5}")
+            checksum = f"#{record['md5']}" if record.get("md5") else ""
+            if digest == "sha256" and record.get("sha256"):
+                checksum = f"#sha256:{record['sha256']}"
+            found.append(f"{record['url']}{checksum}")
     return tuple(sorted(found))
 
 

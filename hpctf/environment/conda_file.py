@@ -20,7 +20,7 @@ _SPEC = re.compile(
         (?:\s*\[.*\])?$""",
     re.VERBOSE,
 )
-_KNOWN = ("name", "channels", "dependencies", "prefix")
+_KNOWN = ("name", "channels", "dependencies", "prefix", "variables")
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ class CondaPackages:
         The version of Python among them, ``3.11``; empty if none is.
     names
         The packages' names, in lower case.
+    variables
+        What the file sets in the environment.
     """
 
     packages: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     python: str = ""
     names: frozenset[str] = frozenset()
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def conda_packages(
@@ -57,11 +60,12 @@ def conda_packages(
     """
     if not packages and not file:
         return None
-    specs = [(f"conda_packages[{i}]", text) for i, text in enumerate(packages)]
+    specs = [(f"conda_packages[{i}]", _seen_from(base, text)) for i, text in enumerate(packages)]
     channels: list[str] = []
+    variables: dict[str, str] = {}
     if file:
         path = Path(os.path.abspath(base / os.path.expanduser(file)))
-        more, channels = _file(path, pip)
+        more, channels, variables = _file(path, pip)
         specs += more
     found: dict[str, None] = {}
     names: set[str] = set()
@@ -70,16 +74,34 @@ def conda_packages(
         matched = _SPEC.match(text.strip())
         if matched is None:
             raise UsageError(
-                f"{where}: {shown(text)} is no conda package.",
+                f"{where}: {shown(text)} is not a conda package.",
                 "They look like NAME, NAME=1.2 or CHANNEL::NAME>=1.",
             )
         name = matched["name"].lower()
         names.add(name)
         if name == "python":
-            python = _python(where, text, matched["operator"], matched["version"], python)
+            version, _, build = (matched["version"] or "").partition("=")
+            python = _python(where, text, matched["operator"], version or None, python)
+            if build or "::" in text:  # as `conda env export` writes it
+                found[text.strip()] = None
         else:
             found[text.strip()] = None
-    return CondaPackages(tuple(found), tuple(channels), python, frozenset(names))
+    settings = tuple(sorted(variables.items()))
+    return CondaPackages(tuple(found), tuple(channels), python, frozenset(names), settings)
+
+
+def package_name(text: str) -> str:
+    """Return the name of a package of `conda_packages`, in lower case."""
+    matched = _SPEC.match(text.strip())
+    return matched["name"].lower() if matched else ""
+
+
+def _seen_from(base: Path, text: str) -> str:
+    """Return a channel, or a package with its channel, whose folder is seen from another one."""
+    if not text.startswith(("./", "../")):
+        return text
+    channel, colons, rest = text.partition("::")
+    return f"{os.path.abspath(base / channel)}{colons}{rest}"
 
 
 def _python(where: str, text: str, operator: str | None, version: str | None, known: str) -> str:
@@ -97,8 +119,9 @@ def _python(where: str, text: str, operator: str | None, version: str | None, kn
     return exact[1]
 
 
-def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the specifications of an ``environment.yml`` with where they stand, and channels."""
+def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str], dict[str, str]]:
+    """Return the specifications of an ``environment.yml`` with where they stand, its channels, and
+    its variables."""
     import yaml
 
     try:
@@ -112,15 +135,15 @@ def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str]]:
         ) from None
     if not isinstance(content, dict):
         raise UsageError(
-            f"The conda file {named(path)} is no mapping.", "It begins with dependencies: or name:."
+            f"The conda file {named(path)} is not a mapping.",
+            "It begins with dependencies: or name:.",
         )
     for key in content:
         if key not in _KNOWN:
-            hint = "Give variables to the estimator: environment_variables."
             raise UsageError(
                 f"{named(path, _line(text, str(key)))}: {shown(key)} is not read by hpctf."
                 f"{did_you_mean(str(key), list(_KNOWN))}",
-                hint if key == "variables" else f"It reads: {', '.join(_KNOWN)}.",
+                f"It reads: {', '.join(_KNOWN)}.",
             )
     specs: list[tuple[str, str]] = []
     for item in _list(content, "dependencies", path, text):
@@ -128,17 +151,30 @@ def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str]]:
             for line in _list(item, "pip", path, text):
                 where = named(path, _line(text, str(line)))
                 if not isinstance(line, str):
-                    raise UsageError(f"{where}: {shown(line)} is no requirement.")
+                    raise UsageError(f"{where}: {shown(line)} is not a requirement.")
                 pip.entry(line.strip(), where, path.parent)
         elif isinstance(item, str):
             if item != "pip":  # it is always there
-                specs.append((named(path, _line(text, item)), item))
+                where = named(path, _line(text, item))
+                specs.append((where, _seen_from(path.parent, item)))
         else:
             raise UsageError(
-                f"{named(path, _line(text, str(item)))}: {shown(item)} is no conda package."
+                f"{named(path, _line(text, str(item)))}: {shown(item)} is not a conda package."
             )
-    channels = [str(name) for name in _list(content, "channels", path, text)]
-    return specs, [name for name in channels if name != "nodefaults"]
+    names = [str(name) for name in _list(content, "channels", path, text)]
+    channels = [_seen_from(path.parent, name) for name in names if name != "nodefaults"]
+    return specs, channels, _variables(content, path, text)
+
+
+def _variables(content: dict[str, Any], path: Path, text: str) -> dict[str, str]:
+    """Return what the file sets in the environment, as conda takes it: texts."""
+    said = content.get("variables") or {}
+    scalars = (str, int, float, bool)
+    if not isinstance(said, dict) or not all(isinstance(v, scalars) for v in said.values()):
+        raise UsageError(
+            f"{named(path, _line(text, 'variables'))}: variables must map names to texts."
+        )
+    return {str(name): str(value) for name, value in said.items()}
 
 
 def _list(content: dict[str, Any], key: str, path: Path, text: str) -> list[Any]:

@@ -18,7 +18,7 @@ from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pythons import Interpreter, check_python, find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.store import LOCK_FILE, Environment, Store
-from hpctf.errors import UntrustedPath, UsageError
+from hpctf.errors import BuildError, UntrustedPath, UsageError
 from hpctf.site.model import Site
 from hpctf.site.reading import NotReadable, named, read_text
 from hpctf.site.trust import trusted_by
@@ -142,6 +142,28 @@ def write_lock(key: str, folder: Path, site: Site) -> Path:
     return Store(site).write_lock(key, folder)
 
 
+def check_as_locked(made: Lock) -> None:
+    """Refuse an environment that was made from a lock and has other packages than the lock.
+
+    Raises
+    ------
+    BuildError
+        Some are missing, or were added.
+    """
+    locked = tuple(sorted(without_credentials(made.spec.locked)))
+    places = _places(without_credentials(made.spec.locked_conda))
+    for wanted, found in ((locked, made.packages), (places, _places(made.conda))):
+        if wanted and wanted != found:
+            raise BuildError(
+                f"The environment is not what the lock says: {difference(wanted, found)}."
+            )
+
+
+def _places(conda: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the addresses of a lock's conda packages, without their checksums."""
+    return tuple(sorted(line.partition("#")[0] for line in conda))
+
+
 def difference(wanted: tuple[str, ...], found: tuple[str, ...]) -> str:
     """Return what two lists of packages do not share, in few words."""
     missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
@@ -164,6 +186,7 @@ def pins(freeze: list[str], installers: Mapping[str, str]) -> tuple[str, ...]:
 __all__ = [
     "LOCK_FILE",
     "Lock",
+    "check_as_locked",
     "difference",
     "environment_of",
     "locked_spec",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 RECIPE = 1
 """How hpctf builds: a change that makes other environments of the same packages raises it."""
 
+_LATER = ("channel_priority", "virtual_packages", "variables")
+"""Fields that came later: where they are empty, an environment keeps the name it had before."""
+
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
@@ -55,6 +58,12 @@ class EnvironmentSpec:
         Environment modules that are loaded to build and to run.
     machine
         The processor's architecture.
+    channel_priority
+        Conda's: ``strict``, ``flexible`` or ``disabled``; empty in a pip environment.
+    virtual_packages
+        Names and versions of conda's virtual packages (``cuda``, ``12.4``) that the site says.
+    variables
+        What an ``environment.yml`` sets in the environment.
     locked
         Exact versions to install in place of what `pip` resolves to, from a lock file.
     locked_conda
@@ -81,6 +90,16 @@ class EnvironmentSpec:
     machine: str = "x86_64"
     locked: tuple[str, ...] = ()
     locked_conda: tuple[str, ...] = ()
+    channel_priority: str = ""
+    virtual_packages: tuple[tuple[str, str], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The variables by which conda, mamba and py-rattler read `virtual_packages`."""
+        return {
+            f"CONDA_OVERRIDE_{name.upper()}": version for name, version in self.virtual_packages
+        }
 
     @property
     def key(self) -> str:
@@ -92,6 +111,9 @@ class EnvironmentSpec:
         content = self.public()
         for name in ("pip", "constraints", "conda", "local", "locked"):
             content[name] = sorted(content[name])
+        for name in _LATER:
+            if not content[name]:
+                del content[name]
         content["recipe"] = RECIPE
         text = json.dumps(content, sort_keys=True)
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:10]

@@ -228,6 +228,10 @@ def _position_among_gpu_ranks(
     return using.index(me.rank), len(using)
 
 
+_UNSET = "***unset***"
+"""How conda marks a variable that its owner has removed."""
+
+
 def _place_of(python: str, path: str) -> dict[str, str]:
     """Return what a virtual or a conda environment's ``activate`` would set, if `python` lies in
     one. A bare name is found on PATH, and lies in none that would not be set already."""
@@ -238,5 +242,25 @@ def _place_of(python: str, path: str) -> dict[str, str]:
     if os.path.exists(os.path.join(home, "pyvenv.cfg")):
         return {"VIRTUAL_ENV": home, "PATH": f"{folder}{os.pathsep}{path}"}
     if os.path.isdir(os.path.join(home, "conda-meta")):
-        return {"CONDA_PREFIX": home, "PATH": f"{folder}{os.pathsep}{path}"}
+        place = {"CONDA_PREFIX": home, "PATH": f"{folder}{os.pathsep}{path}"}
+        return {**_conda_variables(home), **place}
     return {}
+
+
+def _conda_variables(home: str) -> dict[str, str]:
+    """Return what a conda environment's packages set, and then what its owner has set in it
+    (``conda env config vars``, an ``environment.yml``'s ``variables``)."""
+    import json
+
+    packages = os.path.join(home, "etc/conda/env_vars.d")
+    names = sorted(os.listdir(packages)) if os.path.isdir(packages) else []
+    files = [os.path.join(packages, name) for name in names if name.endswith(".json")]
+    found: dict[str, str] = {}
+    for file in (*files, os.path.join(home, "conda-meta/state")):
+        try:
+            with open(file, encoding="utf-8") as content:
+                said = json.load(content)
+            found.update(said if file in files else said.get("env_vars", {}))
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # as conda, which warns of it and goes on
+    return {key: str(value) for key, value in found.items() if value != _UNSET}

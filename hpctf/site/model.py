@@ -219,7 +219,9 @@ class EnvironmentSettings:
     ``store`` is a folder that login and compute nodes share. ``build_on`` says where building may
     happen; ``build_target`` and ``build_time`` are those of the build's job. ``pip`` is the program
     that installs pip's packages, ``conda`` the one for conda's (micromamba, mamba or conda; absent:
-    the first of them that is there), from ``channels``. ``index_url``, ``extra_index_urls``,
+    the first of them that is there, else py-rattler), from ``channels``, which count as
+    ``channel_priority`` says. ``virtual_packages`` are what the nodes have where the machine that
+    builds has not. ``index_url``, ``extra_index_urls``,
     ``find_links`` (folders of wheels) and ``proxy`` are where packages come from; ``offline``:
     from nowhere but ``find_links`` and caches. ``pythons`` are interpreters, or folders of them,
     that ``python_version`` may choose from, besides those on PATH. ``tensorflow`` is the name of
@@ -236,6 +238,8 @@ class EnvironmentSettings:
     pip: Literal["uv", "pip"] = "uv"
     conda: str | None = None
     channels: tuple[str, ...] = ("conda-forge",)
+    channel_priority: Literal["strict", "flexible", "disabled"] = "flexible"
+    virtual_packages: dict[Literal["archspec", "cuda", "glibc"], str] = field(default_factory=dict)
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()

@@ -339,10 +339,11 @@ def test_a_conda_environment_with_a_pip_section(site: Path, wheels: Path, tmp_pa
     assert "--file" in json.loads(calls.read_text().splitlines()[-1])
 
 
-def test_conda_packages_without_a_conda_are_refused(site: Path) -> None:
-    done = hpctf_env("build", "--conda", "numpy", site=site, check=False, PATH="/usr/bin:/bin")
+def test_a_conda_program_that_is_not_there_is_refused(site: Path, wheels: Path) -> None:
+    make_site(site.parent, wheels, conda="/opt/no-such/conda")
+    done = hpctf_env("build", "--conda", "numpy", site=site, check=False)
     assert done.returncode == 3
-    assert "There is no micromamba or mamba or conda on" in done.stderr
+    assert "environments.conda is '/opt/no-such/conda', which is not on" in done.stderr
 
 
 def test_a_conda_that_fails_is_told_in_its_own_words(site: Path, wheels: Path) -> None:

@@ -166,7 +166,8 @@ def test_conda_gets_a_configuration_of_ours_and_no_password_in_its_command_line(
     ]
     assert call["mode"] == 0o600
     given = call["condarc"]
-    assert set(given) <= set(CONDA_KEYS)
+    assert set(given) <= {*CONDA_KEYS, "channel_priority"}
+    assert given["channel_priority"] == "flexible", "the site's, not the person's"
     assert given["custom_multichannels"] == {"hpctf-1": channels[:1], "hpctf-2": channels[1:]}
     assert given["ssl_verify"] == f"{home}/own.pem" and given["remote_max_retries"] == 7
     assert given["proxy_servers"] == {"https": f"http://me:{secret}@proxy.example:3128"}

@@ -292,11 +292,11 @@ def test_hashes_need_uv(site: Path, wheels: Path) -> None:
 
 CONDA = {
     "dependencies: numpy": "environment.yml:1: dependencies must be a list",
-    "dependencies:\n- 'num py ! 3'": "environment.yml:2: 'num py ! 3' is no conda package",
-    "dependencies:\n- numpy\nvariables: {A: b}": "environment.yml:3: 'variables' is not read",
+    "dependencies:\n- 'num py ! 3'": "environment.yml:2: 'num py ! 3' is not a conda package",
+    "dependencies:\n- numpy\nvariables: [A]": "environment.yml:3: variables must map names",
     "dependencies:\n- pip:\n  - 'tiny=='": "environment.yml:3: 'tiny==' is no requirement",
     "dependencies:\n- python>=3.9": "hpctf needs to know which Python",
-    "- numpy": "is no mapping",
+    "- numpy": "is not a mapping",
     "dependencies: [": "cannot be read",
     "dependency: [numpy]": "Did you mean 'dependencies'?",
 }
@@ -306,6 +306,34 @@ CONDA = {
 def test_a_wrong_conda_file_is_refused_with_its_place(site: Path, text: str) -> None:
     (site.parent / "environment.yml").write_text(text)
     assert CONDA[text] in refusal(site, conda_dependencies_file="environment.yml")
+
+
+def test_a_file_that_conda_exported_keeps_every_build(site: Path) -> None:
+    (site.parent / "environment.yml").write_text(
+        "channels: [../shared, conda-forge]\ndependencies:\n- _libgcc_mutex=0.1=conda_forge\n"
+        "- python=3.11.5=hab00c5b_0_cpython\n- ./own::numpy=1.26.0=py311h64a7726_0\n"
+    )
+    spec, _ = ask(site, conda_dependencies_file="environment.yml")
+    assert spec.python_version == "3.11.5"
+    assert spec.conda == (
+        "_libgcc_mutex=0.1=conda_forge",
+        "python=3.11.5=hab00c5b_0_cpython",
+        f"{site.parent}/own::numpy=1.26.0=py311h64a7726_0",
+    )
+    assert spec.channels == (f"{site.parent.parent}/shared", "conda-forge")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"channel_priority": "strict"},
+        {"virtual_packages": (("cuda", "12.4"),)},
+        {"variables": (("A", "b"),)},
+    ],
+)
+def test_what_changes_a_conda_environment_changes_its_name(changed: dict[str, Any]) -> None:
+    one = EnvironmentSpec("conda", "3.11", conda=("numpy",), channel_priority="flexible")
+    assert EnvironmentSpec(**{**one.__dict__, **changed}).key != one.key
 
 
 def test_conda_packages_and_their_python(site: Path) -> None:

@@ -1,0 +1,147 @@
+"""Conda environments through py-rattler, where the site has no conda program of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpctf.environment.channels import Channels
+from hpctf.environment.commands import Commands
+from hpctf.environment.indexes import Indexes
+from hpctf.environment.spec import EnvironmentSpec
+from hpctf.errors import BuildError
+from hpctf.files import PRIVATE_FILE, write_atomic
+
+RATTLER = "py-rattler"
+"""What a site calls it (``environments.conda``), and PyPI."""
+
+_SCRIPT = Path(__file__).parent / "with_rattler/make.py"
+_COMPILE = """
+import compileall, json, sys
+for name in json.load(open(sys.argv[1])):
+    compileall.compile_file(name, quiet=2)
+"""
+"""A package may have files of another Python's syntax, which stay as they are."""
+
+
+def rattler_folder() -> str | None:
+    """Return the folder of modules that py-rattler is in, if hpctf's own Python has it."""
+    found = importlib.util.find_spec("rattler")
+    if found is None or found.origin is None:
+        return None
+    return str(Path(found.origin).parents[1])
+
+
+@dataclass(frozen=True)
+class Rattler:
+    """What makes conda environments in a child process of hpctf's own Python.
+
+    Parameters
+    ----------
+    configuration
+        What the person's configuration says of channels.
+    cache
+        Where it keeps what it has downloaded; beside the environments, so that it can link files
+        rather than copy them.
+    """
+
+    program = RATTLER
+    digest = "sha256"
+
+    commands: Commands
+    indexes: Indexes
+    offline: bool
+    work: Path
+    configuration: Mapping[str, Any]
+    cache: Path
+
+    def make(self, folder: Path, spec: EnvironmentSpec) -> Path:
+        """Make an environment with a spec's conda packages and return its Python."""
+        file = self.work / "conda.json"
+        write_atomic(file, json.dumps(self.job(folder, spec)), PRIVATE_FILE)
+        words: list[str | Path] = [sys.executable, "-I", _SCRIPT, file]
+        variables = {**self._reached(), **self.indexes.variables, **spec.overrides}
+        self.commands.run(words, f"Making the conda environment with {RATTLER}", variables)
+        self._compile(folder)
+        return folder / "bin" / "python"
+
+    def _compile(self, folder: Path) -> None:
+        """Compile the modules of packages for any Python, as conda does: a store may be read-only
+        for those who run from it."""
+        files = []
+        for record in sorted(folder.glob("conda-meta/*.json")):
+            content = json.loads(record.read_text(encoding="utf-8"))
+            if content.get("noarch") == "python":
+                names = [name for name in content["files"] if name.endswith(".py")]
+                files += [str(folder / name) for name in names]
+        listed = self.work / "modules.json"
+        write_atomic(listed, json.dumps(files), PRIVATE_FILE)
+        words: list[str | Path] = [folder / "bin/python", "-I", "-c", _COMPILE, listed]
+        if files:
+            self.commands.run(words, "Compiling Python's modules")
+
+    def job(self, folder: Path, spec: EnvironmentSpec) -> dict[str, Any]:
+        """Return what the script is to do, as plain data: it may hold passwords.
+
+        Raises
+        ------
+        BuildError
+            The person's configuration says what py-rattler cannot do.
+        """
+        said = self.configuration
+        channels = Channels(said)
+        sources = {name: channels.of(name) for name in spec.channels}
+        wanted = [f"python={spec.python_version}", "pip", *spec.conda]
+        job = {
+            "prefix": str(folder),
+            "work": str(self.work),
+            "cache": str(self.cache),
+            "modules": rattler_folder(),
+            "specs": [channels.spec(text, sources) for text in wanted],
+            "channels": list(sources.items()),
+            "priority": spec.channel_priority or "flexible",
+            "locked": list(spec.locked_conda),
+            "offline": self.offline or said.get("offline") is True,
+            "verify": str(self._verify).lower() not in ("false", "<false>"),
+            "retries": int(said.get("remote_max_retries", said.get("max_retries", 3))),
+            "mirrors": channels.mirrors,
+            "headers": channels.headers,
+        }
+        self._check(job)
+        return job
+
+    @property
+    def _verify(self) -> Any:
+        return self.configuration.get("ssl_verify", self.configuration.get("verify_ssl", True))
+
+    def _check(self, job: Mapping[str, Any]) -> None:
+        if any(self.configuration.get(key) for key in ("client_ssl_cert", "client_cert")):
+            raise BuildError(
+                f"Your configuration of conda names a client certificate, and {RATTLER} has no "
+                "way to use one.",
+                "Name a conda program in the site file: environments.conda.",
+            )
+        if not job["verify"] and (job["headers"] or job["offline"]):
+            raise BuildError(
+                f"{RATTLER} cannot combine ssl_verify: false with "
+                f"{'a password in an address' if job['headers'] else 'offline: true'}.",
+                "Put the password in ~/.netrc, or the server's certificate in ssl_verify.",
+            )
+
+    def _reached(self) -> dict[str, str]:
+        """Return variables for the configuration's proxies and certificate."""
+        proxies = self.configuration.get("proxy_servers", {})
+        found = {
+            f"{scheme}_proxy": str(proxies[scheme])
+            for scheme in ("http", "https")
+            if proxies.get(scheme)
+        }
+        if isinstance(self._verify, str) and os.path.isfile(self._verify):
+            found["SSL_CERT_FILE"] = self._verify
+        return found

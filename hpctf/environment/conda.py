@@ -173,7 +173,9 @@ def channels_of(
     caches = environment.get("CONDA_PKGS_DIRS", "").split(",")
     for folder in (*configuration.get("pkgs_dirs", []), *filter(None, caches)):
         check(os.path.expanduser(folder), "conda's folder of packages", by)
-    return configuration, credentials_in([*own, *texts_of(configuration), *spec.locked_conda])
+    variables = [text for name, text in environment.items() if name.startswith("CONDA_")]
+    said = (*own, *texts_of(configuration), *variables, *spec.locked_conda)
+    return configuration, credentials_in(said)
 
 
 def set_variables(folder: Path, variables: Sequence[tuple[str, str]]) -> None:

@@ -37,4 +37,4 @@ def conda_maker(
         return Conda(program, commands, indexes, offline, work, configuration)
     cache = store.make(CACHE) / f"conda-{user_name()}"
     check(cache, "py-rattler's cache", store.trusted)
-    return Rattler(commands, indexes, offline, work, configuration, cache)
+    return Rattler(commands, indexes, offline, work, configuration, cache, store.trusted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 
 from hpctf.environment.channels import Channels
 from hpctf.environment.commands import Commands
-from hpctf.environment.indexes import Indexes
+from hpctf.environment.configuration import CONDA_KEYS
+from hpctf.environment.indexes import Indexes, check_place_of_packages
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import BuildError
 from hpctf.files import PRIVATE_FILE, write_atomic
+from hpctf.trusted_path import Trusted
 
 RATTLER = "py-rattler"
 """What a site calls it (``environments.conda``), and PyPI."""
@@ -49,6 +52,8 @@ class Rattler:
     cache
         Where it keeps what it has downloaded; beside the environments, so that it can link files
         rather than copy them.
+    trusted
+        Who may have written the folders of packages.
     """
 
     program = RATTLER
@@ -60,6 +65,7 @@ class Rattler:
     work: Path
     configuration: Mapping[str, Any]
     cache: Path
+    trusted: Trusted
 
     def make(self, folder: Path, spec: EnvironmentSpec) -> Path:
         """Make an environment with a spec's conda packages and return its Python."""
@@ -94,20 +100,23 @@ class Rattler:
         BuildError
             The person's configuration says what py-rattler cannot do.
         """
-        said = self.configuration
+        said = self._said
         channels = Channels(said)
         sources = {name: channels.of(name) for name in spec.channels}
         wanted = [f"python={spec.python_version}", "pip", *spec.conda]
+        specs = [channels.spec(text, sources) for text in wanted]
+        for place in itertools.chain(*sources.values(), spec.locked_conda):
+            check_place_of_packages(place.partition("#")[0], self.trusted)
         job = {
             "prefix": str(folder),
             "work": str(self.work),
             "cache": str(self.cache),
             "modules": rattler_folder(),
-            "specs": [channels.spec(text, sources) for text in wanted],
+            "specs": specs,
             "channels": list(sources.items()),
             "priority": spec.channel_priority or "flexible",
             "locked": list(spec.locked_conda),
-            "offline": self.offline or said.get("offline") is True,
+            "offline": self.offline or str(said.get("offline")).lower() == "true",
             "verify": str(self._verify).lower() not in ("false", "<false>"),
             "retries": int(said.get("remote_max_retries", said.get("max_retries", 3))),
             "mirrors": channels.mirrors,
@@ -118,10 +127,20 @@ class Rattler:
 
     @property
     def _verify(self) -> Any:
-        return self.configuration.get("ssl_verify", self.configuration.get("verify_ssl", True))
+        return self._said.get("ssl_verify", self._said.get("verify_ssl", True))
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """What the configuration says, and then the variables that conda reads so, too."""
+        found = dict(self.configuration)
+        for key in CONDA_KEYS:
+            value = self.commands.variables.get(f"CONDA_{key.upper()}")
+            if value and not isinstance(found.get(key), dict):
+                found[key] = value.split(",") if key.endswith("channels") else value
+        return found
 
     def _check(self, job: Mapping[str, Any]) -> None:
-        if any(self.configuration.get(key) for key in ("client_ssl_cert", "client_cert")):
+        if any(self._said.get(key) for key in ("client_ssl_cert", "client_cert")):
             raise BuildError(
                 f"Your configuration of conda names a client certificate, and {RATTLER} has no "
                 "way to use one.",

@@ -24,6 +24,7 @@ from hpctf.environment.store import Store
 from hpctf.environment.with_rattler import make
 from hpctf.errors import BuildError
 from hpctf.site.model import Site
+from hpctf.trusted_path import ONLY_ME
 
 from .conda_channels import GREETER, SHORT, base_channel, index, package
 from .stand_ins import ask, hpctf_env, make_site
@@ -78,8 +79,10 @@ def solved(
 ) -> dict[str, str]:
     """Return the packages that would be installed, as `versions`."""
     indexes = indexes_of(spec.sources, site.environments, {})
-    said = conda_configuration(environment or {"HOME": str(work)})
-    maker = Rattler(Commands(work / "log", {}), indexes, True, work, said, work / "cache")
+    variables = environment or {"HOME": str(work)}
+    said = conda_configuration(variables)
+    commands = Commands(work / "log", variables)
+    maker = Rattler(commands, indexes, True, work, said, work / "cache", ONLY_ME)
     job = maker.job(work / "prefix", spec)
     records = asyncio.run(make._solved(job, make._client(job)))
     return {record.name.normalized: f"{record.version}={record.build}" for record in records}
@@ -227,6 +230,14 @@ def test_a_channels_name_means_what_the_persons_configuration_says(
     site = site_for(tmp_path, wheels, name, "team/base", channel_priority="strict")
     for text in ("lib", f"{name}::lib"):
         assert solved(tmp_path, *asked(site, text), {"HOME": str(home)})["lib"] == found
+    variables = {
+        "HOME": str(tmp_path),
+        "CONDA_CHANNEL_ALIAS": f"file://{channels}",
+        "CONDA_DEFAULT_CHANNELS": f"{channels / 'high'},low",
+    }
+    if name in ("high", "low", "defaults"):
+        site_for(tmp_path, wheels, name, base, channel_priority="strict")
+        assert solved(tmp_path, *asked(site, "lib"), variables)["lib"] == found
 
 
 def test_a_lock_makes_the_same_environment_when_the_channel_has_newer_packages(

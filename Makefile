@@ -4,8 +4,9 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
-# Tests that share no state, such as the test cluster; what takes longest comes first.
-SIDE_BY_SIDE := tests/environment tests/training tests/local tests/login tests/pages tests/core
+# Three at a time on two cores, for those on the cluster often wait. What takes longest comes first.
+IN_ORDER := tests/faults tests/environment tests/training tests/correctness tests/slurm tests/cluster \
+    tests/local tests/pages tests/login tests/core
 
 .PHONY: demo test test-debian13 reliability correctness pictures lint clean
 
@@ -28,8 +29,7 @@ demo: .venv/.demo
 test: .venv/.test
 	tools/debian-packages
 ifeq ($(PYTEST_ARGS),)
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)
-	.venv/bin/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%)
+	.venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(IN_ORDER)
 else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from hpctf import Experiment
 
 from .browser import browser  # noqa: F401  (fixture)
 from .built import build_environment, build_tools
-from .cluster.fixture import TEST_USER, Cluster, cluster, no_faults  # noqa: F401  (fixture)
+from .cluster import fixture as shared_cluster
+from .cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
 
 _OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLDEN")
 """Variables that steer the tests themselves."""
@@ -32,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
+_HELD = pytest.StashKey[list[ExitStack]]()
+"""What this process holds of the cluster: one use of it, or nothing."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +49,42 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("loaded", deadline=None, suppress_health_check=slow)
     settings.load_profile("loaded")
     _take_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the processes that test side by side what belongs together: a file's tests, which share
+    fixtures, and all that break the cluster, of which one can run at a time. These come first,
+    while others do without the cluster."""
+    items.sort(key=lambda item: not _breaks_the_cluster(item))
+    for item in items:
+        together = "faults" if _breaks_the_cluster(item) else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Let nobody break the cluster while a file's tests use it, which may share jobs."""
+    held = item.config.stash.setdefault(_HELD, [])
+    if not held and "cluster" in _fixtures(item) and shared_cluster.available() is None:
+        held.append(ExitStack())
+        held[0].enter_context(shared_cluster.use(alone=_breaks_the_cluster(item)))
+    try:
+        return (yield)
+    finally:
+        if held and (nextitem is None or _holding(nextitem) != _holding(item)):
+            held.pop().close()
+
+
+def _holding(item: pytest.Item) -> tuple[Path, bool]:
+    return item.path, _breaks_the_cluster(item)
+
+
+def _breaks_the_cluster(item: pytest.Item) -> bool:
+    return "faults" in _fixtures(item)
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
 
 
 def _take_signals() -> None:
@@ -84,17 +124,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPCTF_ADMIN_FOLDER", str(tmp_path / "admin"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def no_faults_meanwhile(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let nobody inject faults into a cluster that a test uses, but for this very test."""
-    names = set(request.fixturenames)
-    if "cluster" not in names or "faults" in names:
-        yield
-        return
-    with no_faults():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ Where no cluster can be had the tests skip, or fail if the environment variable 
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pwd
 import subprocess
@@ -185,6 +186,7 @@ def is_up() -> bool:
     return _check().returncode == _UP
 
 
+@functools.cache
 def available() -> str | None:
     """Return why this machine cannot run the cluster, or None if it can."""
     if not sys.platform.startswith("linux"):
@@ -203,8 +205,7 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(message)
         pytest.skip(message)
     with _shared_use():
-        with no_faults():
-            standing = up(temporary=True)
+        standing = up(temporary=True)
         if len(standing.nodes) < LEAST_NODES:
             pytest.fail(
                 f"the cluster that stands has {len(standing.nodes)} nodes, but the tests need "
@@ -231,11 +232,20 @@ def _shared_use() -> Iterator[None]:
 
 
 @contextmanager
-def no_faults() -> Iterator[None]:
-    """Wait until no test injects faults (tests/faults), and let none begin."""
-    with (_directory() / "faults.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
+def use(*, alone: bool = False) -> Iterator[None]:
+    """Use the cluster with other tests, none of which may break it, or alone.
+
+    Who waits for it lets nobody pass: tests that share it, some of which always run, would else
+    keep it for ever from one that wants it alone.
+    """
+    directory = _directory()
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (directory / "turn.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with (directory / "use.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(turn, fcntl.LOCK_UN)
+            yield
 
 
 def _becomes_only_user(lock: int) -> bool:

@@ -15,7 +15,6 @@ fault was injected and when the right state was there::
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -33,14 +32,12 @@ from .inject import Faults
 
 @pytest.fixture
 def faults(cluster: Cluster) -> Iterator[Faults]:
-    """The cluster for this test alone, whole again afterwards."""
-    with (cluster.directory / "faults.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        injected = Faults(cluster)
-        try:
-            yield injected
-        finally:
-            injected.repair()
+    """The cluster for this test alone (tests/conftest.py), whole again afterwards."""
+    injected = Faults(cluster)
+    try:
+        yield injected
+    finally:
+        injected.repair()
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""A training that counts its epochs into a checkpoint, submitted in every way there is."""
+"""A training that counts its epochs into a checkpoint, submitted in every way there is.
+
+Before its last epoch it waits to be interrupted, however long a loaded machine takes for that.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,12 @@ def train():
     checkpoint = os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], me + ".json")
     done = json.load(open(checkpoint)) if os.path.exists(checkpoint) else 0
     print("start", os.environ["HPCTF_RESTART_COUNT"], "at epoch", done, flush=True)
-    for epoch in range(done, int(os.environ["EPOCHS"])):
+    epochs = int(os.environ["EPOCHS"])
+    never_interrupted = not done and os.environ["HPCTF_RESTART_COUNT"] == "0"
+    for epoch in range(done, epochs):
         time.sleep(0.5)
+        while never_interrupted and epoch == epochs - 1 and not asked:
+            time.sleep(0.1)
         with open(os.path.join(os.environ["HPCTF_OUTPUTS_DIR"], me + ".epochs"), "a") as log:
             log.write(f"{epoch}\\n")
         with open(checkpoint + ".new", "w") as new:
@@ -41,16 +48,15 @@ import sys
 sys.path.insert(0, ".")
 from hpctf import Experiment, TensorFlow
 import training
-epochs, seconds = sys.argv[1:]
 run = Experiment("function").submit(
     TensorFlow(
         function=training.train,
         node_count=2,
         distributed_backend="collective",
-        environment_variables={"EPOCHS": epochs},
+        environment_variables={"EPOCHS": sys.argv[2]},
         max_restarts=9,
         grace_seconds=10,
-        max_run_duration_seconds=int(seconds),
+        max_run_duration_seconds=int(sys.argv[1]),
         sbatch={"mem": 200},
     )
 )
@@ -67,13 +73,13 @@ KINDS = {
         *["--ps-placement", "shared"],
     ],
 }
-EPOCHS = 30
+EPOCHS = 10
 
 
-def begin(person: Person, *words: str, epochs: int = EPOCHS, restarts: int | None = 9) -> str:
+def begin(person: Person, *words: str, restarts: int | None = 9) -> str:
     """Submit the script and return its run's id."""
     script = person.write("proj/train.py", SCRIPT)
-    options = ["--sbatch", "mem=200", "--env", f"EPOCHS={epochs}"]
+    options = ["--sbatch", "mem=200", "--env", f"EPOCHS={EPOCHS}"]
     if restarts is not None:
         options += ["--max-restarts", str(restarts)]
     if restarts:
@@ -81,12 +87,12 @@ def begin(person: Person, *words: str, epochs: int = EPOCHS, restarts: int | Non
     return person.hpctf("submit", *options, *words, script).stdout.strip()
 
 
-def begin_all(person: Person, epochs: int = EPOCHS, minutes: int = 60) -> dict[str, str]:
+def begin_all(person: Person, minutes: int = 60) -> dict[str, str]:
     """Submit a training of every kind and wait until each has begun; return ids by kind."""
     time = ["--time", str(minutes)]
-    runs = {kind: begin(person, *time, *words, epochs=epochs) for kind, words in KINDS.items()}
+    runs = {kind: begin(person, *time, *words) for kind, words in KINDS.items()}
     person.write("training.py", TRAIN)
-    call = [person.bin / "python", person.write("call.py", CALL), str(epochs), str(minutes * 60)]
+    call = [person.bin / "python", person.write("call.py", CALL), str(minutes * 60), str(EPOCHS)]
     made = person.cluster.run(*call, user=person.user, env=person.env, cwd=person.home)
     runs["function"] = made.stdout.strip()
     wait_until(lambda: all(epochs_of(person, run) for run in runs.values()), 120)
@@ -115,7 +121,7 @@ def starts(person: Person, run: str) -> int:
     return sum(one["event"] == "started" for one in record_of(person, run))
 
 
-def check_all_resumed(person: Person, runs: dict[str, str], epochs: int = EPOCHS) -> None:
+def check_all_resumed(person: Person, runs: dict[str, str]) -> None:
     """Wait for the runs: each has been started again, and each rank has done every epoch once."""
     for kind, run in runs.items():
         done = person.hpctf("wait", run, check=False, timeout=240)
@@ -123,4 +129,4 @@ def check_all_resumed(person: Person, runs: dict[str, str], epochs: int = EPOCHS
         assert starts(person, run) > 1, f"{kind} was never interrupted"
         for rank, numbers in epochs_of(person, run).items():
             counted = Counter(numbers)
-            assert counted == Counter(range(epochs)), f"{kind}, {rank}: {counted}"
+            assert counted == Counter(range(EPOCHS)), f"{kind}, {rank}: {counted}"

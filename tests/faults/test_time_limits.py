@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ..cluster.fixture import TEST_USER, Cluster, no_faults
+from ..cluster.fixture import TEST_USER, Cluster
 from ..conftest import Person, make_person
 from .conftest import Clock
 from .resuming import begin_all, check_all_resumed, record_of, starts
 
 pytestmark = pytest.mark.slurm
-
-LONG = 80
-"""Epochs that take longer than Slurm lets pass before it warns of a limit of one minute."""
 
 SLEEP = "import time\nprint('up', flush=True)\ntime.sleep(600)\n"
 STUBBORN = """
@@ -40,7 +37,7 @@ class Limited:
         self.plain = self._submit(sleep)
         self.counted = self._submit("--max-restarts", "1", sleep)
         self.stubborn = self._submit("--max-restarts", "1", "--grace", "5", stubborn)
-        self.kinds = begin_all(person, epochs=LONG, minutes=1)
+        self.kinds = begin_all(person, minutes=1)
 
     def _submit(self, *words: str | Path) -> str:
         return self.person.hpctf("submit", *MINUTE, *words).stdout.strip()
@@ -48,17 +45,16 @@ class Limited:
 
 @pytest.fixture(scope="module")
 def limited(cluster: Cluster, installed: Path) -> Iterator[Limited]:
-    """The runs, on a cluster into which nobody injects faults meanwhile."""
-    with no_faults():
-        person = make_person(cluster, installed, "limited", TEST_USER)
-        yield Limited(person)
-        person.leave()
+    """The runs."""
+    person = make_person(cluster, installed, "limited", TEST_USER)
+    yield Limited(person)
+    person.leave()
 
 
 @pytest.mark.fault("time limit, every backend", "warns, requeues itself, resumes")
 def test_every_kind_goes_on_where_it_was(limited: Limited, clock: Clock) -> None:
     clock.injected()
-    check_all_resumed(limited.person, limited.kinds, LONG)
+    check_all_resumed(limited.person, limited.kinds)
     clock.right()
     for run in limited.kinds.values():
         records = record_of(limited.person, run)

@@ -121,6 +121,8 @@ def read_job(run_folder: str | os.PathLike[str]) -> JobRecord:
                 started=record.get("time"),
                 own_restarts=job.own_restarts,
             )
+        elif record.get("attempt", job.attempt) != job.attempt:
+            continue  # of a start that lives on, on a node that Slurm has lost
         elif event == "requeued":
             job = replace(
                 job, requeued=str(record.get("cause") or ""), own_restarts=job.own_restarts + 1

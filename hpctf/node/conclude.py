@@ -15,7 +15,7 @@ import time
 from hpctf import worlds
 from hpctf.documents import read_plan
 from hpctf.files import append_record, tail
-from hpctf.node.ends import attempt_of, is_cancelled
+from hpctf.node.ends import attempt_of, is_cancelled, is_superseded
 from hpctf.node.saying import say
 from hpctf.node.signals import number_of
 from hpctf.programs import FOLDER, environment_of
@@ -69,6 +69,9 @@ def conclude(
     may_restart
         Whether the job may be started again at all.
     """
+    if is_superseded(run_folder, attempt_of(os.environ)):
+        say("the job has been started again without this node: its end here says nothing")
+        return launcher_status
     code, words = verdict(run_folder, launcher_status, cause, may_restart)
     if code == START_AGAIN:
         code, words = _start_again(run_folder, words)

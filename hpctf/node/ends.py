@@ -25,6 +25,18 @@ def is_cancelled(run_folder: str) -> bool:
     return os.path.exists(os.path.join(run_folder, "state", "cancel.json"))
 
 
+def is_superseded(run_folder: str, attempt: int) -> bool:
+    """Whether the job has started again, while this start lives on.
+
+    A node that Slurm has lost, and started the job again without, may only have been cut off. Once
+    it is back, Slurm does not end all that runs there still (measured: Slurm 22.05.8).
+    """
+    return any(
+        record.get("event") == "started" and int(record.get("attempt") or 0) > attempt
+        for record in read_records(os.path.join(run_folder, "state", "job.jsonl"))
+    )
+
+
 def has_failed(run_folder: str, attempt: int) -> bool:
     """Whether a rank has failed of itself in an attempt of the job: each such one says so."""
     return any(record.get("attempt") == attempt for record in read_records(_failures(run_folder)))
@@ -67,5 +79,5 @@ class Ends:
                 ours = record.get("attempt") == self._attempt
                 ended = False
             elif record.get("event") == "ended":
-                ended = ours
+                ended = ours and record.get("attempt") == self._attempt
         return ended

@@ -17,7 +17,14 @@ import time
 from hpctf.errors import HpctfError, RunFolderError
 from hpctf.files import append_record, read_confided
 from hpctf.node import identity, process
-from hpctf.node.ends import Ends, attempt_of, has_failed, is_cancelled, record_failure
+from hpctf.node.ends import (
+    Ends,
+    attempt_of,
+    has_failed,
+    is_cancelled,
+    is_superseded,
+    record_failure,
+)
 from hpctf.node.saying import say
 from hpctf.node.signals import AskedToEnd, Signals, number_of
 from hpctf.resources import NODE_SERVER
@@ -116,6 +123,9 @@ class Rank:
             ended = child.wait(Watch(self, child))
             if sampler is not None:
                 sampler.finish()
+            if ended.asked == process.SUPERSEDED:
+                say(f"{self._me.name}: ended, for the job has been started again without this node")
+                return ended.status
             if not self._comes_back(ended, restarts):
                 return self._finish(ended)
             restarts += 1
@@ -127,6 +137,10 @@ class Rank:
         """Say that the rank is alive: by the time stamp of its state file, which does not grow."""
         with contextlib.suppress(OSError):
             os.utime(self._state)
+
+    def is_superseded(self) -> bool:
+        """Whether the run goes on in another start of the job, so that this one must not."""
+        return is_superseded(self._run_folder, self._attempt)
 
     def deciders(self) -> Ends | None:
         """Return who has to end before this rank may, or None if it decides itself."""
@@ -298,7 +312,10 @@ class Watch:
     def __call__(self) -> float:
         now = time.monotonic()
         if now >= self._beat_at:
-            self._rank.beat()
+            if self._rank.is_superseded():
+                self._child.kill(process.SUPERSEDED)
+            else:
+                self._rank.beat()
             self._beat_at = now + HEARTBEAT_S
         self._follow(now)
         if self._controller and _has_gone(int(self._controller)):

@@ -1,4 +1,4 @@
-"""Entry point on the nodes: ``python -I -S start.py rank|attend|conclude|local RUN_FOLDER ...``.
+"""Entry point on the nodes: ``python -I -S start.py ACTION RUN_FOLDER ...``.
 
 Python 3.8 and up: srun starts it inside a container by Pyxis, with the container's own.
 ``-I -S`` keeps PYTHONPATH, PYTHONHOME and other traces of the training environment's modules
@@ -29,6 +29,11 @@ if __name__ == "__main__":
             from hpctf.node.conclude import conclude
 
             sys.exit(conclude(run_folder, int(rest[0])))
+        if action == "clear":
+            from hpctf.node.leftovers import end_earlier_steps
+
+            end_earlier_steps()
+            sys.exit()
         if action == "attend":
             from hpctf.node.attend import attend
 

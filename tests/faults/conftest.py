@@ -22,6 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.node.process import KILL_AFTER_S
+from hpctf.node.rank import HEARTBEAT_S
+
 from ..cluster.fixture import Cluster
 from ..login.helpers import project
 from ..measured import note
@@ -51,8 +54,10 @@ def source(tmp_path: Path) -> Path:
 def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the suite if a training's process outlives it, on whichever node."""
     yield
+    # A rank on a node that was cut off sees at its next heartbeat that it has to end.
+    within_s = HEARTBEAT_S + KILL_AFTER_S + 30
     ours = (f"-{os.getpid()}-", str(tmp_path_factory.getbasetemp()))
-    wait_until(lambda: not any(part in one for one in trainings() for part in ours), 30)
+    wait_until(lambda: not any(part in one for one in trainings() for part in ours), within_s)
 
 
 def trainings() -> list[str]:

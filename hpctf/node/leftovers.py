@@ -1,0 +1,67 @@
+"""Ending what an earlier start of a heterogeneous job has left: ``start.py clear RUN_FOLDER``.
+
+When a node dies, Slurm starts a job again that had tasks there. Of a heterogeneous job this is the
+one component alone (measured: Slurm 22.05.8): the others stay, and their tasks run on, with nobody
+to talk to. srun cannot start a step beside theirs: "Duplicate job step id".
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+from hpctf.errors import SchedulerError
+from hpctf.node.saying import say
+from hpctf.programs import FOLDER, environment_of
+
+_LOOK_S = 0.5
+_GONE_S = 120.0
+"""Seconds that Slurm has to end the steps: four times its own KillWait (slurm.conf(5))."""
+
+
+def end_earlier_steps() -> None:
+    """End the steps of this job's other components, and return once they are gone.
+
+    Its leader, where this runs, has been started anew: a step there is of the site's prologue.
+
+    Raises
+    ------
+    SchedulerError
+        They are still there after two minutes.
+    """
+    leader = os.environ["SLURM_JOB_ID"]
+    others = [
+        job
+        for name, job in os.environ.items()
+        if name.startswith("SLURM_JOB_ID_HET_GROUP_") and job != leader
+    ]
+    until = time.monotonic() + _GONE_S
+    asked: set[str] = set()
+    while steps := _steps(others):
+        for step in sorted(steps - asked):
+            say(f"ending step {step}, which an earlier start of this job has left")
+            _slurm("scancel", step)
+        asked |= steps
+        if time.monotonic() > until:
+            raise SchedulerError(
+                f"Steps of an earlier start of this job do not end: {' '.join(sorted(steps))}.",
+                "Cancel the run, and submit it again: hpctf resubmit.",
+            )
+        time.sleep(_LOOK_S)
+
+
+def _steps(jobs: list[str]) -> set[str]:
+    """Return the steps that srun has started, such as ``3125.0``: not ``3125.batch``."""
+    listed = _slurm("squeue", "--noheader", "--steps", "--format=%i", f"--jobs={','.join(jobs)}")
+    return {step for step in listed.split() if step.rpartition(".")[2].isdigit()}
+
+
+def _slurm(*command: str) -> str:
+    """Return what a command of Slurm's says; nothing if it fails: then srun will say why."""
+    env = environment_of(command[0])
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=FOLDER)
+    except OSError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -14,7 +14,7 @@ from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.reading import NotReadable, named, parse_yaml, read_text
 
 _SPEC = re.compile(
-    r"""^(?:[\w./:-]+::)?            # channel
+    r"""^(?:[^\[]+::)?               # channel: a name, a folder, an address
         (?P<name>[A-Za-z0-9_][\w.-]*)
         (?:\s*(?P<operator>==?|[<>!~]=?|\s)\s*(?P<version>[\w.*+!,<>=|~-]+(?:\s[\w*]+)?))?
         (?:\s*\[.*\])?$""",

@@ -97,6 +97,16 @@ def _python(channel: Path) -> None:
         wanted = text.replace("prefix_scheme = 'posix_local'", "prefix_scheme = 'posix_prefix'")
         assert wanted != text, "Debian's sysconfig has changed"
         settings.write_text(wanted)
+        # As in real packages of Python: else each of its processes would do so.
+        words = [
+            "/usr/bin/python3",
+            "-m",
+            "compileall",
+            "-q",
+            "--invalidation-mode",
+            "unchecked-hash",
+        ]
+        subprocess.run([*words, str(library)], check=False)
         (root / "bin").mkdir()
         shutil.copy(f"/usr/bin/python{SHORT}", root / "bin")
         for name in ("python", "python3"):

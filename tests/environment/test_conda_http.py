@@ -1,0 +1,138 @@
+"""Conda channels over HTTP: passwords and tokens reach them, and nobody and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conda_channels import SHORT, base_channel
+from .stand_ins import hpctf_env, make_site
+from .test_confidential import CANARY, QUOTED, leaks
+
+CHANNEL = "/private/channel"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves a channel to who has the password or the token, and looks at all processes."""
+
+    def __init__(self) -> None:
+        handler = partial(_Handler, directory=str(base_channel()))
+        super().__init__(("127.0.0.1", 0), handler)
+        self.asked: list[str] = []
+        self.seen: list[bytes] = []
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def look(self) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes()
+            except OSError:
+                continue
+            if CANARY.encode() in words or QUOTED.encode() in words:
+                self.seen.append(words)
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.look()
+        self.server.asked.append(self.path)
+        wanted = "Basic " + base64.b64encode(f"me:{CANARY}".encode()).decode()
+        with_token = self.path.startswith((f"/t/{CANARY}/", f"/t/{QUOTED}/"))
+        if not with_token and self.headers.get("Authorization") != wanted:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.path = self.path[self.path.index(CHANNEL) + len(CHANNEL) :]
+        super().do_GET()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.mark.parametrize("where", ["package", "token", "netrc", "mirror"])
+def test_the_password_of_a_channel_is_nowhere_but_with_who_asks(
+    where: str, server: Server, tmp_path: Path, wheels: Path
+) -> None:
+    public = f"http://{server.place}{CHANNEL}"
+    private = f"http://me:{QUOTED}@{server.place}{CHANNEL}"
+    token = f"http://{server.place}/t/{QUOTED}{CHANNEL}"
+    home = tmp_path / "home"
+    home.mkdir()
+    channel, package = "channel", "greeter"
+    if where == "package":
+        channel, package = private, f"{private}::greeter"
+    elif where == "token":
+        channel = token
+    elif where == "netrc":
+        channel = public
+        (home / ".netrc").write_text(f"machine 127.0.0.1 login me password {CANARY}\n")
+        (home / ".netrc").chmod(0o600)
+    else:
+        places = f"mirrored_channels: {{channel: ['{private}', '{token}']}}\n"
+        (home / ".condarc").write_text(places)
+    site = make_site(tmp_path, wheels, umask="0022", offline=False, channels=[channel])
+    file = tmp_path / "environment.yml"
+    file.write_text(json.dumps({"dependencies": [f"python={SHORT}", package]}))
+    words = ["--conda-file", str(file)]
+    variables = {"HOME": str(home), "PIP_NO_INDEX": "1"}
+    done = hpctf_env("build", *words, site=site, check=False, **variables)
+    assert done.returncode == 0, done.stderr
+    assert server.asked and not server.seen
+    shown = hpctf_env("show", "--json", done.stdout.strip().split("/")[-4], site=site)
+    lock = Path(done.stdout.strip()).parents[1] / "environment.lock"
+    told = [done.stdout, done.stderr, shown.stdout]
+    assert f"# conda: {public}/noarch/greeter-1.0-py_0.conda#sha256:" in lock.read_text()
+    assert not [text for text in told if CANARY in text or QUOTED in text]
+    assert not leaks(tmp_path / "store")
+
+
+def test_a_server_that_refuses_is_reported_with_its_address_alone(
+    server: Server, tmp_path: Path, wheels: Path
+) -> None:
+    channel = f"http://me:wr0ng-pass@{server.place}{CHANNEL}"
+    site = make_site(tmp_path, wheels, offline=False, channels=[channel])
+    done = hpctf_env("build", "--conda", "greeter", site=site, check=False)
+    assert done.returncode == 3 and "401 Unauthorized" in done.stderr
+    assert "wr0ng-pass" not in done.stderr and not list((tmp_path / "store").rglob("conda.json"))
+
+
+def test_a_site_without_a_network_takes_what_was_downloaded(
+    server: Server, tmp_path: Path, wheels: Path
+) -> None:
+    private = f"http://me:{QUOTED}@{server.place}{CHANNEL}"
+    words = ["--python-version", SHORT, "--conda", "greeter"]
+    site = make_site(tmp_path, wheels, offline=True, channels=[private])
+    done = hpctf_env("build", *words, site=site, check=False)
+    assert done.returncode == 3 and not server.asked, done.stderr
+    make_site(tmp_path, wheels, offline=False, channels=[private])
+    hpctf_env("build", *words, site=site, PIP_NO_INDEX="1")
+    asked = len(server.asked)
+    make_site(tmp_path, wheels, offline=True, channels=[private])
+    again = hpctf_env("build", *words, "--pip", "tiny", site=site)
+    assert Path(again.stdout.strip()).exists() and len(server.asked) == asked

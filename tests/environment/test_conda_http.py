@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from ..waiting import wait_until
 from .conda_channels import SHORT, base_channel
-from .stand_ins import hpctf_env, make_site
+from .stand_ins import hpctf_env, make_site, start_env
 from .test_confidential import CANARY, QUOTED, leaks
 
 CHANNEL = "/private/channel"
@@ -27,6 +30,8 @@ class Server(http.server.ThreadingHTTPServer):
         handler = partial(_Handler, directory=str(base_channel()))
         super().__init__(("127.0.0.1", 0), handler)
         self.asked: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
         self.seen: list[bytes] = []
 
     @property
@@ -56,6 +61,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if self.path.endswith(".conda"):
+            self.server.open.wait()
         self.path = self.path[self.path.index(CHANNEL) + len(CHANNEL) :]
         super().do_GET()
 
@@ -136,3 +143,43 @@ def test_a_site_without_a_network_takes_what_was_downloaded(
     make_site(tmp_path, wheels, offline=True, channels=[private])
     again = hpctf_env("build", *words, "--pip", "tiny", site=site)
     assert Path(again.stdout.strip()).exists() and len(server.asked) == asked
+
+
+def test_a_builder_that_is_killed_harms_neither_the_cache_nor_who_builds_beside_it(
+    server: Server, tmp_path: Path, wheels: Path
+) -> None:
+    """Two builds wait for the same packages when one is killed; what it asked for is built next."""
+    private = f"http://me:{QUOTED}@{server.place}{CHANNEL}"
+    site = make_site(tmp_path, wheels, offline=False, channels=[private])
+    words = ["build", "--python-version", SHORT, "--conda", "greeter"]
+    server.open.clear()
+    killed = start_env(*words, "--conda", "relocated", site=site, PIP_NO_INDEX="1")
+    beside = start_env(*words, site=site, PIP_NO_INDEX="1")
+
+    def downloading() -> list[str]:
+        return [path for path in server.asked if path.endswith(".conda")]
+
+    def scripts() -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if (
+                    str(tmp_path).encode() in path.read_bytes()
+                    and b"with_rattler" in path.read_bytes()
+                ):
+                    found.append(int(path.parent.name))
+        return found
+
+    wait_until(lambda: len(scripts()) == 2 and len(downloading()) >= 3, 60)
+    killed.kill()
+    killed.communicate()
+    wait_until(lambda: len(scripts()) == 1, 60)
+    server.open.set()
+    out, story = beside.communicate(timeout=120)
+    assert beside.returncode == 0, story
+    assert len(list((tmp_path / "store").glob("*/current"))) == 1
+    again = hpctf_env(*words, "--conda", "relocated", site=site, PIP_NO_INDEX="1")
+    assert "Removed what was left of build" in again.stderr
+    prefix = Path(again.stdout.strip()).resolve().parents[1]
+    said = subprocess.check_output([prefix / "bin/where"], text=True).strip()
+    assert said == f"{prefix}/share" and out != again.stdout

@@ -194,7 +194,14 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
     one = _store(site, settings).find(name)
     record = one.record()
     if as_json:
-        answer_json({**_row(one), "packages": record["packages"], "spec": record["spec"]})
+        answer_json(
+            {
+                **_row(one),
+                "packages": record["packages"],
+                "conda": record.get("conda", []),
+                "spec": record["spec"],
+            }
+        )
         return
     spec, checked = record["spec"], record["checked"]
     asked = [spec["tensorflow"], *spec["pip"], *spec["conda"]]
@@ -209,6 +216,8 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
         "log": str(one.current / "build.log"),
         "packages": " ".join(record["packages"]),
     }
+    if record.get("conda"):
+        lines["conda"] = " ".join(record["conda"])
     for key, value in lines.items():
         click.echo(f"{key + ':':11} {value}")
 

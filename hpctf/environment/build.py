@@ -19,7 +19,13 @@ from hpctf.environment import tensorflows
 from hpctf.environment.attempts import Attempt, alone, attempt, sweep
 from hpctf.environment.check import check, check_mpi
 from hpctf.environment.commands import Commands
-from hpctf.environment.conda import channels_of, explicit_packages, installers, set_variables
+from hpctf.environment.conda import (
+    channels_of,
+    explicit_packages,
+    installers,
+    set_variables,
+    stem_of,
+)
 from hpctf.environment.conda_file import package_name
 from hpctf.environment.conda_maker import conda_maker
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
@@ -294,7 +300,7 @@ class _Build:
         spec = self.spec
         pip = {_name(line) for line in (*spec.pip, *spec.locked)}
         conda = {package_name(line) for line in spec.conda}
-        conda |= {line.rpartition("/")[2].rsplit("-", 2)[0] for line in spec.locked_conda}
+        conda |= {stem_of(line).rsplit("-", 2)[0] for line in spec.locked_conda}
         return bool(spec.tensorflow or spec.horovod or (pip | conda) & set(tensorflows.NAMES))
 
     def _lock(self, python: Path) -> Lock:
@@ -321,6 +327,7 @@ class _Build:
             "size_bytes": _size(folder),
             "checked": found,
             "packages": list(lock.packages),
+            "conda": list(map(stem_of, lock.conda)),
             "spec": self.spec.public(),
         }
         write_json(folder / RECORD, record, mode)

@@ -108,7 +108,7 @@ class Commands:
             f"{what} failed: {how}. The last lines of its log:\n{said}",
             f"{os.uname().nodename} does not reach the packages' index. Build where there is a "
             "network (environments.build_on: login), or say in the site file where packages are: "
-            "environments.index_url, proxy, or find_links with offline: true."
+            "environments.index_url, channels, proxy, or find_links with offline: true."
             if away
             else None,
         )

@@ -200,6 +200,12 @@ def explicit_packages(folder: Path, digest: str = "md5") -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def stem_of(address: str) -> str:
+    """Return ``numpy-1.26.4-py311_0`` of an explicit package's address."""
+    name = address.partition("#")[0].rpartition("/")[2]
+    return name.removesuffix(".conda").removesuffix(".tar.bz2")
+
+
 def installers(site_packages: Path) -> dict[str, str]:
     """Return who installed each package, ``pip``, ``uv`` or ``conda``, by normal name."""
     found = {}

@@ -6,8 +6,11 @@ import base64
 import contextlib
 import http.server
 import json
+import os
+import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,9 +18,14 @@ from typing import Any
 
 import pytest
 
+from hpctf.environment.build import ensure
+from hpctf.environment.store import Store
+from hpctf.errors import BuildError
+
 from ..waiting import wait_until
-from .conda_channels import SHORT, base_channel
-from .stand_ins import hpctf_env, make_site, start_env
+from .conda_channels import GREETER, SHORT, base_channel, index, package
+from .stand_ins import ask, hpctf_env, make_site, start_env
+from .test_conda import solved
 from .test_confidential import CANARY, QUOTED, leaks
 
 CHANNEL = "/private/channel"
@@ -26,8 +34,8 @@ CHANNEL = "/private/channel"
 class Server(http.server.ThreadingHTTPServer):
     """Serves a channel to who has the password or the token, and looks at all processes."""
 
-    def __init__(self) -> None:
-        handler = partial(_Handler, directory=str(base_channel()))
+    def __init__(self, channel: Path) -> None:
+        handler = partial(_Handler, directory=str(channel))
         super().__init__(("127.0.0.1", 0), handler)
         self.asked: list[str] = []
         self.open = threading.Event()
@@ -72,14 +80,20 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
+@contextlib.contextmanager
+def serving(channel: Path) -> Iterator[Server]:
+    made = Server(channel)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     yield made
     made.shutdown()
     made.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(base_channel()) as made:
+        yield made
 
 
 @pytest.mark.parametrize("where", ["package", "token", "netrc", "mirror"])
@@ -183,3 +197,29 @@ def test_a_builder_that_is_killed_harms_neither_the_cache_nor_who_builds_beside_
     prefix = Path(again.stdout.strip()).resolve().parents[1]
     said = subprocess.check_output([prefix / "bin/where"], text=True).strip()
     assert said == f"{prefix}/share" and out != again.stdout
+
+
+def test_a_channel_that_changes_is_looked_at_anew(tmp_path: Path, wheels: Path) -> None:
+    """Its server confirms what is cached without saying what (RFC 9110, 15.4.5). A package that is
+    damaged on its way is not installed."""
+    own = tmp_path / "own"
+    shutil.copytree(base_channel(), own)
+    now = time.time()
+    for file in own.rglob("repodata*"):
+        os.utime(file, (now, now))  # so new that a cache asks again at once
+    with serving(own) as server:
+        channel = f"http://me:{QUOTED}@{server.place}{CHANNEL}"
+        site = make_site(tmp_path, wheels, offline=False, channels=[channel])
+        spec, loaded = ask(site, conda_packages=("greeter",), python_version=SHORT)
+        assert solved(tmp_path, spec, loaded, offline=False)["greeter"] == "1.0=py_0"
+        assert solved(tmp_path, spec, loaded, offline=False)["greeter"] == "1.0=py_0"
+        package(
+            own, "greeter", "1.1", GREETER.replace("VERSION", "1.1"), "python", python="g = g:m"
+        )
+        index(own)
+        found = solved(tmp_path, spec, loaded, offline=False)
+        assert found["greeter"] == "1.1=0"
+        shutil.copy(own / "noarch/greeter-1.0-py_0.conda", own / "noarch/greeter-1.1-0.conda")
+        with pytest.raises(BuildError, match="hash mismatch when extracting"):
+            ensure(spec, loaded)
+        assert not Store(loaded).is_ready(spec)

@@ -137,9 +137,17 @@ def test_the_scripts_of_a_conda_environment_are_run(tmp_path: Path, site: Site) 
     (env / "conda-meta").mkdir(parents=True)
     (env / "etc/conda/activate.d").mkdir(parents=True)
     (env / "etc/conda/activate.d/cuda.sh").write_text('export XLA_FLAGS="--dir=$CONDA_PREFIX"\n')
+    (env / "etc/conda/env_vars.d").mkdir()
+    (env / "etc/conda/env_vars.d/a.json").write_text('{"A": "package", "B": "package", "C": "x"}')
+    (env / "etc/conda/env_vars.d/b.json").write_text("[damaged")
+    owners = {"A": "owner", "B": "owner", "C": "***unset***", "D": 4}
+    (env / "conda-meta/state").write_text(json.dumps({"version": 1, "env_vars": owners}))
     (env / "bin").mkdir()
     (env / "bin/python").symlink_to("/usr/bin/python3")
-    told = said(submit(tmp_path, site, python=env / "bin/python", arguments=["a b", "$x"]))
+    asked = {"arguments": ["a b", "$x"], "environment_variables": {"B": "person"}}
+    told = said(submit(tmp_path, site, python=env / "bin/python", **asked))
+    got = told["worker-0"]["env"]
+    assert [got.get(name) for name in "ABCD"] == ["owner", "person", None, "4"]
     assert told["worker-0"]["env"]["XLA_FLAGS"] == f"--dir={env}"
     assert told["worker-0"]["env"]["CONDA_PREFIX"] == str(env)
     assert told["worker-0"]["argv"] == ["train.py", "a b", "$x"]

@@ -95,15 +95,29 @@ def _check(record: Any) -> None:
 async def _solved(job: dict[str, Any], client: Any) -> list[Any]:
     """Return the packages that fulfil what is asked for."""
     import rattler
+    from rattler.exceptions import GatewayError
 
     sources: list[Any] = []
     for name, addresses in job["channels"]:
         several = [rattler.Channel(address) for address in addresses]
         sources.append(several[0] if len(several) == 1 else rattler.MultiSource(name, several))
-    remote = "force-cache-only" if job["offline"] else "cache-or-fetch"
+    try:
+        return await _solve(job, sources, client, "cache-or-fetch")
+    except GatewayError as error:
+        if "304 Not Modified" not in str(error):
+            raise
+        # An answer without the validators of what is cached (RFC 9110, 15.4.5), as http.server's.
+        return await _solve(job, sources, client, "no-cache")
+
+
+async def _solve(job: dict[str, Any], sources: list[Any], client: Any, remote: str) -> list[Any]:
+    import rattler
+
     gateway = rattler.Gateway(
         cache_dir=Path(job["cache"], "channels"),
-        default_config=rattler.SourceConfig(cache_action=remote),
+        default_config=rattler.SourceConfig(
+            cache_action="force-cache-only" if job["offline"] else remote
+        ),
         per_channel_config={"file://": rattler.SourceConfig()},
         client=client,
     )

@@ -217,3 +217,9 @@ def test_help_and_runs_load_nothing_heavy(no_tensorflow: dict[str, str]) -> None
     assert not help_loads & set(HEAVY)
     runs_loads = loaded("-c", code.format(words=["runs"]), **no_tensorflow)
     assert not runs_loads & {"tensorflow", "pydantic", "jinja2", "submitit"}
+
+
+def test_every_module_is_in_a_package_that_a_wheel_has() -> None:
+    """``find:`` of setup.cfg passes over folders without ``__init__.py``."""
+    outside = {str(path) for path in MODULES if not (path.parent / "__init__.py").is_file()}
+    assert not outside

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.confidential import hidden, is_secret
 from hpctf.environment.requirements import Reader
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.reading import NotReadable, named, parse_yaml, read_text
@@ -174,7 +175,15 @@ def _variables(content: dict[str, Any], path: Path, text: str) -> dict[str, str]
         raise UsageError(
             f"{named(path, _line(text, 'variables'))}: variables must map names to texts."
         )
-    return {str(name): str(value) for name, value in said.items()}
+    found = {str(name): str(value) for name, value in said.items()}
+    for name, value in found.items():
+        if is_secret(name) or hidden(value) != value:
+            raise UsageError(
+                f"{named(path, _line(text, name))}: the variable {name} looks like a secret, and "
+                "others may read an environment's files.",
+                "Give it to the run alone: environment_variables, or --env.",
+            )
+    return found
 
 
 def _list(content: dict[str, Any], key: str, path: Path, text: str) -> list[Any]:

@@ -294,6 +294,8 @@ CONDA = {
     "dependencies: numpy": "environment.yml:1: dependencies must be a list",
     "dependencies:\n- 'num py ! 3'": "environment.yml:2: 'num py ! 3' is not a conda package",
     "dependencies:\n- numpy\nvariables: [A]": "environment.yml:3: variables must map names",
+    "variables:\n  HF_TOKEN: abc": "environment.yml:2: the variable HF_TOKEN looks like a secret",
+    "variables:\n  A: https://me:secret@host/": "environment.yml:2: the variable A looks like",
     "dependencies:\n- pip:\n  - 'tiny=='": "environment.yml:3: 'tiny==' is no requirement",
     "dependencies:\n- python>=3.9": "hpctf needs to know which Python",
     "- numpy": "is not a mapping",

@@ -31,6 +31,99 @@ PATTERNS = [
         f"Write learning_rate for lr, leave others out, or use Keras 2: pass {LEGACY_KERAS}.",
     ),
     (
+        r"((?:ModelCheckpoint|TensorBoard|EarlyStopping|ReduceLROnPlateau|CSVLogger)\.__init__\(\) "
+        r"got an unexpected keyword argument '\w+')"
+        r"|(Unrecognized keyword arguments passed to \w+: \{.+\})",
+        "the script is written for Keras 2: in Keras 3, {1}",
+        f"Leave that argument out, or use Keras 2: pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"must end in `(\.[\w.]+)`|Invalid filepath extension for saving\. .*?`(\.keras)`",
+        "the script saves a file as Keras 2 does: in Keras 3 its name must end in {1}",
+        f"Let it end in {{1}}, or use Keras 2: pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"ValueError: (File format not supported: filepath=\S+) Keras 3 only",
+        "the script loads what Keras 2 has saved, which Keras 3 does not read: {1}",
+        f"Use Keras 2: pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"object has no attribute '(fit_generator|evaluate_generator|predict_generator|lr)'",
+        "the script is written for Keras 2: Keras 3 has no {1}",
+        "Write fit, evaluate and predict for those of generators and learning_rate for lr, or use "
+        f"Keras 2: pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"object has no attribute '(predict_classes|predict_proba)'",
+        "Keras no longer has {1}",
+        "Write model.predict(x).argmax(axis=-1) for model.predict_classes(x), and model.predict(x) "
+        "for model.predict_proba(x).",
+    ),
+    (
+        r"TypeError: '(list)' object is not callable",
+        "the script calls a {1}, such as an optimizer's variables, which are one in Keras 3",
+        "Write optimizer.variables for optimizer.variables(), or use Keras 2: pass "
+        f"{LEGACY_KERAS}.",
+    ),
+    (
+        r"KeyError: '((?:val_)?acc)'",
+        "the history has no {1}: metrics have the names that they are compiled with",
+        "Write accuracy for acc, and val_accuracy for val_acc (metrics=['accuracy']).",
+    ),
+    (
+        r"(`keras\.optimizers\.legacy`) is not supported in Keras 3"
+        r"|A (KerasTensor) cannot be used as input to a TensorFlow function"
+        r"|(?:keras\.layers\.|'keras\S*\.layers' has no attribute ')(experimental)\b"
+        r"|'keras\S*\.optimizers' has no attribute '(experimental)'",
+        "the script is written for Keras 2: Keras 3 has no {1}, or does not take it here",
+        f"Use Keras 2 (from tensorflow import keras): pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"No module named '(?:tensorflow\.)?(?:keras\.layers\.(\w+)|keras\.(engine)\b)",
+        "Keras no longer has the module {1}",
+        "Take its names from keras.layers.",
+    ),
+    (
+        r"(?:cannot import name|has no attribute) '(np_utils)'",
+        "Keras no longer has {1}",
+        "Take its functions from keras.utils.",
+    ),
+    (
+        r"cannot import name '(CuDNN\w+)' from"
+        r"|'keras\S*\.layers' has no attribute '(CuDNN\w+)'",
+        "Keras 3 has no {1}: LSTM and GRU use cuDNN by themselves",
+        "Write keras.layers.LSTM for CuDNNLSTM, and keras.layers.GRU for CuDNNGRU.",
+    ),
+    (
+        r"No module named 'keras\.preprocessing\.(\w+)'"
+        r"|cannot import name '(\w+)' from 'keras\.preprocessing\.\w+'",
+        "the package keras, version 3, no longer has {1}",
+        "Write tensorflow.keras.preprocessing for keras.preprocessing.",
+    ),
+    (
+        r"No module named '(?:tensorflow\.)?keras\.(wrappers)\b",
+        "Keras no longer has the wrappers for scikit-learn of that name ({1}.scikit_learn)",
+        "Use keras.wrappers.SKLearnClassifier or keras.wrappers.SKLearnRegressor of Keras 3.",
+    ),
+    (
+        r"'keras\S*\.mixed_precision' has no attribute '(experimental)'"
+        r"|cannot import name '(experimental)' from '\S*keras\.mixed_precision'",
+        "mixed precision is no longer experimental in Keras ({1})",
+        "Take Policy and LossScaleOptimizer from keras.mixed_precision, and write "
+        "set_global_policy for set_policy.",
+    ),
+    (
+        r"'keras\S*\.backend' has no attribute '([gs]et_session)'",
+        "Keras has no {1}, since TensorFlow 2 has no sessions",
+        "Leave the session out (tf.config.set_visible_devices chooses a GPU); or write "
+        f"tf.compat.v1.keras.backend for keras.backend, and pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"'keras\.backend' has no attribute '(\w+)'",
+        "the script is written for Keras 2: the backend of Keras 3 has no {1}",
+        "Write tensorflow.keras for keras.",
+    ),
+    (
         r"`(\w+)` is not available with Keras 3",
         "the script uses {1} of TensorFlow 1 (tf.layers, tf.nn.rnn_cell), which needs Keras 2",
         f"Use Keras 2: pass {LEGACY_KERAS}.",
@@ -54,16 +147,19 @@ PATTERNS = [
         "tensorflow-probability, tensorflow-addons).",
     ),
     (
-        r"module 'tensorflow\S*' has no attribute '(estimator)'",
+        r"module 'tensorflow\S*' has no attribute '(estimator)'"
+        r"|cannot import name '(estimator)' from 'tensorflow'"
+        r"|No module named 'tensorflow\.(estimator)",
         "the script uses tf.{1}, which TensorFlow no longer has since 2.16",
         "Use the last TensorFlow that has it: pass --framework-version 2.15.",
     ),
     (
         r"module 'tensorflow[\w.]*' has no attribute '(\w+)'"
         r"|module 'keras[\w.]*\.(?:initializers|losses|metrics)' has no attribute '(\w+)'"
-        r"|cannot import name '(\w+)' from '(?:tensorflow|keras[\w.]*\.(?:initializers|losses|"
-        r"metrics)\b)"
-        r"|No module named 'tensorflow\.(\w+)'",
+        r"|cannot import name '(\w+)' from '(?:tensorflow(?!\.keras)"
+        r"|keras[\w.]*\.(?:initializers|losses|metrics)\b)"
+        r"|No module named 'tensorflow\.(\w+)'"
+        r"|Dataset' object has no attribute '(make_\w+_iterator|output_(?:classes|shapes|types))'",
         "TensorFlow 2 has no {1} where the script looks for it",
         TF_1,
     ),
@@ -74,13 +170,28 @@ PATTERNS = [
         TF_1,
     ),
     (
+        r"'numpy\.ndarray' object has no attribute '(ptp|newbyteorder|itemset|tostring)'"
+        r"|(binary mode of fromstring) is removed",
+        "this numpy's arrays no longer have {1}",
+        "Write {instead} in its place. If it is a package that uses it, use a newer one (--pip).",
+    ),
+    (
         r"`np\.(\w+)` was (?:removed|a deprecated alias)|module 'numpy' has no attribute '(\w+)'"
         r"|cannot import name '(\w+)' from 'numpy'",
         "this numpy no longer has np.{1}",
         "Write {instead} in its place. If it is a package that uses it, use a newer one (--pip).",
     ),
 ]
-"""(pattern, meaning, advice); ``{1}`` is the first group that is found."""
+"""(pattern, meaning, advice); ``{1}`` in both is the first group that is found."""
+
+ARRAYS = {
+    "binary mode of fromstring": "np.frombuffer(data)",
+    "itemset": "a[0] = 1",
+    "newbyteorder": "a.view(a.dtype.newbyteorder())",
+    "ptp": "np.ptp(a)",
+    "tostring": "a.tobytes()",
+}
+"""What arrays no longer have since numpy 2, and what to write."""
 
 NUMPY = {
     "Inf": "np.inf",
@@ -130,6 +241,8 @@ NUMPY = {
     "mat": "np.asmatrix",
     "product": "np.prod",
     "round_": "np.round",
+    "math": "math",
+    "rank": "np.ndim",
     "row_stack": "np.vstack",
     "sometrue": "np.any",
     "tracemalloc_domain": "np.lib.tracemalloc_domain",
@@ -166,4 +279,4 @@ NUMPY = {
 
 def instead_of(name: str) -> str:
     """Return what to write in the place of a name that numpy no longer has."""
-    return NUMPY.get(name, "what numpy's release notes name")
+    return {**ARRAYS, **NUMPY}.get(name, "what numpy's release notes name")

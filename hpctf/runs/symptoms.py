@@ -283,8 +283,9 @@ def of_lines(lines: list[str], python: str) -> Symptom | None:
             if found:
                 what = next((group for group in found.groups() if group), "")
                 instead = removed_names.instead_of(what)
+                advice = symptom.advice.replace("{instead}", instead).replace("{1}", what)
                 meaning = symptom.meaning.replace("{python}", python).replace("{1}", what)
-                return Symptom(meaning, symptom.advice.replace("{instead}", instead))
+                return Symptom(meaning, advice)
     return None
 
 

@@ -38,7 +38,7 @@ def numpy_names() -> Iterator[str]:
         "void0",
         "object0",
     )
-    older += ("unicode", "typeDict", "disp", "asscalar", "msort", "trapz", "in1d")
+    older += ("unicode", "typeDict", "math", "rank", "disp", "asscalar", "msort", "trapz", "in1d")
     for name in (*numpy.__expired_attributes__, *numpy.__former_attrs__, *older):
         if not hasattr(numpy, name):
             yield name
@@ -56,12 +56,13 @@ def is_code(words: str) -> bool:
 def of_numpy(instead: dict[str, str]) -> dict[str, Any]:
     import ast
     import inspect
+    import math
     import warnings
 
     import numpy as np
 
     place: dict[str, Any] = {"np": np, "ast": ast, "inspect": inspect, "warnings": warnings}
-    place |= {"a": np.ones((1,)), "t": np.float32, "types": [np.float32], "text": "1"}
+    place |= {"math": math, "a": np.ones((1,)), "t": np.float32, "types": [np.float32], "text": "1"}
     place |= {"function": error_of, "formatter": {}, "file": ["1,2"]}
     found = {}
     for name in numpy_names():

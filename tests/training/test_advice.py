@@ -25,6 +25,7 @@ import tensorflow as tf
 model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
 x, y = tf.ones((4, 2)), tf.ones((4, 1))
 """
+FITTED = MODEL + "model.compile('sgd', 'mse')\nmodel.fit(x, y, callbacks=[{}])\n"
 KERAS_2 = {
     "ref": MODEL
     + """\
@@ -41,6 +42,32 @@ hvd.broadcast_variables(model.variables, root_rank=0)
     + "model.compile('sgd', 'mse', experimental_run_tf_function=False)\nmodel.fit(x, y)\n",
     "workers": MODEL + "model.compile('sgd', 'mse')\nmodel.fit(x, y, workers=2)\n",
     "lr": MODEL + "model.compile(tf.keras.optimizers.Adam(lr=0.1), 'mse')\nmodel.fit(x, y)\n",
+    "period": FITTED.format("tf.keras.callbacks.ModelCheckpoint('all.keras', period=2)"),
+    "save": MODEL + "model(x)\nmodel.save('model')\n",
+    "save_weights": MODEL + "model(x)\nmodel.save_weights('weights.h5')\n",
+    "checkpoint": FITTED.format("tf.keras.callbacks.ModelCheckpoint('checkpoint-{epoch}')"),
+    "checkpoint of weights": FITTED.format(
+        "tf.keras.callbacks.ModelCheckpoint('{epoch}.h5', save_weights_only=True)"
+    ),
+    "load": MODEL
+    + """\
+import tf_keras
+model = tf_keras.Sequential([tf_keras.layers.Dense(1)])
+model(x)
+model.save("of-keras-2")
+tf.keras.models.load_model("of-keras-2")
+""",
+    "fit_generator": MODEL
+    + "model.compile('sgd', 'mse')\nmodel.fit_generator(((x, y) for _ in 'a'))\n",
+    "optimizer.lr": MODEL + "model.compile('sgd', 'mse')\nassert model.optimizer.lr > 0\n",
+    "optimizer.variables": MODEL + "model.compile('sgd', 'mse')\nmodel.optimizer.variables()\n",
+    "batch_input_shape": MODEL + "tf.keras.layers.LSTM(2, batch_input_shape=(1, 2, 3))\n",
+    "KerasTensor": MODEL + "tf.reduce_sum(tf.keras.Input((2,)), axis=1)\n",
+    "optimizers.legacy": MODEL + "tf.keras.optimizers.legacy.SGD(0.1)\n",
+    "optimizers.experimental": MODEL + "tf.keras.optimizers.experimental.SGD(0.1)\n",
+    "layers.experimental": MODEL + "tf.keras.layers.experimental.preprocessing.Rescaling(1.0)\n",
+    "session": MODEL + "tf.compat.v1.keras.backend.set_session(None)\n",
+    "from layers.experimental": "from tensorflow.keras.layers.experimental import preprocessing\n",
     "tf.layers": """\
 import tensorflow.compat.v1 as tf
 with tf.Graph().as_default():
@@ -52,6 +79,81 @@ with tf.Graph().as_default():
 """,
 }
 """Scripts that complete with Keras 2."""
+
+KERAS_1 = {
+    "np_utils": (
+        "from tensorflow.keras.utils import np_utils\nnp_utils.to_categorical([1])\n",
+        (
+            "from tensorflow.keras.utils import np_utils",
+            "from tensorflow.keras import utils as np_utils",
+        ),
+    ),
+    "np_utils of keras": (
+        "import keras\nkeras.utils.np_utils.to_categorical([1])\n",
+        ("keras.utils.np_utils", "keras.utils"),
+    ),
+    **{
+        f"keras.layers.{module}": (
+            f"from keras.layers.{module} import {name}\n",
+            (f"keras.layers.{module}", "keras.layers"),
+        )
+        for module, name in {
+            "advanced_activations": "LeakyReLU",
+            "convolutional": "Conv2D",
+            "core": "Dense",
+            "embeddings": "Embedding",
+            "merge": "concatenate",
+            "normalization": "BatchNormalization",
+            "pooling": "MaxPooling2D",
+            "recurrent": "LSTM",
+            "wrappers": "TimeDistributed",
+        }.items()
+    },
+    "engine": (
+        "from keras.engine.topology import Layer\n",
+        ("keras.engine.topology", "keras.layers"),
+    ),
+    "CuDNNLSTM": ("from keras.layers import CuDNNLSTM\n", ("CuDNNLSTM", "LSTM")),
+    "CuDNNGRU": ("import keras\nkeras.layers.CuDNNGRU(2)\n", ("CuDNNGRU", "GRU")),
+    "backend": (
+        "from keras import backend as K\nK.mean(K.variable([1.0]))\n",
+        ("from keras", "from tensorflow.keras"),
+    ),
+    "text": (
+        "from keras.preprocessing.text import Tokenizer\nTokenizer(3)\n",
+        ("keras.preprocessing", "tensorflow.keras.preprocessing"),
+    ),
+    "image": (
+        "from keras.preprocessing.image import ImageDataGenerator\nImageDataGenerator()\n",
+        ("keras.preprocessing", "tensorflow.keras.preprocessing"),
+    ),
+    "wrappers": (
+        "from keras.wrappers.scikit_learn import KerasClassifier\n",
+        (
+            "keras.wrappers.scikit_learn import KerasClassifier",
+            "keras.wrappers import SKLearnClassifier",
+        ),
+    ),
+    "mixed_precision": (
+        "from tensorflow.keras.mixed_precision import experimental as mixed\n"
+        "mixed.set_policy(mixed.Policy('float32'))\n",
+        (
+            "from tensorflow.keras.mixed_precision import experimental as mixed\nmixed.set_policy",
+            "from tensorflow.keras import mixed_precision as mixed\nmixed.set_global_policy",
+        ),
+    ),
+    "predict_classes": (
+        MODEL + "model.predict_classes(x)\n",
+        ("predict_classes(x)", "predict(x).argmax(axis=-1)"),
+    ),
+    "predict_proba": (MODEL + "model.predict_proba(x)\n", ("predict_proba", "predict")),
+    "acc": (
+        MODEL + "model.compile('sgd', 'mse', metrics=['accuracy'])\n"
+        "model.fit(x, y).history['acc']\n",
+        ("['acc']", "['accuracy']"),
+    ),
+}
+"""Scripts of still older Keras, and the change that is advised for them."""
 
 TF_1 = {
     "ConfigProto": "config = tf.ConfigProto()\n",
@@ -69,6 +171,8 @@ with tf.Session() as session:
     "losses": "tf.losses.mean_squared_error([1.0], [2.0])\n",
     "gradients": "x = tf.constant(1.0)\ntf.gradients(x * x, x)\n",
     "op": "assert tf.constant(1).op.name\n",
+    "iterator": "tf.data.Dataset.from_tensors(1).make_one_shot_iterator().get_next()\n",
+    "shapes": "tf.data.Dataset.from_tensors(1).output_shapes\n",
     "app": "tf.logging.set_verbosity(tf.logging.INFO)\ntf.flags.DEFINE_integer('batch', 1, '')\n",
     "from": "from tensorflow import ConfigProto, Session\nSession(config=ConfigProto())\n",
 }
@@ -89,15 +193,35 @@ CHANGED = {
     "experimental_run_tf_function": (", experimental_run_tf_function=False", ""),
     "workers": (", workers=2", ""),
     "lr": ("lr=0.1", "learning_rate=0.1"),
+    "period": (", period=2", ""),
+    "save": ("'model'", "'model.keras'"),
+    "save_weights": ("'weights", "'w.weights"),
+    "checkpoint": ("{epoch}'", "{epoch}.keras'"),
+    "checkpoint of weights": ("{epoch}", "{epoch}.weights"),
+    "fit_generator": ("fit_generator", "fit"),
+    "optimizer.lr": (r"\.lr\b", ".learning_rate"),
+    "optimizer.variables": (r"variables\(\)", "variables"),
+    "batch_input_shape": (", batch_input_shape=.*", ")"),
 }
 """What else is advised for scripts of Keras 2: what to replace, by what."""
 
+ESTIMATORS = {
+    "estimator": "import tensorflow as tf\ntf.estimator.RunConfig(model_dir='model')\n",
+    "from estimator": "from tensorflow import estimator\nestimator.ModeKeys.TRAIN\n",
+    "from within": "from tensorflow.estimator import ModeKeys\n",
+}
+NEEDS_MORE = ("ref", "load")
+"""What takes Horovod and tf-keras besides."""
+KERAS_2_ALONE = {name: script for name, script in KERAS_2.items() if name not in NEEDS_MORE}
+
 BROKEN = {
     **KERAS_2,
+    **{name: script for name, (script, _) in KERAS_1.items()},
     **{name: f"import tensorflow as tf\n{script}" for name, script in TF_1.items()},
     "numpy": NUMPY,
     "examples": EXAMPLES,
     "board": BOARD,
+    **ESTIMATORS,
 }
 
 
@@ -120,6 +244,8 @@ def ask(python: str, folder: Path, asked: dict[str, Any], **env: str) -> dict[st
 def said(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the environment says of the scripts, and of all names that were removed."""
     changed = {f"{name}, changed": re.sub(*pair, KERAS_2[name]) for name, pair in CHANGED.items()}
+    for name, (script, (before, after)) in KERAS_1.items():
+        changed[f"{name}, changed"] = script.replace(before, after)
     asked = {"scripts": {**BROKEN, **changed}, "numpy": removed_names.NUMPY}
     return ask(training_python, tmp_path_factory.mktemp("said"), asked)
 
@@ -163,10 +289,34 @@ def test_scripts_of_keras_2_complete_once_changed_as_is_advised(said: dict[str, 
         "[v.value for v in model.variables]",
         "Leave that argument out",
         "learning_rate for lr",
+        "Let it end in .keras",
+        "Let it end in .weights.h5",
+        "Write optimizer.variables for",
     )
     for name in CHANGED:
         assert any(each in advice_on(said["scripts"][name]) for each in words), name
         assert said["scripts"][f"{name}, changed"] == "", name
+
+
+def test_scripts_of_older_keras_complete_once_changed_as_is_advised(said: dict[str, Any]) -> None:
+    for name, (_, (_, after)) in KERAS_1.items():
+        words = set(re.findall(r"\w+", after)) - {"from", "import", "as", "keras"}
+        advice = advice_on(said["scripts"][name])
+        assert any(word in advice for word in words), f"{name}: {advice}"
+        assert said["scripts"][f"{name}, changed"] == "", name
+
+
+def test_what_arrays_no_longer_have_since_numpy_2(training_python: str, tmp_path: Path) -> None:
+    calls = {"binary mode of fromstring": "np.fromstring(data)", "itemset": "a.itemset(0, 1)"}
+    scripts = {}
+    for name, instead in removed_names.ARRAYS.items():
+        begin = "import numpy as np\na = np.ones(3)\ndata = a.tobytes()\n"
+        scripts[name] = begin + calls.get(name, f"a.{name}()")
+        scripts[f"{name}, changed"] = begin + instead
+    found = ask(training_python, tmp_path, {"scripts": scripts})["scripts"]
+    for name, instead in removed_names.ARRAYS.items():
+        assert f"Write {instead} in its place" in advice_on(found[name])
+        assert found[f"{name}, changed"] == ""
 
 
 def test_scripts_of_tensorflow_1_complete_with_the_import_that_is_advised(
@@ -214,6 +364,21 @@ def test_data_in_the_place_of_the_tutorials(
         inputs={found[1]: str(tmp_path / "data.npy")},
     )
     assert experiment.submit(asked).wait_for_completion().state == "Completed"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 is for Python 3.11")
+def test_the_last_tensorflow_with_estimators(said: dict[str, Any], tmp_path: Path) -> None:
+    """Also for what Keras 3 took away from the package keras."""
+    scripts = {name: BROKEN[name] for name in ESTIMATORS}
+    versions = set()
+    for name in scripts:
+        versions |= set(
+            re.findall(r"--framework-version (\S+)\.$", advice_on(said["scripts"][name]))
+        )
+    made = build_environment(versions.pop(), backend="single")
+    assert made.returncode == 0 and not versions, made.stderr
+    answer = ask(made.stdout.strip(), tmp_path, {"scripts": {**scripts, **KERAS_2_ALONE}})
+    assert answer == {"scripts": dict.fromkeys([*scripts, *KERAS_2_ALONE], "")}
 
 
 def test_tensorboard_installed_as_is_advised(said: dict[str, Any], tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ ONLINE_horovod := '$(HOROVOD_2.21)' tests/local/test_group.py
 ONLINE_some := tests/environment/test_horovod_source.py tests/local/test_group.py
 ONLINE_all := tests/environment tests/local tests/core tests/login -m 'not slurm'
 OFFLINE_horovod := tests/slurm/test_site_init.py tests/slurm/test_doctor.py
-OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_lifecycle.py tests/slurm/test_lmod.py
+OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_lifecycle.py tests/slurm/test_lmod.py \
+    tests/slurm/test_charliecloud.py
 OFFLINE_all := tests/cluster tests/slurm tests/faults
 
 test-debian13:

@@ -166,8 +166,8 @@ class TensorFlow:
     modules
         Environment modules to load, after the site's.
     container
-        Image to run in: an Apptainer file (``x.sif``), or a name such as ``docker://...``. Its
-        Python is ``python3`` unless `python` names another.
+        Image to run in: a file that the site's runtime takes (``x.sif``, ``x.sqfs``), a folder, or
+        a name such as ``docker://...``. Its Python is ``python3`` unless `python` names another.
     custom_docker_image, custom_docker_base_image, use_docker
         Azure ML's way to name a `container`.
 

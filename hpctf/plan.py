@@ -123,11 +123,23 @@ class Container:
         A file, or a name with its scheme.
     gpu_options
         More options, for a rank that uses GPUs.
+    after
+        Words between the image and what runs in it.
+    variables
+        File in the image with its variables, where the runtime leaves it to others to set them.
+    hides
+        Variables that the runtime itself must not see.
+    replaced
+        Whether the runtime becomes the training, rather than stay beside it and pass signals on.
     """
 
     command: tuple[str, ...]
     image: str
     gpu_options: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    variables: str = ""
+    hides: tuple[str, ...] = ()
+    replaced: bool = False
 
 
 @dataclass(frozen=True)

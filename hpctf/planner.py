@@ -261,7 +261,7 @@ def _launch(site: Site, launcher: str, options: tuple[str, ...], entering: Enter
         raise SiteError(
             f"Site {site.name!r} starts MPI ranks by {launcher}, but its containers.runtime is "
             "'pyxis', which is srun's.",
-            "Say mpi: {launcher: srun} in the site file, or containers: {runtime: apptainer}.",
+            "Set mpi: {launcher: srun} in the site file, or containers: {runtime: apptainer}.",
         )
     return Launch(
         method="local" if local else launcher,

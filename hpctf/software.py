@@ -20,7 +20,10 @@ from hpctf.site.model import MODULE
 _VERSION = re.compile(r"\A[0-9]+(\.[0-9]+)*(\.\*)?\Z")
 _SCHEME = re.compile(r"\A[a-z][a-z-]*://\S+\Z")
 _IMAGE = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:/@#-]*\Z")
-_IMAGE_FILES = (".sif", ".sqsh", ".img", ".simg")
+_IMAGE_FILES = (
+    *(".sif", ".sqsh", ".sqfs", ".squashfs", ".img", ".simg"),
+    *(".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz"),
+)
 
 ALIASES = {
     "conda_dependencies_file_path": "conda_dependencies_file",
@@ -221,8 +224,8 @@ def _image(parameter: str, given: Any, *, is_file: bool) -> str:
         raise UsageError(f"{parameter} is {shown(image)}, but there is no such image file.")
     if not _IMAGE.match(image):
         raise UsageError(
-            f"{parameter} is {shown(image)}, but must be an image file (x.sif), or a name such "
-            "as docker://tensorflow/tensorflow:2.15.0."
+            f"{parameter} is {shown(image)}, but must be an image file (x.sif, x.sqfs) or "
+            "folder, or a name such as docker://tensorflow/tensorflow:2.15.0."
         )
     return f"docker://{image}"
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @training_options
 @click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
 @package_options
-@click.option("--container", metavar="IMAGE", help="Run in x.sif, or docker://...")
+@click.option("--container", metavar="IMAGE", help="Run in x.sif, x.sqfs, docker://...")
 @click.option("--module", "modules", multiple=True, metavar="NAME", help="Module to load.")
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
 @action_options

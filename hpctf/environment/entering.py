@@ -1,8 +1,8 @@
 """How a run gets into its training environment: which Python, which modules, which container.
 
 Four ways: an environment that hpctf builds, a Python that is there, environment modules that bring
-one, and an image. Apptainer is called by each rank around the training alone; Pyxis starts the
-rank itself inside the image, since it is srun that enters it.
+one, and an image. Apptainer and Charliecloud are called by each rank around the training alone;
+Pyxis starts the rank itself inside the image, since it is srun that enters it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctf.environment.binds import Bind, binds_of
+from hpctf.environment.charliecloud import container_of
 from hpctf.environment.modules import in_order
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Container
-from hpctf.resources import PACKAGE
 from hpctf.site.trust import trusted_by
 from hpctf.trusted_path import Trusted, check_chosen, parts_of_python
 
@@ -131,17 +132,19 @@ def _container(
     assert image is not None
     python = estimator.python or _PYTHON
     note = _check_image(image, trusted_by(site))
-    binds = _binds(estimator, site, run_folder)
-    if site.containers.runtime == "pyxis":
+    binds = binds_of(estimator, site, run_folder)
+    runtime = site.containers.runtime
+    if runtime == "pyxis":
         if site.scheduler == "local":
             raise SiteError(
                 f"Site {site.name!r} has no Slurm, but its containers.runtime is 'pyxis', which "
                 "is a part of Slurm's.",
-                "Say containers: {runtime: apptainer} in the site file.",
+                "Set containers: {runtime: apptainer} in the site file.",
             )
         entered = _pyxis(image, binds, site)
         return Entering(python, modules, step_options=entered, rank_python=_PYTHON, notes=note)
-    runtime = site.containers.runtime
+    if runtime == "charliecloud":
+        return Entering(python, modules, container=container_of(image, binds, site), notes=note)
     options = site.containers.options
     container = Container(
         command=(runtime, "exec", *options, *_bind_options(binds)),
@@ -159,45 +162,17 @@ def _check_image(image: str, by: Trusted) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-def _binds(estimator: TensorFlow, site: Site, run_folder: str) -> list[tuple[str, bool]]:
-    """Return (path, whether it may be written) of all that the training needs to see, under the
-    path that it has outside."""
-    binds = [(run_folder, True), (PACKAGE, False)]
-    for path in estimator.inputs.values():
-        binds.append((path, True))
-    for path in site.containers.binds:
-        binds.append((os.path.expandvars(os.path.expanduser(path)), True))
-    made: dict[str, tuple[str, bool]] = {}
-    for path, writable in binds:
-        made.setdefault(path, (path, writable))
-    return list(made.values())
-
-
-def _bind_options(binds: list[tuple[str, bool]]) -> Iterable[str]:
-    for path, writable in binds:
-        _check_bind(path)
+def _bind_options(binds: Iterable[Bind]) -> Iterable[str]:
+    for bind in binds:
         yield "--bind"
-        yield path if ":" in path or writable else f"{path}:{path}:ro"
+        yield bind.words if bind.read_only or bind.source != bind.target else bind.source
 
 
-def _check_bind(path: str) -> None:
-    if "," in path or path.count(":") > 2:
-        raise UsageError(
-            f"{path!r} cannot be seen in a container: commas and colons part the folders of "
-            "--bind.",
-            "Reach it by a link without them, or run without a container.",
-        )
-
-
-def _pyxis(image: str, binds: list[tuple[str, bool]], site: Site) -> tuple[str, ...]:
+def _pyxis(image: str, binds: Iterable[Bind], site: Site) -> tuple[str, ...]:
     """Return srun's options (Pyxis, README: --container-image, --container-mounts)."""
-    mounts = []
-    for path, writable in binds:
-        _check_bind(path)
-        mounts.append(path if ":" in path else f"{path}:{path}{'' if writable else ':ro'}")
     return (
         f"--container-image={_enroot(image)}",
-        f"--container-mounts={','.join(mounts)}",
+        f"--container-mounts={','.join(bind.words for bind in binds)}",
         *site.containers.options,
     )
 

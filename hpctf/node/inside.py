@@ -33,6 +33,17 @@ _OF_THE_HOST = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_L
 _FOLDERS_OF_MPI = ("PMIX_SERVER_TMPDIR", "PMIX_SYSTEM_TMPDIR", "PMIX_DSTORE_ESH_BASE_PATH")
 """Variables with folders of slurmd's own, through which ranks and PMIx meet."""
 
+_OF_IMAGE = """\
+while IFS= read -r hpctf_line || [ -n "$hpctf_line" ]; do
+  hpctf_name=${hpctf_line%%=*} hpctf_value=${hpctf_line#*=}
+  case $hpctf_line in *=*) ;; *) continue ;; esac
+  case $hpctf_name in "" | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
+  case $hpctf_value in \\'*\\') hpctf_value=${hpctf_value#?} hpctf_value=${hpctf_value%?} ;; esac
+  export "$hpctf_name=$hpctf_value"
+done <hpctf_file
+unset hpctf_line hpctf_name hpctf_value"""
+"""Sets what an image says of its variables, a line each (ch-run(1), --set-env)."""
+
 _CONDA = (
     'for hpctf_script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do '
     '[ -r "$hpctf_script" ] && . "$hpctf_script"; done; unset hpctf_script; exec "$@"'
@@ -68,12 +79,16 @@ def contained(
         outside["LD_LIBRARY_PATH"] = env["LD_LIBRARY_PATH"]  # the runtime's own, of its module
     folder = os.path.join(env["HPCTF_RUN_FOLDER"], "snapshot")
     file = f"{place}.env"
-    write_atomic(file, _shell(wanted, folder), 0o600)
+    text = _of_image(container.get("variables", "")) + _shell(wanted, folder)
+    write_atomic(file, text, 0o600)
     words = list(container["command"])
     words += container["gpu_options"] if uses_gpu else ()
-    for bind in _mpi_folders(env):
+    for bind in _folders(env):
         words += ["--bind", bind]
-    return [*words, container["image"], "/bin/sh", file, *command], outside
+    for name in container.get("hides", ()):
+        outside.pop(name, None)
+    words += [container["image"], *container.get("after", ())]
+    return [*words, "/bin/sh", file, *command], outside
 
 
 def activated(command: Sequence[str], python: str) -> list[str] | None:
@@ -89,6 +104,15 @@ def activated(command: Sequence[str], python: str) -> list[str] | None:
     return ["/bin/bash", "-c", _CONDA, "hpctf", *command]
 
 
+def _of_image(file: str) -> str:
+    """Return what a POSIX shell reads to set the variables that a file of the image names, if it
+    is there."""
+    if not file:
+        return ""
+    name = shlex.quote(file)
+    return f"if [ -r {name} ]; then\n{_OF_IMAGE.replace('hpctf_file', name)}\nfi\n"
+
+
 def _shell(variables: Mapping[str, str], folder: str) -> str:
     """Return what a POSIX shell reads to set variables, go to the run's code, and become what its
     arguments say. Names that no shell knows go the runtime's own way."""
@@ -101,8 +125,11 @@ def _shell(variables: Mapping[str, str], folder: str) -> str:
     return "\n".join([*lines, 'exec "$@"', ""])
 
 
-def _mpi_folders(env: Mapping[str, str]) -> Iterator[str]:
-    for name in _FOLDERS_OF_MPI:
+def _folders(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield folders of the job's own that the training finds by its variables."""
+    for name in (*_FOLDERS_OF_MPI, "TMPDIR"):
         folder = env.get(name, "")
+        if name == "TMPDIR" and f"{folder}/".startswith("/tmp/"):
+            continue  # every runtime shows /tmp
         if folder.startswith("/") and os.path.isdir(folder) and not {",", ":"} & set(folder):
             yield folder

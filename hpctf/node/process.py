@@ -58,7 +58,7 @@ class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds", "spa
     ``warning`` is the number of Slurm's warning signal, or None; ``tell`` that of the signal which
     the process gets for it and for SIGTERM; ``grace_s`` the seconds until SIGKILL; ``holds``
     whether it serves others and so is told nothing before they have ended; ``spares`` whether the
-    process is a container's runtime, which passes signals on itself.
+    process stays a container's runtime, which passes signals on itself.
     """
 
     __slots__ = ()

@@ -225,13 +225,13 @@ class Rank:
         )
 
     def _manners(self) -> process.Manners:
-        rules = self._plan["interruption"]
+        rules, container = self._plan["interruption"], self._plan["entry"]["container"]
         return process.Manners(
             warning=number_of(rules["signal"]),
             tell=number_of(rules["tell"]) or signal.SIGTERM,
             grace_s=rules["grace_s"],
             holds=self._role["serves"],
-            spares=bool(self._plan["entry"]["container"]),
+            spares=bool(container) and not container.get("replaced"),
         )
 
     def _comes_back(self, ended: process.Ended, restarts: int) -> bool:

@@ -22,7 +22,37 @@ _INSTALL = "Install it there, or name another environment with --python."
 
 _MEMORY = "Ask for more memory: --mem. A limit of the shell counts, too: ulimit -v, ulimit -u."
 
+_CH_RUN = r"ch-run\[\d+\]: error: "
+
 _PATTERNS: list[tuple[str, Symptom]] = [
+    (
+        _CH_RUN + r"can't init user\+mount namespaces: (.+?) \(",
+        Symptom(
+            "Charliecloud cannot make user namespaces on the node: {1}",
+            "Ask the admin for user.max_user_namespaces above 0 there (sysctl), and for "
+            "kernel.unprivileged_userns_clone=1 where Linux has it.",
+        ),
+    ),
+    (
+        _CH_RUN + r"can't bind: source not found: /srv|" + _CH_RUN + r"can't stat new root; over",
+        Symptom(
+            "Charliecloud hides /srv (--write-fake), where the image or a folder for it lies",
+            "Keep them elsewhere.",
+        ),
+    ),
+    (
+        r"fuse: failed to open /dev/fuse|" + _CH_RUN + r"too many FUSE errors",
+        Symptom(
+            "Charliecloud cannot mount the SquashFS image: users may not open /dev/fuse on the "
+            "node, or it has none",
+            "Ask the admin for the mode that Linux gives it (0666), or unpack the image with "
+            "ch-convert and name the folder.",
+        ),
+    ),
+    (
+        _CH_RUN + r"(.+?) \(ch_\w+\.c",
+        Symptom("Charliecloud could not start it: {1}", "ch-run(1) has its options."),
+    ),
     (
         r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ",
         Symptom("{1}", "Its log says what to do."),

@@ -154,7 +154,7 @@ def find_interfaces(root: Path = Path("/sys/class/net")) -> tuple[Interface, ...
     return tuple(found)
 
 
-PROGRAMS = ("apptainer", "singularity", "uv", "micromamba", "mamba", "conda")
+PROGRAMS = ("apptainer", "singularity", "ch-run", "uv", "micromamba", "mamba", "conda")
 """Programs that hpctf can make use of."""
 
 

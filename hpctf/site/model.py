@@ -266,7 +266,7 @@ class ContainerSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    runtime: Literal["apptainer", "singularity", "pyxis"] = "apptainer"
+    runtime: Literal["apptainer", "singularity", "pyxis", "charliecloud"] = "apptainer"
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
 

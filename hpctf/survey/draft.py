@@ -261,8 +261,10 @@ def _environments(probe: Probe, place: Place) -> list[Line]:
 
 
 def _containers(probe: Probe) -> list[Line]:
-    found = [name for name in ("apptainer", "singularity") if name in probe.programs]
-    return [Line(("containers", "runtime"), found[0], "on PATH")] if found else []
+    programs = {"apptainer": "apptainer", "singularity": "singularity", "ch-run": "charliecloud"}
+    found = [name for name in programs if name in probe.programs]
+    words = f"{' and '.join(found)} on PATH"
+    return [Line(("containers", "runtime"), programs[found[0]], words)] if found else []
 
 
 def _unanswered(probe: Probe) -> list[Missing]:

@@ -110,12 +110,6 @@ def test_pyxis_needs_srun(source: Path) -> None:
         planned(source, with_containers("local", runtime="pyxis"), container="tf:1")
 
 
-def test_a_path_that_no_bind_can_name_is_refused(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "a,b").mkdir()
-    with pytest.raises(UsageError, match="commas and colons"):
-        planned(source, container="x.sif", inputs={"d": str(tmp_path / "a,b")})
-
-
 def test_modules_of_the_site_come_before_the_persons(source: Path) -> None:
     site = site_of("slurm", modules=("site/1", "both"))
     plan = planned(source, site, modules=["mine/2", "both"]).plan
@@ -135,3 +129,77 @@ def test_a_script_without_modules_is_as_short_as_ever(source: Path) -> None:
     text = render(planned(source).plan)
     assert "module" not in text
     assert "LD_LIBRARY_PATH" not in text
+
+
+@pytest.fixture
+def squashfs(tmp_path: Path) -> str:
+    path = tmp_path / "x.sqfs"
+    path.write_bytes(b"hsqs and more")
+    return str(path)
+
+
+def with_ch_run(**settings: Any) -> Site:
+    return with_containers(runtime="charliecloud", **settings)
+
+
+def test_ch_run_is_what_each_rank_calls(source: Path, squashfs: str, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").touch()
+    (tmp_path / "folder").mkdir()
+    site = with_ch_run(binds=("/scratch", "/opt/x:/opt/y"), options=("--unset-env=CONDA*",))
+    inputs = {"d": str(tmp_path / "data.csv")}
+    plan = planned(source, site, container=squashfs, inputs=inputs).plan
+    container = plan.entry.container
+    assert container is not None
+    assert container.command[:2] == ("ch-run", "--write-fake")
+    assert container.command[-6:] == (
+        "--unset-env=CONDA*",
+        "--bind=/shared/runs/e/e_1_a",
+        f"--bind={PACKAGE}",
+        f"--bind={tmp_path}",  # a file is seen with its folder
+        "--bind=/scratch",
+        "--bind=/opt/x:/opt/y",
+    )
+    assert (container.image, container.after, container.replaced) == (squashfs, ("--",), False)
+    assert container.gpu_options == ()
+    assert Plan.from_json(plan.to_json()) == plan
+    assert "command -v ch-run >/dev/null ||" in render(plan)
+    folder = planned(source, site, container=tmp_path / "folder").plan.entry.container
+    assert folder is not None and folder.replaced
+
+
+@pytest.mark.parametrize("option", ["-w", "-W", "--write", "--write-fake=1g"])
+def test_a_site_says_how_an_image_is_written(source: Path, squashfs: str, option: str) -> None:
+    container = planned(source, with_ch_run(options=(option,)), container=squashfs).plan.entry
+    assert container.container is not None
+    words = container.container.command
+    assert [word for word in words if word.lower().startswith(("--w", "-w"))] == [option]
+
+
+@pytest.mark.parametrize(
+    ("image", "hint"),
+    [
+        ("docker://nvcr.io/nvidia/tf:24.1", "ch-image pull nvcr.io/nvidia/tf:24.1 && ch-convert"),
+        ("tf:1", "ch-convert tf:1 tf-1.sqfs; then --container tf-1.sqfs"),
+        ("x.sif", "apptainer build --sandbox x "),
+        ("x.tar.gz", "/x.tar.gz x.sqfs; then --container x.sqfs"),
+    ],
+)
+def test_what_ch_run_does_not_run_is_refused_before_the_queue(
+    source: Path, tmp_path: Path, image: str, hint: str
+) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(UsageError) as caught:
+        planned(source, with_ch_run(), container=image)
+    assert hint in (caught.value.hint or "")
+
+
+def test_ch_run_cannot_bind_read_only(source: Path, squashfs: str) -> None:
+    with pytest.raises(SiteError, match="read-only, which ch-run cannot do"):
+        planned(source, with_ch_run(binds=("/a:/a:ro",)), container=squashfs)
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b"])
+def test_an_input_is_not_taken_for_two_folders(source: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match="commas and colons"):
+        planned(source, container="x.sif", inputs={"d": str(tmp_path / name)})

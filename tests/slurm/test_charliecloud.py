@@ -182,8 +182,8 @@ helper = subprocess.Popen(["sleep", "600"])
 open("outputs/ready", "w").close()
 while not told:
     time.sleep(0.1)
-time.sleep(2)  # as a checkpoint takes
-import sqlite3, unittest.mock, email.mime.text  # from the image
+time.sleep(1)  # as a checkpoint takes
+import colorsys  # from the image
 print(*told, file=open("outputs/told.txt", "w"))
 """
 

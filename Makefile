@@ -34,24 +34,12 @@ else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
 
-# What touches Slurm, MPI and Python once more, in a Debian 13 of its own (tools/debian-root); what
-# installs packages comes first, for there is no network afterwards. PART=some is what takes minutes:
-# Slurm; PART=horovod builds Horovod, and runs what needs it.
+# What touches Slurm, MPI and Python once more, in a Debian 13 of its own, beside which all else may
+# run; PART=some or PART=horovod is less of it (tools/debian13-tests --help).
 PART ?= all
-IN_DEBIAN13 := tools/debian-root trixie
-HOROVOD_2.21 := tests/environment/test_horovod.py::test_horovod_is_built_for_its_tensorflow_and_checked[2.21]
-ONLINE_horovod := '$(HOROVOD_2.21)' tests/local/test_group.py
-ONLINE_some := tests/environment/test_horovod_source.py tests/local/test_group.py
-ONLINE_all := tests/environment tests/local tests/core tests/login -m 'not slurm'
-OFFLINE_horovod := tests/slurm/test_site_init.py tests/slurm/test_doctor.py
-OFFLINE_some := tests/cluster tests/slurm/test_backends.py tests/slurm/test_lifecycle.py tests/slurm/test_lmod.py \
-    tests/slurm/test_charliecloud.py
-OFFLINE_all := tests/cluster tests/slurm tests/faults
 
 test-debian13:
-	$(IN_DEBIAN13) --online make .venv/.test
-	$(IN_DEBIAN13) --online .venv/bin/python -m pytest $(ONLINE_$(PART)) $(PYTEST_ARGS)
-	$(IN_DEBIAN13) .venv/bin/python -m pytest $(OFFLINE_$(PART)) $(PYTEST_ARGS)
+	tools/debian13-tests $(PART) $(PYTEST_ARGS)
 
 # Injects every fault, and writes docs/reliability.md from what was measured.
 reliability: .venv/.test

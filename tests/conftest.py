@@ -51,14 +51,18 @@ def pytest_configure(config: pytest.Config) -> None:
     _take_signals()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell the processes that test side by side what belongs together: a file's tests, which share
     fixtures, and all that break the cluster, of which one can run at a time. These come first,
-    while others do without the cluster."""
+    while others do without the cluster. And mark what wants the training environment: without
+    TensorFlow is ``-m 'not tensorflow'``."""
     items.sort(key=lambda item: not _breaks_the_cluster(item))
     for item in items:
         together = "faults" if _breaks_the_cluster(item) else item.path.as_posix()
         item.add_marker(pytest.mark.xdist_group(together))
+        if "training_python" in _fixtures(item):
+            item.add_marker(pytest.mark.tensorflow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,7 @@ import pwd
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,6 +213,15 @@ def cluster() -> Iterator[Cluster]:
                 f"{LEAST_NODES}. End it first: {_HERE / 'down'}"
             )
         yield standing
+        for line in crashes(standing):
+            warnings.warn(line, stacklevel=1)
+
+
+def crashes(cluster: Cluster) -> list[str]:
+    """Return what the logs say of slurmds that crashed and were started again."""
+    logs = sorted((cluster.directory / "logs").glob("slurmd-*.out"))
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if " crashed, signal " in line]
 
 
 @contextmanager

@@ -233,7 +233,9 @@ folders_under_tmp() {
     done
 }
 
-# NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared.
+# NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared. One that
+# crashes is started again, as with a Restart=on-abort of systemd's, and its .out says so: Slurm
+# 22.05's was seen to abort itself ("unaligned tcache chunk detected"). What was killed stays dead.
 start_slurmd() {
     local node=$1 folders
     mapfile -t folders < <(folders_under_tmp)
@@ -243,16 +245,29 @@ start_slurmd() {
     # shellcheck disable=SC2016  # expanded by the inner shell
     start_daemon "slurmd-$node" nsenter --net="/run/netns/hpctf-$node" \
         unshare --uts --mount bash -ec '
-            node=$1 tmp=$2 conf=$3
-            shift 3
+            node=$1 tmp=$2 conf=$3 pid_file=$4
+            shift 4
             hostname "$node"
             for folder; do
                 mkdir -p "$tmp${folder#/tmp}"
                 mount --bind "$folder" "$tmp${folder#/tmp}"
             done
             mount --rbind "$tmp" /tmp
-            exec slurmd -D -N "$node" -f "$conf"' \
-        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" \
+            until [[ $(<"$pid_file") == "$$" ]]; do sleep 0.01; done # or it would be written over ours
+            while true; do
+                slurmd -D -N "$node" -f "$conf" &
+                echo "$!" >"$pid_file"
+                status=0
+                wait "$!" || status=$?
+                case $status in
+                    134 | 135 | 136 | 139) # SIGABRT, SIGBUS, SIGFPE, SIGSEGV
+                        echo "$(date --iso-8601=seconds) slurmd of $node crashed, signal" \
+                            "$((status - 128)): starting it again"
+                        ;;
+                    *) exit "$status" ;;
+                esac
+            done' \
+        bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" "$(pid_file "slurmd-$node")" \
         ${folders[@]+"${folders[@]}"}
 }
 

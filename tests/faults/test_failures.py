@@ -15,6 +15,7 @@ import pytest
 from hpctf import Run
 from hpctf.processes import start_time
 
+from ..cluster.fixture import crashes
 from ..conftest import Person
 from ..waiting import wait_until
 from .conftest import Clock
@@ -325,3 +326,24 @@ def test_a_killed_slurmd_does_not_end_the_training(
     person.hpctf("wait", run, timeout=120)
     clock.right()
     assert person.status(run)["state"] == "Completed"
+
+
+@pytest.mark.fault("slurmd crashes under a running step and is started again", "the run goes on")
+def test_a_slurmd_that_crashes_is_started_again(
+    person: Person, faults: Faults, clock: Clock
+) -> None:
+    script = person.write("proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(6)\n")
+    run = person.hpctf("submit", "--sbatch", "nodelist=n2", script).stdout.strip()
+    wait_until(lambda: person.status(run)["state"] == "Running")
+    pid_file = faults.cluster.directory / "pids/slurmd-n2.pid"
+    crashed = pid_file.read_text()
+    clock.injected()
+    os.kill(int(crashed), signal.SIGABRT)
+    person.hpctf("wait", run, timeout=120)
+    clock.right()
+    assert person.status(run)["state"] == "Completed"
+    assert pid_file.read_text() != crashed
+    line = crashes(faults.cluster)[-1]
+    assert "slurmd of n2 crashed, signal 6" in line
+    log = faults.cluster.directory / "logs/slurmd-n2.out"
+    log.write_text(log.read_text().replace(f"{line}\n", ""))  # or the summary would report it

@@ -164,6 +164,7 @@ def test_a_python_without_mpi4py_still_proves_all_the_rest(person: Person) -> No
     assert "/usr/bin/python3" in report["checks"]["training python"]["detail"]
 
 
+@pytest.mark.index
 def test_where_there_is_no_mpi4py_an_environment_with_it_is_built_once(person: Person) -> None:
     store = person.home / "environments"
     words = ["--set", f"environments.store={store}", "--site", SITE, "--job"]

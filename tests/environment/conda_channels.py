@@ -1,5 +1,5 @@
 """Channels of small conda packages, made with py-rattler-build: no machine of ours reaches a real
-one. Their ``python`` is Debian's own, and their ``pip`` PyPI's, repacked."""
+one. Their ``python`` is Debian's own, repacked; their ``pip`` is empty, since uv installs here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import tempfile
 import textwrap
 from importlib import metadata
 from pathlib import Path
-
-from hpctf.environment.pip import uv
 
 from ..built import CACHE
 
@@ -118,19 +116,6 @@ def _python(channel: Path) -> None:
         )
 
 
-def _pip(channel: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        words = [uv(), "pip", "install", "--quiet", "--no-cache", "--target", folder, "pip"]
-        subprocess.run([*words, "--python", "/usr/bin/python3"], check=True)
-        script = f"mkdir -p $PREFIX/site-packages\ncp -r {folder}/pip* $PREFIX/site-packages/\n"
-        script += "echo conda | tee $PREFIX/site-packages/pip-*.dist-info/INSTALLER"
-        (found,) = Path(folder).glob("pip-*.dist-info")
-        version = found.name.removesuffix(".dist-info").partition("-")[2]
-        package(
-            channel, "pip", version, script, "python", python="pip = pip._internal.cli.main:main"
-        )
-
-
 GREETER = """
 mkdir -p $PREFIX/site-packages/greeter $PREFIX/site-packages/greeter-VERSION.dist-info
 printf '__version__ = "VERSION"\\ndef main():\\n    print("hello VERSION")\\n' \
@@ -169,7 +154,7 @@ def base_channel() -> Path:
             made.chmod(0o755)
             (made / "linux-64").mkdir()
             _python(made)
-            _pip(made)
+            package(made, "pip", "25.0", run="python")
             greeter = GREETER.replace("VERSION", "1.0")
             package(made, "greeter", "1.0", greeter, "python >=3", "py_0", "greet = greeter:main")
             package(made, "relocated", script=RELOCATED)

@@ -4,9 +4,10 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
-# Three at a time on two cores, for those on the cluster often wait. What takes longest comes first.
-IN_ORDER := tests/faults tests/environment tests/training tests/correctness tests/slurm tests/cluster \
-    tests/local tests/pages tests/login tests/core
+# Three at a time on two cores, for those on the cluster often wait. What takes longest comes first,
+# but for what needs the cluster: in the beginning, it is for those alone that break it.
+IN_ORDER := tests/environment tests/training tests/local tests/pages tests/faults tests/correctness \
+    tests/slurm tests/cluster tests/login tests/core
 
 .PHONY: demo test test-debian13 reliability correctness pictures lint clean
 

@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 IN_ORDER := tests/environment tests/training tests/local tests/pages tests/faults tests/correctness \
     tests/slurm tests/cluster tests/login tests/core
 
-.PHONY: demo test test-debian13 reliability correctness pictures lint clean
+.PHONY: demo test test-here test-debian13 reliability correctness pictures lint clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -30,10 +30,13 @@ demo: .venv/.demo
 test: .venv/.test
 	tools/debian-packages
 ifeq ($(PYTEST_ARGS),)
-	.venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(IN_ORDER)
+	$(MAKE) --no-print-directory --jobs=2 test-here test-debian13 PART=some
 else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
+
+test-here:
+	.venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(IN_ORDER)
 
 # What touches Slurm, MPI and Python once more, in a Debian 13 of its own, beside which all else may
 # run; PART=some or PART=horovod is less of it (tools/debian13-tests --help).

@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when it is its turn
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell the processes that test side by side what belongs together: a file's tests, which share
     fixtures, and all that break the cluster, of which one can run at a time. These come first,

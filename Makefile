@@ -36,7 +36,7 @@ else
 endif
 
 test-here:
-	.venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(IN_ORDER)
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(IN_ORDER)
 
 # What touches Slurm, MPI and Python once more, in a Debian 13 of its own, beside which all else may
 # run; PART=some or PART=horovod is less of it (tools/debian13-tests --help).

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from hpctf import Experiment
 
@@ -34,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
+_FAULTS = "tests/faults/"
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -52,18 +54,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups when it is its turn
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell the processes that test side by side what belongs together: a file's tests, which share
-    fixtures, and all that break the cluster, of which one can run at a time. These come first,
-    while others do without the cluster. And mark what wants the training environment: without
-    TensorFlow is ``-m 'not tensorflow'``."""
+    """Begin with what breaks the cluster, while others do without it. And mark what wants the
+    training environment: without TensorFlow is ``-m 'not tensorflow'``."""
     items.sort(key=lambda item: not _breaks_the_cluster(item))
     for item in items:
-        together = "faults" if _breaks_the_cluster(item) else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(together))
         if "training_python" in _fixtures(item):
             item.add_marker(pytest.mark.tensorflow)
+
+
+class _Files(LoadFileScheduling):
+    """Gives each process a file at a time, and all tests of faults to one: those that break the
+    cluster wait for each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return _FAULTS if scope.startswith(_FAULTS) else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -117,11 +117,12 @@ def test_what_a_sites_yaml_says_is_quoted_in_the_script(home: Path) -> None:
     """Modules, options of mpirun and directives are words; only prologue and epilogue are shell."""
     hostile = "'$(touch CANARY); `touch CANARY` \"x\" #'"
     (home / "site.yaml").write_text(
-        f"name: mine\nmodules: [{hostile}]\ndirectives: {{comment: {hostile}}}\n"
+        "name: mine\nmodules: ['$(touch${IFS}CANARY)']\n"  # its name has no blanks
+        f"directives: {{comment: {hostile}}}\n"
         f"mpi: {{launcher: mpirun, options: [{hostile}]}}\n"
     )
     script = asked(home, "site", "./site.yaml").stdout
-    assert script.count("touch CANARY") >= 2
+    assert script.count("touch CANARY") >= 2 and "touch${IFS}CANARY" in script
     stubs = home / "stubs"
     stubs.mkdir()
     for program in ("srun", "mpirun", "module"):

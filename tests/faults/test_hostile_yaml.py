@@ -114,15 +114,15 @@ def test_a_byte_order_mark_is_no_matter(home: Path) -> None:
 
 
 def test_what_a_sites_yaml_says_is_quoted_in_the_script(home: Path) -> None:
-    """Modules, options of mpirun and directives are words; only prologue and epilogue are shell."""
+    """Options of mpirun and directives are words; only prologue and epilogue are shell."""
     hostile = "'$(touch CANARY); `touch CANARY` \"x\" #'"
-    (home / "site.yaml").write_text(
-        "name: mine\nmodules: ['$(touch${IFS}CANARY)']\n"  # its name has no blanks
-        f"directives: {{comment: {hostile}}}\n"
-        f"mpi: {{launcher: mpirun, options: [{hostile}]}}\n"
-    )
+    site = f"name: mine\ndirectives: {{comment: {hostile}}}\n"
+    site += f"mpi: {{launcher: mpirun, options: [{hostile}]}}\n"
+    (home / "site.yaml").write_text(f"{site}modules: [{hostile}]\n")
+    assert "modules" in refused(home, asked(home, "site", "./site.yaml"))
+    (home / "site.yaml").write_text(site)
     script = asked(home, "site", "./site.yaml").stdout
-    assert script.count("touch CANARY") >= 2 and "touch${IFS}CANARY" in script
+    assert script.count("touch CANARY") >= 2
     stubs = home / "stubs"
     stubs.mkdir()
     for program in ("srun", "mpirun", "module"):

@@ -28,7 +28,6 @@ NOT_EXECUTABLE = 126
 WARNING = "warning"
 END = "end"
 ALONE = "alone"
-SUPERSEDED = "superseded"
 
 
 class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
@@ -36,8 +35,7 @@ class Ended(namedtuple("Ended", ("exit_code", "signal", "asked"))):
 
     ``exit_code`` is None when a signal ended it; ``asked`` names who asked it to end: ``warning``
     (Slurm's, of the time limit or of pre-emption), another signal's name, ``end`` for hpctf
-    itself, ``alone`` where a local run's controller is gone, ``superseded`` where the job has been
-    started again without this node, or None. Ending for ``end`` is
+    itself, ``alone`` where a local run's controller is gone, or None. Ending for ``end`` is
     success, whatever the code.
     """
 
@@ -131,9 +129,8 @@ class Process:
         until = time.monotonic() + KILL_AFTER_S
         self._kill_at = until if self._kill_at is None else min(self._kill_at, until)
 
-    def kill(self, by: str) -> None:
+    def kill(self) -> None:
         """End a process at once, without a word that it could answer by writing a checkpoint."""
-        self.asked = self.asked or by
         self._kill_at = time.monotonic()
 
     def wait(self, poll: Callable[[], float]) -> Ended:

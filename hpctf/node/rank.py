@@ -123,9 +123,6 @@ class Rank:
             ended = child.wait(Watch(self, child))
             if sampler is not None:
                 sampler.finish()
-            if ended.asked == process.SUPERSEDED:
-                say(f"{self._me.name}: ended, for the job has been started again without this node")
-                return ended.status
             if not self._comes_back(ended, restarts):
                 return self._finish(ended)
             restarts += 1
@@ -155,8 +152,12 @@ class Rank:
         return float(self._role["grace_s"])
 
     def is_lost(self) -> bool:
-        """Whether the job has failed of itself, or its owner has cancelled it."""
-        return is_cancelled(self._run_folder) or has_failed(self._run_folder, self._attempt)
+        """Whether the job has failed of itself, goes on in another start, or was cancelled."""
+        return (
+            is_cancelled(self._run_folder)
+            or has_failed(self._run_folder, self._attempt)
+            or self.is_superseded()
+        )
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
@@ -254,8 +255,11 @@ class Rank:
         """Put the end on record, keep the result, and return the exit status.
 
         Who was asked to end has not failed: the launcher would end the others at once, and those
-        may be writing their checkpoints.
+        may be writing their checkpoints. Of a start that is superseded nothing is kept.
         """
+        if self.is_superseded():
+            say(f"{self._me.name}: ended, for the job has been started again without this node")
+            return ended.status
         from hpctf.node.memory import out_of_memory
 
         oom, full = None, False
@@ -313,7 +317,7 @@ class Watch:
         now = time.monotonic()
         if now >= self._beat_at:
             if self._rank.is_superseded():
-                self._child.kill(process.SUPERSEDED)
+                self._child.kill()
             else:
                 self._rank.beat()
             self._beat_at = now + HEARTBEAT_S

@@ -46,13 +46,10 @@ def start(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("python", pythons())
-def test_a_rank_runs_and_keeps_its_result_with_any_python_from_3_8(
-    tmp_path: Path, python: str
-) -> None:
-    estimator = TensorFlow(
-        project(tmp_path / "proj", text=SAY), entry_script="train.py", python=python
-    )
+def ready(tmp_path: Path, text: str, python: str) -> RunFolder:
+    """Return a run of one rank, as it is when Slurm starts it."""
+    source = project(tmp_path / "proj", text=text)
+    estimator = TensorFlow(source, entry_script="train.py", python=python)
     path = tmp_path / "e" / "e_1_a"
     plan = make_plan(
         estimator, load_site("slurm"), run_id="e_1_a", experiment="e", run_folder=str(path)
@@ -61,8 +58,16 @@ def test_a_rank_runs_and_keeps_its_result_with_any_python_from_3_8(
     folder.make(plan.ranks())
     folder.plan.write_text(plan.to_json())
     folder.snapshot.mkdir()
-    (folder.snapshot / "train.py").write_text(SAY)
-    done = start(python, path)
+    (folder.snapshot / "train.py").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_a_rank_runs_and_keeps_its_result_with_any_python_from_3_8(
+    tmp_path: Path, python: str
+) -> None:
+    folder = ready(tmp_path, SAY, python)
+    done = start(python, folder.path)
     assert done.returncode == 0, done.stderr + (folder.logs / "worker-0.log").read_text()
     assert json.loads((folder.logs / "worker-0.log").read_text())["id"] == "e_1_a"
     with (folder.submitit / "77_0_result.pkl").open("rb") as stream:

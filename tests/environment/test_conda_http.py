@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.server
 import json
@@ -23,37 +22,22 @@ from hpctf.environment.store import Store
 from hpctf.errors import BuildError
 
 from ..waiting import wait_until
+from .canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
 from .conda_channels import GREETER, SHORT, base_channel, index, package
 from .stand_ins import ask, hpctf_env, make_site, start_env
 from .test_conda import solved
-from .test_confidential import CANARY, QUOTED, leaks
 
 CHANNEL = "/private/channel"
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a channel to who has the password or the token, and looks at all processes."""
+class Server(WatchfulServer):
+    """Serves a channel to who has the password or the token."""
 
     def __init__(self, channel: Path) -> None:
-        handler = partial(_Handler, directory=str(channel))
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__(partial(_Handler, directory=str(channel)))
         self.asked: list[str] = []
         self.open = threading.Event()
         self.open.set()
-        self.seen: list[bytes] = []
-
-    @property
-    def place(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-    def look(self) -> None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes()
-            except OSError:
-                continue
-            if CANARY.encode() in words or QUOTED.encode() in words:
-                self.seen.append(words)
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -62,9 +46,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.look()
         self.server.asked.append(self.path)
-        wanted = "Basic " + base64.b64encode(f"me:{CANARY}".encode()).decode()
         with_token = self.path.startswith((f"/t/{CANARY}/", f"/t/{QUOTED}/"))
-        if not with_token and self.headers.get("Authorization") != wanted:
+        if not with_token and self.headers.get("Authorization") != AUTHORIZATION:
             self.send_response(401)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import http.server
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +10,21 @@ from typing import Any
 
 import pytest
 
+from .canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
 from .stand_ins import hpctf_env, make_site, make_wheel
 
-CANARY = "c4n4ry!"
-QUOTED = "c4n4ry%21"
 
-
-class Index(http.server.ThreadingHTTPServer):
-    """A simple index that wants a password, and looks at all processes while it is asked."""
+class Index(WatchfulServer):
+    """A simple index that wants the password."""
 
     def __init__(self, wheels: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.wheels = wheels
         self.let_in = 0
-        self.seen: list[bytes] = []
 
     @property
     def address(self) -> str:
-        return f"http://me:{QUOTED}@127.0.0.1:{self.server_address[1]}/simple"
-
-    def look(self) -> None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes()
-            except OSError:
-                continue
-            if CANARY.encode() in words or QUOTED.encode() in words:
-                self.seen.append(words)
+        return f"http://me:{QUOTED}@{self.place}/simple"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -46,8 +32,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.look()
-        wanted = "Basic " + base64.b64encode(f"me:{CANARY}".encode()).decode()
-        if self.headers.get("Authorization") != wanted:
+        if self.headers.get("Authorization") != AUTHORIZATION:
             self.send_response(401)
             self.send_header("WWW-Authenticate", "Basic")
             self.end_headers()
@@ -135,18 +120,6 @@ def test_the_password_of_an_index_is_nowhere_but_with_who_asks(
     locked.write_text(told[3])
     again = hpctf_env("build", "--locked", str(locked), site=site, **variables)
     assert again.stdout == done.stdout
-
-
-def leaks(folder: Path) -> list[str]:
-    """Return the files that hold the password; the cache is uv's own, and private."""
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            data = path.read_bytes() if path.is_file() else b""
-            if CANARY.encode() in data or QUOTED.encode() in data:
-                found.append(str(path.relative_to(folder)))
-    return found
 
 
 def test_what_a_failed_build_leaves_has_no_password(

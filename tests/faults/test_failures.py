@@ -313,13 +313,19 @@ def test_a_coordinator_is_warned_and_goes_on(trainer: Person, clock: Clock) -> N
     assert json.loads(trainer.output("metrics.json", run))["accuracy"] >= 0.95
 
 
+def running_on_n2(person: Person) -> str:
+    """Return a run whose step runs on n2 for some seconds more."""
+    script = person.write("proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(6)\n")
+    run = person.hpctf("submit", "--sbatch", "nodelist=n2", script).stdout.strip()
+    wait_until(lambda: person.status(run)["state"] == "Running")
+    return run
+
+
 @pytest.mark.fault("slurmd killed under a running step", "the run goes on")
 def test_a_killed_slurmd_does_not_end_the_training(
     person: Person, faults: Faults, clock: Clock
 ) -> None:
-    script = person.write("proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(6)\n")
-    run = person.hpctf("submit", "--sbatch", "nodelist=n2", script).stdout.strip()
-    wait_until(lambda: person.status(run)["state"] == "Running")
+    run = running_on_n2(person)
     clock.injected()
     with faults.stopped("slurmd-n2", signal="KILL"):
         time.sleep(3)
@@ -332,9 +338,7 @@ def test_a_killed_slurmd_does_not_end_the_training(
 def test_a_slurmd_that_crashes_is_started_again(
     person: Person, faults: Faults, clock: Clock
 ) -> None:
-    script = person.write("proj/sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(6)\n")
-    run = person.hpctf("submit", "--sbatch", "nodelist=n2", script).stdout.strip()
-    wait_until(lambda: person.status(run)["state"] == "Running")
+    run = running_on_n2(person)
     pid_file = faults.cluster.directory / "pids/slurmd-n2.pid"
     crashed = pid_file.read_text()
     clock.injected()

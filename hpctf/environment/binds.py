@@ -40,7 +40,7 @@ class Bind:
 
 
 def binds_of(estimator: TensorFlow, site: Site, run_folder: str) -> list[Bind]:
-    """Return all that a training needs to see, each folder once.
+    """Return what a training must see, each folder once.
 
     Raises
     ------

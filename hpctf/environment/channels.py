@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hpctf.confidential import without_credentials
 from hpctf.errors import BuildError, shown
 
 _ALIAS = "https://conda.anaconda.org"
@@ -135,8 +134,3 @@ class Channels:
 def _without_user(place: str) -> str:
     """Return an address without its user and password; its token stays."""
     return re.sub(r"(?<=://)[^/@]*@", "", place)
-
-
-def confidential(channel: str) -> bool:
-    """Return whether a channel's address holds a password or a token."""
-    return bool(without_credentials(channel) != channel)

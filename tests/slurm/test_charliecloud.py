@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,16 +83,6 @@ def images() -> Path:
             convert = ["ch-convert", IMAGES / "folder", IMAGES / "image.sqfs"]
             subprocess.run(convert, check=True, capture_output=True)
     return IMAGES
-
-
-@pytest.fixture(autouse=True)
-def fuse() -> Iterator[None]:
-    """Let everybody open /dev/fuse, as udev does where it runs (50-udev-default.rules)."""
-    device = Path("/dev/fuse")
-    mode = device.stat().st_mode & 0o777
-    device.chmod(0o666)
-    yield
-    device.chmod(mode)
 
 
 @pytest.fixture

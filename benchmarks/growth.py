@@ -26,12 +26,12 @@ sys.path.insert(0, str(ROOT))
 
 from hpctf import Experiment, Run, TensorFlow  # noqa: E402
 from hpctf.node import thinning  # noqa: E402
-from hpctf.node.ends import Ends  # noqa: E402
+from hpctf.node.completion import Ends  # noqa: E402
 from hpctf.node.identity import Identity  # noqa: E402
 from hpctf.node.process import Ended  # noqa: E402
 from hpctf.node.rank import FOLLOW_S, Rank  # noqa: E402
 from hpctf.node.signals import Signals  # noqa: E402
-from hpctf.runs.sizes import sizes_of  # noqa: E402
+from hpctf.runs.housekeeping.disk_usage import sizes_of  # noqa: E402
 
 DAY_S = 86_400
 HPCTF = """

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hpctf.resources import CLIENT
+from hpctf.common.paths import CLIENT
 
 KINDS = {
     "log(name, value)": "run.log('loss', value)",

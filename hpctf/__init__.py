@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from hpctf.client.hpctf.sharding import shard
     from hpctf.cluster_spec import tf_config
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
-    from hpctf.estimator import Mpi, MultiWorker, ParameterServer, TensorFlow
-    from hpctf.runs.experiment import Experiment
-    from hpctf.runs.run import Run
+    from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
+    from hpctf.experiment import Experiment
+    from hpctf.run import Run
 
 __version__ = "0.1.0"
 
@@ -45,13 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Experiment": "hpctf.runs.experiment",
+    "Experiment": "hpctf.experiment",
     "HpctfError": "hpctf.errors",
-    "Mpi": "hpctf.estimator",
-    "MultiWorker": "hpctf.estimator",
-    "ParameterServer": "hpctf.estimator",
-    "Run": "hpctf.runs.run",
-    "TensorFlow": "hpctf.estimator",
+    "Mpi": "hpctf.estimator.tensorflow",
+    "MultiWorker": "hpctf.estimator.tensorflow",
+    "ParameterServer": "hpctf.estimator.tensorflow",
+    "Run": "hpctf.run",
+    "TensorFlow": "hpctf.estimator.tensorflow",
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",
     "shard": "hpctf.sharding",

@@ -27,8 +27,8 @@ from collections.abc import Mapping
 from math import gcd
 
 from hpctf.errors import ClusterSpecError, HostlistError, did_you_mean
-from hpctf.hosts import Task, tasks_from_placement
-from hpctf.job_environment import (
+from hpctf.placement.hostlist import Task, tasks_from_placement
+from hpctf.placement.job_environment import (
     job_id_from_environment,
     local_rank_from_environment,
     number_of,

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.errors import UsageError, shown
-from hpctf.site.load import find_target
+from hpctf.site.loading import find_target
 
 ComputeTargetException = UsageError
 """What `ComputeTarget` raises for a target that is not there."""

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpctf import estimator
 from hpctf.azureml.datastore import OnDisk
 from hpctf.azureml.environment import CondaDependencies, Environment
 from hpctf.azureml.estimators import TensorFlow
 from hpctf.azureml.refusing import refuses
 from hpctf.errors import UsageError, shown
+from hpctf.estimator import tensorflow
 
 THIRTY_DAYS_S = 2_592_000
 """What Azure ML gives a run that names no time of its own."""
@@ -86,11 +86,11 @@ class RunConfiguration:
         """Whether hpctf builds the environment: it does."""
         return True
 
-    def distribution(self) -> tuple[estimator.Distribution | None, int | None]:
+    def distribution(self) -> tuple[tensorflow.Distribution | None, int | None]:
         """Return what `framework` and `communicator` say, and the nodes."""
         kind = self.communicator.lower()
         if kind in ("mpi", "intelmpi", "openmpi"):
-            return estimator.Mpi(self.mpi.process_count_per_node), self.node_count
+            return tensorflow.Mpi(self.mpi.process_count_per_node), self.node_count
         if kind == "parameterserver":
             return _of_tensorflow(self.tensorflow), self.node_count if self.node_count > 1 else None
         if kind != "none":
@@ -225,11 +225,11 @@ def _distribute(config: RunConfiguration, distribution: object) -> None:
         )
 
 
-def _of_tensorflow(counts: TensorflowConfiguration) -> estimator.Distribution:
+def _of_tensorflow(counts: TensorflowConfiguration) -> tensorflow.Distribution:
     workers, servers = counts.worker_count, counts.parameter_server_count
     if servers == 0:
-        return estimator.MultiWorker(workers)
-    return estimator.ParameterServer(workers, servers, coordinator=False, chief=False)
+        return tensorflow.MultiWorker(workers)
+    return tensorflow.ParameterServer(workers, servers, coordinator=False, chief=False)
 
 
 def _has_gpus(target: Any) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpctf.azureml.refusing import OfSite, refuses
+from hpctf.common.files import PRIVATE_UMASK, cannot_write, make_folder
+from hpctf.common.processes import user_name
 from hpctf.errors import UsageError, shown
-from hpctf.files import PRIVATE_UMASK, cannot_write, make_folder
-from hpctf.processes import user_name
-from hpctf.runs.folder import runs_root_of
+from hpctf.run_folder.layout import runs_root_of
 
 FOLDER = ".azureml-"
 """What the folder of a person's datastore in the runs root begins with: no experiment can be

@@ -15,7 +15,7 @@ from typing import Any
 
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.errors import UsageError, shown
-from hpctf.site.reading import NotReadable, named, parse_yaml, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml, read_text
 
 _CURATED = re.compile(r"^azureml-tensorflow-(?P<version>\d+\.\d+)", re.IGNORECASE)
 

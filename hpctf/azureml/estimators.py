@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpctf import estimator
 from hpctf.azureml.datasets import FileDataset
 from hpctf.azureml.datastore import Datastore, OnDisk
 from hpctf.azureml.environment import without_sdk
 from hpctf.azureml.refusing import refuses
-from hpctf.environment.tensorflows import TESTED
+from hpctf.environment.tensorflow_versions import TESTED
 from hpctf.errors import UsageError
-from hpctf.software import NOT_HERE
+from hpctf.estimator import tensorflow
+from hpctf.estimator.software import NOT_HERE
 
 NOTED = ("vm_size", "vm_priority", "shm_size")
 """Parameters that change nothing on a cluster: a note says what to use in their place."""
@@ -23,13 +23,13 @@ NOTED = ("vm_size", "vm_priority", "shm_size")
 
 @refuses("Mpi")
 @dataclass(frozen=True)
-class Mpi(estimator.Mpi):
+class Mpi(tensorflow.Mpi):
     """MPI as hpctf has it."""
 
 
 @refuses("ParameterServer")
 @dataclass(frozen=True)
-class ParameterServer(estimator.ParameterServer):
+class ParameterServer(tensorflow.ParameterServer):
     """Parameter servers as Azure ML has them: the script runs on every worker and every ps, and
     no rank is the chief."""
 
@@ -38,7 +38,7 @@ class ParameterServer(estimator.ParameterServer):
 
 
 @refuses("TensorFlow")
-class TensorFlow(estimator.TensorFlow):
+class TensorFlow(tensorflow.TensorFlow):
     """`hpctf.TensorFlow` with all parameters of Azure ML's, whose counts are 1 by default.
 
     Those of hpctf's own (``mem``, ``python``, ``container`` ...) are taken, too.

@@ -10,21 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf import estimator
+from hpctf import experiment, run
 from hpctf.azureml.configuration import ScriptRunConfig
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
 from hpctf.errors import UsageError
-from hpctf.runs import experiment, run
-from hpctf.runs.finding import has_labels
-from hpctf.runs.folder import experiment_names, find_run, runs_root_of
+from hpctf.estimator import tensorflow
+from hpctf.run_folder.layout import experiment_names, find_run, runs_root_of
 from hpctf.runs.kept_files import copy_file
 from hpctf.runs.own import open_of_run
+from hpctf.runs.search.tables import has_labels
 
 if TYPE_CHECKING:
-    from hpctf.client.hpctf.context import Run as RunContext
-    from hpctf.tracking.child import ChildRun
+    from hpctf.child_run import ChildRun
+    from hpctf.client.hpctf.run_context import Run as RunContext
 
 
 @refuses("Run")
@@ -296,7 +296,7 @@ class Experiment:
 
     def submit(
         self,
-        config: estimator.TensorFlow | ScriptRunConfig,
+        config: tensorflow.TensorFlow | ScriptRunConfig,
         tags: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Run:
@@ -312,7 +312,7 @@ class Experiment:
         with tempfile.TemporaryDirectory(prefix="hpctf-") as scratch:
             if isinstance(config, ScriptRunConfig):
                 config = config.estimator(Path(scratch))
-            if not isinstance(config, estimator.TensorFlow):
+            if not isinstance(config, tensorflow.TensorFlow):
                 raise UsageError(
                     f"Experiment.submit() takes an estimator, not {type(config).__name__}.",
                     "Use ScriptRunConfig(...), TensorFlow(...) or Estimator(...) of hpctf.azureml.",
@@ -345,7 +345,7 @@ class Experiment:
         for one in self._experiment.get_runs(tags, properties, include_children, status):
             yield Run(one.folder) if isinstance(one, run.Run) else one
 
-    def _of(self, config: estimator.TensorFlow) -> experiment.Experiment:
+    def _of(self, config: tensorflow.TensorFlow) -> experiment.Experiment:
         if not getattr(config, "on_this_machine", False) or self.workspace.site.name == "local":
             return self._experiment
         root = self._experiment.runs_root

@@ -10,7 +10,7 @@ from hpctf.azureml.datasets import Dataset, FileDataset
 from hpctf.azureml.datastore import Datastore
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.azureml.runs import Experiment, Run
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 
 NONE = "none"

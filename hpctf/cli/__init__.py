@@ -16,9 +16,9 @@ gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tent
 import click  # noqa: E402
 
 import hpctf  # noqa: E402
-from hpctf.confidential import hidden  # noqa: E402
+from hpctf.common.secrets import hidden  # noqa: E402
+from hpctf.common.terminal import guard  # noqa: E402
 from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  # noqa: E402
-from hpctf.terminal import guard  # noqa: E402
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
@@ -111,7 +111,7 @@ def _run() -> int:
         if not _has_working_folder():
             print(_NO_FOLDER, file=sys.stderr)
             return UsageError.exit_code
-        from hpctf.refusals import refused
+        from hpctf.common.refusals import refused
 
         print(hidden(f"hpctf: error: {refused(error)}"), file=sys.stderr)
         return RunFolderError.exit_code

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.confidential import hidden, hide
-from hpctf.runs.folder import find_run, runs_root_of
-from hpctf.terminal import console, visible
+from hpctf.common.secrets import hidden, hide
+from hpctf.common.terminal import console, visible
+from hpctf.run_folder.layout import find_run, runs_root_of
 
 if TYPE_CHECKING:
-    from hpctf.runs.listing import Listed
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
+    from hpctf.run import Run
+    from hpctf.runs.status.listing import Listed
+    from hpctf.runs.status.state import Status
 
 Command = Callable[..., Any]
 
@@ -81,7 +81,7 @@ def run_argument(command: Command) -> Command:
 
 def open_run(name: str, site: str | None) -> Run:
     """Return the run that RUN stands for; it may be a run's folder, too."""
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
     if os.sep in name:
         folder = os.path.abspath(os.path.expanduser(name))
@@ -93,8 +93,8 @@ def open_run(name: str, site: str | None) -> Run:
 def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     """Return the runs that RUN|EXPERIMENT... stand for, each once: an experiment's all."""
     from hpctf.errors import UsageError
-    from hpctf.runs.folder import check_name, run_folders
-    from hpctf.runs.listing import readable_runs
+    from hpctf.run_folder.layout import check_name, run_folders
+    from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)
     found: dict[str, Run] = {}

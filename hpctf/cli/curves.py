@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hpctf.terminal import visible
+from hpctf.common.terminal import visible
 
 WIDTH, HEIGHT = 80, 18
 """Columns and lines of a plot that goes into a pipe, and the lines of one in a terminal."""

@@ -17,11 +17,11 @@ from hpctf.cli.common import (
     say,
     site_option,
 )
-from hpctf.terminal import console, visible
+from hpctf.common.terminal import console, visible
 
 if TYPE_CHECKING:
-    from hpctf.runs.code_difference import CodeDifference, FileDifference
-    from hpctf.runs.difference import Metric, Value
+    from hpctf.runs.compare.code import CodeDifference, FileDifference
+    from hpctf.runs.compare.comparison import Metric, Value
 
 _SECTIONS = ("parameters", "code", "environment", "metrics")
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -52,7 +52,7 @@ def diff(
 
     The exit code is 0 whatever differs.
     """
-    from hpctf.runs.difference import difference
+    from hpctf.runs.compare.comparison import difference
 
     a, b = open_run(first, site), open_run(second, site)
     found = difference(a, b, only or _SECTIONS)

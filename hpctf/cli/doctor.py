@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.common.terminal import console
 from hpctf.errors import UsageError
-from hpctf.terminal import console
 
 if TYPE_CHECKING:
-    from hpctf.doctor.report import Check, Report
+    from hpctf.admin.doctor.report import Check, Report
 
 _JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "env", "tensorflow")
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}
@@ -63,8 +63,8 @@ def doctor(
 
     Exit codes: 0 all is well, 1 something is not, 2 wrong usage, 3 Slurm cannot be asked.
     """
-    from hpctf.doctor.examine import JobOptions, examine
-    from hpctf.sbatch import seconds_of
+    from hpctf.admin.doctor.examine import JobOptions, examine
+    from hpctf.scheduler.sbatch_options import seconds_of
 
     given = [
         name
@@ -97,8 +97,8 @@ def doctor(
 
 def _proposal(report: Report, write: str | None) -> str | None:
     """Show what the site file could say, and write it if asked; return the file's path."""
-    from hpctf.doctor.proposals import propose, write_proposal
-    from hpctf.site.find import is_path
+    from hpctf.admin.doctor.suggestions import propose, write_proposal
+    from hpctf.site.discovery import is_path
 
     if not report.proposals:
         if write is not None:

@@ -18,8 +18,8 @@ from hpctf.cli.common import (
     set_option,
     site_option,
 )
+from hpctf.common.terminal import data
 from hpctf.errors import BuildError, UsageError
-from hpctf.terminal import data
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -54,7 +54,7 @@ def build(site: str | None, settings: tuple[str, ...], **options: Any) -> None:
     from hpctf.environment.build import ensure
     from hpctf.environment.progress import telling
     from hpctf.environment.store import Store
-    from hpctf.site.load import load_site
+    from hpctf.site.loading import load_site
 
     of = load_site(site, settings=settings)
     store = Store(of)
@@ -75,8 +75,8 @@ def build(site: str | None, settings: tuple[str, ...], **options: Any) -> None:
 
 def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
     """Return what to build, or the interpreter of what a lock names and is still there."""
-    from hpctf.environment.asked import Asked, spec_for
     from hpctf.environment.lock import environment_of, locked_spec, read_lock
+    from hpctf.environment.resolve import Asked, spec_for
     from hpctf.environment.spec import spec_from
     from hpctf.environment.store import Store
 
@@ -128,7 +128,7 @@ def _read_json(file: str) -> dict[str, Any]:
 def _lock_file(named: str, site: Site) -> Path:
     """Return the lock file that RUN or FILE stands for."""
     from hpctf.environment.store import LOCK_FILE
-    from hpctf.runs.folder import find_run, runs_root_of
+    from hpctf.run_folder.layout import find_run, runs_root_of
 
     if os.sep in named or os.path.isfile(named):
         return Path(named)
@@ -153,7 +153,7 @@ def _answer(key: str, python: Path, ready: bool, as_json: bool) -> None:
 @json_option
 def list_environments(site: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """List the environments of the site's store, and what is being built."""
-    from hpctf.environment.attempts import builders, described
+    from hpctf.environment.build_folder import builders, described
 
     store = _store(site, settings)
     ready = list(store.environments())
@@ -284,8 +284,8 @@ def _count(builds: list[str]) -> str:
 
 
 def _refuse_what_is_used(one: Environment, site: str | None) -> None:
-    from hpctf.runs.folder import runs_root_of
-    from hpctf.runs.using import active_runs_with
+    from hpctf.run_folder.layout import runs_root_of
+    from hpctf.runs.housekeeping.dependents import active_runs_with
 
     using = active_runs_with(runs_root_of(site), one.folder)
     if using:
@@ -297,6 +297,6 @@ def _refuse_what_is_used(one: Environment, site: str | None) -> None:
 
 def _store(site: str | None, settings: tuple[str, ...]) -> Store:
     from hpctf.environment.store import Store
-    from hpctf.site.load import load_site
+    from hpctf.site.loading import load_site
 
     return Store(load_site(site, settings=settings))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_runs, say, site_option
-from hpctf.terminal import data_stream
+from hpctf.common.terminal import data_stream
 
 _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
 
@@ -43,7 +43,7 @@ def mlflow(
     """
     from hpctf.export.mlflow_server import look_at
     from hpctf.export.mlflow_store import to_mlflow
-    from hpctf.runs.choosing import bytes_of_size
+    from hpctf.runs.search.selection import bytes_of_size
 
     most = None if largest is None else bytes_of_size(largest)
     runs = open_runs(names, site)
@@ -74,7 +74,7 @@ def mlflow(
 @site_option
 def tensorboard(names: tuple[str, ...], to: Path, python: str | None, site: str | None) -> None:
     """Write what runs have logged as TensorBoard's event files ('hpctf tensorboard' shows them)."""
-    from hpctf.export.events import write_events
+    from hpctf.export.event_files import write_events
 
     number = write_events(open_runs(names, site), to, python)
     say(f"{number} points")
@@ -90,8 +90,8 @@ def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) 
     """Write all numbers of runs and their child runs as CSV, or a row for each run."""
     from io import StringIO
 
-    from hpctf.export.tables import write_runs, write_values
-    from hpctf.files import write_atomic
+    from hpctf.common.files import write_atomic
+    from hpctf.export.csv_tables import write_runs, write_values
 
     runs = open_runs(names, site)
     write = write_runs if wide else write_values

@@ -8,11 +8,11 @@ import sys
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
+from hpctf.common.terminal import data
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.run_folder.logs import LogPrinter, LogPrinters
+from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import LEFT_BY_SCRIPT
-from hpctf.runs.logs import LogPrinter, LogPrinters
-from hpctf.terminal import data
-from hpctf.verdict import ranks_of
 
 
 @click.command()
@@ -51,7 +51,7 @@ def logs(
     if not follow:
         printers.show(final=True)
         return
-    from hpctf.runs.wait import wait
+    from hpctf.runs.status.wait import wait
 
     try:
         wait(run, None, printers)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.choosing import agreed, choice_of, choice_options, yes_option
 from hpctf.cli.common import (
     answer_json,
     clock,
@@ -17,18 +16,19 @@ from hpctf.cli.common import (
     say_unreadable,
     site_option,
 )
+from hpctf.cli.run_options import agreed, choice_of, choice_options, yes_option
 from hpctf.errors import UsageError
-from hpctf.runs.folder import runs_root_of
+from hpctf.run_folder.layout import runs_root_of
 
 if TYPE_CHECKING:
-    from hpctf.runs.archives import Archived
-    from hpctf.runs.choosing import Choice
-    from hpctf.runs.sizes import Sizes, Usage
+    from hpctf.runs.housekeeping.archives import Archived
+    from hpctf.runs.housekeeping.disk_usage import Sizes, Usage
+    from hpctf.runs.search.selection import Choice
 
 
 def remove_chosen(root: Path, choice: Choice, yes: bool, as_json: bool) -> None:
     """Remove runs after asking, and without asking what an interrupted removal has left."""
-    from hpctf.runs.housekeeping import finish_removals, propose, remove
+    from hpctf.runs.housekeeping.removal import finish_removals, propose, remove
 
     removed = finish_removals(root, _tell_finished)
     proposal = propose(root, choice, removed)
@@ -78,8 +78,8 @@ def archive(
 
 
 def _archive(root: Path, choice: Choice, to: Path | None, yes: bool, as_json: bool) -> None:
-    from hpctf.runs.archives import archive
-    from hpctf.runs.housekeeping import finish_removals, propose
+    from hpctf.runs.housekeeping.archives import archive
+    from hpctf.runs.housekeeping.removal import finish_removals, propose
 
     removed = [] if choice.all else finish_removals(root, _tell_finished)
     proposal = propose(root, choice, removed)
@@ -94,8 +94,8 @@ def _archive(root: Path, choice: Choice, to: Path | None, yes: bool, as_json: bo
 
 
 def _list_archives(root: Path, to: Path | None, as_json: bool) -> None:
-    from hpctf.runs.archives import archives
-    from hpctf.runs.sizes import readable
+    from hpctf.runs.housekeeping.archives import archives
+    from hpctf.runs.housekeeping.disk_usage import readable
 
     found = archives(root, to)
     if as_json:
@@ -106,7 +106,7 @@ def _list_archives(root: Path, to: Path | None, as_json: bool) -> None:
 
 
 def _restore(root: Path, name: str, to: Path | None, as_json: bool) -> None:
-    from hpctf.runs.archives import restore
+    from hpctf.runs.housekeeping.archives import restore
 
     folder = restore(root, name, to)
     say(f"Run {folder.run_id} is back: {folder.path}")
@@ -137,9 +137,9 @@ def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
     A line for each experiment; for each run where RUN, an id, a unique prefix or @last, or another
     option says which.
     """
-    from hpctf.runs.archives import archives
-    from hpctf.runs.choosing import choose
-    from hpctf.runs.sizes import NOTHING, by_experiment, usage
+    from hpctf.runs.housekeeping.archives import archives
+    from hpctf.runs.housekeeping.disk_usage import NOTHING, by_experiment, usage
+    from hpctf.runs.search.selection import choose
 
     choice, root = choice_of(options), runs_root_of(site)
     found = usage(choose(root, choice))
@@ -163,7 +163,7 @@ def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
 
 
 def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
-    from hpctf.runs.sizes import PARTS, readable
+    from hpctf.runs.housekeeping.disk_usage import PARTS, readable
 
     lines = [
         (name, *(readable(sizes.parts[part]) for part in PARTS), readable(sizes.total))
@@ -173,7 +173,7 @@ def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
 
 
 def _also(total: Sizes, put_away: int) -> None:
-    from hpctf.runs.sizes import readable
+    from hpctf.runs.housekeeping.disk_usage import readable
 
     if put_away:
         say(f"Archives take {readable(put_away)} besides: hpctf archive --list")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.site.reading import NotReadable, named, parse_yaml, plain, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml, plain, read_text
 
 JOB_SUFFIXES = (".yaml", ".yml")
 

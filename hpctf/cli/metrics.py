@@ -11,13 +11,13 @@ import click
 
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
 from hpctf.client.hpctf.columns import Numbers
+from hpctf.common.terminal import data_stream, painted
 from hpctf.errors import UsageError, did_you_mean
-from hpctf.terminal import data_stream, painted
 
 if TYPE_CHECKING:
+    from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.series import Series
-    from hpctf.runs.run import Run
-    from hpctf.tracking.child import ChildRun
+    from hpctf.run import Run
 
     AnyRun = Run | ChildRun
 
@@ -134,7 +134,7 @@ def _short(value: Any) -> str:
 
 
 def _print_csv(runs: list[AnyRun], names: tuple[str, ...], rank: str | None) -> None:
-    from hpctf.tracking.frames import COLUMNS, csv_cell, rows_of
+    from hpctf.tracking.dataframes import COLUMNS, csv_cell, rows_of
 
     with data_stream() as stream:
         writer = csv.writer(stream, lineterminator="\n")

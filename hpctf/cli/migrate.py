@@ -27,8 +27,8 @@ def migrate(file: Path, out: Path | None, site: str | None, as_json: bool) -> No
     """
     from dataclasses import asdict
 
+    from hpctf.common.terminal import data
     from hpctf.migration.migrate import migrate as migrated
-    from hpctf.terminal import data
 
     done = migrated(file, site)
     if out is not None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hpctf.common.terminal import console, visible
 from hpctf.environment.progress import elapsed
-from hpctf.runs.state import describe
-from hpctf.terminal import console, visible
+from hpctf.runs.status.state import describe
 
 if TYPE_CHECKING:
-    from hpctf.runs.state import Status
+    from hpctf.runs.status.state import Status
 
 OnChange = Callable[["Status", float], None]
 

@@ -11,7 +11,7 @@ from hpctf.cli.common import answer_json, json_option, out_option, say, site_opt
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
 
 @click.command()
@@ -49,9 +49,9 @@ def _chosen(
     names: tuple[str, ...], compare: bool, site: str | None
 ) -> tuple[list[Run], str | None]:
     """Return the runs that are meant, and the heading of several."""
-    from hpctf.runs.folder import find_run, run_folders, runs_root_of
-    from hpctf.runs.listing import readable_runs
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
+    from hpctf.run_folder.layout import find_run, run_folders, runs_root_of
+    from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)
     of_experiment = readable_runs(run_folders(root, names[0]), say) if _is_name(names[0]) else []
@@ -72,7 +72,7 @@ def _chosen(
 
 
 def _is_name(name: str) -> bool:
-    from hpctf.runs.folder import check_name
+    from hpctf.run_folder.layout import check_name
 
     try:
         check_name("experiment", name)

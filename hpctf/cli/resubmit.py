@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from hpctf.cli.asking import (
+from hpctf.cli.common import open_run, run_argument, set_option, site_option
+from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
@@ -16,7 +17,6 @@ from hpctf.cli.asking import (
     take_actions,
     training_options,
 )
-from hpctf.cli.common import open_run, run_argument, set_option, site_option
 from hpctf.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
     Options ask for something otherwise; arguments after -- replace all of the script's. RUN may be
     a run's folder, too. The new run's id is printed on stdout.
     """
-    from hpctf.runs.again import resubmission
+    from hpctf.runs.resubmission import resubmission
 
     given = given_of(context, options)
     if not given.get("arguments"):

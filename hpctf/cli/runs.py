@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from hpctf.cli.choosing import choice_of, choice_options, yes_option
 from hpctf.cli.common import (
     answer_json,
     clock,
@@ -20,8 +19,9 @@ from hpctf.cli.common import (
     site_option,
     wait_for,
 )
+from hpctf.cli.run_options import choice_of, choice_options, yes_option
 from hpctf.errors import UsageError
-from hpctf.verdict import ranks_of
+from hpctf.run_folder.rank_states import ranks_of
 
 SHOWN = 20
 """Runs that a listing shows unless told otherwise."""
@@ -57,9 +57,9 @@ def runs(
 
     RUN is an id, a unique prefix, or @last.
     """
-    from hpctf.runs.choosing import choose
-    from hpctf.runs.conditions import FIELDS, Facts, sorted_by
-    from hpctf.runs.folder import runs_root_of
+    from hpctf.run_folder.layout import runs_root_of
+    from hpctf.runs.search.filters import FIELDS, Facts, sorted_by
+    from hpctf.runs.search.selection import choose
 
     choice, root = choice_of(options), runs_root_of(site)
     if removing:
@@ -118,7 +118,7 @@ def _job(details: dict[str, Any]) -> str:
 @json_option
 def status(run_name: str, site: str | None, as_json: bool) -> None:
     """Show the state of RUN (an id, a unique prefix, or @last) and of its ranks."""
-    from hpctf.runs.statuses import details
+    from hpctf.runs.status.query import details
 
     run = open_run(run_name, site)
     told = run.look()
@@ -149,7 +149,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
 @json_option
 def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
     """Wait for RUN to end; exit 1 if it did not complete."""
-    from hpctf.runs.statuses import details
+    from hpctf.runs.status.query import details
 
     run = open_run(run_name, site)
     found = wait_for(run, show_output=follow and not as_json)

@@ -9,7 +9,7 @@ import click
 
 from hpctf.cli.common import answer_json, json_option, print_table, say, set_option, site_option
 from hpctf.cli.site_init import init
-from hpctf.confidential import public
+from hpctf.common.secrets import public
 from hpctf.errors import HpctfError, SiteError
 
 
@@ -22,9 +22,9 @@ def site() -> None:
 @json_option
 def list_sites(as_json: bool) -> None:
     """List the sites that --site can name; * marks the one used by default."""
-    from hpctf.resources import SITE_CONFIGS
-    from hpctf.site.find import site_files
-    from hpctf.site.load import default_name, read_site
+    from hpctf.common.paths import SITE_CONFIGS
+    from hpctf.site.discovery import site_files
+    from hpctf.site.loading import default_name, read_site
 
     try:
         used = default_name()
@@ -63,7 +63,7 @@ def list_sites(as_json: bool) -> None:
 @json_option
 def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Show all that a site says, from all of its layers, defaults included."""
-    from hpctf.site.load import load_site
+    from hpctf.site.loading import load_site
 
     found = load_site(name, settings=settings)
     content = public(asdict(found))
@@ -88,7 +88,7 @@ def explain_site(
 ) -> None:
     """Show where each value of a site, or those under KEY, comes from, and what it overrode."""
     from hpctf.site.explain import explain
-    from hpctf.site.load import load_layers
+    from hpctf.site.loading import load_layers
 
     found = explain(load_layers(site, settings=settings), key)
     if as_json:
@@ -119,9 +119,9 @@ def validate_site(
     bash, shellcheck (where it is there) and sbatch --test-only (where there is a Slurm) look at
     the scripts. Exit code 3 if anything is wrong.
     """
-    from hpctf.site.load import load_layers
+    from hpctf.admin.validate import LOOKS, validate
+    from hpctf.site.loading import load_layers
     from hpctf.site.schema import problems_of
-    from hpctf.site.validate import LOOKS, validate
 
     layers = load_layers(name, settings=settings)
     wrong, found = problems_of(layers)
@@ -162,7 +162,7 @@ def validate_site(
 @click.option("--project", is_flag=True, help="That of a project's hpctf.yaml.")
 def print_schema(project: bool) -> None:
     """Print the JSON Schema of site files, for editors."""
-    from hpctf.site.editors import project_schema, site_schema
+    from hpctf.site.json_schema import project_schema, site_schema
 
     answer_json(project_schema() if project else site_schema())
 

@@ -22,8 +22,8 @@ def init(
     NAME is the site's, by default slurm: the site that is used where none is named. What could
     not be found out is listed on stderr, and at the top of the file.
     """
+    from hpctf.admin.site_init.init import init_site
     from hpctf.errors import UsageError
-    from hpctf.survey.init import init_site
 
     if show and to is not None:
         raise UsageError("--print writes nothing, and --to names a file to write.", "Choose one.")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.checks import check_path
-from hpctf.cli.asking import (
+from hpctf.cli.common import package_options, set_option, site_option
+from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
+from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
@@ -21,13 +22,12 @@ from hpctf.cli.asking import (
     take_actions,
     training_options,
 )
-from hpctf.cli.common import package_options, set_option, site_option
-from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.errors import UsageError
-from hpctf.estimator import BACKENDS
+from hpctf.estimator.tensorflow import BACKENDS
+from hpctf.estimator.validators import check_path
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
+    from hpctf.estimator.tensorflow import TensorFlow
 
 
 @click.command(cls=Submit)
@@ -58,8 +58,8 @@ def submit(context: click.Context, /, script: str, **options: Any) -> None:
 
 
 def _submit(script: str | None, options: dict[str, Any]) -> None:
-    from hpctf.runs.chosen_site import ChosenSite
-    from hpctf.runs.experiment import Experiment
+    from hpctf.experiment import Experiment
+    from hpctf.runs.site_choice import ChosenSite
 
     actions = take_actions(options)
     site, settings = options.pop("site", None), options.pop("settings", None)
@@ -76,7 +76,7 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
 
 
 def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
-    from hpctf.request import estimator_from
+    from hpctf.estimator.request import estimator_from
 
     source, entry = _entry(script, options.pop("source_dir", None))
     asked = {**asked_of(options), "entry_script": entry}

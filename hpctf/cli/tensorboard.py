@@ -22,7 +22,7 @@ def tensorboard(
 
     Running ones are followed. Ctrl-C ends TensorBoard, and leaves the runs alone.
     """
-    from hpctf.export.board import show, ssh_line
+    from hpctf.export.tensorboard import show, ssh_line
 
     def ready(host: str, port: int) -> None:
         say("On your own machine type:")

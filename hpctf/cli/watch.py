@@ -11,19 +11,19 @@ import click
 
 from hpctf.cli.common import open_run, say, site_option
 from hpctf.client.hpctf.within import open_file
+from hpctf.common.terminal import visible
 from hpctf.environment.progress import elapsed
-from hpctf.runs.folder import LAST
+from hpctf.run_folder.layout import LAST
 from hpctf.runs.own import own_target
-from hpctf.runs.state import describe
-from hpctf.terminal import visible
+from hpctf.runs.status.state import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hpctf.cli.panels import View
+    from hpctf.cli.watch_view import View
+    from hpctf.run import Run
     from hpctf.runs.following import Following
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
+    from hpctf.runs.status.state import Status
 
 _FOLLOWED = 16
 """Ranks whose files are read: no screen shows many more, and each look asks the file server."""
@@ -50,7 +50,7 @@ def watch(run_name: str, interval: float, site: str | None) -> None:
     Leave with q or Ctrl-C: the run goes on. Where stdout is no terminal, lines tell what changes.
     Exit 1 if RUN did not complete.
     """
-    from hpctf.cli.screen import can_show
+    from hpctf.cli.terminal import can_show
     from hpctf.runs.following import Following
 
     run = open_run(run_name, site)
@@ -73,8 +73,8 @@ def _goes_on(run: Run) -> str:
 
 def _on_screen(watcher: Watcher, interval: float) -> Status | None:
     """Draw until the run has ended, and return its state; None if somebody has left before."""
-    from hpctf.cli.panels import paint
-    from hpctf.cli.screen import Screen
+    from hpctf.cli.terminal import Screen
+    from hpctf.cli.watch_view import paint
 
     status = watcher.status()
     if status is not None and status.final:
@@ -92,7 +92,7 @@ def _on_screen(watcher: Watcher, interval: float) -> Status | None:
 
 def _in_lines(watcher: Watcher, interval: float) -> Status:
     """Print a line for each change of the state, and now and then one of metrics, to the end."""
-    from hpctf.cli.panels import told, used_now
+    from hpctf.cli.watch_view import told, used_now
 
     before = words = ""
     told_at = began = time.monotonic()
@@ -117,7 +117,7 @@ def _in_lines(watcher: Watcher, interval: float) -> Status:
 
 def _conclude(run: Run, view: View) -> None:
     """Print how it ended."""
-    from hpctf.cli.panels import told
+    from hpctf.cli.watch_view import told
 
     click.echo(f"{run.id}: {describe(view.status)}")
     if told(view):
@@ -136,8 +136,8 @@ class Watcher:
     following: Following
 
     def __post_init__(self) -> None:
+        from hpctf.run_folder.rank_states import ranks_of
         from hpctf.tracking.live import Live
-        from hpctf.verdict import ranks_of
 
         ranks = [f"{role}-{index}" for role, index in ranks_of(self.run.plan)]
         self._live = Live(self.run.folder.path, ranks[:_FOLLOWED])
@@ -149,7 +149,7 @@ class Watcher:
 
     def view(self, status: Status) -> View:
         """Return all that there is to show now."""
-        from hpctf.cli.panels import View, log_lines
+        from hpctf.cli.watch_view import View, log_lines
 
         self._live.look()
         samples = {rank: one.last for rank, one in self._live.samples.items()}
@@ -176,7 +176,7 @@ class Watcher:
 
     def _log(self, status: Status) -> Path:
         """Return the log that tells most now: of a failed rank, the first one's, or the job's."""
-        from hpctf.verdict import first_failure
+        from hpctf.run_folder.rank_states import first_failure
 
         failed = first_failure(status.ranks)
         folder = self.run.folder

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpctf.common.paths import PACKAGE
 from hpctf.errors import UsageError
-from hpctf.resources import PACKAGE
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
+    from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.site.model import Site
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hpctf.confidential import hidden, without_credentials
-from hpctf.environment import tensorflows
-from hpctf.environment.attempts import Attempt, alone, attempt, sweep
-from hpctf.environment.check import check, check_mpi
-from hpctf.environment.commands import Commands
+from hpctf.common.files import cannot_write, write_atomic, write_json
+from hpctf.common.processes import user_name
+from hpctf.common.secrets import hidden, without_credentials
+from hpctf.common.trusted_path import check as check_trusted
+from hpctf.common.trusted_path import check_chosen
+from hpctf.environment import tensorflow_versions
+from hpctf.environment.build_commands import Commands
+from hpctf.environment.build_folder import Attempt, alone, attempt, sweep
 from hpctf.environment.conda import (
     channels_of,
     explicit_packages,
@@ -30,22 +33,19 @@ from hpctf.environment.conda_file import package_name
 from hpctf.environment.conda_maker import conda_maker
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
 from hpctf.environment.indexes import indexes_of
+from hpctf.environment.interpreters import check_python, doubts
 from hpctf.environment.lock import Lock, check_as_locked, pins
 from hpctf.environment.modules import environment_with
-from hpctf.environment.mpi import mpi_of
 from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell, tell_nobody
-from hpctf.environment.pythons import check_python, doubts
 from hpctf.environment.requirements import digest_of, name_of, requirement_of
+from hpctf.environment.smoke_test import check, check_mpi
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
+from hpctf.environment.toolchain import mpi_of
 from hpctf.errors import BuildError, HpctfError
-from hpctf.files import cannot_write, write_atomic, write_json
-from hpctf.processes import user_name
-from hpctf.programs import environment_of
+from hpctf.scheduler.programs import environment_of
 from hpctf.site.model import Site
-from hpctf.trusted_path import check as check_trusted
-from hpctf.trusted_path import check_chosen
 
 _KERAS = "tf-keras"
 
@@ -231,7 +231,7 @@ class _Build:
     def _stands_for_tensorflow(self, wanted: list[str]) -> bool:
         """Return whether another package than ``tensorflow`` brings it."""
         names = {_name(line) for line in wanted}
-        return not names.isdisjoint(tensorflows.NAMES) and "tensorflow" not in names
+        return not names.isdisjoint(tensorflow_versions.NAMES) and "tensorflow" not in names
 
     def _pins(self) -> list[str]:
         return self.pip.freeze(self.made.folder / "bin" / "python")
@@ -241,16 +241,16 @@ class _Build:
         code = "import sys\nfrom importlib import metadata\nfor name in sys.argv[1:]:\n"
         code += "    try: print(metadata.version(name)); break\n"
         code += "    except metadata.PackageNotFoundError: pass"
-        words: list[str | Path] = [python, "-I", "-c", code, *tensorflows.NAMES]
+        words: list[str | Path] = [python, "-I", "-c", code, *tensorflow_versions.NAMES]
         return self.commands.answer(words, "Looking for TensorFlow").strip()
 
     def _install_keras(self, python: Path, tensorflow: str) -> None:
         """Install the Keras that Horovod trains with; its dependencies would bring a TensorFlow."""
-        series = tensorflows.series(tensorflow)
+        series = tensorflow_versions.series(tensorflow)
         named = [line for line in self.spec.pip if _name(line) == _KERAS]
         if self.spec.locked or (not named and (not series or "dev" in tensorflow)):
             return
-        if not named and series and series < tensorflows.KERAS_3_FROM:
+        if not named and series and series < tensorflow_versions.KERAS_3_FROM:
             return
         wanted = named or [f"{_KERAS}=={tensorflow.split('.')[0]}.{tensorflow.split('.')[1]}.*"]
         self.tell(f"Installing {wanted[0]}")
@@ -301,7 +301,9 @@ class _Build:
         pip = {_name(line) for line in (*spec.pip, *spec.locked)}
         conda = {package_name(line) for line in spec.conda}
         conda |= {stem_of(line).rsplit("-", 2)[0] for line in spec.locked_conda}
-        return bool(spec.tensorflow or spec.horovod or (pip | conda) & set(tensorflows.NAMES))
+        return bool(
+            spec.tensorflow or spec.horovod or (pip | conda) & set(tensorflow_versions.NAMES)
+        )
 
     def _lock(self, python: Path) -> Lock:
         site_packages = next(iter((self.made.folder / "lib").glob("python*/site-packages")), None)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpctf.confidential import credentials_in, without_credentials
-from hpctf.environment.commands import Commands
+from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.secrets import credentials_in, without_credentials
+from hpctf.common.trusted_path import Trusted, check
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.configuration import conda_configuration, texts_of
 from hpctf.environment.indexes import Indexes, check_place_of_packages
 from hpctf.environment.rattler import RATTLER, rattler_folder
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import SiteError
-from hpctf.files import PRIVATE_FILE, write_atomic
 from hpctf.site.model import EnvironmentSettings
-from hpctf.trusted_path import Trusted, check
 
 PROGRAMS = ("micromamba", "mamba", "conda")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpctf.confidential import hidden, is_secret
+from hpctf.common.secrets import hidden, is_secret
 from hpctf.environment.requirements import Reader
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.site.reading import NotReadable, named, parse_yaml, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml, read_text
 
 _SPEC = re.compile(
     r"""^(?:[^\[]+::)?               # channel: a name, a folder, an address

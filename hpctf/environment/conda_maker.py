@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpctf.environment.commands import Commands
+from hpctf.common.processes import user_name
+from hpctf.common.trusted_path import check
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.conda import Conda, find_conda
 from hpctf.environment.indexes import Indexes
 from hpctf.environment.rattler import RATTLER, Rattler
 from hpctf.environment.store import CACHE, Store
-from hpctf.processes import user_name
 from hpctf.site.model import Site
-from hpctf.trusted_path import check
 
 
 def conda_maker(

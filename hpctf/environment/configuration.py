@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.errors import UsageError
-from hpctf.site.reading import NotReadable, named, parse_toml, parse_yaml, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_toml, parse_yaml, read_text
 
 _UV_PLACES = ("index-url", "extra-index-url", "no-index", "find-links", "index-strategy")
 UV_KEYS = (

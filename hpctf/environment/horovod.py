@@ -15,13 +15,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpctf.environment import tensorflows
-from hpctf.environment.commands import Commands
+from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.environment import tensorflow_versions
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.indexes import Indexes
 from hpctf.environment.progress import Tell
 from hpctf.environment.spec import RECIPE, EnvironmentSpec
 from hpctf.errors import BuildError
-from hpctf.files import PRIVATE_FILE, write_atomic
 
 NEEDS = ("mpi4py", "cloudpickle", "psutil", "pyyaml", "packaging")
 """What Horovod uses when it runs, and mpi4py, with which people use MPI beside it."""
@@ -81,11 +81,12 @@ def horovod_wheel(
     BuildError
         It cannot be built; the compiler's words are in the log.
     """
-    if spec.gpu_operations and _at_least(tensorflow, tensorflows.EMPTY_HEADERS_FROM):
+    if spec.gpu_operations and _at_least(tensorflow, tensorflow_versions.EMPTY_HEADERS_FROM):
+        newest = tensorflow_versions.NEWEST_WITH_GPU_HOROVOD
         raise BuildError(
-            f"Horovod with GPU operations can be built for TensorFlow "
-            f"{tensorflows.NEWEST_WITH_GPU_HOROVOD} or older, but {tensorflow} is installed.",
-            f"Ask for framework_version='{tensorflows.NEWEST_WITH_GPU_HOROVOD}'.",
+            f"Horovod with GPU operations can be built for TensorFlow {newest} or older, "
+            f"but {tensorflow} is installed.",
+            f"Ask for framework_version='{newest}'.",
         )
     kept = wheels / _name(spec, tensorflow)
     found = _wheel_in(kept)
@@ -183,7 +184,7 @@ def build_variables(
     }
     if spec.gpu_operations:
         variables["HOROVOD_GPU_OPERATIONS"] = spec.gpu_operations
-    elif _at_least(tensorflow, tensorflows.EMPTY_HEADERS_FROM):
+    elif _at_least(tensorflow, tensorflow_versions.EMPTY_HEADERS_FROM):
         variables["CXXFLAGS"] += f" -I{_empty_headers(work)}"
     variables = with_sites_own(variables, dict(spec.build_variables), commands.variables)
     path = variables.get("PATH", commands.variables.get("PATH", os.defpath))
@@ -225,7 +226,7 @@ def _empty_headers(work: Path) -> Path:
 
 
 def _at_least(version: str, series: tuple[int, int]) -> bool:
-    return (tensorflows.series(version) or (0, 0)) >= series
+    return (tensorflow_versions.series(version) or (0, 0)) >= series
 
 
 def _for_pip(indexes: Indexes) -> list[str]:

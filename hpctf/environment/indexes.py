@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hpctf.confidential import credentials_in, without_credentials
+from hpctf.common.secrets import credentials_in, without_credentials
+from hpctf.common.trusted_path import ONLY_ME, Trusted, check, check_tree
 from hpctf.environment.configuration import texts_of, uv_configuration, uv_places
 from hpctf.environment.requirements import Sources
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings
-from hpctf.trusted_path import ONLY_ME, Trusted, check, check_tree
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ _HOW_REACHED = (
     *("cache-dir", "no-cache-dir"),
 )
 """What pip itself gets of its configuration: how packages are reached, and not what is installed
-where (``user``, ``target``, ``prefix``). It does not read its files (`hpctf.programs.BUILD`)."""
+where (``user``, ``target``, ``prefix``). It does not read its files
+(`hpctf.scheduler.programs.BUILD`)."""
 
 
 def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpctf.answers import PRINT, answer_of
-from hpctf.environment import tensorflows
+from hpctf.common.answers import PRINT, answer_of
+from hpctf.environment import tensorflow_versions
 from hpctf.environment.requirements import name_of, requirement_of
-from hpctf.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import FOLDER, environment_of
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
 
 _NAMES = {
-    "tensorflow": tensorflows.NAMES,
+    "tensorflow": tensorflow_versions.NAMES,
     "keras": ("keras", "keras-nightly"),
     "tf_keras": ("tf-keras", "tf-keras-nightly"),
 }
 """The packages that each is in."""
 
-_BUILT_WITH_TF_KERAS = tuple(name for name in tensorflows.NAMES if "nightly" not in name)
+_BUILT_WITH_TF_KERAS = tuple(name for name in tensorflow_versions.NAMES if "nightly" not in name)
 """hpctf puts tf-keras beside these (hpctf.environment.build)."""
 
 _ASK = (
@@ -99,11 +99,12 @@ def libraries_in(spec: EnvironmentSpec) -> Libraries | None:
     version = spec.tensorflow_version
     if not version and (not of_tensorflow or any(one.url for one in of_tensorflow)):
         return None
-    first = ".".join(map(str, tensorflows.KERAS_3_FROM))
+    first = ".".join(map(str, tensorflow_versions.KERAS_3_FROM))
     older = (
         _limited(named, _NAMES["keras"], "3")
         or _limited(of_tensorflow, _BUILT_WITH_TF_KERAS, first)
-        or (tensorflows.series(version) or tensorflows.KERAS_3_FROM) < tensorflows.KERAS_3_FROM
+        or (tensorflow_versions.series(version) or tensorflow_versions.KERAS_3_FROM)
+        < tensorflow_versions.KERAS_3_FROM
         or spec.python_version.startswith("3.8")  # TensorFlow 2.13 is the last for it
     )
     return Libraries(version or "2", "2" if older else "3", None if older else "2")

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpctf.confidential import without_credentials
+from hpctf.common.secrets import without_credentials
+from hpctf.common.trusted_path import Trusted
+from hpctf.environment.interpreters import Interpreter, check_python, find_python, inspect
 from hpctf.environment.modules import environment_with
-from hpctf.environment.mpi import mpi_of
-from hpctf.environment.pythons import Interpreter, check_python, find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.store import LOCK_FILE, Environment, Store
+from hpctf.environment.toolchain import mpi_of
 from hpctf.errors import BuildError, UntrustedPath, UsageError
 from hpctf.site.model import Site
-from hpctf.site.reading import NotReadable, named, read_text
 from hpctf.site.trust import trusted_by
-from hpctf.trusted_path import Trusted
+from hpctf.site.yaml_files import NotReadable, named, read_text
 
 _HEAD = "# hpctf environment lock 1"
 

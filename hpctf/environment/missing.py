@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
-    from hpctf.imports import Imports
+    from hpctf.estimator.script_imports import Imports
+    from hpctf.estimator.tensorflow import TensorFlow
 
 _BUILT = ("tensorflow", "keras", "tf_keras")
 _BUILT_FOR_MPI = ("horovod", "mpi4py")

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from hpctf.errors import SiteError
-from hpctf.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import FOLDER, environment_of
 
 _MARK = "\0hpctf-environment\0"
 
@@ -22,7 +22,7 @@ def environment_with(modules: Sequence[str], timeout: float | None = None) -> di
     """
     if not modules:
         return environment_of("module")
-    from hpctf.render import render_environment
+    from hpctf.submission.script import render_environment
 
     line = f"module load {' '.join(modules)}"
     hint = "The site file names the modules under modules and environments.modules."

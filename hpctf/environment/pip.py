@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpctf.environment.commands import Commands
+from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.configuration import toml_lines
 from hpctf.environment.indexes import Indexes
 from hpctf.errors import BuildError
-from hpctf.files import PRIVATE_FILE, write_atomic
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from hpctf.terminal import console as safe_console
+from hpctf.common.terminal import console as safe_console
 
 Tell = Callable[[str], None]
 """Takes the words of each step of a build as it begins."""

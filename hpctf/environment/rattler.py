@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.trusted_path import Trusted
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.channels import Channels
-from hpctf.environment.commands import Commands
 from hpctf.environment.configuration import CONDA_KEYS
 from hpctf.environment.indexes import Indexes, check_place_of_packages
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import BuildError
-from hpctf.files import PRIVATE_FILE, write_atomic
-from hpctf.trusted_path import Trusted
 
 RATTLER = "py-rattler"
 """What a site calls it (``environments.conda``), and PyPI."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from hpctf.environment.attempts import builders, described, remove_tree, sweep
+from hpctf.environment.build_folder import builders, described, remove_tree, sweep
 from hpctf.environment.store import CURRENT, Environment, Store
 from hpctf.errors import BuildError
 

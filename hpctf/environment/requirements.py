@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.site.reading import NotReadable, named, parse_toml, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_toml, read_text
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

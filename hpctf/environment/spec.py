@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from hpctf.confidential import without_credentials
+from hpctf.common.secrets import without_credentials
 from hpctf.environment.requirements import Sources
 from hpctf.errors import UsageError, shown
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
+    from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.site.model import Site
 
 RECIPE = 1
@@ -180,7 +180,7 @@ def spec_of(
     SiteError
         There is no Python, MPI or module for it here.
     """
-    from hpctf.environment.asked import asked_of, spec_for
+    from hpctf.environment.resolve import asked_of, spec_for
 
     asked = asked_of(estimator, missing)
     return None if asked is None else spec_for(asked, site)

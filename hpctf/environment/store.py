@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.files import make_folder, read_json
+from hpctf.common.paths import without_tilde
+from hpctf.common.trusted_path import check, parts_of_python
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.errors import (
     BuildError,
@@ -26,10 +29,7 @@ from hpctf.errors import (
     did_you_mean,
     shown,
 )
-from hpctf.files import make_folder, read_json
-from hpctf.resources import without_tilde
 from hpctf.site.trust import trusted_by
-from hpctf.trusted_path import check, parts_of_python
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpctf.client.hpctf.within import top_of
 from hpctf.errors import ExportError, UsageError
+from hpctf.export.mlflow_names import allowed_names
 from hpctf.export.mlflow_server import DEFAULT_URI, reachable, shown_uri
-from hpctf.export.names import allowed_names
-from hpctf.export.record import Exported, exported
+from hpctf.export.runs import Exported, exported
 from hpctf.runs.kept_files import copy_of_run
 from hpctf.runs.own import is_mine
-from hpctf.runs.statuses import statuses
+from hpctf.runs.status.query import statuses
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
 RUN_ID = "hpctf.run_id"
 _EXPORTED = "hpctf.exported"

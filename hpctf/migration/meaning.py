@@ -20,9 +20,9 @@ from hpctf.azureml.modules import PREFIX, Placeholder
 from hpctf.azureml.refusing import NotThere, Refusal
 from hpctf.azureml.sentences import instead_of
 from hpctf.errors import UsageError
+from hpctf.estimator.software import NOT_HERE
 from hpctf.migration.lines import is_azure
 from hpctf.site.model import Site
-from hpctf.software import NOT_HERE
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from hpctf.errors import SiteError, UsageError, shown
 from hpctf.migration.lines import Text, edits_of, is_azure
 from hpctf.migration.meaning import Names, Remark
 from hpctf.migration.training import remarks_of_training, trains
-from hpctf.site.load import load_site
-from hpctf.site.reading import NotReadable, check_program, named
+from hpctf.site.loading import load_site
+from hpctf.site.yaml_files import NotReadable, check_program, named
 
 _MAGIC = re.compile(r"^(\s*)(?:[%!?]|[\w.]+\?{1,2}\s*$)")
 _ASSIGNED = re.compile(r"^(\s*[\w.]+\s*=\s*)[%!]")

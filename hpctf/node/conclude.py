@@ -12,14 +12,13 @@ import re
 import subprocess
 import time
 
-from hpctf import worlds
-from hpctf.documents import read_plan
-from hpctf.files import append_record, tail
-from hpctf.node.ends import attempt_of, is_cancelled, is_superseded
-from hpctf.node.saying import say
+from hpctf.common.files import append_record, tail
+from hpctf.node.completion import attempt_of, is_cancelled, is_superseded
+from hpctf.node.messages import say
 from hpctf.node.signals import number_of
-from hpctf.programs import FOLDER, environment_of
-from hpctf.verdict import (
+from hpctf.run_folder import worlds
+from hpctf.run_folder.documents import read_plan
+from hpctf.run_folder.rank_states import (
     JOB_STATE,
     SIGNAL_BASE,
     first_failure,
@@ -28,12 +27,13 @@ from hpctf.verdict import (
     read_ranks,
     tell_failure,
 )
+from hpctf.scheduler.programs import FOLDER, environment_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hpctf.verdict import RankState
+    from hpctf.run_folder.rank_states import RankState
 
 NO_RECORD = 1
 INTERRUPTED = SIGNAL_BASE + 15
@@ -87,8 +87,8 @@ def _keep_last(run_folder: str) -> None:
     left to who asks: the nodes are still the job's."""
     from pathlib import Path
 
-    from hpctf.tracking.events import size_of_events
-    from hpctf.tracking.reading import Reading
+    from hpctf.tracking.metrics import Reading
+    from hpctf.tracking.tensorboard_events import size_of_events
 
     try:
         if size_of_events(Path(run_folder)) <= _MOST_EVENTS:

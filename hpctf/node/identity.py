@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from hpctf import cluster_spec
+from hpctf.common.paths import CLIENT, STARTUP
 from hpctf.errors import ClusterSpecError
-from hpctf.node.ends import attempt_of
-from hpctf.programs import environment_of
-from hpctf.resources import CLIENT, STARTUP
+from hpctf.node.completion import attempt_of
+from hpctf.scheduler.programs import environment_of
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:

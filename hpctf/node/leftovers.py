@@ -12,8 +12,8 @@ import subprocess
 import time
 
 from hpctf.errors import SchedulerError
-from hpctf.node.saying import say
-from hpctf.programs import FOLDER, environment_of
+from hpctf.node.messages import say
+from hpctf.scheduler.programs import FOLDER, environment_of
 
 _LOOK_S = 0.5
 _GONE_S = 120.0

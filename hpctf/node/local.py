@@ -15,13 +15,13 @@ from typing import Any
 
 from submitit.local.local import Controller
 
-from hpctf.documents import read_plan
+from hpctf.common.processes import start_time
+from hpctf.node.completion import LOCAL_ATTEMPT
 from hpctf.node.conclude import START_AGAIN, conclude, record
-from hpctf.node.ends import LOCAL_ATTEMPT
+from hpctf.node.messages import say
 from hpctf.node.process import KILL_AFTER_S
-from hpctf.node.saying import say
 from hpctf.node.signals import number_of
-from hpctf.processes import start_time
+from hpctf.run_folder.documents import read_plan
 
 _POLL_S = 0.05
 _GRACE_S = KILL_AFTER_S + 2.0

@@ -12,12 +12,12 @@ import time
 from itertools import count
 
 from hpctf import cluster_spec
+from hpctf.common.files import append_record, read_records
 from hpctf.errors import ClusterSpecError, HpctfError
-from hpctf.files import append_record, read_records
-from hpctf.job_environment import job_id_from_environment, number_of
-from hpctf.node.claims import Claim, Taken, claim, own_addresses
-from hpctf.node.ends import attempt_of
+from hpctf.node.completion import attempt_of
 from hpctf.node.identity import role_counts
+from hpctf.node.port_claims import Claim, Taken, claim, own_addresses
+from hpctf.placement.job_environment import job_id_from_environment, number_of
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:

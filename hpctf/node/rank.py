@@ -14,10 +14,11 @@ import signal
 import sys
 import time
 
+from hpctf.common.files import append_record, read_confided
+from hpctf.common.paths import NODE_SERVER
 from hpctf.errors import HpctfError, RunFolderError
-from hpctf.files import append_record, read_confided
 from hpctf.node import identity, process
-from hpctf.node.ends import (
+from hpctf.node.completion import (
     Ends,
     attempt_of,
     has_failed,
@@ -25,9 +26,8 @@ from hpctf.node.ends import (
     is_superseded,
     record_failure,
 )
-from hpctf.node.saying import say
+from hpctf.node.messages import say
 from hpctf.node.signals import AskedToEnd, Signals, number_of
-from hpctf.resources import NODE_SERVER
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _wrong_with_plan(run_folder: str, error: Exception) -> str | None:
         if isinstance(error, HpctfError):
             return None
         return f"The plan of the run cannot be used: {type(error).__name__}: {error}."
-    from hpctf.documents import read_plan  # novm: 3.10 or later gets here
+    from hpctf.run_folder.documents import read_plan  # novm: 3.10 or later gets here
 
     try:
         whole = read_plan(run_folder)
@@ -177,14 +177,16 @@ class Rank:
         return self._inside(command, env)
 
     def _inside(self, command: list[str], env: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-        from hpctf.node import inside
+        from hpctf.node import container
 
         entry = self._plan["entry"]
         if not entry["container"]:
-            return inside.activated(command, entry["python"]) or command, env
+            return container.activated(command, entry["python"]) or command, env
         place = os.path.join(self._run_folder, "state", self._me.name)
         gpu = self._role["uses_gpu"]
-        return inside.contained(entry["container"], command, env, entry["environment"], place, gpu)
+        return container.contained(
+            entry["container"], command, env, entry["environment"], place, gpu
+        )
 
     def _start(self, restarts: int) -> process.Process:
         self._what = self._what or self._prepare()
@@ -352,7 +354,7 @@ def _is_full(folder: str) -> bool:
 
 
 def _has_gone(pid: int) -> bool:
-    from hpctf.processes import start_time
+    from hpctf.common.processes import start_time
 
     return start_time(pid) is None
 

@@ -10,7 +10,7 @@ import os
 import pickle
 from typing import TYPE_CHECKING
 
-from hpctf.files import tail, write_atomic
+from hpctf.common.files import tail, write_atomic
 
 if TYPE_CHECKING:
     from hpctf.node.identity import Identity
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def value_file(run_folder: str, name: str) -> str:
-    """Return where a function's outcome waits for `ResultKeeper`; `hpctf.node.call` writes it."""
+    """Return where `hpctf.node.function_call` leaves a function's outcome for `ResultKeeper`."""
     return os.path.join(run_folder, "submitit", f".{name}.pkl")
 
 

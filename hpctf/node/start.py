@@ -35,7 +35,7 @@ if __name__ == "__main__":
             end_earlier_steps()
             sys.exit()
         if action == "attend":
-            from hpctf.node.attend import attend
+            from hpctf.node.srun_watch import attend
 
             sys.exit(attend(run_folder, int(rest[0])))
         if action == "local":

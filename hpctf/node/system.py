@@ -13,12 +13,12 @@ import resource
 import threading
 import time
 
-from hpctf.files import append_record
+from hpctf.common.files import append_record
 from hpctf.node import memory
 from hpctf.node.gpus import Gpus
-from hpctf.node.saying import say
+from hpctf.node.messages import say
+from hpctf.node.process_tree import Tree
 from hpctf.node.thinning import MOST, count_rows, thin
-from hpctf.node.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

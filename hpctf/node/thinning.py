@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hpctf.files import read_records, write_atomic
+from hpctf.common.files import read_records, write_atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

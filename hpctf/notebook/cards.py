@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from hpctf.client.hpctf.tracked import Tracked
+from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.client.hpctf.values import plain
-from hpctf.confidential import hide, labels, secrets_of_run
+from hpctf.common.secrets import hide, labels, secrets_of_run
+from hpctf.common.terminal import visible_value
 from hpctf.environment.progress import elapsed
 from hpctf.notebook.sparkline import sparkline
-from hpctf.runs.state import ranks_in_words
-from hpctf.terminal import visible_value
+from hpctf.run_folder.rank_states import first_failure, tell_failure
+from hpctf.runs.status.state import ranks_in_words
 from hpctf.tracking.curves import in_short, is_curve
-from hpctf.verdict import first_failure, tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.series import Series
-    from hpctf.runs.experiment import Experiment
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
-    from hpctf.tracking.child import ChildRun
+    from hpctf.experiment import Experiment
+    from hpctf.run import Run
+    from hpctf.runs.status.state import Status
     from hpctf.tracking.live import Progress
 
 HERE = Path(__file__).parent
@@ -106,9 +106,9 @@ def child_card(child: ChildRun) -> str:
 
 def experiment_card(experiment: Experiment) -> str:
     """Return an experiment's latest runs as an HTML table, with their last metrics."""
-    from hpctf.runs.conditions import Facts
-    from hpctf.runs.folder import run_folders
-    from hpctf.runs.listing import listed
+    from hpctf.run_folder.layout import run_folders
+    from hpctf.runs.search.filters import Facts
+    from hpctf.runs.status.listing import listed
 
     folders = run_folders(experiment.runs_root, experiment.name)
     latest = listed(islice(folders, RUNS))

@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.terminal import visible
 from hpctf.errors import HpctfError
 from hpctf.notebook.cards import run_card
+from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.following import Following
-from hpctf.runs.state import describe
-from hpctf.terminal import visible
+from hpctf.runs.status.state import describe
 from hpctf.tracking.live import Live
-from hpctf.verdict import ranks_of
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
 FOLLOWED = 16
 """Ranks whose journals are read, as `hpctf watch` does."""

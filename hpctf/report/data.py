@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.client.hpctf.tracked import first_series
-from hpctf.confidential import hidden_in_shell, hide, secrets_of_run, without_secrets
-from hpctf.report.asked import Settings, settings_of
-from hpctf.report.logged import Logged, logged_of, shown
+from hpctf.client.hpctf.run_metrics import first_series
+from hpctf.common.secrets import hidden_in_shell, hide, secrets_of_run, without_secrets
+from hpctf.report.logged_values import Logged, logged_of, shown
+from hpctf.report.settings import Settings, settings_of
 from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
 from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import (
@@ -26,14 +27,13 @@ from hpctf.tracking.curves import (
     panels_of,
     points_each,
 )
-from hpctf.tracking.system import Efficiency, gigabytes
-from hpctf.verdict import ranks_of
+from hpctf.tracking.efficiency import Efficiency, gigabytes
 
 if TYPE_CHECKING:
+    from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.series import Series
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
-    from hpctf.tracking.child import ChildRun
+    from hpctf.run import Run
+    from hpctf.runs.status.state import Status
 
 EVENT_FILES = "event files"
 """Whose the curves are that TensorBoard's event files hold, in place of a rank."""

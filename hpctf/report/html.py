@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from hpctf.report import together
-from hpctf.terminal import visible_value
-from hpctf.tracking.system import gigabytes
+from hpctf.common.terminal import visible_value
+from hpctf.report import comparison
+from hpctf.tracking.efficiency import gigabytes
 
 if TYPE_CHECKING:
-    from hpctf.runs.code_difference import FileDifference
+    from hpctf.runs.compare.code import FileDifference
 
 HERE = Path(__file__).parent
 GENERATOR = "hpctf report"
@@ -51,10 +51,10 @@ def render_runs(
         _Charts(),
         title=title,
         runs=runs,
-        panels=together.lines_over_each_other(runs),
-        parameters=together.parameters(runs),
-        metrics=together.metrics(runs),
-        differences=together.differences(runs),
+        panels=comparison.lines_over_each_other(runs),
+        parameters=comparison.parameters(runs),
+        metrics=comparison.metrics(runs),
+        differences=comparison.differences(runs),
         left_out=left_out,
         code=code,
         made=max(run["made"] for run in runs),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctf.verdict import JOB_STATE, RankState, describe_end, ranks_of, state_records
+from hpctf.run_folder.rank_states import JOB_STATE, RankState, describe_end, ranks_of, state_records
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
 WIDTH = 1000
 """What the bars' places are counted in: the whole time of the run."""

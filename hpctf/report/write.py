@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.files import write_atomic
 from hpctf.errors import UsageError
-from hpctf.files import write_atomic
 from hpctf.report.data import gather
-from hpctf.runs.difference import difference
-from hpctf.runs.statuses import statuses
+from hpctf.runs.compare.comparison import difference
+from hpctf.runs.status.query import statuses
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
+    from hpctf.run import Run
 
 MOST_RUNS = 50
 """Runs of an experiment's report, the latest: more lines than that cannot be told apart."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from hpctf.common.files import write_json
+from hpctf.common.processes import user_name
 from hpctf.errors import SchedulerError
-from hpctf.files import write_json
-from hpctf.processes import user_name
 from hpctf.runs.own import owner_of
-from hpctf.runs.statuses import ask_for, queued_again
+from hpctf.runs.status.query import ask_for, queued_again
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
+    from hpctf.run import Run
+    from hpctf.runs.status.state import Status
 
 
 def cancel(run: Run) -> None:
@@ -43,7 +43,7 @@ def cancel(run: Run) -> None:
 
     build = run.folder.read_record().get("build")
     if build:
-        from hpctf.submission.building import release
+        from hpctf.submission.environment_job import release
 
         release(build)
 

@@ -6,11 +6,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hpctf.runs.wait import wait
+from hpctf.runs.status.wait import wait
 
 if TYPE_CHECKING:
-    from hpctf.runs.run import Run
-    from hpctf.runs.state import Status
+    from hpctf.run import Run
+    from hpctf.runs.status.state import Status
 
 
 class Following:

@@ -11,10 +11,10 @@ from pathlib import Path
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.within import is_readable_within
 from hpctf.errors import UnreadableRun
-from hpctf.runs.folder import RunFolder
-from hpctf.runs.origin import snapshot_contents
+from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.own import has_file, open_of_run
-from hpctf.snapshot import NEVER
+from hpctf.runs.provenance import snapshot_contents
+from hpctf.source.snapshot import NEVER
 
 LEFT_BY_SCRIPT = ("outputs/", "checkpoints/", "snapshot/")
 """What names of files begin with that the script itself has written."""

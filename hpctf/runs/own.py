@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
+from hpctf.common.files import PRIVATE_FILE, tail, write_atomic
 from hpctf.errors import RunFolderError
-from hpctf.files import PRIVATE_FILE, tail, write_atomic
 
 SEAL = "seal"
 """File of a run folder."""

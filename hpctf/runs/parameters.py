@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
+    from hpctf.estimator.tensorflow import TensorFlow
 
 
 def parameters_of(estimator: TensorFlow) -> dict[str, Any]:

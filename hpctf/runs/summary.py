@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpctf.runs.folder import RunFolder
-    from hpctf.runs.state import Status
+    from hpctf.run_folder.layout import RunFolder
+    from hpctf.runs.status.state import Status
 
 OF_THE_RECORD = ("job_id", "cluster", "submitted", "user", "git_commit")
 OF_THE_PLAN = ("backend", "site", "target")
@@ -29,7 +29,7 @@ def nothing_of(folder: RunFolder, reason: str) -> dict[str, Any]:
 def summary(
     folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], status: Status
 ) -> dict[str, Any]:
-    """Return what `hpctf.runs.statuses.details` tells, with the number of ranks for the roles.
+    """Return what `hpctf.runs.status.query.details` tells, with the number of ranks for the roles.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from hpctf.errors import SchedulerError
-from hpctf.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import FOLDER, environment_of
 
 _WORD = 100_000
 """Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""

@@ -11,8 +11,8 @@ import os
 import signal
 from collections.abc import Mapping
 
+from hpctf.common.processes import start_time
 from hpctf.errors import SchedulerError
-from hpctf.processes import start_time
 from hpctf.scheduler.jobs import Identity, JobStatus
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hpctf.confidential import public
+from hpctf.common.secrets import public
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.keys import default_of, dotted, flat, kind_of, split
 from hpctf.site.layers import DEFAULT, Layers, Origin

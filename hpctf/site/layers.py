@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.errors import SiteError
-from hpctf.site.reading import NotReadable, named, parse_yaml
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml
 
 DEEPEST = 6
 """How deep mappings are merged: deeper than the schema goes, and no deeper, since YAML's mappings
@@ -225,7 +225,7 @@ class Inputs:
         SiteError
             It is there, and cannot be read.
         """
-        from hpctf.site.reading import read_text
+        from hpctf.site.yaml_files import read_text
 
         try:
             text = read_text(path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from hpctf.errors import shown
-from hpctf.sbatch import check_directives, check_drop, seconds_of
+from hpctf.scheduler.sbatch_options import check_directives, check_drop, seconds_of
 
 
 class Between:

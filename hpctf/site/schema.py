@@ -14,7 +14,7 @@ from hpctf.site.keys import dotted, keys_at
 from hpctf.site.layers import DEEPEST, Layers, look
 from hpctf.site.locks import lock_problems
 from hpctf.site.model import Site
-from hpctf.site.reading import plain
+from hpctf.site.yaml_files import plain
 
 _MOST_PROBLEMS = 50
 _ROUNDS = 10

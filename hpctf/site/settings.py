@@ -19,7 +19,7 @@ from hpctf.site.keys import (
 )
 from hpctf.site.layers import Layer, site_loader
 from hpctf.site.model import Site
-from hpctf.site.reading import NotReadable, parse_yaml, plain
+from hpctf.site.yaml_files import NotReadable, parse_yaml, plain
 
 PREFIX = "HPCTF_"
 

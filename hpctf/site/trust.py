@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from hpctf.site.find import admins
+from hpctf.common.trusted_path import Trusted, check_tree, trusted
+from hpctf.site.discovery import admins
 from hpctf.site.model import Site
-from hpctf.trusted_path import Trusted, check_tree, trusted
 
 
 def trusted_by(site: Site) -> Trusted:

@@ -52,7 +52,7 @@ def trains_with_others() -> bool:
 def leave(event: str, **what: Any) -> None:
     """Append to the rank's state file, once however many processes of the rank say the same.
 
-    `hpctf.worlds` reads it when the job ends.
+    `hpctf.run_folder.worlds` reads it when the job ends.
     """
     if not trains_with_others() or _at_start.get(SKIP) == "1":
         return

@@ -20,6 +20,6 @@ def reopen(
         from submitit.local.local import LocalJob
 
         return LocalJob(folder, job_id, tasks=tasks)
-    from hpctf.submission.slurm import job_class
+    from hpctf.submission.slurm_executor import job_class
 
     return job_class(cluster)(folder, job_id, tasks=tasks)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import cloudpickle
 from submitit.core.utils import CommandFunction, DelayedSubmission
 
+from hpctf.common.files import PRIVATE_FILE, follow_umask_below, write_atomic
+from hpctf.common.paths import PACKAGE
 from hpctf.errors import UsageError
-from hpctf.files import PRIVATE_FILE, follow_umask_below, write_atomic
-from hpctf.resources import PACKAGE
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
+    from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.plan import Plan
 
 PAYLOAD = "payload.pkl"

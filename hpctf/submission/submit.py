@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hpctf.common.processes import start_time
 from hpctf.errors import SchedulerError, UsageError
 from hpctf.plan import Plan
-from hpctf.processes import start_time
-from hpctf.render import render
-from hpctf.submission.batch import uninterrupted
 from hpctf.submission.payload import delayed_submission
+from hpctf.submission.sbatch import uninterrupted
+from hpctf.submission.script import render
 
 if TYPE_CHECKING:
-    from hpctf.estimator import TensorFlow
-    from hpctf.runs.folder import RunFolder
+    from hpctf.estimator.tensorflow import TensorFlow
+    from hpctf.run_folder.layout import RunFolder
 
 
 def submit_plans(
@@ -32,7 +32,7 @@ def submit_plans(
     SubmissionError
         sbatch refused: there is no job.
     NoAnswer
-        There may be a job; the run folders must stay (`hpctf.runs.orphans`).
+        There may be a job; the run folders must stay (`hpctf.runs.status.lost_submissions`).
     """
     payloads = [
         delayed_submission(estimator, plan)
@@ -40,7 +40,7 @@ def submit_plans(
     ]
     source = estimators[0].source_directory
     if plans[0].scheduler == "local":
-        from hpctf.submission.local import DetachedExecutor
+        from hpctf.submission.local_executor import DetachedExecutor
 
         with uninterrupted():
             job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
@@ -50,7 +50,7 @@ def submit_plans(
                 job_start_time=start_time(int(job.job_id)),
             )
         return
-    from hpctf.submission.slurm import TemplateExecutor
+    from hpctf.submission.slurm_executor import TemplateExecutor
 
     script = render_for(plans)
     clusters = plans[0].clusters
@@ -96,7 +96,7 @@ def _submission_time(job_id: str, cluster: str | None) -> float | None:
 def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
     """Return the batch script of one plan, or of an array of plans of one size.
 
-    `keep` is `hpctf.render.render`'s.
+    `keep` is `hpctf.submission.script.render`'s.
     """
     if len(plans) == 1:
         return render(plans[0], keep=keep)

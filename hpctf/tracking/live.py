@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.client.hpctf.records import Journal, records_of, whole_lines
+from hpctf.client.hpctf.journal_reader import Journal, records_of, whole_lines
+from hpctf.client.hpctf.run_metrics import JOURNALS
 from hpctf.client.hpctf.series import Series
-from hpctf.client.hpctf.tracked import JOURNALS
 from hpctf.client.hpctf.within import open_file
-from hpctf.tracking.events import event_series
 from hpctf.tracking.samples import Samples, sample_file
+from hpctf.tracking.tensorboard_events import event_series
 
 _SECOND = re.compile(r"\.\d+\.jsonl\Z")
 """The end of a file's name that a second process of a rank writes."""

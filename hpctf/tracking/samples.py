@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
-from hpctf.client.hpctf.records import at_once, records_of, whole_lines
-from hpctf.client.hpctf.tracked import JOURNALS
+from hpctf.client.hpctf.journal_reader import at_once, records_of, whole_lines
+from hpctf.client.hpctf.run_metrics import JOURNALS
 from hpctf.client.hpctf.within import open_file
-from hpctf.forms import fitting
+from hpctf.common.forms import fitting
 
 SYSTEM = "system"
 """Folder below the journals, and the name of the rows."""

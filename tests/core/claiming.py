@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 
-from hpctf.node.claims import Taken, claim
+from hpctf.node.port_claims import Taken, claim
 
 FIRST = 22000 + os.getpid() % 500 * 16
 """First of 16 ports that no other test process, side by side, uses."""

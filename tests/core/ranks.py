@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hpctf.resources import CLIENT
+from hpctf.common.paths import CLIENT
 
 
 def environ(folder: Path, rank: int = 0, attempt: int = 0, role: str = "worker") -> dict[str, str]:

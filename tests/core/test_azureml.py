@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.client.hpctf.tracked import Tracked
-from hpctf.resources import CLIENT, STARTUP
+from hpctf.client.hpctf.run_metrics import Tracked
+from hpctf.common.paths import CLIENT, STARTUP
 
 from .test_client import pythons, say
 from .test_tracking import environ

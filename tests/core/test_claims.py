@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from hpctf.errors import ClusterSpecError
-from hpctf.node.claims import Claim, Taken, claim, own_addresses
+from hpctf.node.port_claims import Claim, Taken, claim, own_addresses
 
 from .claiming import FIRST, is_free, user
 
 CLAIMER = """
 import sys, time
-from hpctf.node.claims import claim
+from hpctf.node.port_claims import claim
 held = claim(int(sys.argv[1]), "77")
 print("claimed", flush=True)
 time.sleep(600)
@@ -122,7 +122,7 @@ def test_a_port_that_is_bound_only_is_taken_too() -> None:
 def test_a_port_that_one_may_not_bind_says_so() -> None:
     code = (
         "import os\n"
-        "from hpctf.node.claims import claim, Taken\n"
+        "from hpctf.node.port_claims import claim, Taken\n"
         "os.setuid(65534)\n"
         "try: claim(80, '1')\n"
         "except Taken as error: print(error.holder)"

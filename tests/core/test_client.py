@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpctf.client.hpctf.context import Run
-from hpctf.resources import CLIENT
+from hpctf.client.hpctf.run_context import Run
+from hpctf.common.paths import CLIENT
 
 from ..conftest import ROOT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpctf.confidential import (
+from hpctf.common.secrets import (
     credentials_in,
     hidden,
     hidden_in_shell,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.tracking.frames import csv_cell
+from hpctf.tracking.dataframes import csv_cell
 
 
 @pytest.mark.parametrize(

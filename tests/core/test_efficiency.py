@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.tracking.system import Asked, Efficiency, asked, bytes_of, efficiency
+from hpctf.tracking.efficiency import Asked, Efficiency, asked, bytes_of, efficiency
 
 GB = 1 << 30
 

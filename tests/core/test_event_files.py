@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.tracking.events import points_of
+from hpctf.tracking.tensorboard_events import points_of
 
 
 def varint(number: int) -> bytes:

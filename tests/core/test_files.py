@@ -15,8 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpctf import files
-from hpctf.files import append_record, read_json, read_records, tail, write_atomic, write_json
+from hpctf.common import files
+from hpctf.common.files import (
+    append_record,
+    read_json,
+    read_records,
+    tail,
+    write_atomic,
+    write_json,
+)
 
 
 def names(folder: Path) -> list[str]:

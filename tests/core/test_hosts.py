@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hpctf.errors import ClusterSpecError, HostlistError
-from hpctf.hosts import (
+from hpctf.placement.hostlist import (
     MAX_HOSTS,
     Host,
     Task,

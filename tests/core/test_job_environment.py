@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hpctf.errors import ClusterSpecError
-from hpctf.hosts import Task
-from hpctf.job_environment import (
+from hpctf.placement.hostlist import Task
+from hpctf.placement.job_environment import (
     local_rank_from_environment,
     rank_from_environment,
     tasks_from_environment,

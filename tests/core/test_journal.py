@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.client.hpctf.context import Run
-from hpctf.client.hpctf.records import last_of, read_file
-from hpctf.client.hpctf.tracked import Tracked
+from hpctf.client.hpctf.journal_reader import last_of, read_file
+from hpctf.client.hpctf.run_context import Run
+from hpctf.client.hpctf.run_metrics import Tracked
 
 from ..disks import mounted
 from ..waiting import wait_until

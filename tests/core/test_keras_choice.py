@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.resources import STARTUP
+from hpctf.common.paths import STARTUP
 
 from .test_client import pythons, say
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.pythons import OLDEST
+from hpctf.environment.interpreters import OLDEST
 
 from ..conftest import ROOT
 from .test_architecture import IN_TRAINING, MODULES, PACKAGE, imports_of

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpctf.files import read_json, write_atomic
+from hpctf.common.files import read_json, write_atomic
 from hpctf.plan import Component, Entry, Launch, Plan, Role
 
 ANY_TEXT = st.text(

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from hpctf.cluster_spec import Ports
+from hpctf.common.files import append_record, read_records
 from hpctf.errors import ClusterSpecError, HpctfError
-from hpctf.files import append_record, read_records
 from hpctf.node import ports
-from hpctf.node.claims import Claim
 from hpctf.node.identity import Identity
+from hpctf.node.port_claims import Claim
 
 from .claiming import FIRST, is_free, user
 from .environments import HET_STEP, LOCAL, STEP, tasks_on

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.resources import STARTUP
+from hpctf.common.paths import STARTUP
 
 from .ranks import of_two
 from .test_client import pythons

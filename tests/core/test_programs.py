@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from hpctf.keras_choice import ALLOW as HOROVOD_KERAS
 from hpctf.node.identity import Identity, environment
-from hpctf.programs import (
+from hpctf.planning.keras import ALLOW as HOROVOD_KERAS
+from hpctf.scheduler.programs import (
     HONOURED,
     PROGRAMS,
     SITE_KEYS,
@@ -34,7 +34,7 @@ STARTERS = ("run", "Popen", "call", "check_call", "check_output", "getoutput", "
 IN_OS = ("system", "popen", "execv", "execve", "execvp", "execvpe", "execl", "execlp", "execle")
 IN_OS_TOO = ("spawnv", "spawnve", "spawnvp", "spawnl", "spawnlp", "posix_spawn", "posix_spawnp")
 
-STAY_IN_THE_RANK = {"doctor/on_nodes/look.py", "doctor/on_nodes/launchers.py"}
+STAY_IN_THE_RANK = {"admin/doctor/on_nodes/rank_probe.py", "admin/doctor/on_nodes/launchers.py"}
 """They run as a training does, without hpctf: their environment is a rank's, made by the table."""
 
 

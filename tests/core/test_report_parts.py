@@ -14,9 +14,9 @@ from hypothesis import strategies as some
 
 from hpctf import Run
 from hpctf.client.hpctf.series import Series
-from hpctf.confidential import HIDDEN, hide, is_secret, secrets_of, without_secrets
+from hpctf.common.secrets import HIDDEN, hide, is_secret, secrets_of, without_secrets
 from hpctf.plan import Component, Role
-from hpctf.report.asked import parameters_of
+from hpctf.report.settings import parameters_of
 from hpctf.report.timeline import WIDTH, timeline_of
 from hpctf.tracking.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
 

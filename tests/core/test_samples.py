@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from hpctf.files import read_records
+from hpctf.common.files import read_records
 from hpctf.node import memory, system, thinning
 from hpctf.node.gpus import Gpus, are_there
 from hpctf.node.identity import Identity
+from hpctf.node.process_tree import Tree
 from hpctf.node.rank import Rank
 from hpctf.node.signals import Signals
 from hpctf.node.system import Sampler
-from hpctf.node.tree import Tree
 from hpctf.tracking.samples import Samples
 
 from ..conftest import ROOT, run_python

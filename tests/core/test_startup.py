@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.resources import CLIENT, STARTUP
+from hpctf.common.paths import CLIENT, STARTUP
 
 from .test_client import pythons, say
 

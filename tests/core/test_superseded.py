@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.files import append_record
-from hpctf.node.ends import Ends, is_superseded
-from hpctf.verdict import read_job
+from hpctf.common.files import append_record
+from hpctf.node.completion import Ends, is_superseded
+from hpctf.run_folder.rank_states import read_job
 
 
 @pytest.fixture

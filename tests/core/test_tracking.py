@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hpctf.client.hpctf import records
-from hpctf.client.hpctf.context import Run
-from hpctf.client.hpctf.records import Journal, records_of, whole_lines
-from hpctf.client.hpctf.tracked import Tracked
+from hpctf.client.hpctf import journal_reader
+from hpctf.client.hpctf.journal_reader import Journal, records_of, whole_lines
+from hpctf.client.hpctf.run_context import Run
+from hpctf.client.hpctf.run_metrics import Tracked
 
 from .ranks import environ, lines
 
@@ -325,7 +325,9 @@ def test_many_lines_are_read_at_once_as_they_are_one_by_one(
     one_by_one, at_once = Journal(), Journal()
     for record in records_of(text.split(b"\n")):
         one_by_one.take(record)
-    with patch.object(records, "_read_points", records._read_points if fast else None):
+    with patch.object(
+        journal_reader, "_read_points", journal_reader._read_points if fast else None
+    ):
         for part in whole_lines(io.BytesIO(text)):
             at_once.take_lines(part)
     assert [*at_once.series] == [*one_by_one.series]

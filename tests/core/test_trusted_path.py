@@ -12,13 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.store import Store
-from hpctf.errors import HpctfError, UntrustedPath
-from hpctf.render import template_environment
-from hpctf.site.load import load_site
-from hpctf.site.model import EnvironmentSettings, Site, TrustSettings
-from hpctf.site.trust import template_folder
-from hpctf.trusted_path import (
+from hpctf.common.trusted_path import (
     Trusted,
     check,
     check_chosen,
@@ -27,6 +21,12 @@ from hpctf.trusted_path import (
     doubts,
     is_own,
 )
+from hpctf.environment.store import Store
+from hpctf.errors import HpctfError, UntrustedPath
+from hpctf.site.loading import load_site
+from hpctf.site.model import EnvironmentSettings, Site, TrustSettings
+from hpctf.site.trust import template_folder
+from hpctf.submission.script import template_environment
 
 from ..conftest import TEST_USER, skip_or_fail
 

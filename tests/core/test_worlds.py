@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hpctf import worlds
-from hpctf.resources import CLIENT, STARTUP
-from hpctf.verdict import RankState
+from hpctf.common.paths import CLIENT, STARTUP
+from hpctf.run_folder import worlds
+from hpctf.run_folder.rank_states import RankState
 
 from .ranks import of_two
 from .test_client import pythons, say

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpctf.environment.asked import Asked, spec_for
+from hpctf.environment.resolve import Asked, spec_for
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 
 from ..conftest import ROOT

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.attempts import sweep
 from hpctf.environment.build import ensure
+from hpctf.environment.build_folder import sweep
+from hpctf.environment.interpreters import inspect
 from hpctf.environment.lock import locked_spec, read_lock
 from hpctf.environment.progress import telling
-from hpctf.environment.pythons import inspect
 from hpctf.environment.store import Store
 from hpctf.errors import BuildError, SiteError
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 
 from ..conftest import PYENV, ROOT, skip_or_fail
 from ..disks import mounted

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from hpctf.common.trusted_path import ONLY_ME
 from hpctf.environment.build import ensure
-from hpctf.environment.commands import Commands
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.configuration import conda_configuration
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.lock import locked_spec, read_lock
@@ -24,7 +25,6 @@ from hpctf.environment.store import Store
 from hpctf.environment.with_rattler import make
 from hpctf.errors import BuildError
 from hpctf.site.model import Site
-from hpctf.trusted_path import ONLY_ME
 
 from .conda_channels import GREETER, SHORT, base_channel, index, package
 from .stand_ins import ask, hpctf_env, make_site

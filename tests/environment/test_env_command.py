@@ -15,7 +15,7 @@ from hpctf import Experiment, TensorFlow
 from hpctf.environment.remove import remove
 from hpctf.environment.store import Environment, Store
 from hpctf.errors import BuildError
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 
 from ..waiting import wait_until
 from .stand_ins import ask, hpctf_env, start_env

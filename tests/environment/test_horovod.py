@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.commands import Commands
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.horovod import horovod_wheel
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.requirements import Sources

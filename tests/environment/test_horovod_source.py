@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.commands import Commands
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.horovod import amended_source, build_variables, with_sites_own
 from hpctf.environment.spec import EnvironmentSpec
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from hpctf import TensorFlow
-from hpctf.environment import asked as asked_module
+from hpctf.environment import resolve as asked_module
 from hpctf.environment.indexes import indexes_of
-from hpctf.environment.mpi import mpi_of
-from hpctf.environment.pythons import _found_here
+from hpctf.environment.interpreters import _found_here
 from hpctf.environment.requirements import Reader, Sources
 from hpctf.environment.spec import EnvironmentSpec, spec_from, spec_of
+from hpctf.environment.toolchain import mpi_of
 from hpctf.errors import SiteError, UsageError
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.model import EnvironmentSettings
 
 from .stand_ins import ask, make_site, make_wheel

@@ -18,7 +18,7 @@ import pytest
 from hpctf import Experiment, TensorFlow, cli
 from hpctf.errors import HpctfError
 from hpctf.plan import Plan
-from hpctf.sbatch import seconds_of
+from hpctf.scheduler.sbatch_options import seconds_of
 
 CAPTURE = """\
 import json, os, sys

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hpctf.runs.wait import NEVER_S
+from hpctf.runs.status.wait import NEVER_S
 
 from ..conftest import Person
 from ..waiting import wait_until

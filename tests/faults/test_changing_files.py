@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hpctf import Experiment, TensorFlow, copying, snapshot
+from hpctf import Experiment, TensorFlow
 from hpctf.errors import HpctfError, RunFolderError, UsageError
-from hpctf.snapshot import take_snapshot
+from hpctf.source import copying, snapshot
+from hpctf.source.snapshot import take_snapshot
 
 from ..conftest import skip_or_fail
 from .conftest import Clock

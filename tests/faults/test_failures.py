@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hpctf import Run
-from hpctf.processes import start_time
+from hpctf.common.processes import start_time
 
 from ..cluster.fixture import crashes
 from ..conftest import Person

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, TensorFlow
+from hpctf.common.files import append_record, cannot_write, read_records, write_json
 from hpctf.errors import HpctfError, RunFolderError
-from hpctf.files import append_record, cannot_write, read_records, write_json
 
 from ..conftest import Person
 from ..disks import mounted

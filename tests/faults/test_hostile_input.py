@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from hpctf import TensorFlow, UsageError
-from hpctf.confidential import HIDDEN, is_secret
+from hpctf.common.secrets import HIDDEN, is_secret
 from hpctf.plan import Plan
-from hpctf.render import render
+from hpctf.submission.script import render
 
 from .asking import CAPTURE, Refused, Ways
 from .hostile import FOR_COMMAND_LINES, VALUES

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpctf.errors import HpctfError
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 
 from .hostile import YAML
 from .test_hostile_input import no_canary

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
-from hpctf.processes import is_running, start_time
-from hpctf.runs.statuses import queued_again
+from hpctf.common.processes import is_running, start_time
+from hpctf.runs.status.query import queued_again
 
 from ..disks import mounted
 from ..login.helpers import project

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpctf.cluster_spec import Ports
-from hpctf.files import read_records
+from hpctf.common.files import read_records
 
 from ..conftest import TEST_USER, Person
 from ..waiting import wait_until

@@ -15,7 +15,7 @@ import pytest
 
 from hpctf import Experiment, Run, TensorFlow
 from hpctf.errors import RunFolderError
-from hpctf.runs.trust import trusted_results
+from hpctf.run_folder.trusted_results import trusted_results
 
 from ..conftest import TEST_USER, Person, skip_or_fail
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.runs import symptoms
+from hpctf.runs.explain import log_patterns
 
 from ..conftest import Person
 from ..waiting import wait_until
@@ -273,15 +273,15 @@ def test_a_program_that_the_node_cannot_run(person: Person) -> None:
     ],
 )  # fmt: skip
 def test_what_the_last_lines_of_a_log_mean(log: str, meaning: str) -> None:
-    known = symptoms.of_lines(log.splitlines(), "/usr/bin/python3")
+    known = log_patterns.of_lines(log.splitlines(), "/usr/bin/python3")
     assert known is not None and meaning in known.meaning
 
 
 def test_tensorflows_chatter_about_cuda_is_not_taken_for_a_cause() -> None:
     chatter = "2026-11-23 15:00:00.1: E cuda_driver.cc:266] failed call to cuInit: NO_DEVICE"
-    assert symptoms.of_lines([chatter, "Segmentation fault"], "python") is not None
+    assert log_patterns.of_lines([chatter, "Segmentation fault"], "python") is not None
     raised = "Traceback (most recent call last):\nValueError: Shapes (3,) and (4,) do not fit"
-    assert symptoms.of_lines(["x: not found", chatter, *raised.splitlines()], "python") is None
+    assert log_patterns.of_lines(["x: not found", chatter, *raised.splitlines()], "python") is None
 
 
 def test_completed_and_running(person: Person) -> None:

@@ -19,11 +19,11 @@ import pytest
 
 from hpctf import Run, UsageError
 from hpctf.errors import RunFolderError
-from hpctf.runs import archives as module
-from hpctf.runs.archives import archive, archives, restore
-from hpctf.runs.housekeeping import REMOVING
-from hpctf.runs.listing import list_runs
+from hpctf.runs.housekeeping import archives as module
+from hpctf.runs.housekeeping.archives import archive, archives, restore
+from hpctf.runs.housekeeping.removal import REMOVING
 from hpctf.runs.own import SEAL
+from hpctf.runs.status.listing import list_runs
 
 from ..conftest import ROOT
 from ..disks import mounted

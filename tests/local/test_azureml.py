@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow, TrainingFailed
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 
 from ..login.helpers import project
 

@@ -14,7 +14,7 @@ import pytest
 
 from hpctf import Experiment, Run
 from hpctf.notebook.cards import experiment_card, run_card
-from hpctf.submission.batch import write_script
+from hpctf.submission.sbatch import write_script
 
 from ..login.helpers import hpctf
 from .every_command import about_else, about_runs, filled, run_all

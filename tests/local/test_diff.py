@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow
-from hpctf.confidential import HIDDEN
+from hpctf.common.secrets import HIDDEN
 from hpctf.errors import UsageError
-from hpctf.runs.difference import difference
+from hpctf.runs.compare.comparison import difference
 
 from ..login.helpers import hpctf, project
 

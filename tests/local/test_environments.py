@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow, TrainingFailed
-from hpctf.files import read_records
-from hpctf.resources import CLIENT, STARTUP
-from hpctf.site.load import load_site
+from hpctf.common.files import read_records
+from hpctf.common.paths import CLIENT, STARTUP
+from hpctf.site.loading import load_site
 from hpctf.site.model import ContainerSettings, Site
 
 from ..conftest import PYENV, ROOT, need_environment_modules, skip_or_fail
@@ -101,7 +101,7 @@ def test_a_functions_bytecode_meets_no_other_python(tmp_path: Path, site: Site) 
         modules=["any"],
         environment_variables={"PATH": str(folder)},
     )
-    from hpctf.planner import make_plan
+    from hpctf.planning.planner import make_plan
 
     plan = make_plan(
         estimator, site, run_id="e_1_a", experiment="e", run_folder=str(tmp_path / "e")
@@ -225,8 +225,8 @@ def test_a_module_that_cannot_be_loaded_fails_the_run_and_is_named(
 def test_no_module_command_is_told_in_one_line(
     tmp_path: Path, site: Site, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hpctf.planner import make_plan
-    from hpctf.render import render_local
+    from hpctf.planning.planner import make_plan
+    from hpctf.submission.script import render_local
 
     folder = str(tmp_path / "run")
     Path(folder, "state").mkdir(parents=True)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow
-from hpctf.export.names import LONGEST, allowed_names
+from hpctf.export.mlflow_names import LONGEST, allowed_names
 
 from ..exported import free_port, in_mlflow, mlflow_server, run_in
 from ..login.helpers import hpctf, project
@@ -45,7 +45,7 @@ KILLED = """
 import os, signal, sys
 from mlflow.tracking import MlflowClient
 from hpctf.export.mlflow_store import to_mlflow
-from hpctf.runs.run import Run
+from hpctf.run import Run
 
 real = MlflowClient.log_batch
 

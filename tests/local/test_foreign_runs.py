@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, Run
+from hpctf.common.processes import start_time
 from hpctf.errors import HpctfError, RunFolderError, SchedulerError
-from hpctf.export.events import EventFiles, find_python
+from hpctf.export.event_files import EventFiles, find_python
 from hpctf.notebook.cards import experiment_card, run_card
-from hpctf.processes import start_time
-from hpctf.runs.archives import archive, restore
+from hpctf.runs.housekeeping.archives import archive, restore
 from hpctf.runs.own import SEAL, is_mine
 
 from ..conftest import TEST_USER, skip_or_fail

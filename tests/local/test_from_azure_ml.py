@@ -17,7 +17,7 @@ import hpctf.azureml as azureml
 from hpctf import Run, UsageError
 from hpctf.client.hpctf import azureml_run
 from hpctf.migration.migrate import migrate
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 
 from ..conftest import ROOT

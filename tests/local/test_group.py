@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.files import append_record, write_json
+from hpctf.common.files import append_record, write_json
 
 from ..conftest import ROOT, skip_or_fail
 
@@ -133,7 +133,7 @@ def test_nothing_is_kept_that_its_owner_could_not_read(
     os.chown(folder, pwd.getpwnam("nobody").pw_uid, grp.getgrnam(GROUP).gr_gid)
     folder.chmod(0o770)
     shared = ", shared=True" if write is write_json else ""
-    code = f"from hpctf.files import {write.__name__} as write\n"
+    code = f"from hpctf.common.files import {write.__name__} as write\n"
     code += (
         f"try:\n    write('{folder}/kept', {{}}{shared})\nexcept PermissionError:\n    print('no')"
     )

@@ -18,10 +18,10 @@ import pytest
 
 from hpctf import Experiment, Run, UsageError
 from hpctf.errors import RunFolderError
-from hpctf.runs import housekeeping
-from hpctf.runs.housekeeping import REMOVING, finish_removals, reasons_to_stay, remove
-from hpctf.runs.listing import list_runs
-from hpctf.runs.sizes import sizes_of
+from hpctf.runs.housekeeping import removal
+from hpctf.runs.housekeeping.disk_usage import sizes_of
+from hpctf.runs.housekeeping.removal import REMOVING, finish_removals, reasons_to_stay, remove
+from hpctf.runs.status.listing import list_runs
 
 from ..conftest import ROOT, skip_or_fail
 from ..login.helpers import hpctf
@@ -298,14 +298,14 @@ def test_what_one_run_refuses_does_not_keep_the_others(
     run: Run, copy: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = copy(), copy()
-    take_away = housekeeping.take_away
+    take_away = removal.take_away
 
     def stubborn(folder: Path) -> None:
         if folder == one.folder.path:
             raise RunFolderError("no")
         take_away(folder)
 
-    monkeypatch.setattr(housekeeping, "take_away", stubborn)
+    monkeypatch.setattr(removal, "take_away", stubborn)
     with pytest.raises(RunFolderError, match="no"):
         remove(run.folder.root, [one.folder, run.folder, other.folder])
     assert there(run.folder.root) == [one.id]

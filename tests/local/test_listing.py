@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
-from hpctf.runs.folder import RunFolder, run_folders
-from hpctf.runs.listing import UPGRADE_S, list_runs, listed
+from hpctf.run_folder.layout import RunFolder, run_folders
+from hpctf.runs.status.listing import UPGRADE_S, list_runs, listed
 from hpctf.runs.summary import KEYS
 
 from ..login.helpers import hpctf, project

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow, TrainingFailed
-from hpctf.processes import start_time
+from hpctf.common.processes import start_time
 
 from ..conftest import run_python, skip_or_fail
 from ..login.helpers import project

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow, UsageError
+from hpctf.common.files import append_record
 from hpctf.errors import HpctfError
-from hpctf.files import append_record
-from hpctf.runs.conditions import Condition, parse_condition
+from hpctf.runs.search.filters import Condition, parse_condition
 
 from ..login.helpers import hpctf, project
 from ..waiting import wait_until

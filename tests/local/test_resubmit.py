@@ -13,8 +13,8 @@ import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow
 from hpctf.errors import RunFolderError, RunNotFound, UsageError
-from hpctf.runs.again import resubmission
-from hpctf.runs.archives import archive
+from hpctf.runs.housekeeping.archives import archive
+from hpctf.runs.resubmission import resubmission
 
 from ..login.helpers import hpctf, project
 

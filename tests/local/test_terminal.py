@@ -14,7 +14,7 @@ import pytest
 
 from hpctf import Experiment, Run, TensorFlow
 from hpctf.cli import COMMANDS
-from hpctf.terminal import log_line, visible
+from hpctf.common.terminal import log_line, visible
 
 from ..login.helpers import project
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, HpctfError, Run, TensorFlow
-from hpctf.runs.resume import copy_checkpoints
-from hpctf.site.load import load_site
+from hpctf.runs.checkpoints import copy_checkpoints
+from hpctf.site.loading import load_site
 from hpctf.site.model import Site
-from hpctf.snapshot import take_snapshot
+from hpctf.source.snapshot import take_snapshot
 
 TRAIN = """
 import os

@@ -21,11 +21,11 @@ import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow
 from hpctf.cli import cli
-from hpctf.documents import FORMAT
 from hpctf.errors import HpctfError, UnreadableRun
 from hpctf.notebook.cards import experiment_card
-from hpctf.runs.housekeeping import ASK_AGAIN_S
-from hpctf.runs.using import active_runs_with
+from hpctf.run_folder.documents import FORMAT
+from hpctf.runs.housekeeping.dependents import active_runs_with
+from hpctf.runs.housekeeping.removal import ASK_AGAIN_S
 
 from ..login.helpers import project
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow
-from hpctf.files import tail
+from hpctf.common.files import tail
 
 from ..login.helpers import hpctf, project
 from ..terminal import Terminal

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from hpctf import TensorFlow
-from hpctf.planner import make_plan
-from hpctf.resources import NODE_START
-from hpctf.runs.folder import RunFolder
-from hpctf.site.load import load_site
+from hpctf.common.paths import NODE_START
+from hpctf.planning.planner import make_plan
+from hpctf.run_folder.layout import RunFolder
+from hpctf.site.loading import load_site
 
 from ..core.test_client import SAY, pythons
 from ..login.helpers import project

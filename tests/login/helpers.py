@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hpctf import TensorFlow
+from hpctf.common.paths import SITE_CONFIGS
 from hpctf.plan import Plan
-from hpctf.planner import Planned, make_plan
-from hpctf.resources import SITE_CONFIGS
-from hpctf.site.load import load_site
+from hpctf.planning.planner import Planned, make_plan
+from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 
 HERE = Path(__file__).parent

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.answers import PRINT, answer_of, mpi_types
+from hpctf.admin.survey.login_node import find_modules
+from hpctf.common.answers import PRINT, answer_of, mpi_types
+from hpctf.environment.interpreters import inspect
 from hpctf.environment.libraries import libraries_of
-from hpctf.environment.mpi import mpi_of
-from hpctf.environment.pythons import inspect
-from hpctf.runs.evidence import _of_lines
-from hpctf.scheduler.login_node import find_modules
+from hpctf.environment.toolchain import mpi_of
+from hpctf.runs.status.job_log import _of_lines
 
 NOISE = "Welcome to the cluster!\n[1, 2]\nerror: none\n"
 

@@ -20,8 +20,8 @@ from hpctf.azureml import (
     TensorflowConfiguration,
     Workspace,
 )
-from hpctf.processes import user_name
-from hpctf.site.load import load_site
+from hpctf.common.processes import user_name
+from hpctf.site.loading import load_site
 from hpctf.site.model import Target
 
 from .helpers import planned, project, site_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpctf.export.board import ssh_line
+from hpctf.export.tensorboard import ssh_line
 
 
 @pytest.mark.parametrize(

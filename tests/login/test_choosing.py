@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import UsageError
-from hpctf.runs.choosing import Choice, bytes_of_size, seconds_of_age
-from hpctf.runs.sizes import readable
+from hpctf.runs.housekeeping.disk_usage import readable
+from hpctf.runs.search.selection import Choice, bytes_of_size, seconds_of_age
 
 from .helpers import hpctf
 

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from hpctf.doctor import job_verdict, login, network_verdict, places
-from hpctf.doctor.job import Outcome, Request
-from hpctf.doctor.on_nodes import launchers
-from hpctf.doctor.proposals import propose, write_proposal
-from hpctf.doctor.report import Report
+from hpctf.admin.doctor import folder_checks, job_checks, login_checks, network_checks
+from hpctf.admin.doctor.jobs import Outcome, Request
+from hpctf.admin.doctor.on_nodes import launchers
+from hpctf.admin.doctor.report import Report
+from hpctf.admin.doctor.suggestions import propose, write_proposal
+from hpctf.admin.survey.inventory import parse_mpi_list
 from hpctf.errors import SiteError
-from hpctf.scheduler.inventory import parse_mpi_list
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.model import PortRange, Site, Target
 
 from ..conftest import ROOT
 
-ON_NODES = sorted((ROOT / "hpctf/doctor/on_nodes").glob("*.py"))
+ON_NODES = sorted((ROOT / "hpctf/admin/doctor/on_nodes").glob("*.py"))
 
 
 @pytest.fixture
@@ -130,12 +130,12 @@ def test_a_site_file_that_is_wrong_is_one_of_the_checks(tmp_path: Path) -> None:
 
 
 def test_the_file_system_of_a_folder_is_named() -> None:
-    assert places.file_system("/proc/self") == "proc"
-    assert places.file_system("/dev/shm") == "tmpfs"
+    assert folder_checks.file_system("/proc/self") == "proc"
+    assert folder_checks.file_system("/dev/shm") == "tmpfs"
 
 
 def test_a_root_in_memory_is_not_shared() -> None:
-    check = places.shared("root", Path("/dev/shm/runs"))
+    check = folder_checks.shared("root", Path("/dev/shm/runs"))
     assert check.state == "failed"
     assert "runs_root" in check.remedy
 
@@ -143,14 +143,14 @@ def test_a_root_in_memory_is_not_shared() -> None:
 def test_a_root_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     site = Site("here", runs_root=str(tmp_path / "file" / "runs"))
-    check = places.check_places(site)[0]
+    check = folder_checks.check_places(site)[0]
     assert check.state == "failed"
     assert f"{tmp_path}/file is not a folder" in check.detail
 
 
 @pytest.mark.parametrize(("mask", "state"), [("0077", "ok"), ("0027", "ok"), ("0000", "failed")])
 def test_a_umask_that_lets_everybody_write_is_refused(mask: str, state: str) -> None:
-    assert places._umask(Site("here", umask=mask)).state == state
+    assert folder_checks._umask(Site("here", umask=mask)).state == state
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_umask_that_lets_everybody_write_is_refused(mask: str, state: str) -> 
     ],
 )
 def test_the_login_clock_is_compared_with_slurms(theirs: float, state: str, says: str) -> None:
-    check = login.judge_clock(1000.2, 1000.3, theirs)
+    check = login_checks.judge_clock(1000.2, 1000.3, theirs)
     assert check.state == state
     assert says in check.detail
 
@@ -171,7 +171,7 @@ def test_the_login_clock_is_compared_with_slurms(theirs: float, state: str, says
 def test_a_node_whose_clock_is_off_is_named(request_: Request) -> None:
     now = time.time()
     late = fact(1, login={"sent": now - 60, "seen": now + 0.05, "here": now - 59.9})
-    check = job_verdict._clocks(Outcome(facts=[fact(0), late]))
+    check = job_checks._clocks(Outcome(facts=[fact(0), late]))
     assert check.state == "failed"
     assert "n2 is 60 s behind the login node" in check.detail
     assert "n1 is" not in check.detail
@@ -181,12 +181,12 @@ def test_an_answer_that_took_long_is_no_proof_of_a_wrong_clock() -> None:
     """NFS shows new files after half a minute: so long may the clocks be off and nobody knows."""
     now = time.time()
     slow = fact(0, login={"sent": now, "seen": now + 29, "here": now + 30})
-    assert job_verdict._clocks(Outcome(facts=[slow])).state == "ok"
+    assert job_checks._clocks(Outcome(facts=[slow])).state == "ok"
 
 
 def test_a_node_that_does_not_see_another_ones_files_is_named(request_: Request) -> None:
     blind = fact(1, met=[])
-    check = job_verdict._shared(request_, Outcome(facts=[fact(0), blind]))
+    check = job_checks._shared(request_, Outcome(facts=[fact(0), blind]))
     assert check.state == "failed"
     assert "n2 does not see the files of 1 other node" in check.detail
 
@@ -194,7 +194,7 @@ def test_a_node_that_does_not_see_another_ones_files_is_named(request_: Request)
 def test_gpus_that_are_fewer_than_the_target_has_are_told(request_: Request) -> None:
     one = {"CUDA_VISIBLE_DEVICES": "0", "smi": None, "devices": 0}
     outcome = Outcome(facts=[fact(0, gpus=one), fact(1, gpus=one)])
-    check, found = job_verdict.judge_gpus(request_, outcome, "default")
+    check, found = job_checks.judge_gpus(request_, outcome, "default")
     assert (check.state, found) == ("failed", 1)
     assert check.remedy == "targets.default.gpus: 1"
 
@@ -210,12 +210,12 @@ def test_gpus_that_are_fewer_than_the_target_has_are_told(request_: Request) -> 
     ],
 )
 def test_gpus_are_counted_by_what_tells_best(gpus: dict[str, Any], count: int) -> None:
-    assert job_verdict.visible(gpus) == count
+    assert job_checks.visible(gpus) == count
 
 
 def test_hpctfs_python_that_is_on_one_node_alone_is_told(request_: Request) -> None:
     log = ["slurmstepd: error: execve(): /home/me/venv/bin/python: No such file or directory"]
-    check = job_verdict._own_python(request_, Outcome(facts=[fact(0)], log=log), ["n1"])
+    check = job_checks._own_python(request_, Outcome(facts=[fact(0)], log=log), ["n1"])
     assert check.state == "failed"
     assert "only n1 began" in check.detail and "execve" in check.detail
 
@@ -223,7 +223,7 @@ def test_hpctfs_python_that_is_on_one_node_alone_is_told(request_: Request) -> N
 def test_one_blind_node_is_read_from_the_jobs_log(request_: Request) -> None:
     log = ["hpctf: n2 cannot read the run folder: [Errno 2] No such file or directory"]
     report = Report("here")
-    assert not job_verdict.judge_job(report, request_, Outcome(job_id="7", log=log))
+    assert not job_checks.judge_job(report, request_, Outcome(job_id="7", log=log))
     checks = {check.name: check for check in report.checks}
     assert "n2 cannot read" in checks["runs root shared"].detail
 
@@ -234,7 +234,7 @@ def test_a_rank_that_died_early_is_told_and_nothing_is_made_of_its_silence(
     died = {key: value for key, value in fact(1).items() if key not in ("met", "login", "links")}
     report = Report("here")
     outcome = Outcome(job_id="7", facts=[fact(0), died], log=["OSError: [Errno 22]"])
-    job_verdict.judge_job(report, request_, outcome)
+    job_checks.judge_job(report, request_, outcome)
     checks = {check.name: check for check in report.checks}
     assert checks["job"].state == "failed"
     assert "ended early on n2" in checks["job"].detail
@@ -245,7 +245,7 @@ def test_a_rank_that_died_early_is_told_and_nothing_is_made_of_its_silence(
 def test_ports_are_open_only_if_all_that_were_tried_are(request_: Request) -> None:
     shut = fact(1, links=[link("n1", [29999], p20000="no answer within 3 s")])
     report = Report("here")
-    network_verdict.judge_ports(report, request_, [Outcome(facts=[fact(0), shut])])
+    network_checks.judge_ports(report, request_, [Outcome(facts=[fact(0), shut])])
     assert report.checks[0].state == "failed"
     assert "n2 → n1:20000: no answer within 3 s" in report.checks[0].detail
     assert "no other range" in report.checks[0].remedy
@@ -254,17 +254,17 @@ def test_ports_are_open_only_if_all_that_were_tried_are(request_: Request) -> No
 def test_a_name_that_nodes_do_not_know_is_the_host_suffixs(request_: Request) -> None:
     shut = fact(1, links=[link("n1-ib", [], p20000="name or service not known")])
     report = Report("here")
-    network_verdict.judge_ports(report, request_, [Outcome(facts=[fact(0), shut])])
+    network_checks.judge_ports(report, request_, [Outcome(facts=[fact(0), shut])])
     assert "network.host_suffix" in report.checks[0].remedy
 
 
 def test_the_longest_open_run_of_the_range_is_proposed() -> None:
     ports = PortRange()
-    tried = network_verdict.ports_to_try(ports)
+    tried = network_checks.ports_to_try(ports)
     shut = {port for port in tried if 22000 <= port <= 23000}
     one = link("n2", [port for port in tried if port not in shut])
     one["blocked"] = {str(port): "no answer" for port in shut}
-    found = network_verdict.working_range(ports, [("n1", one)])
+    found = network_checks.working_range(ports, [("n1", one)])
     assert found is not None and 23000 < found[0] < found[1] == 29999
 
 
@@ -286,7 +286,7 @@ def pair(first: str, second: str, latency: float, width: float) -> dict[str, Any
 def test_the_slow_node_is_the_one_whose_best_link_is_slow(
     pairs: list[dict[str, Any]], state: str, named: list[str]
 ) -> None:
-    check = network_verdict._slow(pairs)
+    check = network_checks._slow(pairs)
     assert check.state == state
     assert [node for node in "abc" if f"{node}: " in check.detail] == named
 

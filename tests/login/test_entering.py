@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from hpctf.common.paths import PACKAGE
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Plan
-from hpctf.render import render
-from hpctf.resources import PACKAGE
 from hpctf.site.model import ContainerSettings, MpiSettings, Site
+from hpctf.submission.script import render
 
 from .helpers import planned, project, site_of
 

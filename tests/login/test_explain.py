@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hpctf.resources import SITE_CONFIGS
+from hpctf.common.paths import SITE_CONFIGS
 from hpctf.site.explain import explain
-from hpctf.site.load import load_layers, load_site
+from hpctf.site.loading import load_layers, load_site
 
 from .helpers import CLUSTER_SITE, hpctf
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.git import MOST_DIFF, git_state, without_credentials
+from hpctf.source.git import MOST_DIFF, git_state, without_credentials
 
 from .helpers import project
 

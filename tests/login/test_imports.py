@@ -10,7 +10,7 @@ import pytest
 
 from hpctf import Experiment, TensorFlow
 from hpctf.environment.missing import missing_from
-from hpctf.imports import imports_of, imports_of_entry
+from hpctf.estimator.script_imports import imports_of, imports_of_entry
 
 from .helpers import hpctf, planned
 

@@ -72,7 +72,7 @@ def content_of(package: Path) -> set[str]:
 def test_the_checkout_has_what_the_next_tests_look_for() -> None:
     names = content_of(ROOT / "hpctf")
     assert {"hpctf/templates/base.sbatch.j2", "hpctf/site-configs/slurm.yaml"} <= names
-    assert {"hpctf/node/start.py", "hpctf/node/call.py", "hpctf/node/server.py"} <= names
+    assert {"hpctf/node/start.py", "hpctf/node/function_call.py", "hpctf/node/server.py"} <= names
 
 
 def test_the_wheel_holds_every_module_and_data_file(wheel: Path, checkout: Path) -> None:
@@ -100,7 +100,7 @@ def run(words: list[str], cwd: Path, env: dict[str, str]) -> subprocess.Complete
 def test_the_installed_package_is_the_one_that_runs(
     installed: dict[str, str], tmp_path: Path
 ) -> None:
-    code = "import hpctf, hpctf.resources as r; print(hpctf.__file__); print(r.TEMPLATES)"
+    code = "import hpctf, hpctf.common.paths as r; print(hpctf.__file__); print(r.TEMPLATES)"
     env = {**os.environ, **installed}
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True

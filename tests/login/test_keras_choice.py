@@ -11,8 +11,8 @@ import pytest
 from hpctf import TensorFlow, UsageError
 from hpctf.environment.libraries import Libraries, libraries_in, libraries_of
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.imports import imports_of
-from hpctf.planner import make_plan
+from hpctf.estimator.script_imports import imports_of
+from hpctf.planning.planner import make_plan
 
 from .helpers import hpctf, planned, project, site_of
 from .test_imports import write

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, TensorFlow
+from hpctf.common.paths import SITE_CONFIGS
 from hpctf.errors import SiteError, UsageError
-from hpctf.resources import SITE_CONFIGS
-from hpctf.site.find import find_project, site_files
-from hpctf.site.load import load_layers, load_site
+from hpctf.site.discovery import find_project, site_files
+from hpctf.site.loading import load_layers, load_site
 
 from .helpers import hpctf, project
 
@@ -422,7 +422,7 @@ def test_what_is_kept_is_used_only_while_nothing_has_changed(
 def test_what_is_kept_does_not_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpctf.site.load._MOST_KEPT", 10)
+    monkeypatch.setattr("hpctf.site.loading._MOST_KEPT", 10)
     for number in range(30):
         load_site("slurm", settings={"description": str(number)})
     kept = list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json"))

@@ -9,7 +9,7 @@ import pytest
 
 from hpctf import Experiment
 from hpctf.errors import SiteError
-from hpctf.site.load import load_site
+from hpctf.site.loading import load_site
 from hpctf.site.locks import lock_of
 
 from .helpers import hpctf, project

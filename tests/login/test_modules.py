@@ -79,17 +79,15 @@ def test_what_profile_defines_is_found_and_its_path_comes_last(
     """A module system in a folder of the site's own is known to /etc/profile alone."""
     defines(monkeypatch, "")
     monkeypatch.delenv("BASH_FUNC_module%%")
-    from hpctf import render
+    from hpctf.submission import script
 
-    script = render.render_environment(["gcc"])
+    text = script.render_environment(["gcc"])
     profile = tmp_path / "profile"
     profile.write_text("PATH=/site/bin\nmodule() { export LOADEDMODULES=$2; }\n")
-    script = script.replace("/etc/profile;", f"{profile};").replace(
-        "!= /etc/profile", f"!= {profile}"
-    )
+    text = text.replace("/etc/profile;", f"{profile};").replace("!= /etc/profile", f"!= {profile}")
     for elsewhere in ("/etc/profile.d/", "/usr/share/"):
-        script = script.replace(elsewhere, "/nowhere/")
-    monkeypatch.setattr(render, "render_environment", lambda modules: script)
+        text = text.replace(elsewhere, "/nowhere/")
+    monkeypatch.setattr(script, "render_environment", lambda modules: text)
     made = environment_with(["gcc"])
     assert (made["LOADEDMODULES"], made["PATH"]) == ("gcc", f"{os.environ['PATH']}:/site/bin")
 

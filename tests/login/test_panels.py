@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpctf.cli.braille import Curve, plot
-from hpctf.cli.panels import View, log_lines, paint, used_now
+from hpctf.cli.watch_view import View, log_lines, paint, used_now
 from hpctf.client.hpctf.series import Series
-from hpctf.runs.state import Status
+from hpctf.run_folder.rank_states import RankState
+from hpctf.runs.status.state import Status
 from hpctf.tracking.live import Progress
 from hpctf.tracking.samples import Sample
-from hpctf.verdict import RankState
 
 GB = 1 << 30
 

@@ -10,8 +10,8 @@ import pytest
 
 from hpctf import HpctfError, Mpi, ParameterServer, TensorFlow, UsageError
 from hpctf.plan import Component, Plan
-from hpctf.planner import make_plan
-from hpctf.site.load import load_site
+from hpctf.planning.planner import make_plan
+from hpctf.site.loading import load_site
 from hpctf.site.model import MpiSettings, PsSettings
 
 from .helpers import CLUSTER_SITE, options, planned, project, site_of

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.errors import SchedulerError
-from hpctf.scheduler import login_node
-from hpctf.scheduler.inventory import (
+from hpctf.admin.survey import login_node
+from hpctf.admin.survey.inventory import (
     Association,
     Gres,
     parse_associations,
@@ -20,7 +19,8 @@ from hpctf.scheduler.inventory import (
     parse_nodes,
     parse_partitions,
 )
-from hpctf.scheduler.probe import Probe, probe
+from hpctf.admin.survey.probe import Probe, probe
+from hpctf.errors import SchedulerError
 
 from ..conftest import skip_or_fail
 

@@ -17,7 +17,7 @@ import pytest
 from hpctf import ParameterServer
 from hpctf.errors import SiteError
 from hpctf.plan import Plan
-from hpctf.render import render
+from hpctf.submission.script import render
 
 from ..cluster.fixture import Cluster
 from ..conftest import skip_or_fail

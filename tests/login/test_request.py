@@ -10,7 +10,7 @@ import pytest
 
 from hpctf import Mpi, MultiWorker, ParameterServer, TensorFlow
 from hpctf.errors import UsageError
-from hpctf.request import changed, estimator_from, request_of
+from hpctf.estimator.request import changed, estimator_from, request_of
 
 from .helpers import project
 

@@ -10,8 +10,8 @@ import pytest
 
 from hpctf import ParameterServer
 from hpctf.plan import Plan
-from hpctf.render import render
 from hpctf.site.model import PortRange
+from hpctf.submission.script import render
 
 from .helpers import planned, project, site_of
 

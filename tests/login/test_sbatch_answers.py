@@ -10,8 +10,8 @@ import pytest
 
 from hpctf.errors import SubmissionError
 from hpctf.scheduler.jobs import Identity
-from hpctf.submission.batch import NoAnswer, parse, sbatch
 from hpctf.submission.refusals import is_refusal
+from hpctf.submission.sbatch import NoAnswer, parse, sbatch
 
 NAME = "train_1700000000000_abcdef"
 

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 import yaml
 
-from hpctf.resources import SITE_CONFIGS
-from hpctf.site.editors import project_schema, site_schema
-from hpctf.site.load import load_site
+from hpctf.common.paths import SITE_CONFIGS
+from hpctf.site.json_schema import project_schema, site_schema
+from hpctf.site.loading import load_site
 
 from ..conftest import ROOT
 from .helpers import CLUSTER_SITE, hpctf

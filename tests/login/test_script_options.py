@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpctf import TensorFlow
-from hpctf.script_options import takes_option
+from hpctf.estimator.script_options import takes_option
 
 from .helpers import project
 

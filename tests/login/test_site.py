@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.common.paths import SITE_CONFIGS
 from hpctf.errors import SiteError, UsageError
-from hpctf.resources import SITE_CONFIGS
-from hpctf.site.load import default_site_name, load_site, read_site
+from hpctf.site.loading import default_site_name, load_site, read_site
 
 from ..conftest import ROOT
 from .helpers import CLUSTER_SITE, PACKAGED, hpctf

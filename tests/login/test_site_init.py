@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import yaml
 
-from hpctf.errors import SchedulerError, UsageError
-from hpctf.scheduler.inventory import (
+from hpctf.admin.site_init.draft import draft
+from hpctf.admin.site_init.entries import Draft, Line, Missing
+from hpctf.admin.site_init.init import init_site
+from hpctf.admin.site_init.partitions import draft_targets
+from hpctf.admin.site_init.storage import Place, find_place
+from hpctf.admin.site_init.yaml_text import text_of
+from hpctf.admin.survey.inventory import (
     parse_associations,
     parse_clusters,
     parse_config,
     parse_nodes,
     parse_partitions,
 )
-from hpctf.scheduler.login_node import Interface, Modules, Mpi
-from hpctf.scheduler.probe import Probe
-from hpctf.site.load import load_site
-from hpctf.survey.draft import draft
-from hpctf.survey.init import init_site
-from hpctf.survey.lines import Draft, Line, Missing
-from hpctf.survey.places import Place, find_place
-from hpctf.survey.targets import draft_targets
-from hpctf.survey.text import text_of
+from hpctf.admin.survey.login_node import Interface, Modules, Mpi
+from hpctf.admin.survey.probe import Probe
+from hpctf.errors import SchedulerError, UsageError
+from hpctf.site.loading import load_site
 
 from .test_probe import RECORDED
 
@@ -323,7 +323,7 @@ def test_sbatch_chooses_between_the_forms_of_a_request(slurm: Path, tmp_path: Pa
 
 
 def test_other_clusters_of_the_same_slurm_are_targets() -> None:
-    from hpctf.survey.init import _other_clusters
+    from hpctf.admin.site_init.init import _other_clusters
 
     clusters = parse_clusters("alpha|10.0.0.1|6817\nbeta|10.0.0.2|6817\ngone||0\nsmall|h|1\n")
     targets = draft_targets(ALPHA, False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpctf.errors import UsageError
-from hpctf.snapshot import take_snapshot
+from hpctf.source.snapshot import take_snapshot
 
 from ..conftest import TEST_USER, skip_or_fail
 
@@ -196,7 +196,7 @@ def test_the_runs_are_known_by_either_path(source: Path, tmp_path: Path) -> None
 
 def test_a_file_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from hpctf.snapshot import take_snapshot\n"
+        "import sys; from pathlib import Path; from hpctf.source.snapshot import take_snapshot\n"
         "take_snapshot(Path('proj'), Path('copy'), 10)"
     )
     place = tmp_path

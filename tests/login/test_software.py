@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpctf import TensorFlow, UsageError
-from hpctf.software import NOT_HERE
+from hpctf.estimator.software import NOT_HERE
 
 from .helpers import project
 

@@ -16,8 +16,8 @@ from hpctf.cli.submit import submit
 from hpctf.environment.conda_file import conda_packages
 from hpctf.environment.requirements import Reader
 from hpctf.errors import HpctfError
-from hpctf.site.load import load_site
-from hpctf.snapshot import IGNORE_FILES, take_snapshot
+from hpctf.site.loading import load_site
+from hpctf.source.snapshot import IGNORE_FILES, take_snapshot
 
 
 def of_ignore_file(folder: Path, name: str, content: bytes) -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hpctf.errors import UntrustedPath
-from hpctf.site import find
-from hpctf.site.load import load_site
+from hpctf.site import discovery
+from hpctf.site.loading import load_site
 from hpctf.site.trust import trusted_by
 
 from ..conftest import TEST_USER, skip_or_fail
@@ -30,7 +30,7 @@ def given_to_stranger(*paths: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def said_anew() -> None:
-    find._say_once.cache_clear()
+    discovery._say_once.cache_clear()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_who_else_may_write_an_admins_folder_is_said(
     assert not capsys.readouterr().err
     file.parent.chmod(0o775)
     for _ in range(2):
-        find._say_once.cache_clear()
+        discovery._say_once.cache_clear()
         load_site("big")
         assert f"can be written by group {TEST_USER}" in capsys.readouterr().err
 

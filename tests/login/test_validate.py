@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hpctf.resources import TEMPLATES
-from hpctf.site.load import load_layers, load_site
-from hpctf.site.template_rules import check_templates
-from hpctf.site.validate import Validation, validate
+from hpctf.admin.template_rules import check_templates
+from hpctf.admin.validate import Validation, validate
+from hpctf.common.paths import TEMPLATES
+from hpctf.site.loading import load_layers, load_site
 
 from ..conftest import skip_or_fail
 from .helpers import CLUSTER_SITE, hpctf

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.scheduler import limits, reasons
-from hpctf.scheduler.figures import Figures
+from hpctf.runs.explain import limits, reasons
+from hpctf.runs.explain.job_info import Figures
 
 ROWS = (Path(__file__).parent / "recorded/slurm_reasons.tsv").read_text().splitlines()
 KNOWN = [row.split("\t")[1] for row in ROWS if not row.startswith("#")]

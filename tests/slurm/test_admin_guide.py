@@ -79,7 +79,7 @@ def test_every_block_says_what_is_done_with_it() -> None:
 
 
 def test_settings_that_are_only_shown_are_a_sites(tmp_path: Path) -> None:
-    from hpctf.site.load import load_site
+    from hpctf.site.loading import load_site
 
     shown = [one for one in blocks(GUIDE.read_text()) if (one.language, one.task) == ("yaml", "")]
     assert len(shown) == 2

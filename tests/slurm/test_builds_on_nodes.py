@@ -16,11 +16,11 @@ pytestmark = pytest.mark.slurm
 CHECK = """
 import json, sys
 from pathlib import Path
-from hpctf.environment.check import check
-from hpctf.environment.commands import Commands
+from hpctf.environment.smoke_test import check
+from hpctf.environment.build_commands import Commands
 from hpctf.environment.spec import spec_from
-from hpctf.files import read_json
-from hpctf.programs import environment_of
+from hpctf.common.files import read_json
+from hpctf.scheduler.programs import environment_of
 from hpctf.site.model import MpiSettings
 python, work = Path(sys.argv[1]), Path(sys.argv[2])
 spec = spec_from(read_json(python.parents[1] / "environment.json")["spec"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.processes import start_time
+from hpctf.common.processes import start_time
 
 from ..conftest import TEST_USER, Person
 from ..waiting import wait_until

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.admin.survey.login_node import find_modules
 from hpctf.environment.modules import environment_with
 from hpctf.errors import SiteError
-from hpctf.scheduler.login_node import find_modules
 
 from ..conftest import Person
 

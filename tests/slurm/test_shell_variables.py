@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.programs import HONOURED
+from hpctf.scheduler.programs import HONOURED
 
 from ..conftest import Person
 from ..core.test_programs import SLURMS, inputs

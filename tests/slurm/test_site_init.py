@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpctf.scheduler.probe import probe
+from hpctf.admin.survey.probe import probe
 
 from ..cluster.fixture import TEST_USER, Cluster
 from ..conftest import Person

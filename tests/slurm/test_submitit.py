@@ -9,15 +9,15 @@ import pytest
 from hpctf.errors import SchedulerError
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm, leader
-from hpctf.submission.batch import parse
-from hpctf.submission.slurm import TemplateExecutor
+from hpctf.submission.sbatch import parse
+from hpctf.submission.slurm_executor import TemplateExecutor
 
 from ..cluster.fixture import Cluster
 from ..conftest import Person
 
 SUBMITITS_OWN_WORDS = """
     from hpctf import Experiment, ParameterServer, TensorFlow
-    from hpctf.submission.slurm import TemplateJob
+    from hpctf.submission.slurm_executor import TemplateJob
 
     def work():
         import os

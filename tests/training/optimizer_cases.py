@@ -23,7 +23,7 @@ from comparing import (
     mixed,
     rows,
 )
-from hpctf.keras.exchange import Exchange
+from hpctf.keras.collectives import Exchange
 
 
 @case

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.runs import removed_names, symptoms
+from hpctf.runs.explain import log_patterns, removed_names
 
 from ..built import build_environment
 
@@ -252,7 +252,7 @@ def said(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def advice_on(traceback: str) -> str:
     """Return what `why` advises on a traceback."""
-    known = symptoms.of_lines(traceback.splitlines(), "python")
+    known = log_patterns.of_lines(traceback.splitlines(), "python")
     assert known is not None, f"nobody knows:\n{traceback}"
     return known.advice
 

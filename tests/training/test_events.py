@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.tracking.events import event_series, points_of
-from hpctf.tracking.reading import Reading
+from hpctf.tracking.metrics import Reading
+from hpctf.tracking.tensorboard_events import event_series, points_of
 
 pytestmark = pytest.mark.tensorflow
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.resources import CLIENT, STARTUP
+from hpctf.common.paths import CLIENT, STARTUP
 
 from ..built import OLDER_TENSORFLOW, build_environment
 from ..conftest import skip_or_fail

@@ -12,8 +12,8 @@ from typing import Optional
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .context import Run
     from .distribution import strategy
+    from .run_context import Run
     from .sharding import shard
 
 __all__ = ["Run", "shard", "strategy"]
@@ -31,7 +31,7 @@ _OF_HPCTF_ITSELF = (
 )
 
 
-_HOMES = {"Run": "hpctf.context", "shard": "hpctf.sharding", "strategy": "hpctf.distribution"}
+_HOMES = {"Run": "hpctf.run_context", "shard": "hpctf.sharding", "strategy": "hpctf.distribution"}
 
 
 def __getattr__(name: str) -> object:
@@ -73,7 +73,9 @@ def _step_aside() -> None:
     if spec is None or spec.loader is None:
         return
     module = module_from_spec(spec)
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name == "hpctf.context"}
+    ours = {
+        name: sys.modules.pop(name) for name in list(sys.modules) if name == "hpctf.run_context"
+    }
     sys.modules["hpctf"] = module
     try:
         spec.loader.exec_module(module)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence
 
-from . import artifacts, context
+from . import artifacts, run_context
 from .values import plain, plain_tree
 
 
@@ -32,7 +32,7 @@ class Experiment(str):
         _refuse("experiment.start_logging()", "say Run.get_context(), and child_run() for one more")
 
 
-class Run(context.Run):
+class Run(run_context.Run):
     """The run of this process, as Azure ML's scripts know it; hpctf's own names are there too."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -15,8 +15,8 @@ import weakref
 from time import time
 from typing import Any, Callable, Dict, Optional
 
-from .appending import Appender
-from .records import PROPERTY, Key, key_of, last_lines
+from .append_file import Appender
+from .journal_reader import PROPERTY, Key, key_of, last_lines
 from .values import LARGEST
 
 _ROOM = 16384

@@ -3,8 +3,8 @@
 import time
 from typing import Any, Dict, List, Optional
 
-from .records import KINDS, Journal
-from .tracked import Child, Tracked
+from .journal_reader import KINDS, Journal
+from .run_metrics import Child, Tracked
 from .values import restored
 
 

@@ -48,10 +48,10 @@ __all__ = [
 _OWN = {
     "DistributedOptimizer": ".optimizer",
     "load_model": ".optimizer",
-    "allgather": ".exchange",
-    "allreduce": ".exchange",
-    "broadcast": ".exchange",
-    "broadcast_variables": ".exchange",
+    "allgather": ".collectives",
+    "allreduce": ".collectives",
+    "broadcast": ".collectives",
+    "broadcast_variables": ".collectives",
 }
 """Where the names lie that Horovod's Keras module has, too, and that differ under Keras 3."""
 

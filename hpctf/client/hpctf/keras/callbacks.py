@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import List
 
 _HOMES = {
-    "BroadcastGlobalVariablesCallback": ".beginning",
-    "LearningRateScheduleCallback": ".rates",
-    "LearningRateWarmupCallback": ".rates",
+    "BroadcastGlobalVariablesCallback": ".broadcast",
+    "LearningRateScheduleCallback": ".learning_rate",
+    "LearningRateWarmupCallback": ".learning_rate",
     "MetricAverageCallback": ".metrics",
 }
 

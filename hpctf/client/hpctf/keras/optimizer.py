@@ -6,7 +6,7 @@ from typing import Any, List, Optional
 import horovod.tensorflow as hvd
 import keras
 
-from .exchange import Exchange
+from .collectives import Exchange
 
 _numbers = count()
 

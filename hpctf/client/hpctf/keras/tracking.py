@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Dict, Optional
 
-from ..context import Run
+from ..run_context import Run
 
 _FLUSH_S = 10.0
 """Seconds after which an epoch's end is made sure to be seen from other hosts, too: an NFS client

@@ -1,0 +1,1 @@
+"""What an admin runs: a first site file, its checks, and the doctor."""

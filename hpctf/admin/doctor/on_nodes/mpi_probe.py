@@ -1,0 +1,110 @@
+"""MPI, really used through mpi4py: how large the world is, and how fast every pair talks.
+
+``python mpi_probe.py PREFIX`` in each rank writes ``PREFIX-<host>-<pid>.json``. Without a launcher
+that the MPI library knows, each rank is alone in a world of one, and so writes a file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from array import array
+from typing import Any
+
+SMALL = 8
+"""Bytes of a message whose time is the latency."""
+LARGE = 1 << 22
+"""Bytes of a message whose time is the bandwidth's."""
+PAIR_S = 0.5
+"""Seconds that a pair may take for each of the two; all pairs take turns."""
+FLOATS = 1 << 18
+"""Numbers of the allreduce: 1 MiB."""
+
+
+def main(prefix: str) -> int:
+    """Measure, and write down what came out."""
+    import mpi4py
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    found: dict[str, Any] = {
+        "host": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        "rank": comm.Get_rank(),
+        "size": comm.Get_size(),
+        "mpi4py": mpi4py.__version__,
+        "library": MPI.Get_library_version().split(",")[0].split("\n")[0].strip("\0 "),
+    }
+    if found["size"] > 1:
+        found["hosts"] = comm.allgather(found["host"])
+        found["pairs"] = pairs(comm, MPI)
+        found["allreduce_s"] = allreduce(comm, MPI)
+    path = f"{prefix}-{found['host']}-{os.getpid()}.json"
+    with open(f"{path}.tmp", "w", encoding="utf-8") as stream:
+        json.dump(found, stream)
+    os.replace(f"{path}.tmp", path)
+    return 0
+
+
+def pairs(comm: Any, mpi: Any) -> list[dict[str, Any]]:
+    """Return latency and bandwidth of the pairs in which this rank is the first."""
+    rank, size, found = comm.Get_rank(), comm.Get_size(), []
+    for first in range(size):
+        for second in range(first + 1, size):
+            comm.Barrier()
+            if rank == first:
+                times = lead(comm, mpi, second)
+                found.append({"ranks": [first, second], **times})
+            elif rank == second:
+                follow(comm, mpi, first)
+    comm.Barrier()
+    return found
+
+
+def lead(comm: Any, mpi: Any, other: int) -> dict[str, float]:
+    """Send to and fro, as often as there is time for; see `follow`."""
+    trips = {}
+    for size in (SMALL, LARGE):
+        buffer = [bytearray(size), mpi.BYTE]
+        took: list[float] = []
+        until = time.perf_counter() + PAIR_S
+        while len(took) < 3 or (time.perf_counter() < until and len(took) < 1000):
+            comm.send(size, other, 1)
+            began = time.perf_counter()
+            comm.Send(buffer, other)
+            comm.Recv(buffer, other)
+            took.append(time.perf_counter() - began)
+        trips[size] = statistics.median(took)
+    comm.send(0, other, 1)
+    return {"latency_s": trips[SMALL] / 2, "bandwidth": 2 * LARGE / trips[LARGE]}
+
+
+def follow(comm: Any, mpi: Any, other: int) -> None:
+    """Send back what comes, until told that it was all."""
+    while True:
+        size = comm.recv(source=other, tag=1)
+        if not size:
+            return
+        buffer = [bytearray(size), mpi.BYTE]
+        comm.Recv(buffer, other)
+        comm.Send(buffer, other)
+
+
+def allreduce(comm: Any, mpi: Any) -> float:
+    """Return the seconds that adding up 1 MiB over all ranks takes."""
+    ours, total = array("f", [1.0]) * FLOATS, array("f", [0.0]) * FLOATS
+    took = []
+    for _ in range(5):
+        comm.Barrier()
+        began = time.perf_counter()
+        comm.Allreduce([ours, mpi.FLOAT], [total, mpi.FLOAT])
+        took.append(time.perf_counter() - began)
+    if total[0] != comm.Get_size():
+        raise ArithmeticError(f"{comm.Get_size()} ranks of 1 add up to {total[0]}")
+    return statistics.median(took)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,224 @@
+"""Settings that were found to work, as a change of the person's own site file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpctf.common.files import cannot_write, write_atomic
+from hpctf.errors import SiteError, UsageError
+from hpctf.site.discovery import folders, is_path
+from hpctf.site.layers import site_loader
+from hpctf.site.locks import lock_of
+from hpctf.site.model import Site
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml
+
+_MODE = 0o644
+"""A site file holds no secrets, and colleagues may want to read it."""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A change of a site file.
+
+    ``path`` is the file, ``text`` what it would hold; ``beside`` where it is written instead if
+    the file has comments, which a program cannot keep. ``diff`` is empty if nothing would change.
+    """
+
+    path: Path
+    text: str
+    diff: str
+    beside: Path | None
+    notes: tuple[str, ...]
+
+
+def propose(
+    settings: Mapping[str, Any], asked: str, site: Site | None, file: str | None = None
+) -> Proposed:
+    """Return the change that makes a site file say settings.
+
+    Parameters
+    ----------
+    settings
+        Values by dotted key.
+    asked
+        Name of the site, whose file in the person's own layer is meant; or the path of its file.
+    site
+        The site, whose locked keys stay as they are.
+    file
+        Another file to write.
+
+    Raises
+    ------
+    SiteError
+        The file is there, and is no YAML mapping.
+    """
+    path = Path(os.path.expanduser(file)).absolute() if file else own_file(asked)
+    held = {} if site is None else {key: lock_of(site, key) for key in settings}
+    notes = [
+        f"{key}: {settings[key]} works, but {lock} is locked by the site's admin."
+        for key, lock in held.items()
+        if lock
+    ]
+    wanted = {key: value for key, value in settings.items() if not held.get(key)}
+    before = _read(path)
+    content = _parsed(path, before)
+    if wanted and file and not before and not is_path(asked):
+        before, content = "", {"name": path.stem, "extends": asked}
+    text, beside = before, None
+    if wanted:
+        text, whole = _changed(before, content, wanted)
+        if not whole:
+            beside = path.with_name(f"{path.name}.proposed")
+            notes.append(f"{path} has comments that would be lost: it stays as it is.")
+    diff = "".join(
+        difflib.unified_diff(
+            before.splitlines(keepends=True),
+            text.splitlines(keepends=True),
+            str(path),
+            str(beside or path),
+        )
+    )
+    return Proposed(path, text, diff, beside, tuple(notes))
+
+
+def write_proposal(proposed: Proposed) -> Path:
+    """Write a change, whole or not at all, and return the file that holds it.
+
+    Raises
+    ------
+    RunFolderError
+        The file system refuses.
+    """
+    path = proposed.beside or proposed.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, proposed.text, _MODE)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    return path
+
+
+def own_file(site: str) -> Path:
+    """Return the file of a site in the person's own layer.
+
+    Raises
+    ------
+    UsageError
+        The site is named by the path of its file, and so has no layers.
+    """
+    if is_path(site):
+        raise UsageError(
+            f"Site {site!r} is named by its file, and files of your own do not add to it.",
+            f"Name the file to write: --write {site}",
+        )
+    return folders()["user"] / f"{site}.yaml"
+
+
+def _changed(before: str, content: dict[str, Any], wanted: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the text with other values, and whether it keeps all that was there.
+
+    Values are put into the text as it is, comments and all; where that does not come out right
+    (aliases, mappings in braces), the whole is written anew.
+    """
+    import yaml
+
+    merged = content
+    for key, value in wanted.items():
+        merged = _with(merged, key.split("."), value)
+    text = before
+    for key, value in reversed(list(wanted.items())):  # each goes above its siblings
+        text = _put(text, key.split("."), value)
+    if before and _is(text, merged):
+        return text, True
+    made = yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)
+    return made, not _has_comments(before)
+
+
+def _put(text: str, keys: list[str], value: Any) -> str:
+    """Return a YAML text in which a nested key has a value: in its place, above its siblings, or
+    in a section of its own at the end."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return text
+    depth = 0
+    while isinstance(node, yaml.MappingNode) and depth < len(keys):
+        found = [inner for key, inner in node.value if key.value == keys[depth]]
+        if not found:
+            break
+        node, depth = found[-1], depth + 1
+    if node is None or (depth < len(keys) and not isinstance(node, yaml.MappingNode)):
+        return text
+    if depth == len(keys):
+        start, end = node.start_mark.index, node.end_mark.index
+        return text[:start] + _scalar(value) + text[end:]
+    rest = keys[depth:]
+    start, column = node.start_mark.index, node.start_mark.column
+    lines = [f"{'  ' * level}{key}:" for level, key in enumerate(rest)]
+    lines[-1] += f" {_scalar(value)}"
+    if not depth:  # a section of its own
+        end = "" if text.endswith("\n") else "\n"
+        return "\n".join([f"{text}{end}{lines[0]}", *lines[1:], ""])
+    margin = "\n" + " " * column
+    return f"{text[:start]}{margin.join(lines)}{margin}{text[start:]}"
+
+
+def _scalar(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
+
+
+def _is(text: str, content: dict[str, Any]) -> bool:
+    try:
+        return bool(parse_yaml(text, site_loader()) == content)
+    except NotReadable:
+        return False
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = parse_yaml(text, site_loader()) if text.strip() else {}
+    except NotReadable as error:
+        raise SiteError(f"{named(path, error.line)}: this is not YAML: {error}.") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise SiteError(f"{named(path)} is no mapping, as a site file is.")
+    return content
+
+
+def _with(content: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    """Return a mapping in which a nested key has a value; all else stays as it is."""
+    key, *rest = keys
+    if not rest:
+        return {**content, key: value}
+    inner = content.get(key)
+    return {**content, key: _with(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path} cannot be read: {error}.") from None
+
+
+def _has_comments(text: str) -> bool:
+    """Return whether a YAML text has comments, which its values do not."""
+    import yaml
+
+    values = "".join(
+        token.value
+        for token in yaml.scan(text, yaml.SafeLoader)
+        if isinstance(token, yaml.ScalarToken)
+    )
+    return text.count("#") > values.count("#")

@@ -1,0 +1,361 @@
+"""The rules that a site's templates keep, checked in their syntax tree without rendering them.
+
+A value that reaches the script unquoted, a block that nothing renders, a name that nobody defines:
+rendering shows these only with the plan that meets them, or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast, get_args, get_origin, get_type_hints
+
+import jinja2
+from jinja2 import nodes
+from jinja2.meta import find_undeclared_variables
+
+from hpctf.common.paths import TEMPLATES
+from hpctf.errors import did_you_mean
+from hpctf.estimator.tensorflow import BACKENDS
+from hpctf.plan import Plan
+from hpctf.submission.script import template_environment
+
+SUFFIX = ".sbatch.j2"
+ENTRIES = (
+    *(f"{backend}{SUFFIX}" for backend in (*BACKENDS, "environment")),
+    "local.sh.j2",
+)
+"""The templates that hpctf renders."""
+
+_GIVEN = {"plan", "array"}
+"""What `hpctf.submission.script.render` gives a template."""
+
+_UNQUOTED = {"raw", "safe", "e", "escape", "forceescape", "tojson", "xmlattr", "urlize"}
+"""Filters whose result goes into the script as it is: HTML's escaping is no quoting for a shell."""
+
+_SHELL_LINES = ("launch.prologue", "launch.epilogue")
+"""What of a plan is shell by itself."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a template, and where."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+def check_templates(folder: str) -> dict[str, list[Problem]]:
+    """Return the problems of every template of a site's folder, by its file."""
+    environment = template_environment(folder)
+    files = sorted(Path(folder).rglob("*.j2"))
+    templates = {file: _Template(environment, file, folder) for file in files}
+    used = {name for one in templates.values() for name in one.references()}
+    return {
+        str(file): sorted(one.problems(used), key=lambda problem: problem.line)
+        for file, one in templates.items()
+    }
+
+
+class _Template:
+    """One template, with those that it extends."""
+
+    def __init__(self, environment: jinja2.Environment, file: Path, folder: str) -> None:
+        self.environment = environment
+        self.file = file
+        self.folder = folder
+        self.name = str(file.relative_to(folder))
+        self.broken: list[Problem] = []
+        self.tree = self._parse()
+
+    def _parse(self) -> nodes.Template:
+        try:
+            text = self.file.read_text(encoding="utf-8-sig")
+            tree = self.environment.parse(text, self.name, str(self.file))
+            self.environment.compile(text, self.name, str(self.file))
+        except jinja2.TemplateSyntaxError as error:
+            self.broken = [Problem(str(self.file), error.lineno, f"{error.message}.")]
+            return nodes.Template([], lineno=1)
+        except (OSError, ValueError) as error:
+            self.broken = [Problem(str(self.file), 1, f"it cannot be read: {error}.")]
+            return nodes.Template([], lineno=1)
+        return tree
+
+    def references(self) -> list[str]:
+        """Return the names of the templates that it extends, includes or imports."""
+        kinds = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
+        found = []
+        for node in self.tree.find_all(kinds):
+            name = cast(Any, node).template
+            if isinstance(name, nodes.Const) and isinstance(name.value, str):
+                found.append(name.value)
+        return found
+
+    def problems(self, used: set[str]) -> list[Problem]:
+        """Return all that is wrong; `used` are the templates that others name."""
+        if self.broken:
+            return self.broken
+        found = [*self._missing(), *self._blocks(), *self._names(), *self._attributes()]
+        found += [*self._unquoted(), *self._in_quotes()]
+        if self.name not in ENTRIES and self.name not in used:
+            near = did_you_mean(self.name, list(ENTRIES))
+            found.append(self._at(1, f"no template extends or includes this one.{near}"))
+        return list(dict.fromkeys(found))
+
+    def _at(self, line: int, message: str) -> Problem:
+        return Problem(str(self.file), line, message)
+
+    @cached_property
+    def _family(self) -> list[tuple[str, nodes.Template]]:
+        """The templates that it extends, the nearest first, with their file names."""
+        family: list[tuple[str, nodes.Template]] = []
+        tree: nodes.Template = self.tree
+        seen = {str(self.file)}
+        while True:
+            extends = next(tree.find_all(nodes.Extends), None)
+            if extends is None or not isinstance(extends.template, nodes.Const):
+                return family
+            try:
+                source = self._source(str(extends.template.value))
+                tree = self.environment.parse(*source)
+            except (jinja2.TemplateNotFound, jinja2.TemplateSyntaxError):
+                return family
+            if source[2] in seen:
+                return family
+            seen.add(source[2])
+            family.append((source[2], tree))
+
+    def _source(self, name: str) -> tuple[str, str, str]:
+        assert self.environment.loader is not None
+        text, file, _ = self.environment.loader.get_source(self.environment, name)
+        return text, name, file or name
+
+    def _missing(self) -> Iterator[Problem]:
+        """Yield templates that are named but not there, and circles of templates."""
+        for node in self.tree.find_all((nodes.Extends, nodes.Include)):
+            template = cast(Any, node).template
+            optional = isinstance(node, nodes.Include) and node.ignore_missing
+            if optional or not isinstance(template, nodes.Const):
+                continue
+            try:
+                file = self._source(str(template.value))[2]
+            except jinja2.TemplateNotFound:
+                ours = [f"hpctf/{path.name}" for path in Path(TEMPLATES).glob("*.j2")]
+                own = [str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*.j2")]
+                near = did_you_mean(str(template.value), [*ours, *own])
+                yield self._at(node.lineno, f"there is no template {template.value!r}.{near}")
+                continue
+            if file == str(self.file):
+                hint = f' Say "hpctf/{self.name}" for ours.' if self.name in ENTRIES else ""
+                yield self._at(node.lineno, f"the template extends itself.{hint}")
+
+    def _blocks(self) -> Iterator[Problem]:
+        """Yield blocks that nothing renders, and required ones that are not there."""
+        if not self._family:
+            return
+        above = {
+            block.name: block for _, tree in reversed(self._family) for block in _blocks_of(tree)
+        }
+        for node in self.tree.body:
+            if isinstance(node, nodes.Block) and node.name not in above:
+                known = sorted(above)
+                yield self._at(
+                    node.lineno,
+                    f"there is no block {node.name!r} in what this template extends, so it would "
+                    f"never be rendered.{did_you_mean(node.name, known)} Known blocks: "
+                    f"{', '.join(known)}.",
+                )
+        if self.name in ENTRIES:
+            own = {block.name for block in self.tree.find_all(nodes.Block)}
+            for name in sorted(set(above) - own):
+                if above[name].required:
+                    extends = next(self.tree.find_all(nodes.Extends))
+                    yield self._at(
+                        extends.lineno,
+                        f"block {name!r} is missing: what this template extends requires it.",
+                    )
+
+    def _names(self) -> Iterator[Problem]:
+        """Yield names that neither the template nor those it extends define."""
+        trees = [self.tree, *(tree for _, tree in self._family)]
+        inherited = {name for tree in trees for name in _exported(tree)}
+        known = {*_GIVEN, *inherited, *self.environment.globals}
+        unknown = find_undeclared_variables(self.tree) - known
+        for node in self.tree.find_all(nodes.Name):
+            if node.ctx == "load" and node.name in unknown:
+                near = did_you_mean(node.name, sorted(known))
+                yield self._at(node.lineno, f"the name {node.name!r} is not defined.{near}")
+
+    def _attributes(self) -> Iterator[Problem]:
+        """Yield attributes that a plan does not have."""
+        for node in self.tree.find_all(nodes.Getattr):
+            path = _plan_path(node)
+            if path is None:
+                continue
+            kind = _kind_at(path[:-1])
+            if kind is None or path[-1] in _members(kind):
+                continue
+            where = ".".join(("plan", *path[:-1]))
+            near = did_you_mean(path[-1], sorted(_members(kind)))
+            yield self._at(node.lineno, f"{where} has no attribute {path[-1]!r}.{near}")
+
+    def _unquoted(self) -> Iterator[Problem]:
+        """Yield filters and blocks by which a value reaches the script unquoted."""
+        lines = _shell_line_names(self.tree)
+        for modifier in self.tree.find_all(nodes.ScopedEvalContextModifier):
+            if any(option.key == "autoescape" for option in modifier.options):
+                yield self._at(
+                    modifier.lineno,
+                    "autoescape must stay on: it keeps values quoted. Leave it out.",
+                )
+        for node in self.tree.find_all(nodes.Filter):
+            if node.name in _UNQUOTED and node.node is not None and not _is_shell(node.node, lines):
+                yield self._at(
+                    node.lineno,
+                    f"'| {node.name}' leaves a value unquoted. Only the site's own shell lines "
+                    "(plan.launch.prologue and epilogue) and fixed text may stand as they are; "
+                    "leave the filter out.",
+                )
+        marked = {
+            *_markup_names(self.tree),
+            *(n for _, t in self._family for n in _markup_names(t)),
+        }
+        for mixed in self.tree.find_all((nodes.Concat, nodes.Add, nodes.Mod)):
+            parts = list(mixed.iter_child_nodes())
+            raw = [part for part in parts if _is_markup(part, marked)]
+            rest = [part for part in parts if part not in raw and not isinstance(part, nodes.Const)]
+            if raw and rest:
+                yield self._at(
+                    mixed.lineno,
+                    "text that stands as it is and a value are joined here, which leaves the value "
+                    "unquoted. Write them one after the other: {{ a }}{{ b }}.",
+                )
+
+    def _in_quotes(self) -> Iterator[Problem]:
+        """Yield values within quotes: they are quoted already, and quoting twice undoes it."""
+        for output in self.tree.find_all(nodes.Output):
+            text = ""
+            for node in output.nodes:
+                if isinstance(node, nodes.TemplateData):
+                    text += node.data
+                elif not isinstance(node, nodes.Const) and _open_quote(text):
+                    yield self._at(
+                        node.lineno,
+                        "a value stands within quotes of the template's. Every {{ value }} is one "
+                        "quoted word by itself; take the quotes away.",
+                    )
+
+
+def _blocks_of(tree: nodes.Template) -> Iterator[nodes.Block]:
+    yield from tree.find_all(nodes.Block)
+
+
+def _exported(tree: nodes.Template) -> Iterator[str]:
+    """Yield the names that a template defines at its top, which its children see."""
+    for node in tree.body:
+        if isinstance(node, nodes.Macro):
+            yield node.name
+        elif isinstance(node, (nodes.Assign, nodes.AssignBlock)):
+            yield from (name.name for name in node.find_all(nodes.Name) if name.ctx == "store")
+        elif isinstance(node, nodes.Import):
+            yield node.target
+        elif isinstance(node, nodes.FromImport):
+            yield from (name if isinstance(name, str) else name[1] for name in node.names)
+
+
+def _markup_names(tree: nodes.Template) -> Iterator[str]:
+    """Yield names whose text is quoted already: of ``{% set x %}...{% endset %}``, and macros."""
+    for node in tree.find_all((nodes.AssignBlock, nodes.Macro)):
+        target = node.name if isinstance(node, nodes.Macro) else cast(Any, node).target.name
+        yield str(target)
+
+
+def _is_markup(node: nodes.Node, names: set[str]) -> bool:
+    if isinstance(node, nodes.Filter):
+        return node.name in _UNQUOTED
+    if isinstance(node, nodes.Call):
+        return _is_markup(node.node, {*names, "super", "caller"})
+    return isinstance(node, nodes.Name) and node.name in names
+
+
+def _shell_line_names(tree: nodes.Template) -> set[str]:
+    """Return the names that only ever hold the site's own shell lines."""
+    names: set[str] = set()
+    other: set[str] = set()
+    for node in tree.find_all((nodes.For, nodes.Assign)):
+        target, value = (
+            (node.target, node.iter) if isinstance(node, nodes.For) else _assignment(node)
+        )
+        if isinstance(target, nodes.Name):
+            (names if _is_shell(value, names) else other).add(target.name)
+    return names - other
+
+
+def _assignment(node: nodes.Node) -> tuple[nodes.Node, nodes.Node]:
+    assign = cast(nodes.Assign, node)
+    return assign.target, assign.node
+
+
+def _is_shell(node: nodes.Node, names: set[str]) -> bool:
+    """Return whether an expression is fixed text, the site's shell lines, or made of these."""
+    if isinstance(node, (nodes.Const, nodes.TemplateData)):
+        return True
+    if isinstance(node, nodes.Name):
+        return node.name in names
+    if isinstance(node, nodes.Getattr):
+        path = _plan_path(node)
+        return path is not None and ".".join(path) in _SHELL_LINES
+    if isinstance(node, nodes.CondExpr):
+        return all(_is_shell(n, names) for n in (node.expr1, node.expr2) if n is not None)
+    if isinstance(node, nodes.Filter):
+        parts = [*([] if node.node is None else [node.node]), *node.args]
+        return all(_is_shell(part, names) for part in parts)
+    if isinstance(node, nodes.Getitem):
+        return _is_shell(node.node, names)
+    if isinstance(node, (nodes.Concat, nodes.List, nodes.Tuple, nodes.Add)):
+        return all(_is_shell(part, names) for part in node.iter_child_nodes())
+    if isinstance(node, nodes.Call):  # super(), which is quoted already
+        return isinstance(node.node, nodes.Name) and node.node.name in ("super", "caller")
+    return False
+
+
+def _plan_path(node: nodes.Node) -> tuple[str, ...] | None:
+    """Return ``("launch", "prologue")`` for ``plan.launch.prologue``."""
+    path: tuple[str, ...] = ()
+    while isinstance(node, nodes.Getattr):
+        path = (node.attr, *path)
+        node = node.node
+    return path if isinstance(node, nodes.Name) and node.name == "plan" else None
+
+
+def _kind_at(path: tuple[str, ...]) -> Any:
+    """Return the dataclass that a plan has at a path, or None where it has another value."""
+    kind: Any = Plan
+    for part in path:
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+        if get_origin(kind) is not None and len(get_args(kind)) == 2:
+            kind = next((one for one in get_args(kind) if is_dataclass(one)), None)
+    return kind if is_dataclass(kind) else None
+
+
+def _members(kind: Any) -> set[str]:
+    return {one.name for one in fields(kind)} | {n for n in dir(kind) if not n.startswith("_")}
+
+
+_WORDS = re.compile(
+    r"""\\. | '[^']*' | "(?:\\.|[^"\\])*" | (?:(?<=\s)|^)\#(?!SBATCH)[^\n]* | (?P<open>['"]) | .""",
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+
+
+def _open_quote(text: str) -> bool:
+    """Return whether shell text ends within quotes, looking at its last line alone."""
+    last = text[text.rfind("\n") + 1 :]
+    return any(match.group("open") for match in _WORDS.finditer(last))

@@ -1,0 +1,1 @@
+"""Helpers without a subject: files, programs' ends, paths, secrets, questions, repeating."""

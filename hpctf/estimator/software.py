@@ -1,0 +1,249 @@
+"""What a training runs in, as a person asks for it: packages, a Python of their own, an image.
+
+The names are Azure ML v1's. Packages make a new environment; everything else names one that is
+there, so the two contradict each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import UsageError, shown
+from hpctf.estimator.validators import check_flag, check_list, check_name, check_path
+from hpctf.site.model import MODULE
+
+_VERSION = re.compile(r"\A[0-9]+(\.[0-9]+)*(\.\*)?\Z")
+_SCHEME = re.compile(r"\A[a-z][a-z-]*://\S+\Z")
+_IMAGE = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:/@#-]*\Z")
+_IMAGE_FILES = (
+    *(".sif", ".sqsh", ".sqfs", ".squashfs", ".img", ".simg"),
+    *(".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz"),
+)
+
+ALIASES = {
+    "conda_dependencies_file_path": "conda_dependencies_file",
+    "pip_requirements_file_path": "pip_requirements_file",
+    "custom_docker_base_image": "custom_docker_image",
+}
+"""Azure ML's older names of parameters, and those that hpctf knows them by."""
+
+PACKAGES = (
+    "conda_packages",
+    "pip_packages",
+    "conda_dependencies_file",
+    "pip_requirements_file",
+    "framework_version",
+    "python_version",
+)
+"""The parameters that ask for a new environment."""
+
+NOT_HERE = {
+    "vm_size": "A cluster's machines are chosen by compute_target (--target); gpus_per_node, "
+    "cpus_per_task and mem ask for parts of them.",
+    "vm_priority": "Say sbatch={'qos': ...} or a partition's target (compute_target); a job that "
+    "may be pre-empted goes on from its checkpoints with max_restarts.",
+    "image_registry_details": "Log in to the registry with the container runtime itself "
+    "(apptainer registry login), or fetch the image to a file and name that: container='x.sif'.",
+    "shm_size": "Containers on a cluster share the node's /dev/shm: nothing need be said.",
+    "environment_definition": "Say what it holds: pip_packages, conda_dependencies_file, "
+    "python_version, environment_variables, container.",
+    "source_directory_data_store": "source_directory lies on the cluster's own file system: data "
+    "come by inputs={'name': '/path'}.",
+}
+"""Azure ML's parameters that mean nothing on a cluster, and what does."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """What a training runs in, checked; files and images by their absolute paths."""
+
+    conda_packages: list[str]
+    pip_packages: list[str]
+    conda_dependencies_file: str | None
+    pip_requirements_file: str | None
+    framework_version: str | None
+    python_version: str | None
+    python: str | None
+    user_managed: bool
+    modules: list[str]
+    container: str | None
+
+
+def check_software(given: Mapping[str, Any], source_directory: Path | None) -> Software:
+    """Return what a training runs in.
+
+    Parameters
+    ----------
+    given
+        The estimator's parameters of these names; `ALIASES` too.
+    source_directory
+        Where relative files are looked for first, then in the current folder.
+
+    Raises
+    ------
+    UsageError
+        A value that cannot be, a file that is not there, or two that contradict each other.
+    """
+    one = _without_aliases(given)
+    asked = Software(
+        conda_packages=_packages("conda_packages", one["conda_packages"]),
+        pip_packages=_packages("pip_packages", one["pip_packages"]),
+        conda_dependencies_file=_file(one, "conda_dependencies_file", source_directory),
+        pip_requirements_file=_file(one, "pip_requirements_file", source_directory),
+        framework_version=_version(one, "framework_version"),
+        python_version=_version(one, "python_version"),
+        python=_python(one["python"]),
+        user_managed=check_flag("user_managed", one["user_managed"]),
+        modules=_modules(one["modules"]),
+        container=_container(one),
+    )
+    _refuse_contradictions(asked)
+    return asked
+
+
+def names_packages(estimator: object) -> bool:
+    """Whether an estimator asks for a new environment."""
+    return any(getattr(estimator, name) for name in PACKAGES)
+
+
+def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
+    one = {name: value for name, value in given.items() if name not in ALIASES}
+    for alias, name in ALIASES.items():
+        value = given.get(alias)
+        if value is None:
+            continue
+        if one[name] is not None and one[name] != value:
+            raise UsageError(
+                f"{alias} is {shown(value)}, but {name} is {shown(one[name])}.", "Give one of them."
+            )
+        one[name] = value
+    return one
+
+
+def _packages(parameter: str, values: Any) -> list[str]:
+    packages = check_list(parameter, values)
+    for package in packages:
+        if not package.strip() or not package.isprintable():
+            raise UsageError(f"{parameter}: {shown(package)} is no package.")
+        if package.startswith("-"):
+            raise UsageError(
+                f"{parameter}: {shown(package)} is an option, not a package.",
+                "Write options into a file: pip_requirements_file (--pip-file).",
+            )
+    return packages
+
+
+def _file(given: Mapping[str, Any], parameter: str, source_directory: Path | None) -> str | None:
+    path = given[parameter]
+    if path is None:
+        return None
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise UsageError(f"{parameter} must be a file's path, not {shown(path)}.")
+    check_path(parameter, path)
+    text = os.path.expanduser(os.fspath(path))
+    places = [folder for folder in (source_directory, Path.cwd()) if folder is not None]
+    for folder in places:
+        if os.path.isfile(folder / text):
+            return os.path.abspath(folder / text)
+    looked = " or ".join(dict.fromkeys(repr(str(folder)) for folder in places))
+    raise UsageError(
+        f"{parameter} is {shown(text)}, but there is no such file"
+        f"{'' if os.path.isabs(text) else f' in {looked}'}."
+    )
+
+
+def _version(given: Mapping[str, Any], parameter: str) -> str | None:
+    version = given[parameter]
+    if version is None:
+        return None
+    if not isinstance(version, str) or not _VERSION.match(version):
+        raise UsageError(
+            f"{parameter} is {shown(version)}, but must be a version as text, such as "
+            f"{'3.11' if parameter == 'python_version' else '2.15'!r}."
+        )
+    return version
+
+
+def _python(python: Any) -> str | None:
+    return check_name("python", os.fspath(python) if isinstance(python, os.PathLike) else python)
+
+
+def _modules(values: Sequence[str] | None) -> list[str]:
+    modules = check_list("modules", values)
+    for name in modules:
+        if not MODULE.match(name):
+            raise UsageError(
+                f"modules: {shown(name)} is not an environment module's name, such as 'cuda/12.2'.",
+                "Name each module in an item of its own: gcc/12, then openmpi.",
+            )
+    return modules
+
+
+def _container(given: Mapping[str, Any]) -> str | None:
+    """Return the image: an absolute path, or with the scheme that says where it comes from."""
+    docker, image = given["custom_docker_image"], given["container"]
+    if docker is not None and image is not None and docker != image:
+        raise UsageError(
+            f"container is {shown(image)}, but custom_docker_image is {shown(docker)}.",
+            "Give one of the two.",
+        )
+    chosen = image if docker is None else docker
+    parameter = "container" if docker is None else "custom_docker_image"
+    use_docker = given["use_docker"]
+    if use_docker is not None:
+        check_flag("use_docker", use_docker)
+    if chosen is None:
+        if use_docker:
+            raise UsageError(
+                "use_docker is set, but no image is named, and hpctf has none of its own.",
+                "Name one: container=... or custom_docker_image=... (--container); or leave "
+                "use_docker out.",
+            )
+        return None
+    if use_docker is False:
+        raise UsageError(f"{parameter} is {shown(chosen)}, but use_docker is False.", "Drop one.")
+    return _image(parameter, chosen, is_file=docker is None)
+
+
+def _image(parameter: str, given: Any, *, is_file: bool) -> str:
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+        raise UsageError(f"{parameter} must be an image's name or file, not {shown(given)}.")
+    image = os.fspath(given)
+    check_path(parameter, image)
+    if _SCHEME.match(image):
+        return image
+    path = os.path.abspath(os.path.expanduser(image))
+    if is_file and os.path.exists(path):
+        return path
+    if image.endswith(_IMAGE_FILES) or image.startswith(("/", ".", "~")):
+        raise UsageError(f"{parameter} is {shown(image)}, but there is no such image file.")
+    if not _IMAGE.match(image):
+        raise UsageError(
+            f"{parameter} is {shown(image)}, but must be an image file (x.sif, x.sqfs) or "
+            "folder, or a name such as docker://tensorflow/tensorflow:2.15.0."
+        )
+    return f"docker://{image}"
+
+
+def _refuse_contradictions(asked: Software) -> None:
+    packages = next((name for name in PACKAGES if getattr(asked, name)), None)
+    if packages is not None:
+        value = shown(getattr(asked, packages))
+        if asked.container is not None:
+            raise UsageError(
+                f"{packages} is {value}, but container is {asked.container!r}: an image is "
+                "complete, and nothing is installed into it.",
+                "Build the packages into the image, or leave the container out.",
+            )
+        if asked.python is not None or asked.user_managed:
+            other = f"python is {asked.python!r}" if asked.python else "user_managed is set"
+            raise UsageError(
+                f"{packages} is {value}, but {other}: packages make an environment of their "
+                "own, and nothing is installed into one that is there.",
+                "Leave one of the two out, or install the packages there yourself.",
+            )

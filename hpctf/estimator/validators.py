@@ -1,0 +1,311 @@
+"""Checks of what a person gives an estimator: each returns the value in its one form, or refuses.
+
+The messages name the parameter, its value, the rule and the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.scheduler.sbatch_options import UNLIMITED_S
+from hpctf.site.yaml_files import NotReadable, check_program, named
+
+LONGEST_WORD = 131_071
+"""Bytes of the longest argument or ``NAME=VALUE`` that Linux passes on (MAX_ARG_STRLEN)."""
+
+MOST_WORDS = 500_000
+"""Bytes of all of a script's arguments together, and of all variables. Linux passes on a quarter
+of the stack's limit (execve(2)), 2 MB as a rule, and the job's own environment is in it too."""
+
+_POINTER = 9
+"""Bytes that each word costs besides its own: its address, and the NUL at its end."""
+
+LONGEST_PATH = 4095
+"""Bytes of the longest path that Linux takes (PATH_MAX without its NUL)."""
+
+LONGEST_NAME = 255
+
+THE_PERSONS_OWN = ("HPCTF_ALLOW_HOROVOD_KERAS", "HPCTF_SKIP_PREFLIGHT")
+"""The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md)."""
+
+_WORDS = "a list of words"
+_PATHS = "a mapping of names to paths"
+
+USUAL_STEPS = (10, 20)
+"""What is profiled unless somebody says otherwise: the first steps trace and warm up."""
+
+MOST = 1_000_000
+"""The largest count of anything; more is a slip, and planning it would take all memory."""
+
+
+def check_source_directory(
+    source_directory: str | os.PathLike[str] | None, function: Callable[..., Any] | None
+) -> Path | None:
+    """Return the source folder as an absolute path; a function needs none."""
+    if source_directory is None:
+        return None if function else Path.cwd()
+    folder = _absolute("source_directory", source_directory)
+    if not os.path.isdir(folder):
+        what = "is not a folder" if os.path.exists(folder) else _absence(folder)
+        raise UsageError(f"source_directory {shown(str(folder))} {what}.")
+    return folder
+
+
+def check_entry_script(
+    folder: Path | None, entry_script: str | None, function: Callable[..., Any] | None
+) -> str | None:
+    """Return the script relative to its folder; None for a function."""
+    if function is not None:
+        if entry_script is not None:
+            raise UsageError("Both entry_script and function are given: give one of the two.")
+        if not callable(function):
+            raise UsageError(f"function is {function!r}, which cannot be called.")
+        return None
+    if not entry_script:
+        raise UsageError("Neither entry_script nor function is given: name what is to run.")
+    if not isinstance(entry_script, (str, os.PathLike)):
+        raise UsageError(f"entry_script must be a script's name, not {shown(entry_script)}.")
+    assert folder is not None
+    check_path("entry_script", entry_script)
+    relative = os.path.relpath(folder / entry_script, folder)
+    if relative.split(os.sep)[0] == os.pardir:
+        raise UsageError(
+            f"entry_script {shown(entry_script)} lies outside source_directory {str(folder)!r}.",
+            "Only what lies in source_directory goes with the run: name a folder that holds both.",
+        )
+    script = folder / relative
+    if not os.path.isfile(script):
+        if os.path.isdir(script):
+            inside = [*sorted(path.name for path in script.glob("*.py")), "train.py"]
+            one = os.path.normpath(os.path.join(relative, inside[0]))
+            raise UsageError(
+                f"entry_script {shown(relative)} is a folder in {str(folder)!r}.",
+                f"Name a script in it: {one}",
+            )
+        beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
+        near = [str(path.relative_to(folder)) for path in beside]
+        raise UsageError(
+            f"entry_script {shown(relative)} {_absence(script)} in {str(folder)!r}."
+            f"{did_you_mean(relative, near)}"
+        )
+    try:
+        check_program(script)
+    except NotReadable as error:
+        where = named(Path(relative), error.line)
+        raise UsageError(f"entry_script {where} cannot be run: {error}.") from None
+    return relative
+
+
+def check_script_params(script_params: Mapping[str, object] | None) -> dict[str, str]:
+    """Return the script's arguments by name, as text."""
+    if script_params is not None and not isinstance(script_params, Mapping):
+        raise UsageError(f"script_params must be a mapping, not {shown(script_params)}.")
+    params = {str(key): str(value) for key, value in (script_params or {}).items()}
+    for key, value in params.items():
+        _check_word(f"script_params[{shown(key)}]", key)
+        _check_word(f"script_params[{shown(key)}]", value)
+    _check_sum("script_params", [*params, *params.values()])
+    return params
+
+
+def check_arguments(
+    arguments: Sequence[object] | Mapping[str, object] | None,
+    function: Callable[..., Any] | None,
+    script_params: Mapping[str, object] | None,
+) -> list[str] | dict[str, object]:
+    """Return a script's further words, or a function's keyword arguments."""
+    if function is not None:
+        if script_params:
+            raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise UsageError(f"arguments of a function must be a mapping, not {shown(arguments)}.")
+        return {str(key): value for key, value in (arguments or {}).items()}
+    if isinstance(arguments, Mapping):
+        raise UsageError(f"arguments of a script must be {_WORDS}, not {shown(arguments)}.")
+    words = check_list("arguments of a script", arguments, _WORDS)
+    for position, word in enumerate(words):
+        _check_word(f"arguments[{position}]", word)
+    _check_sum("arguments", words)
+    return words
+
+
+def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
+    """Return the variables as text; those that hpctf sets are refused."""
+    if variables is not None and not isinstance(variables, Mapping):
+        raise UsageError(f"environment_variables must be a mapping, not {shown(variables)}.")
+    environment = {str(key): str(value) for key, value in (variables or {}).items()}
+    for key, value in environment.items():
+        if not key or "=" in key:
+            raise UsageError(f"environment_variables: {shown(key)} cannot be a variable's name.")
+        of_hpctf = key.startswith("HPCTF_") and key not in THE_PERSONS_OWN
+        if key == "TF_CONFIG" or of_hpctf:
+            raise UsageError(f"environment_variables: {shown(key)[1:-1]} is set by hpctf itself.")
+        _check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
+    _check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])
+    return environment
+
+
+def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
+    if isinstance(inputs, Mapping):
+        named = list(inputs.items())
+    else:
+        named = [(Path(path).stem, path) for path in check_list("inputs", inputs, _PATHS)]
+    paths: dict[str, str] = {}
+    for name, path in named:
+        if not str(name).isidentifier() or len(str(name)) > LONGEST_NAME:
+            raise UsageError(
+                f"inputs: {shown(name)} cannot be a name; use letters, digits and _, "
+                f"{LONGEST_NAME} at most."
+            )
+        if not path:
+            raise UsageError(f"inputs[{name!r}] is {shown(path)}, which names no path.")
+        absolute = _absolute(f"inputs[{name!r}]", path)
+        if not os.path.exists(absolute):
+            raise UsageError(f"inputs[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
+        if str(name).upper() in {known.upper() for known in paths}:
+            raise UsageError(
+                f"inputs: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} holds one.",
+                "Give them names of their own: inputs={'train': ..., 'test': ...}.",
+            )
+        paths[str(name)] = str(absolute)
+    return paths
+
+
+def check_name(parameter: str, value: str | None) -> str | None:
+    """Return a name that may be absent."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{parameter} must be a name, not {shown(value)}.")
+    if value is not None:
+        check_path(parameter, value)
+    return value
+
+
+def check_choice(parameter: str, value: str, allowed: Sequence[str]) -> str:
+    """Return a value that is one of those allowed."""
+    if value not in allowed:
+        raise UsageError(
+            f"{parameter} is {value!r}, but must be one of {', '.join(allowed)}."
+            f"{did_you_mean(str(value), list(allowed))}"
+        )
+    return value
+
+
+def check_flag(parameter: str, value: bool) -> bool:
+    """Return True or False; words such as 'no' are neither."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{parameter} is {shown(value)}, but must be True or False.")
+    return value
+
+
+def check_steps(parameter: str, value: bool | Sequence[int]) -> tuple[int, int] | None:
+    """Return the first and the last step to look at; None for none."""
+    if isinstance(value, bool):
+        return USUAL_STEPS if value else None
+    whole = isinstance(value, Sequence) and len(value) == 2
+    if not whole or not all(type(step) is int and step > 0 for step in value):
+        raise UsageError(
+            f"{parameter} is {shown(value)}, but must be True or (first, last), such as (10, 20)."
+        )
+    first, last = value
+    if last < first:
+        raise UsageError(f"{parameter} is {shown(value)}, but ends before it begins.")
+    return first, last
+
+
+def check_list(parameter: str, values: Iterable[object] | None, what: str = "a list") -> list[str]:
+    """Return a list of texts; a single text is not one."""
+    if values is None:
+        return []
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UsageError(f"{parameter} must be {what}, not {shown(values)}.")
+    return [str(value) for value in values]
+
+
+def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:
+    """Return a mapping whose keys are text."""
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"{parameter} must be a mapping, not {shown(options)}.")
+    return {str(key): value for key, value in (options or {}).items()}
+
+
+def check_count(name: str, value: int | None, least: int = 1) -> int | None:
+    """Return a whole number of `least` or more, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(
+            f"{name} is {shown(value)}, but must be a whole number of {least} or more."
+        )
+    if name.endswith("_seconds") and value == UNLIMITED_S:
+        return value
+    most = 100 * MOST if name.endswith("_seconds") else MOST
+    if value > most:
+        raise UsageError(f"{name} is {shown(value)}, but must be {most:,} at most.")
+    return value
+
+
+def check_path(where: str, path: str | os.PathLike[str]) -> None:
+    """Refuse a path that no file can have: the system would not even look."""
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise UsageError(f"{where} {shown(text)} does not exist: no path holds a NUL character.")
+    _check_word(where, text)
+    if _size(text) > LONGEST_PATH:
+        raise UsageError(
+            f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes."
+        )
+
+
+def _absolute(parameter: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` expanded and seen from here."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"{parameter} must be a path, not {shown(path)}.")
+    check_path(parameter, path)
+    return Path(os.path.expanduser(path)).absolute()
+
+
+def _absence(path: Path) -> str:
+    """Return why a path leads to nothing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    return "does not exist"
+
+
+def _size(text: str) -> int:
+    """Return how many bytes a text has on the nodes, whatever the locale is here."""
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _check_sum(where: str, words: Sequence[str]) -> None:
+    """Refuse more words than execve(2) can pass on together."""
+    size = sum(_size(word) + _POINTER for word in words)
+    if size > MOST_WORDS:
+        raise UsageError(
+            f"{where} has {size} bytes in all, but a script can be given {MOST_WORDS} at most.",
+            "Write them to a file of source_directory instead.",
+        )
+
+
+def _check_word(where: str, text: str) -> None:
+    """Refuse text that execve(2) cannot pass on as one argument or variable."""
+    if "\0" in text:
+        raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
+    try:
+        size = _size(text)
+    except UnicodeEncodeError as error:
+        character = text[error.start]
+        raise UsageError(f"{where} holds {character!r}, which is no character.") from None
+    if size > LONGEST_WORD:
+        raise UsageError(
+            f"{where} has {size} bytes, but Linux passes on {LONGEST_WORD} at most.",
+            "Write it to a file of source_directory instead.",
+        )

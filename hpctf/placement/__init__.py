@@ -1,0 +1,1 @@
+"""From Slurm's host lists and variables to ordered hosts and their slots."""

@@ -1,0 +1,1 @@
+"""From an estimator and a site to a plan."""

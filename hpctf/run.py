@@ -1,0 +1,384 @@
+"""A run, from the moment it is submitted to long after it has ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hpctf.common.files import tail
+from hpctf.errors import TrainingFailed, UnreadableRun, UsageError, did_you_mean
+from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.logs import LogPrinter
+from hpctf.run_folder.rank_states import first_failure, ranks_of, tell_failure
+from hpctf.run_folder.trusted_results import trusted_results
+from hpctf.runs.kept_files import copy_file, names_of
+from hpctf.runs.own import end_of_log
+from hpctf.runs.status.query import details, scheduler_of, statuses
+from hpctf.runs.status.state import Status
+from hpctf.scheduler.jobs import Scheduler
+from hpctf.tracking.metrics import Reading
+
+if TYPE_CHECKING:
+    from submitit.core.core import Job
+
+    from hpctf.child_run import ChildRun
+    from hpctf.client.hpctf.run_context import Run as RunContext
+    from hpctf.runs.explain.why import Explanation
+    from hpctf.tracking.efficiency import Efficiency
+
+
+class Run(Reading):
+    """One submitted training.
+
+    Parameters
+    ----------
+    folder
+        Its run folder, or the path of it.
+    """
+
+    def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
+        self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+        if not os.path.lexists(self.folder.record):
+            raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
+        super().__init__(self.folder.path)
+        self._plan: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run(id={self.id!r}, experiment={self.experiment!r}, job_id={self.job_id!r})"
+
+    def _repr_html_(self) -> str:
+        from hpctf.notebook.cards import run_card
+
+        return run_card(self)
+
+    @staticmethod
+    def get_context(allow_offline: bool = True) -> RunContext:
+        """Return the run that this very process belongs to, for training scripts.
+
+        It is what scripts get where hpctf is not installed, too: see
+        `hpctf.client.hpctf.run_context.Run`.
+        """
+        from importlib import import_module
+
+        # By the name that scripts know it by: a process has one journal.
+        context: RunContext = import_module("hpctf.run_context").Run.get_context(allow_offline)
+        return context
+
+    @property
+    def id(self) -> str:
+        """The run's id: its folder's name, and its job's."""
+        return self.folder.run_id
+
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment."""
+        return self.folder.path.parent.name
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """``plan.json``: everything that was to run."""
+        if self._plan is None:
+            self._plan = self.folder.read_plan()
+        return self._plan
+
+    @property
+    def job_id(self) -> str | None:
+        """Slurm's job id, of a het job the leader's; None before submission."""
+        job_id = self.folder.read_record().get("job_id")
+        return None if job_id is None else str(job_id)
+
+    @property
+    def cluster(self) -> str | None:
+        """The Slurm cluster that has the job, if it is not the one of this machine."""
+        cluster = self.folder.read_record().get("cluster")
+        return None if cluster is None else str(cluster)
+
+    def scheduler(self) -> Scheduler:
+        """Return the scheduler that has the run's job."""
+        return scheduler_of(self)
+
+    @property
+    def status(self) -> str:
+        """The state's name, as in Azure ML: Queued, Running, Completed ..."""
+        return self.look().state
+
+    def get_status(self) -> str:
+        """Return `status`."""
+        return self.status
+
+    def look(self) -> Status:
+        """Return state, reason, exit code and ranks, asking the scheduler unless it is settled."""
+        return statuses([self])[self.id]
+
+    def get_details(self) -> dict[str, Any]:
+        """Return all that is known of the run, ready for JSON.
+
+        At least ``id``, ``experiment``, ``state``, ``reason``, ``job_id``, ``exit_code`` and
+        ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
+        """
+        return details(self, self.look())
+
+    def get_children(self) -> list[ChildRun]:
+        """Return the child runs that the training has made, in their order."""
+        from hpctf.child_run import ChildRun
+
+        children = self._children()
+        state = self.status if children else ""
+        return [ChildRun(child, state) for child in children]
+
+    def get_system_metrics(self) -> dict[str, dict[str, list[Any]]]:
+        """Return what the ranks' processes used of their nodes, sampled while they ran.
+
+        Returns
+        -------
+        dict
+            By rank (``worker-0``) its columns, as long as each other, with None where a sample
+            lacks one: ``time`` (seconds since the epoch), ``seconds`` (that the sample is of),
+            ``host``, ``cpu`` (cores), ``memory`` and ``memory_peak`` (bytes), ``processes``,
+            ``gpu0_use`` (percent), ``gpu0_memory`` and so on.
+        """
+        from hpctf.tracking.samples import columns, read_samples
+
+        ranks = [f"{role}-{index}" for role, index in ranks_of(self.plan)]
+        return {rank: columns(one) for rank, one in read_samples(self.folder.path, ranks).items()}
+
+    def get_efficiency(self) -> Efficiency | None:
+        """Return what the run has used against what it asked for, node by node; None if nothing was
+        sampled (``system_metrics_s: 0`` in the site file)."""
+        from hpctf.tracking.efficiency import efficiency
+
+        return efficiency(self.folder.path, self.plan)
+
+    def show(self, interval_s: float = 1.0) -> None:
+        """Show the run in a notebook, and keep that up to date while the kernel is free.
+
+        Elsewhere its state is printed. Raises what keeps the state from being told.
+        """
+        from hpctf.notebook.show import show
+
+        show(self, interval_s)
+
+    def why(self) -> Explanation:
+        """Return why the run waits, runs or failed, in plain words, and what can be done."""
+        from hpctf.runs.explain.why import explain
+
+        return explain(self)
+
+    def wait_for_completion(
+        self,
+        show_output: bool = False,
+        raise_on_error: bool = True,
+        on_change: Callable[[Status, float], None] | None = None,
+        stream: TextIO | None = None,
+    ) -> Status:
+        """Wait until the run has ended and its job has left the queue.
+
+        Interrupting the wait leaves the run going.
+
+        Parameters
+        ----------
+        show_output
+            Whether to print the first rank's log as it grows.
+        raise_on_error
+            Whether a run that did not complete raises.
+        on_change
+            Called with the status and the seconds waited, at every look.
+        stream
+            Where the log goes; by default stdout.
+
+        Raises
+        ------
+        TrainingFailed
+            With role, index, host, exit code and last log lines of the first rank that failed.
+        """
+        from hpctf.runs.status.wait import wait
+
+        role, index = self.plan["roles"][0]["name"], 0
+        log = self.folder.logs / f"{role}-{index}.log"
+        printer = LogPrinter(log, stream=stream) if show_output else None
+        status = wait(self, on_change, printer)
+        if raise_on_error:
+            self.raise_for(status)
+        return status
+
+    def raise_for(self, status: Status) -> None:
+        """Raise `TrainingFailed` with the whole story unless the status is Completed."""
+        if status.state == "Completed":
+            return
+        from hpctf.runs.explain.why import says_more
+
+        hint = f"hpctf why {self.id} says more." if says_more(self, status) else None
+        failure = first_failure(status.ranks)
+        ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
+        if failure and failure.asked is None and status.state == "Failed":
+            raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}", hint)
+        message = f"{ending}: {status.reason}."
+        last = tail(self.folder.logs / "job.log", 10) or self._end_of_build()
+        if last and status.state == "Failed":
+            message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
+        raise TrainingFailed(message, hint)
+
+    def _end_of_build(self) -> list[str]:
+        try:
+            return end_of_log(self.folder.build_log, self.folder.path, 10)
+        except OSError:
+            return []
+
+    def cancel(self) -> None:
+        """Cancel the run; one that has ended stays as it is.
+
+        Raises
+        ------
+        SchedulerError
+            The scheduler refused, or did not say that the job is still this run's.
+        """
+        from hpctf.runs.cancelling import cancel
+
+        cancel(self)
+
+    def resubmit(self, on_note: Callable[[str], None] | None = None, **changes: Any) -> Run:
+        """Submit the run again, with its code, environment and request, and return the new one.
+
+        Parameters
+        ----------
+        on_note
+            Called with each thing that the person should be told; by default printed to stderr.
+        changes
+            ``trust`` (True lets the code of a run that you have not submitted run as you),
+            ``site``, ``settings``, ``experiment``, ``name``, and all that the estimator takes but
+            code and packages: ``node_count=4``, ``arguments=["--epochs", "9"]`` (they replace all
+            arguments of the script), ``resume_from=run`` to go on from its checkpoints.
+
+        Raises
+        ------
+        UsageError
+            It cannot be submitted again, or not so (`hpctf.runs.resubmission.resubmission`).
+        """
+        from hpctf.runs.resubmission import resubmission
+
+        where = {name: changes.pop(name, None) for name in _WHERE}
+        trust = bool(changes.pop("trust", False))
+        return resubmission(self, changes, trust=trust, **where).submit(on_note)
+
+    def delete(self) -> None:
+        """Remove the run with its folder (`hpctf.runs.housekeeping.removal.remove`)."""
+        from hpctf.runs.housekeeping.removal import remove
+
+        remove(self.folder.root, [self.folder])
+
+    def archive(self, to: str | os.PathLike[str] | None = None) -> Path:
+        """Archive the run as one file, and return it (`hpctf.runs.housekeeping.archives`)."""
+        from hpctf.runs.housekeeping.archives import archive
+
+        folder = None if to is None else Path(to)
+        return archive(self.folder.root, [self.folder], folder)[0].file
+
+    def result(self, trust: bool = False) -> Any:
+        """Return the first rank's result: a function's value, or how the script's rank ended.
+
+        Parameters
+        ----------
+        trust
+            As `results` has it.
+
+        Raises
+        ------
+        TrainingFailed
+            The run did not complete.
+        """
+        return self.results(trust)[0]
+
+    def results(self, trust: bool = False) -> list[Any]:
+        """Wait, and return every rank's result in rank order.
+
+        A function's value; None for ranks that ran TensorFlow's server in its stead. For a script
+        a mapping with ``rank``, ``role``, ``index``, ``host`` and ``exit_code``.
+
+        Parameters
+        ----------
+        trust
+            Whether the results of a run that you have not submitted may be read: one that you have
+            copied, or restored from somebody's archive. They are pickles, and run code as you.
+
+        Raises
+        ------
+        TrainingFailed
+            The run did not complete.
+        RunFolderError
+            The files are not the user's own, or others may write them (a pickle runs code), or
+            the run's record does not name its job.
+        """
+        self.wait_for_completion()
+        with trusted_results(self.folder.path, trust=trust) as submitit:
+            values = self._unpickled(submitit)
+        if self.plan["entry"]["kind"] == "script":
+            return values
+        serving = [
+            role["runs"] == "server" for role in self.plan["roles"] for _ in range(role["count"])
+        ]
+        return [None if server else value for server, value in zip(serving, values, strict=True)]
+
+    def get_file_names(self) -> list[str]:
+        """Return the names of the run's files, sorted: ``outputs/...``, ``logs/...``,
+        ``checkpoints/...``, ``snapshot/...`` for what the script wrote into its working directory,
+        and what it has uploaded by the names that it chose."""
+        return names_of(self.folder)
+
+    def download_file(self, name: str, output_file_path: str | os.PathLike[str] = ".") -> Path:
+        """Copy one of `get_file_names` to a file or folder, and return where it lies now.
+
+        Raises
+        ------
+        UsageError
+            The run has no such file.
+        """
+        names = self.get_file_names()
+        if name not in names:
+            known = "Its files: " + (", ".join(names[:8]) or "none")
+            raise UsageError(
+                f"Run {self.id} has no file {name!r}.{did_you_mean(name, names)}", known
+            )
+        return copy_file(self.folder, name, output_file_path)
+
+    def download_files(
+        self, prefix: str = "outputs/", output_directory: str | os.PathLike[str] = "."
+    ) -> list[Path]:
+        """Copy every file whose name begins with `prefix`, keeping the names below the folder."""
+        names = [name for name in self.get_file_names() if name.startswith(prefix)]
+        return list(self.copy_files(names, output_directory))
+
+    def copy_files(
+        self, names: Iterable[str], output_directory: str | os.PathLike[str]
+    ) -> Iterator[Path]:
+        """Copy files that `get_file_names` has returned, and yield where each lies now."""
+        for name in names:
+            yield copy_file(self.folder, name, Path(output_directory) / name)
+
+    def _unpickled(self, submitit: Path) -> list[Any]:
+        """Return what the ranks' results hold, from the folder in which submitit keeps them."""
+        from hpctf.submission import jobs
+
+        folder, job_id = str(self.folder.path), self.job_id
+        if job_id is None:
+            why = "job_id is missing, by which the files of the results are named"
+            raise UnreadableRun(folder, "run.json", why)
+        ranks = len(ranks_of(self.plan))
+        job: Job[Any] = jobs.reopen(self.plan["scheduler"], submitit, job_id, ranks, self.cluster)
+        try:
+            return [job.task(rank).result() for rank in range(ranks)]
+        except ImportError as error:
+            raise UsageError(
+                f"The results of run {self.id} hold objects of packages that are not installed "
+                f"here: {error}.",
+                "Read them with the training's own Python, or return plain values (float(x), "
+                "x.tolist()).",
+            ) from None
+        except Exception as error:  # a pickle may raise what it likes
+            why = f"a result is missing or damaged ({type(error).__name__})"
+            raise UnreadableRun(folder, "submitit", why) from error
+
+
+_WHERE = ("site", "settings", "experiment", "name")
+_ENDINGS = {"Failed": "failed", "Canceled": "was cancelled"}

@@ -1,0 +1,377 @@
+"""The run folder: its layout, how one is made, and how one is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.client.hpctf.artifacts import ARTIFACTS
+from hpctf.client.hpctf.run_metrics import JOURNALS
+from hpctf.client.hpctf.within import open_file
+from hpctf.common.files import (
+    CONFIDENTIAL,
+    PRIVATE_FILE,
+    PRIVATE_UMASK,
+    cannot_write,
+    follow_umask,
+    make_folder,
+    read_json,
+    read_with,
+    write_json,
+)
+from hpctf.common.paths import without_tilde
+from hpctf.common.secrets import confided, confided_values
+from hpctf.common.terminal import visible
+from hpctf.errors import RunNotFound, UsageError, shown
+from hpctf.run_folder.documents import FORMAT, read_plan, read_record
+
+if TYPE_CHECKING:
+    from hpctf.site.model import Site
+
+read_with(open_file)
+
+LAST = "@last"
+ARCHIVES = ".archive"
+"""Folder of the runs root in which archived runs lie (`hpctf.runs.housekeeping.archives`)."""
+_EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+_OF_THE_JOB = ("job", "failed", "ports")
+"""State files besides the ranks': the job's own record, who failed, the ports agreed on."""
+_LONGEST_ROOT = 3000
+"""What is below it has room within the 4,095 bytes of the longest path."""
+_FIELD = re.compile("%[jtAa]")
+"""What submitit puts the numbers of jobs and tasks in place of (its JobPaths)."""
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
+_FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies (see the run folder in docs/run-folder.md)."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def root(self) -> Path:
+        """The runs root that it lies under."""
+        return self.path.parent.parent
+
+    @property
+    def record(self) -> Path:
+        """``run.json``: what was asked, by whom, and the job's id."""
+        return self.path / "run.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def script(self) -> Path:
+        """``job.sbatch``: the exact text submitted."""
+        return self.path / "job.sbatch"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.path / "snapshot"
+
+    @property
+    def submitit(self) -> Path:
+        return self.path / "submitit"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def job_log(self) -> Path:
+        """``logs/job.log``: what the batch script prints."""
+        return self.logs / "job.log"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def outputs(self) -> Path:
+        return self.path / "outputs"
+
+    @property
+    def metrics(self) -> Path:
+        """``metrics/``: the ranks' journals of what was logged."""
+        return self.path / JOURNALS
+
+    @property
+    def artifacts(self) -> Path:
+        """``artifacts/``: files that were uploaded under other names than ``outputs/...``."""
+        return self.path / ARTIFACTS
+
+    @property
+    def checkpoints(self) -> Path:
+        """``checkpoints/``: what outlives restarts; HPCTF_CHECKPOINT_DIR."""
+        return self.path / "checkpoints"
+
+    @property
+    def resumed(self) -> Path:
+        """``resumed/``: a copy of the outputs of the run that this one goes on from."""
+        return self.path / "resumed"
+
+    @property
+    def final(self) -> Path:
+        """``state/final.json``: the settled state, once it is settled."""
+        return self.state / "final.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """``state/cancel.json``: that, when and by whom cancelling was asked for."""
+        return self.state / "cancel.json"
+
+    @property
+    def build_log(self) -> Path:
+        """``logs/build.log``: how its environment was built, where a job of its own did it."""
+        return self.logs / "build.log"
+
+    def read_record(self) -> dict[str, Any]:
+        """Return ``run.json``, as `hpctf.run_folder.documents.read_record` does."""
+        return read_record(self.path)
+
+    def read_plan(self) -> dict[str, Any]:
+        """Return ``plan.json``, as `hpctf.run_folder.documents.read_plan` does."""
+        return read_plan(self.path)
+
+    def write_documents(self, plan: dict[str, Any], record: dict[str, Any]) -> None:
+        """Write ``plan.json`` and ``run.json``, and what is confidential of them apart."""
+        known = confided_values({"plan": plan, "record": record})
+        documents = {self.plan: confided(plan, known), self.record: confided(record, known)}
+        kept = {path.name: places for path, (_, places) in documents.items() if places}
+        if kept:
+            write_json(self.path / CONFIDENTIAL, kept, PRIVATE_FILE)
+        for path, (document, _) in documents.items():
+            write_json(path, {"format": FORMAT, **document})
+
+    def make(self, ranks: list[tuple[str, int]], umask: int = PRIVATE_UMASK) -> list[Path]:
+        """Make the folder and its rooms, with the permissions that `umask` leaves.
+
+        The state files and journals are made now: on NFS, hosts see appends to a file that is
+        there sooner than a new name.
+
+        Returns
+        -------
+        list
+            The folders above it that had to be made too, the innermost first; for `remove`.
+
+        Raises
+        ------
+        RunFolderError
+            The file system does not let it be made; nothing of it is left.
+        """
+        above = [folder for folder in self.path.parents if not os.path.lexists(folder)]
+        try:
+            for folder in reversed(above):
+                with contextlib.suppress(FileExistsError):  # made by another submission meanwhile
+                    make_folder(folder, umask)
+            make_folder(self.path, umask)  # fails if somebody else has it
+        except OSError as error:
+            refusal = cannot_write(self.path, error)  # says what is free now
+            _remove_empty(above)
+            raise refusal from None
+        try:
+            for name in _FOLDERS:
+                make_folder(self.path / name, umask)
+            states = [*(f"{role}-{index}" for role, index in ranks), *_OF_THE_JOB]
+            journals = [self.metrics / f"{role}-{index}.jsonl" for role, index in ranks]
+            records = [self.state / f"{name}.jsonl" for name in states]
+            for path in [*records, *journals, self.job_log]:
+                path.touch()
+                follow_umask(path, umask)
+        except BaseException as error:
+            cause = cannot_write(self.path, error) if isinstance(error, OSError) else error
+            self.remove(above)
+            raise cause from None
+        return above
+
+    def remove(self, above: Iterable[Path] = ()) -> None:
+        """Remove the folder, and those above it that `make` made, if nothing else is in them."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        _remove_empty(above)
+
+    def update_record(self, **changes: Any) -> None:
+        """Change keys of ``run.json``, atomically."""
+        write_json(self.record, {**read_json(self.record), **changes}, shared=True)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):  # the first that is not empty
+        for folder in folders:
+            folder.rmdir()
+
+
+def check_name(what: str, name: str) -> str:
+    """Return an experiment's or a run's name, or refuse it: folders and jobs are named so."""
+    if not isinstance(name, str) or not _EXPERIMENT.fullmatch(name):
+        raise UsageError(
+            f"The {what}'s name is {shown(name)}, but must be of letters, digits, _ and -, begin "
+            "with a letter or digit, and have 64 characters at most."
+        )
+    return name
+
+
+def new_run_id(name: str) -> str:
+    """Return an id nobody has: ``<name>_<milliseconds since the epoch>_<6 hex digits>``."""
+    return f"{name}_{time.time_ns() // 1_000_000}_{os.urandom(3).hex()}"
+
+
+def check_root(root: str) -> Path:
+    """Return the runs root as an absolute path."""
+    named = [name.strip("{}") for name in _VARIABLE.findall(root)]
+    unset = [name for name in named if name not in os.environ]
+    if unset:
+        raise UsageError(
+            f"The runs root is {shown(root)}, but ${unset[0]} is not set here.",
+            "Set it, or choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+        )
+    path = Path(os.path.abspath(without_tilde("The runs root", root)))
+    text = str(path)
+    problem = ""
+    if visible(text) != text or "\n" in text:
+        problem = "it holds a character that does not show, or a byte that is not UTF-8"
+    elif field := _FIELD.search(text):
+        problem = f"submitit, which keeps results in it, takes {field[0]} for a job's or task's id"
+    elif len(os.fsencode(text)) > _LONGEST_ROOT:
+        problem = f"it has more than {_LONGEST_ROOT} bytes, and what is below it needs the rest"
+    if problem:
+        raise UsageError(
+            f"The runs root {shown(text)} cannot be used: {problem}.",
+            "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+        )
+    return path
+
+
+def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's.
+
+    A site that is given by name is read only if it must say.
+
+    Raises
+    ------
+    SiteError
+        The site has locked its runs root, and another one is asked for.
+    """
+    variable = os.environ.get("HPCTF_RUNS_ROOT")
+    chosen = runs_root or variable
+    if not chosen or not isinstance(site, (str, type(None))):
+        from hpctf.site.loading import load_site
+        from hpctf.site.locks import refuse_locked
+        from hpctf.site.model import Site
+
+        found = site if isinstance(site, Site) else load_site(site)
+        if chosen and os.fspath(chosen) != found.runs_root:
+            refuse_locked(found, "runs_root", "runs_root=" if runs_root else "HPCTF_RUNS_ROOT")
+        chosen = chosen or found.runs_root
+    return check_root(os.fspath(chosen))
+
+
+def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder]:
+    """Yield the runs under a root, the latest first."""
+    experiments = [root / experiment] if experiment else _subfolders(root)
+    runs = [path for folder in experiments for path in _subfolders(folder)]
+    for path in sorted(runs, key=_age, reverse=True):
+        if _is_run(path):
+            yield RunFolder(path)
+
+
+def experiment_names(root: Path) -> list[str]:
+    """Return the names of the experiments under a root, sorted."""
+    names = [path.name for path in _subfolders(root)]
+    return sorted(name for name in names if _EXPERIMENT.match(name))
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run's; not so where it is somebody else's who lets nobody read it."""
+    if os.access(path / "run.json", os.R_OK):
+        return True
+    try:
+        mine = path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+    return mine and os.path.lexists(path / "run.json")  # its owner sees what is wrong with it
+
+
+def find_runs(root: Path, names: Iterable[str]) -> list[RunFolder]:
+    """Return the runs that names stand for, as `find_run` does, looking once what runs there are.
+
+    Raises
+    ------
+    RunNotFound
+        A name is no run's, or that of several.
+    """
+    known = list(run_folders(root))
+    ids = Counter(run.run_id for run in known)
+    by_id = {run.run_id: run for run in known if ids[run.run_id] == 1}
+    return [by_id.get(name) or find_run(root, name, known) for name in names]
+
+
+def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) -> RunFolder:
+    """Return the run that `name` stands for: an id, a unique prefix of one, or ``@last``.
+
+    Parameters
+    ----------
+    known
+        The runs under the root, the latest first; looked for unless given.
+
+    Raises
+    ------
+    RunNotFound
+        None has it, or more than one.
+    """
+    known = run_folders(root) if known is None else known
+    if name == LAST:
+        latest = next(iter(known), None)
+        if latest is None:
+            raise RunNotFound(f"There are no runs under {root}.")
+        return latest
+    matching = [run for run in known if run.run_id.startswith(name)] if name else []
+    exact = [run for run in matching if run.run_id == name]
+    if len(exact or matching) == 1:
+        return (exact or matching)[0]
+    if not matching:
+        raise RunNotFound(f"There is no run {name!r} under {root}.", _where_else(root, name))
+    some = ", ".join(run.run_id for run in matching[:3])
+    raise RunNotFound(f"{len(matching)} runs begin with {name!r}: {some} ...")
+
+
+def _where_else(root: Path, name: str) -> str:
+    """Return where a run may be that is not under the root."""
+    archives = [path for path in root.glob(f"{ARCHIVES}/*/*") if path.name.startswith(name)]
+    if name and archives:
+        return f"It is archived: hpctf archive --restore {name}"
+    return "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root."
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder; hidden ones are no runs, but archives and what goes."""
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir()
+            ]
+    except OSError:
+        return []
+
+
+def _age(path: Path) -> tuple[int, str]:
+    """Return what orders runs in time: the milliseconds in their ids."""
+    parts = path.name.rsplit("_", 2)
+    return (int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0), path.name

@@ -1,0 +1,100 @@
+"""Printing logs that are still being written."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from hpctf.client.hpctf.within import open_file
+from hpctf.common.terminal import data, log_line
+
+_AT_ONCE = 1 << 20
+"""Bytes that are read at once."""
+
+_LINES = re.compile(rb"(?<=\n)")
+"""The ends of lines; a progress bar's carriage returns are none."""
+
+
+class LogPrinters:
+    """Prints several logs, as `LogPrinter` does one."""
+
+    def __init__(self, printers: Sequence[LogPrinter]) -> None:
+        self._printers = printers
+
+    def show(self, final: bool) -> None:
+        """Print the new lines of each."""
+        for printer in self._printers:
+            printer.show(final)
+
+
+class LogPrinter:
+    """Prints what a log has gained since it was last shown, whole lines only until the end.
+
+    Parameters
+    ----------
+    path
+        The log, which need not be there yet.
+    name
+        Put before every line, to tell logs apart; empty for none.
+    stream
+        Where the lines go, each as `log_line` has it; by default stdout.
+    raw
+        Whether the bytes go to stdout as they are, as a file or a pipe wants them.
+    """
+
+    def __init__(
+        self, path: Path, name: str = "", stream: TextIO | None = None, raw: bool = False
+    ) -> None:
+        self._raw = raw
+        self._stream = stream or sys.stdout
+        self._path = path
+        self._prefix = f"{name} | " if name else ""
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begins_line = True
+
+    def show(self, final: bool) -> None:
+        """Print the new lines; `final` says that nothing more will come, so also the last part.
+
+        A line that is longer than what is read at once is printed in parts as it comes.
+        """
+        try:
+            with open_file(self._path) as log:
+                log.seek(self._offset)
+                while part := self._next(log.read(_AT_ONCE), final):
+                    self._write(part)
+                    log.seek(self._offset)
+        except FileNotFoundError:
+            return
+        if final and not self._begins_line:
+            self._write(b"\n")
+        self._stream.flush()
+
+    def _next(self, text: bytes, final: bool) -> bytes:
+        """Return what of a text is to be printed now."""
+        lines = text[: text.rfind(b"\n") + 1]
+        part = lines or (text if final or len(text) == _AT_ONCE else b"")
+        self._offset += len(part)
+        return part
+
+    def _write(self, part: bytes) -> None:
+        lines = _LINES.split(part) if self._prefix or not self._raw else [part]
+        made = []
+        for line in filter(None, lines):
+            prefix = self._prefix.encode() if self._begins_line else b""
+            self._begins_line = line.endswith(b"\n")
+            made.append(prefix + line if self._raw else prefix + self._shown(line))
+        written = b"".join(made)
+        if self._raw:
+            data(written)
+        else:
+            self._stream.write(written.decode())
+
+    def _shown(self, line: bytes) -> bytes:
+        text = self._decoder.decode(line, final=line.endswith(b"\n"))
+        end = "\n" if text.endswith("\n") else ""
+        return f"{log_line(text.removesuffix(end))}{end}".encode()

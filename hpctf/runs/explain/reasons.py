@@ -1,0 +1,212 @@
+"""Why Slurm lets a job wait: what each of its reasons means, and what can be done.
+
+Sources: squeue(1), JOB REASON CODES; Slurm's page "Job Reason Codes"; the reasons of Slurm 22.05
+and newer. A reason that is not here is told in Slurm's own words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from hpctf.runs.explain import limits
+
+
+class Reason(NamedTuple):
+    """What a reason means, as the end of a sentence "it waits: ...", and what can be done.
+
+    ``never`` says that the job does not start unless somebody changes it or the site: nobody need
+    wait. Neither a hold, which is there to be released, nor a partition, node or limit that frees
+    itself is such a reason.
+    """
+
+    meaning: str
+    advice: str = ""
+    never: bool = False
+
+
+_ADMIN = "Ask the cluster's administrators."
+_WAIT = "Nothing need be done: it starts by itself."
+_RESUBMIT = "It will not start as it is: cancel it and submit it again"
+
+REASONS = {
+    "Resources": Reason("the resources it asks for are in use", "Asking for less starts sooner."),
+    "Priority": Reason(
+        "other jobs wait before it",
+        "A shorter --time lets it slip into gaps between them.",
+    ),
+    "None": Reason("Slurm has not looked at it yet", _WAIT),
+    "Dependency": Reason("it waits for other jobs, as it was told to", _WAIT),
+    "DependencyNeverSatisfied": Reason(
+        "it depends on a job that did not end as it should have, so it will never start",
+        "Cancel it, repair what it depends on, and submit both again.",
+        never=True,
+    ),
+    "BeginTime": Reason("its time to begin has not come", _WAIT),
+    "JobHeldUser": Reason(
+        "it is held by its user, or by somebody for them", "Let it go with: scontrol release {job}"
+    ),
+    "JobHeldAdmin": Reason(
+        "it is held by an administrator",
+        "Ask them: only an administrator can release it.",
+    ),
+    "JobHoldMaxRequeue": Reason(
+        "it was requeued so often that Slurm holds it now",
+        "Find out why it kept failing, then: scontrol release {job}",
+    ),
+    "launch failed requeued held": Reason(
+        "it could not be started on its nodes, and Slurm holds it now",
+        "Once the nodes are well again: scontrol release {job}",
+    ),
+    "job requeued in held state": Reason(
+        "it was requeued and is held", "Let it go with: scontrol release {job}"
+    ),
+    "RequeueExitHold": Reason(
+        "its exit code made Slurm requeue and hold it", "Let it go with: scontrol release {job}"
+    ),
+    "RequeueExit": Reason("its exit code made Slurm requeue it", _WAIT),
+    "PartitionDown": Reason(
+        "its partition takes no jobs to its nodes at the moment (state DOWN)",
+        "Wait until it is up, or choose another partition.",
+    ),
+    "PartitionInactive": Reason(
+        "its partition is switched off (state INACTIVE)", "Choose another partition."
+    ),
+    "PartitionNodeLimit": Reason(
+        "it asks for a number of nodes that its partition does not allow, or does not have up",
+        f"{_RESUBMIT} with fewer nodes (--nodes), or in another partition.",
+    ),
+    "PartitionTimeLimit": Reason(
+        "it asks for more time than its partition allows",
+        f"{_RESUBMIT} with a shorter --time, or in another partition.",
+        never=True,
+    ),
+    "PartitionConfig": Reason(
+        "it asks for something that its partition does not allow",
+        f"{_RESUBMIT} in another partition, or with less.",
+    ),
+    "AccountNotAllowed": Reason(
+        "its account may not use its partition",
+        f"{_RESUBMIT} with another account or partition.",
+        never=True,
+    ),
+    "ReqNodeNotAvail": Reason(
+        "a node that it needs is not available", "Wait for the node, or do without it."
+    ),
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions": (
+        Reason(
+            "nodes that it needs are down, drained, or kept for partitions of higher priority",
+            "Wait for them, or choose another partition.",
+        )
+    ),
+    "NodeDown": Reason("a node that it needs is down", "Wait for the node, or do without it."),
+    "FrontEndDown": Reason("no front end node is up", _ADMIN),
+    "Reservation": Reason("its reservation has not begun", _WAIT),
+    "ReservationDeleted": Reason(
+        "the reservation it asks for is no more", f"{_RESUBMIT} without it.", never=True
+    ),
+    "ReservationInvalid": Reason(
+        "the reservation it asks for is no longer valid for it: over, or without access",
+        f"{_RESUBMIT} without it, or in another one.",
+        never=True,
+    ),
+    "Licenses": Reason("the licenses it asks for are in use", _WAIT),
+    "JobArrayTaskLimit": Reason(
+        "as many tasks of its job array run as may run at a time",
+        "To allow more: scontrol update jobid={job} arraytaskthrottle=N",
+    ),
+    "BadConstraints": Reason(
+        "no node can ever give what it asks for",
+        f"{_RESUBMIT}, asking for what there is.",
+        never=True,
+    ),
+    "Constraints": Reason("no node can give what it asks for at the moment", "See: sinfo -o %N,%f"),
+    "DeadLine": Reason(
+        "it cannot end before its deadline any more",
+        f"{_RESUBMIT} with a later deadline.",
+        never=True,
+    ),
+    "InvalidAccount": Reason(
+        "its account is not valid", f"{_RESUBMIT} with another account.", never=True
+    ),
+    "InvalidQOS": Reason("its QOS is not valid", f"{_RESUBMIT} with another QOS.", never=True),
+    "QOSNotAllowed": Reason(
+        "its account or partition may not use its QOS", f"{_RESUBMIT} with another QOS.", never=True
+    ),
+    "QOSUsageThreshold": Reason("its QOS has been used so much that it pauses", _ADMIN),
+    "QOSJobLimit": Reason("its QOS runs as many jobs as it may", _WAIT),
+    "QOSResourceLimit": Reason("its QOS has reached a limit", _WAIT),
+    "QOSTimeLimit": Reason("its QOS has used up its time", _ADMIN),
+    "AssociationJobLimit": Reason("its account runs as many jobs as it may", _WAIT),
+    "AssociationResourceLimit": Reason("its account has reached a limit", _WAIT),
+    "AssociationTimeLimit": Reason("its account has used up its time", _ADMIN),
+    "AccountingPolicy": Reason("a limit of its account or QOS has been reached", _WAIT),
+    "MaxMemPerLimit": Reason(
+        "it asks for more memory than a node or a CPU may give",
+        f"{_RESUBMIT} with less --mem.",
+        never=True,
+    ),
+    "BurstBufferResources": Reason("the burst buffer has no room for it", _WAIT),
+    "BurstBufferStageIn": Reason("its data are being brought to the burst buffer", _WAIT),
+    "BurstBufferOperation": Reason("the burst buffer failed", _ADMIN),
+    "MaxPoweredUpNodes": Reason("as many nodes are powered up as the cluster may have on", _WAIT),
+    "PowerNotAvail": Reason("the cluster has no electric power left for it", _WAIT),
+    "PowerReserved": Reason("electric power is kept for other jobs", _WAIT),
+    "MpiPortsBusy": Reason("the ports that srun reserves for MPI are in use on its nodes", _WAIT),
+    "NvidiaImexChannels": Reason("the NVIDIA IMEX channels of its nodes are in use", _WAIT),
+    "BlockMaxError": Reason("its block of nodes has failed too often", _ADMIN),
+    "BlockFreeAction": Reason("its block of nodes is being freed", _WAIT),
+    "Cleaning": Reason("its last start is still being cleaned up", _WAIT),
+    "Prolog": Reason("its nodes are being made ready", _WAIT),
+    "SchedDefer": Reason("Slurm starts no job at once here", _WAIT),
+    "FedJobLock": Reason("the clusters of the federation agree on who takes it", _WAIT),
+    "InactiveLimit": Reason("it was idle longer than Slurm allows", _ADMIN),
+    "SystemFailure": Reason("Slurm, a file system or the network failed", _ADMIN),
+    "JobLaunchFailure": Reason("it could not be launched", _ADMIN),
+    "NonZeroExitCode": Reason("its last start ended with a failure", _WAIT),
+    "RaisedSignal": Reason("its last start was ended by a signal", _WAIT),
+    "TimeLimit": Reason("its last start reached its time limit", _WAIT),
+    "OutOfMemory": Reason("its last start ran out of memory", _WAIT),
+    "InvalidReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
+    "InvaildReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
+}
+
+
+_RESERVATION = re.compile(r"Reservation .+ (?:was (deleted)|is (invalid))")
+"""What squeue says in the place of a reason once a reservation has gone (reservation.c)."""
+
+
+def explain(reason: str, job_id: str, where: str = "") -> Reason:
+    """Return what a reason means, as squeue or scontrol writes it.
+
+    `where` is what scontrol needs to reach the job's cluster, such as ``--clusters=far``.
+
+    Details after a comma, such as the nodes of ``ReqNodeNotAvail, UnavailableNodes:n4``, are the
+    caller's.
+    """
+    words = plain(reason)
+    gone = _RESERVATION.fullmatch(words)
+    if gone:
+        words = "ReservationDeleted" if gone[1] else "ReservationInvalid"
+    found = REASONS.get(words) or REASONS.get(words.partition(",")[0])
+    if found is None:
+        limit = limits.parse(words)
+        found = _limited(limit) if limit else Reason(f"Slurm says {words}")
+    advice = found.advice.replace("scontrol ", f"scontrol {where} ") if where else found.advice
+    return found._replace(advice=advice.format(job=job_id))
+
+
+def plain(reason: str) -> str:
+    """Return a reason with blanks, as squeue writes it; scontrol writes ``_`` for them.
+
+    No reason is ``None``, as Slurm writes it.
+    """
+    return reason.replace("_", " ").strip(" ()") or "None"
+
+
+def _limited(limit: limits.Limit) -> Reason:
+    meaning = f"{limit.subject} has a limit on {limit.words}"
+    if limit.of_one_job:
+        advice = f"{_RESUBMIT} within the limit, or under another QOS or account."
+        return Reason(meaning, advice, never=True)
+    return Reason(meaning, "It starts once others of these jobs have ended, or under another QOS.")

@@ -1,0 +1,296 @@
+"""Why a run waits, runs or has failed, in plain words: `Run.why`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpctf.errors import SchedulerError
+from hpctf.run_folder.rank_states import RankState, first_failure, first_interrupted, read_job
+from hpctf.runs.explain import log_patterns
+from hpctf.runs.explain.job_info import UNSET, Figures
+from hpctf.runs.own import end_of_log
+from hpctf.runs.status.job_log import awaits_environment
+from hpctf.runs.status.state import REASONS, Status
+from hpctf.scheduler import states
+from hpctf.scheduler.jobs import Identity
+
+if TYPE_CHECKING:
+    from hpctf.run import Run
+
+_LINES = 8
+_LOOK_BACK = 60
+"""Lines of a log that are shown, and that are searched for a cause."""
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a run is in its state.
+
+    ``headline`` is one sentence, ``details`` are the facts behind it, ``advice`` what can be done.
+    """
+
+    state: str
+    headline: str
+    details: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        facts = (line for detail in self.details for line in detail.splitlines())
+        return "\n".join([self.headline, *(f"  {line}" for line in facts), *self.advice])
+
+
+def explain(run: Run) -> Explanation:
+    """Return why a run is in the state that it is in now."""
+    status = run.look()
+    tell = {
+        "Queued": _waiting,
+        "Preparing": _waiting,
+        "Running": _running,
+        "Finalizing": _running,
+        "Failed": _failed,
+        "Canceled": _failed,
+    }.get(status.state)
+    headline = f"Run {run.id} {_STATES[status.state]}"
+    if tell is None:
+        return Explanation(status.state, f"{headline}{_because(status.reason)}.")
+    if status.away and not status.final:
+        told = f"{headline}, as its folder tells: {status.reason}"
+        return Explanation(status.state, told, tuple(_progress(run, status)))
+    return tell(run, status, headline)
+
+
+def says_more(run: Run, status: Status) -> bool:
+    """Whether `explain` has more to say of a failure than what happened and the last lines."""
+    if status.state != "Failed":
+        return False
+    failure = first_failure(status.ranks)
+    if _slurms_cause(status):
+        return True
+    return bool((_of_rank(run, failure) if failure else _of_log(run, "job"))[1])
+
+
+_STATES = {
+    "NotStarted": "has not been submitted",
+    "Preparing": "is being started",
+    "Queued": "waits",
+    "Running": "runs",
+    "Finalizing": "is about to end",
+    "Completed": "completed",
+    "Failed": "failed",
+    "Canceled": "was cancelled",
+}
+
+
+def _waiting(run: Run, status: Status, headline: str) -> Explanation:
+    from hpctf.runs.explain import pending
+
+    build = run.folder.read_record().get("build")
+    if build and status.state == "Preparing":
+        return _building(run, build, status, headline)
+    if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
+        return Explanation(status.state, f"{headline}{_because(status.reason)}.")
+    told = pending.explain(run.job_id, status.reason, _figures(run))
+    reason = f" (Slurm says {status.reason})" if status.reason else ""
+    details = told.details
+    own = read_job(run.folder.path)
+    if own.requeued:
+        details = (*details, f"It was interrupted by {own.requeued}, and starts again.")
+    advice = (told.advice,) if told.advice else ()
+    return Explanation(status.state, f"{headline}: {told.meaning}{reason}.", details, advice)
+
+
+def _building(run: Run, build: dict[str, Any], status: Status, headline: str) -> Explanation:
+    """Tell how far the job is that builds the run's environment."""
+    from hpctf.runs.explain import pending
+
+    told = f"{headline}{_because(status.reason)}."
+    job_id = build["job_id"]
+    try:
+        job = run.scheduler().query({job_id: Identity()}).get(job_id)
+    except SchedulerError as error:
+        return Explanation(status.state, told, (error.message,))
+    if job is not None and states.kind(job.state) == states.QUEUED:
+        why = pending.explain(job_id, job.reason, _figures(run))
+        waits = f"Job {job_id} waits: {why.meaning} (Slurm says {job.reason})."
+        return Explanation(status.state, told, (waits, *why.details))
+    return Explanation(status.state, told, tuple(_of_log(run, "build")[0]))
+
+
+def _running(run: Run, status: Status, headline: str) -> Explanation:
+    suspended = status.reason.startswith("suspended")
+    advice = (_resume(run),) if suspended else ()
+    told = f"{headline}{_because(status.reason)}."
+    return Explanation(status.state, told, tuple(_progress(run, status)), advice)
+
+
+def _resume(run: Run) -> str:
+    words = ("scontrol", _figures(run).where, "resume", run.job_id)
+    return f"It goes on once somebody says: {' '.join(word for word in words if word)}"
+
+
+def _progress(run: Run, status: Status) -> Iterator[str]:
+    """Tell since when and where a job runs, and how often it or its ranks began again."""
+    own = read_job(run.folder.path)
+    if own.started:
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(own.started))
+        hosts = sorted({rank.host for rank in status.ranks if rank.host} | {own.host or ""} - {""})
+        yield f"It has run since {clock} on {', '.join(hosts)}."
+    if own.attempt:
+        yield f"It was started again {_times(own.attempt)}."
+    for rank in status.ranks:
+        if rank.restarts:
+            yield f"{rank.name} was started again {_times(rank.restarts)} in its place."
+
+
+def _failed(run: Run, status: Status, headline: str) -> Explanation:
+    facts, advice = _causes(run, status)
+    told = f"{headline}{_because(status.reason)}."
+    return Explanation(status.state, told, tuple(facts), tuple(advice))
+
+
+def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
+    """Return (facts, ways out) of a failure: of Slurm's cause, or else of the rank that failed."""
+    cause = _slurms_cause(status)
+    failure = first_failure(status.ranks)
+    if status.state == "Canceled":
+        return [], []
+    if cause:
+        return _SLURMS[cause](run, status) if cause in _SLURMS else ([], [])
+    if first_interrupted(status.ranks, run.plan):
+        return list(_progress(run, status)), [
+            "Go on in a new run: hpctf submit --resume-from "
+            f"{run.id} ...; or allow more restarts: --max-restarts."
+        ]
+    if failure is not None and failure.asked is None:
+        return _of_rank(run, failure)
+    if awaits_environment(run.folder.read_record(), run.plan):
+        facts, advice = _of_log(run, "build")
+        return facts, advice or ["The next submission builds it again, once that is repaired."]
+    return _of_log(run, "job")
+
+
+def _slurms_cause(status: Status) -> str:
+    """Return Slurm's state that a run's reason begins with the words of, or nothing."""
+    return next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
+
+
+def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:
+    if rank.oom:
+        return _of_memory(run, rank.oom, rank.name)
+    facts, advice = _of_log(run, rank.name)
+    if rank.full:
+        return facts, [f"Make room on the file system of {run.folder.path}, and submit again."]
+    if not advice:
+        known = log_patterns.of_end(rank.exit_code, rank.signal)
+        if known:
+            return [_sentence(known.meaning), *facts], [known.advice]
+    return facts, advice
+
+
+def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
+    """Return what a log's last lines mean, and the lines."""
+    log = run.folder.logs / f"{name}.log"
+    try:
+        end = end_of_log(log, run.folder.path, _LOOK_BACK * 20)
+        lines = log_patterns.without_frames(end)[-_LOOK_BACK:]
+    except OSError:  # of somebody else's job, which built the same environment
+        lines = []
+    known = log_patterns.of_lines(lines, run.plan["entry"]["python"])
+    facts = [_sentence(known.meaning)] if known else []
+    if lines:
+        facts.append("\n".join([f"Last lines of {log}:", *(f"  {x}" for x in lines[-_LINES:])]))
+    return facts, [known.advice] if known else []
+
+
+def _of_memory(run: Run, oom: dict[str, int | None], name: str) -> tuple[list[str], list[str]]:
+    limit, peak = oom.get("limit"), oom.get("peak")
+    facts = [f"The kernel killed {oom.get('kills') or 1} of {name}'s processes for want of memory."]
+    if limit:
+        used = f", and used {peak / _GB:.2g} GB" if peak else ""
+        facts.append(f"It may have {limit / _GB:.2g} GB there{used}.")
+    return facts, [_more_memory(run)]
+
+
+def _out_of_memory(run: Run, status: Status) -> tuple[list[str], list[str]]:
+    asked = _directive(run, "mem") or _directive(run, "mem-per-cpu")
+    facts = [f"It asked for {asked} of memory."] if asked else []
+    used = _figures(run).most_memory(run.job_id) if run.job_id else ""
+    if used:
+        facts.append(f"The most that Slurm saw one of its tasks use is {used}.")
+    return facts, [_more_memory(run)]
+
+
+def _more_memory(run: Run) -> str:
+    asked = _directive(run, "mem")
+    return f"Ask for more memory: --mem{f' (it was {asked})' if asked else ''}."
+
+
+def _timeout(run: Run, status: Status) -> tuple[list[str], list[str]]:
+    limit = run.plan["time_limit_s"]
+    job = _figures(run).job(run.job_id) if run.job_id else {}
+    told = job.get("TimeLimit", "") if job.get("JobName") == run.id else ""
+    if limit:
+        told = _clock(limit)
+    facts = [f"Its time limit was {told}."] if told not in UNSET else []
+    return facts, [
+        "Give it more time: --time; or let it write checkpoints and start again: --max-restarts."
+    ]
+
+
+def _node_failed(run: Run, status: Status) -> tuple[list[str], list[str]]:
+    hosts = sorted({rank.host for rank in status.ranks if rank.host and rank.state == "Running"})
+    own = read_job(run.folder.path)
+    names = ",".join(hosts or [own.host or ""])
+    nodes = _figures(run).nodes(names=names) if names else []
+    bad = [node for node in nodes if not node.usable and node.state != "idle"]
+    facts = [f"It ran on {names}."] if names else []
+    facts += [f"{n.name} is {n.state.rstrip('*')} now: {n.reason}." for n in bad]
+    return facts, ["Submit it again; with --max-restarts Slurm starts it again on other nodes."]
+
+
+def _preempted(run: Run, status: Status) -> tuple[list[str], list[str]]:
+    return [], ["Let it start again: --max-restarts; or use a partition that is not pre-empted."]
+
+
+_SLURMS = {
+    "TIMEOUT": _timeout,
+    "OUT_OF_MEMORY": _out_of_memory,
+    "NODE_FAIL": _node_failed,
+    "PREEMPTED": _preempted,
+}
+
+
+def _figures(run: Run) -> Figures:
+    return Figures(run.folder.read_record().get("cluster"))
+
+
+def _directive(run: Run, name: str) -> str:
+    values: list[Any] = [
+        value
+        for component in run.plan["components"]
+        for key, value in component["directives"]
+        if key == name
+    ]
+    return str(values[0]) if values else ""
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

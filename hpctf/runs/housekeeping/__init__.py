@@ -1,0 +1,1 @@
+"""Removing, archiving and measuring runs."""

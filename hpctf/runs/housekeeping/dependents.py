@@ -1,0 +1,73 @@
+"""Which runs use a folder, such as a training environment's or another run's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from hpctf.common.files import read_whole
+from hpctf.errors import UnreadableRun
+from hpctf.run_folder.layout import RunFolder
+from hpctf.runs.status.listing import Listed, list_runs
+
+
+def active_runs_with(root: Path, folder: Path) -> list[str]:
+    """Return the ids of the runs under a root that use a folder, and that are not over.
+
+    A run whose plan cannot be read may use it. Other people's runs, which nobody else may read, are
+    not among them.
+    """
+    runs = list_runs(root)
+    using = users_of([folder], runs)[folder]
+    return using + [
+        f"{run.id} (perhaps: it cannot be read, {run.unreadable})"
+        for run in runs
+        if run.unreadable and run.id not in using and not _has_plan(run)
+    ]
+
+
+def _has_plan(run: Listed) -> bool:
+    try:
+        run.folder.read_plan()
+    except UnreadableRun:
+        return False
+    return True
+
+
+def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list[str]]:
+    """Return which runs that are not over use each folder, but for a run its own.
+
+    A run uses what its plan names, and where its batch script lies: the runs of a job array share
+    the first one's, and the folder of its log.
+    """
+    using: dict[Path, list[str]] = {folder: [] for folder in folders}
+    words = {folder: (_word_for(folder), Path(os.path.realpath(folder))) for folder in using}
+    for run in runs:
+        if run.final:
+            continue
+        plan, script = _named_by(run.folder)
+        above = set(script.parents)
+        for folder, users in using.items():
+            word, place = words[folder]
+            if (word in plan or place in above) and folder.name != run.id:
+                users.append(run.id)
+    return using
+
+
+def _word_for(folder: Path) -> str:
+    """Return what a plan has in it that names a folder; for a run's, however its path is spelled,
+    that is the run's id, which is nobody else's."""
+    if RunFolder(folder).record.is_file():
+        return folder.name
+    return json.dumps(str(folder))[1:-1]
+
+
+def _named_by(run: RunFolder) -> tuple[str, Path]:
+    """Return the text of a run's plan, and where its batch script lies."""
+    try:
+        plan = read_whole(run.plan, follow=False).decode("utf-8", "replace")
+        return plan, Path(os.path.realpath(run.script))
+    except (OSError, ValueError):
+        return "", run.script

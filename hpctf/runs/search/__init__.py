@@ -1,0 +1,1 @@
+"""Choosing runs by what they were given and what came out."""

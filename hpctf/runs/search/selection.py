@@ -1,0 +1,117 @@
+"""Which runs are meant: by name, experiment, state, age and size."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpctf.errors import UsageError, shown
+from hpctf.run_folder.layout import find_runs
+from hpctf.runs.housekeeping.disk_usage import sizes_of
+from hpctf.runs.search.filters import Condition, Facts
+from hpctf.runs.status.listing import Listed, list_runs, listed
+
+_AGE = re.compile(r"\A(\d{1,9}(?:\.\d{1,9})?) ?([smhdw])\Z", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SIZE = re.compile(
+    r"\A(\d{1,15}(?:\.\d{1,9})?) ?(?:([kmgtp])(i?)b?|b)?\Z", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What chosen runs have in common; what is empty or None allows all.
+
+    Parameters
+    ----------
+    names
+        Ids, unique prefixes of them, or ``@last``.
+    states
+        Any of these.
+    older_than
+        Seconds since they ended, or since they were submitted if that is not known.
+    larger_than
+        Bytes on the disk.
+    conditions
+        All of these: see `hpctf.runs.search.filters`.
+    """
+
+    names: tuple[str, ...] = ()
+    experiment: str | None = None
+    states: tuple[str, ...] = ()
+    older_than: float | None = None
+    larger_than: int | None = None
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def all(self) -> bool:
+        """Whether it leaves no run out."""
+        return self == Choice()
+
+    def takes(self, run: Listed) -> bool:
+        """Whether a run is meant, but for its name."""
+        return (
+            self.experiment in (None, run.details["experiment"])
+            and (not self.states or run.state in self.states)
+            and (self.older_than is None or time.time() - run.since > self.older_than)
+            and (self.larger_than is None or sizes_of(run.folder.path).total > self.larger_than)
+            and self._fulfils(run)
+        )
+
+    def _fulfils(self, run: Listed) -> bool:
+        facts = Facts(run)
+        return all(condition.takes(facts) for condition in self.conditions)
+
+
+def choose(root: Path, choice: Choice, limit: int | None = None) -> list[Listed]:
+    """Return the runs under a root that are meant, the latest first, or as they are named.
+
+    Raises
+    ------
+    RunNotFound
+        A name is no run's, or that of several.
+    """
+    if choice.names:
+        found = listed(dict.fromkeys(find_runs(root, choice.names)))
+    elif choice == Choice(experiment=choice.experiment, states=choice.states):
+        return list_runs(root, choice.experiment, choice.states, limit)
+    else:
+        found = list_runs(root, choice.experiment, choice.states)
+    return [run for run in found if choice.takes(run)][:limit]
+
+
+def seconds_of_age(text: str) -> float:
+    """Return the seconds of ``30d``, ``12h``, ``2w``, ``45m`` or ``10s``.
+
+    Raises
+    ------
+    UsageError
+        The text is none of these.
+    """
+    match = _AGE.match(text.strip())
+    if not match:
+        raise UsageError(
+            f"Age {shown(text)} is not a number with its unit.",
+            "Say 30d for days, 12h for hours, 2w for weeks, 45m for minutes, 10s for seconds.",
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def bytes_of_size(text: str) -> int:
+    """Return the bytes of ``5GB`` (or ``5G``: 5,000,000,000), ``5GiB`` (5 × 1024³), ``100``.
+
+    Raises
+    ------
+    UsageError
+        The text is none of these.
+    """
+    match = _SIZE.match(text.strip())
+    if not match:
+        raise UsageError(
+            f"Size {shown(text)} is not a number with its unit.",
+            "Say 500MB, 5GB or 1.5TB (powers of 1000), or 5GiB (powers of 1024).",
+        )
+    power = "kmgtp".index(match[2].lower()) + 1 if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -1,0 +1,89 @@
+"""An experiment's runs by their tags and properties, and as a table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpctf.child_run import ChildRun
+from hpctf.errors import UsageError, did_you_mean
+from hpctf.run import Run
+from hpctf.run_folder.layout import run_folders
+from hpctf.runs.search.filters import Facts
+from hpctf.runs.status.listing import list_runs, readable_runs
+from hpctf.runs.status.state import STATES
+from hpctf.tracking.metrics import Reading
+
+Wanted = Mapping[str, Any] | str | None
+"""A mapping of values by key, all of which are wanted, or a key."""
+
+
+def matching(
+    root: Path,
+    experiment: str,
+    tags: Wanted = None,
+    properties: Wanted = None,
+    include_children: bool = False,
+    status: str | None = None,
+) -> Iterator[Run | ChildRun]:
+    """Yield what `Experiment.get_runs` does."""
+    if status is not None and status not in STATES:
+        raise UsageError(
+            f"There is no status {status!r}.{did_you_mean(status, list(STATES))}",
+            f"It is one of {', '.join(STATES)}.",
+        )
+    if status is None:
+        folders = list(run_folders(root, experiment))
+    else:
+        folders = [one.folder for one in list_runs(root, experiment, [status])]
+    for run in readable_runs(folders, _warn):
+        if has_labels(run, tags, properties):
+            yield run
+        if include_children:
+            for child in run.get_children():
+                if has_labels(child, tags, properties) and status in (None, child.status):
+                    yield child
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each run: what a listing shows, its parameters, tags and last metrics."""
+    for listed in list_runs(root, experiment):
+        yield row_of(Facts(listed))
+
+
+def row_of(facts: Facts) -> dict[str, Any]:
+    """Return a run's row of `table_of`."""
+    details = facts.run.details
+    started, ended = details["submitted"], details["ended"]
+    return {
+        **details,
+        "seconds": max(0.0, ended - started) if started and ended else None,
+        **{f"param:{name}": value for name, value in facts.parameters.items()},
+        **{f"tag:{name}": value for name, value in facts.tags.items()},
+        **{name: last.value for name, last in facts.metrics.items()},
+    }
+
+
+def has_labels(run: Reading, tags: Wanted, properties: Wanted) -> bool:
+    """Whether a run or child run has these tags and properties."""
+    return _fits(run, tags, Reading.get_tags) and _fits(run, properties, Reading.get_properties)
+
+
+def _fits(run: Reading, wanted: Wanted, get: Any) -> bool:
+    if not wanted:
+        return True
+    found = get(run)
+    if isinstance(wanted, str):
+        return wanted in found
+    return all(key in found and _same(found[key], value) for key, value in wanted.items())
+
+
+def _same(there: Any, wanted: Any) -> bool:
+    """Whether two values are the same, also where one came from the command line as text."""
+    return bool(there == wanted or str(there) == str(wanted))

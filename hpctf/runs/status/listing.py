@@ -1,0 +1,173 @@
+"""Many runs at a glance: one small file of each that is settled, one question for all others."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hpctf.errors import UnreadableRun, UsageError
+from hpctf.run import Run
+from hpctf.run_folder.documents import read_final
+from hpctf.run_folder.layout import RunFolder, run_folders
+from hpctf.runs.status.query import statuses
+from hpctf.runs.status.state import FINAL, settle, settled
+from hpctf.runs.summary import KEYS, UNREADABLE, nothing_of, placed, summary
+
+UPGRADE_S = 3600.0
+"""Seconds after which a run that an older hpctf has settled is kept in today's form. Its job may
+be started again before, and that removes ``final.json``, which must not come back."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run of a listing.
+
+    Parameters
+    ----------
+    details
+        What `Run.get_details` tells, with ``ranks``, their number, for ``roles``.
+    away
+        Why the scheduler could not be asked about it; empty if it was, or need not be.
+    """
+
+    folder: RunFolder
+    details: dict[str, Any]
+    away: str = ""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.run_id
+
+    @property
+    def state(self) -> str:
+        """The state's name."""
+        return str(self.details["state"])
+
+    @property
+    def final(self) -> bool:
+        """Whether the run is over."""
+        return self.state in FINAL
+
+    @property
+    def unreadable(self) -> str:
+        """What is wrong with its folder; empty if nothing is."""
+        return str(self.details["reason"]) if self.state == UNREADABLE else ""
+
+    @property
+    def since(self) -> float:
+        """When it ended, else when it was submitted, in seconds since the epoch."""
+        return float(self.details["ended"] or self.details["submitted"] or 0.0)
+
+
+def list_runs(
+    root: Path,
+    experiment: str | None = None,
+    states: Collection[str] = (),
+    limit: int | None = None,
+) -> list[Listed]:
+    """Return the runs under a root, the latest first.
+
+    Parameters
+    ----------
+    states
+        Only runs in one of these; empty is any.
+    limit
+        How many at most; None is all.
+    """
+    folders = run_folders(root, experiment)
+    if not states:
+        return listed(islice(folders, limit))
+    return [one for one in listed(folders) if one.state in states][:limit]
+
+
+def listed(folders: Iterable[RunFolder]) -> list[Listed]:
+    """Return runs as a listing shows them, in their order; those that vanish meanwhile are not
+    among them."""
+    ordered = list(folders)
+    known: dict[Path, Listed | None] = {}
+    still_open: list[Run] = []
+    for folder in ordered:
+        known[folder.path] = _of_final(folder)
+        if known[folder.path] is None:
+            try:
+                still_open += _read(folder)
+            except UnreadableRun as error:
+                known[folder.path] = _unreadable(folder, error)
+
+    found = statuses(still_open)
+    for run in still_open:
+        status = found[run.id]
+        try:
+            told = summary(run.folder, run.folder.read_record(), run.plan, status)
+        except UnreadableRun as error:  # since a moment ago
+            known[run.folder.path] = _unreadable(run.folder, error)
+        else:
+            known[run.folder.path] = Listed(run.folder, told, status.away)
+
+    return [one for folder in ordered if (one := known[folder.path]) is not None]
+
+
+def readable_runs(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> list[Run]:
+    """Return the runs that can be read, in their order; of the others is told what is wrong."""
+    found: list[Run] = []
+    for folder in folders:
+        try:
+            found += _read(folder)
+        except UnreadableRun as error:
+            tell(f"Left out: {error.message}")
+    return found
+
+
+def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
+    """Return what a listing shows of a run that cannot be read; None if it is gone."""
+    if not os.path.lexists(folder.record):
+        return None
+    return Listed(folder, nothing_of(folder, f"{error.file}: {error.reason}"))
+
+
+def _of_final(folder: RunFolder) -> Listed | None:
+    """Return a settled run as its ``final.json`` tells; None if it is open, or gone."""
+    try:
+        final = read_final(folder.path)
+        if final is None:
+            return None
+        if not final.keys() >= KEYS:
+            final = _upgraded(folder, final)
+    except (OSError, UnreadableRun):
+        return None
+    return Listed(folder, placed(folder, {k: v for k, v in final.items() if k != "time"}))
+
+
+def _upgraded(folder: RunFolder, final: dict[str, Any]) -> dict[str, Any]:
+    """Return what an older hpctf has kept less of, and keep all of it from now on."""
+    record, plan = folder.read_record(), folder.read_plan()
+    status = settled(folder, plan)
+    if status is None:
+        raise FileNotFoundError(folder.final)
+    when = float(final.get("time") or 0.0)
+    if time.time() - when > UPGRADE_S:
+        settle(folder, record, plan, status, when)
+    return summary(folder, record, plan, status)
+
+
+def _read(folder: RunFolder) -> list[Run]:
+    """Return the run with its documents read, or nothing if it is gone.
+
+    Raises
+    ------
+    UnreadableRun
+        One of them is damaged.
+    """
+    try:
+        run = Run(folder)
+    except UsageError:
+        return []
+    folder.read_record()
+    run.plan  # noqa: B018  (read now, while it is known to be there)
+    return [run]

@@ -1,0 +1,195 @@
+"""Runs whose submission was cut short: has a scheduler taken the job, and under which id?
+
+hpctf may be killed at any point of a submission, also after sbatch has handed the job over, or the
+local launcher has begun. A job's name is its run's id, and its script lies in the run's folder: by
+these it is found, or is known not to be there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hpctf.common.processes import is_running, start_time
+from hpctf.errors import SchedulerError
+from hpctf.run_folder.rank_states import read_job
+
+if TYPE_CHECKING:
+    from hpctf.run import Run
+    from hpctf.scheduler.jobs import Identity, JobStatus
+
+LATE_S = 60.0
+"""Seconds after hpctf's last sign of life during which what it has begun may still make a job."""
+
+UNSEEN_S = 3600.0
+"""The same for an hpctf on another machine, whose processes cannot be seen from here."""
+
+_BEFORE_S = 3600.0
+"""How much earlier than the submission sacct is asked from: clocks differ."""
+
+LOST = "its submission was cut short before a scheduler took the job: submit it again"
+COMING = "it is being submitted"
+HIDDEN = "whether Slurm took its job is not shown to others (PrivateData=jobs)"
+SOUGHT = "its submission was cut short; whether Slurm took the job shows within a minute"
+
+
+class Fate(NamedTuple):
+    """What became of a submission: the run's record now, or why there is no job.
+
+    ``lost`` says that there will never be one.
+    """
+
+    record: dict[str, Any]
+    reason: str = ""
+    lost: bool = False
+    away: str = ""
+
+
+def this_process() -> dict[str, Any]:
+    """Return what ``run.json`` keeps of the process that submits."""
+    pid = os.getpid()
+    return {"host": os.uname().nodename, "pid": pid, "start_time": start_time(pid)}
+
+
+def fates(runs: Iterable[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+    """Return what became of runs without a job id, by run id; an adopted job goes on record.
+
+    Slurm is asked once for all of those that it may have taken.
+    """
+    known: dict[str, Fate] = {}
+    sought: list[tuple[Run, dict[str, Any]]] = []
+    for run, record in runs:
+        started = _from_own_record(run, record)
+        if started is not None:
+            known[run.id] = started
+        elif _submitting(record):
+            known[run.id] = Fate(record, COMING)
+        elif run.plan["scheduler"] != "local" and os.path.lexists(run.folder.script):
+            sought.append((run, record))
+        elif _may_come(run, record):
+            known[run.id] = Fate(record, COMING)
+        else:
+            known[run.id] = Fate(record, LOST, lost=True)
+    return {**known, **_from_slurm(sought)}
+
+
+def _from_own_record(run: Run, record: dict[str, Any]) -> Fate | None:
+    """Adopt a job that has started: it has put its id on record itself."""
+    job = read_job(run.folder.path)
+    if job.job_id is None:
+        return None
+    if run.plan["scheduler"] == "local":
+        return _adopt(run, record, job.job_id, job_host=job.host, job_start_time=job.start_time)
+    if len(_clusters(record)) > 1:
+        return None  # whose id it is, only the job's name tells
+    return _adopt(run, record, job.job_id)
+
+
+def _submitting(record: dict[str, Any]) -> bool:
+    """Whether the process that submits is at work still, here."""
+    submitter = record.get("submitter")
+    if submitter is None or not _is_here(record):
+        return False
+    found = start_time(int(submitter["pid"]))
+    return found is not None and found == submitter.get("start_time")
+
+
+def _is_here(record: dict[str, Any]) -> bool:
+    return (record.get("submitter") or record).get("host") == os.uname().nodename
+
+
+def _may_come(run: Run, record: dict[str, Any]) -> bool:
+    """Whether a job that nobody knows yet may still come: of a process that is at work here, or of
+    one that cannot be seen and wrote to the folder not long ago."""
+    if _is_here(record) and _is_beginning(run, record):
+        return True
+    folder = run.folder
+    written = [os.lstat(path).st_mtime for path in (folder.path, folder.record)]
+    with contextlib.suppress(FileNotFoundError):
+        written.append(os.lstat(folder.script).st_mtime)
+    silent_s = time.time() - max(written)
+    if record.get("submitter") and not _is_here(record):
+        return silent_s < UNSEEN_S
+    return silent_s < LATE_S and _has_begun(run)
+
+
+def _is_beginning(run: Run, record: dict[str, Any]) -> bool:
+    """Whether an sbatch or a local launcher of the run is at work, which has no job to show yet."""
+    if run.plan["scheduler"] == "local":
+        return is_running("local", str(run.folder.path))
+    return is_running("--parsable", record.get("job_script") or str(run.folder.script))
+
+
+def _has_begun(run: Run) -> bool:
+    """Whether the submission got as far as to begin an sbatch or a local launcher."""
+    if run.plan["scheduler"] == "local":
+        from hpctf.submission.payload import PAYLOAD
+
+        return os.path.lexists(run.folder.submitit / PAYLOAD)
+    return os.path.lexists(run.folder.script)
+
+
+def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+    if not sought:
+        return {}
+    from hpctf.runs.status.query import identity_of
+    from hpctf.scheduler.slurm import Slurm
+
+    since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
+    wanted: dict[str | None, dict[str, Identity]] = {}
+    for run, record in sought:
+        for cluster in _clusters(record):
+            wanted.setdefault(cluster, {})[run.id] = identity_of(run, record)
+    found: dict[str, tuple[JobStatus, str | None]] = {}
+    away: dict[str | None, str] = {}
+    for cluster, identities in wanted.items():
+        try:
+            jobs = Slurm(cluster).find(identities, since)
+        except SchedulerError as error:
+            away[cluster] = error.message
+        else:
+            found.update({run_id: (job, cluster) for run_id, job in jobs.items()})
+    return {
+        run.id: _fate(
+            run,
+            record,
+            found.get(run.id),
+            next((away[cluster] for cluster in _clusters(record) if cluster in away), ""),
+        )
+        for run, record in sought
+    }
+
+
+def _clusters(record: dict[str, Any]) -> list[str | None]:
+    """Return the clusters that a submission may have gone to; None is this machine's own."""
+    clusters = record.get("cluster")
+    return [*str(clusters).split(",")] if clusters else [None]
+
+
+def _fate(
+    run: Run, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
+) -> Fate:
+    """Return a run's fate from the job found and its cluster, or why one could not be asked."""
+    if found is None and away:
+        return Fate(record, f"{SOUGHT}: {away}", away=away)
+    if found is None and _may_come(run, record):
+        return Fate(record, SOUGHT)
+    if found is None and record.get("uid", os.geteuid()) != os.geteuid() != 0:
+        return Fate(record, HIDDEN, away=HIDDEN)
+    if found is None:
+        return Fate(record, LOST, lost=True)
+    job, cluster = found
+    index = record.get("array_index")
+    whole = job.job_id if index is None else f"{job.job_id}_{index}"
+    return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
+
+
+def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
+    adopted = {**record, "job_id": job_id, **more}
+    with contextlib.suppress(OSError):  # somebody who may look, but not write
+        run.folder.update_record(job_id=job_id, **more)
+        run.folder.final.unlink(missing_ok=True)  # it said that there would never be a job
+    return Fate(adopted)

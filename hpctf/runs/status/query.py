@@ -1,0 +1,245 @@
+"""The state of any number of runs, for one question to each scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hpctf.errors import SchedulerError
+from hpctf.runs.status.state import (
+    Answer,
+    Status,
+    determine,
+    needs_asking,
+    never_submitted,
+    settled,
+)
+from hpctf.runs.summary import summary
+from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler
+
+if TYPE_CHECKING:
+    from hpctf.run import Run
+
+
+class _Open(NamedTuple):
+    """A run that is not settled yet, with its ``run.json``."""
+
+    run: Run
+    record: dict[str, Any]
+
+    @property
+    def job_id(self) -> str | None:
+        job_id = self.record.get("job_id")
+        return None if job_id is None else str(job_id)
+
+    @property
+    def identity(self) -> Identity:
+        return identity_of(self.run, self.record)
+
+
+def identity_of(run: Run, record: dict[str, Any]) -> Identity:
+    """Return what tells a run's job from others of its id.
+
+    A job array has the name and the script of its first run; what a record of an older hpctf lacks
+    does not count.
+    """
+    names = frozenset({run.id, record.get("job_name") or run.id})
+    script = record.get("job_script") or str(run.folder.script)
+    return Identity(record.get("uid"), record.get("job_submitted"), names, script)
+
+
+def scheduler_of(run: Run) -> Scheduler:
+    """Return the scheduler that has a run's job."""
+    return _scheduler(run.plan["scheduler"], [_Open(run, run.folder.read_record())])
+
+
+def ask_for(run: Run, job_id: str) -> JobStatus | None:
+    """Return what the scheduler knows of a run's very job, by that job's id alone.
+
+    None if it has no such job (any more), or if the id is another job's now.
+
+    Raises
+    ------
+    SchedulerError
+        It could not be asked.
+    """
+    return scheduler_of(run).ask(job_id, identity_of(run, run.folder.read_record()))
+
+
+def statuses(runs: Iterable[Run]) -> dict[str, Status]:
+    """Return the status of every run by id, asking each scheduler once for all of its jobs.
+
+    A scheduler that cannot be asked is no error: what the run folders tell is returned, with the
+    reason in ``Status.away``, and nothing is settled.
+    """
+    found: dict[str, Status] = {}
+    still_open: list[_Open] = []
+    for run in runs:
+        final = settled(run.folder, run.plan)
+        if final is not None:
+            found[run.id] = final
+        else:
+            still_open.append(_Open(run, run.folder.read_record()))
+    for one, answer in _answers(_with_jobs(still_open, found)):
+        if needs_asking(one.run.folder, answer):
+            answer = _asked_alone(one, answer)
+        _keep_submission(one, answer.job)
+        found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
+    return found
+
+
+def _asked_alone(one: _Open, answer: Answer) -> Answer:
+    """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
+    try:
+        scheduler = _scheduler(one.run.plan["scheduler"], [one])
+        job = scheduler.ask(str(one.job_id), one.identity)
+    except SchedulerError as error:
+        return Answer(None, away=error.message)
+    return answer._replace(job=job, gone=job is None)
+
+
+def _keep_submission(one: _Open, job: JobStatus | None) -> None:
+    """Put on record when Slurm took the job: names can be changed, and each requeueing changes
+    this. Only its owner's hpctf writes a run's record."""
+    if job is None or job.submitted in (None, one.record.get("job_submitted")):
+        return
+    with contextlib.suppress(OSError):
+        if one.run.folder.record.stat().st_uid == os.geteuid():
+            one.run.folder.update_record(job_submitted=job.submitted)
+
+
+def queued_again(runs: Iterable[Run]) -> dict[str, str]:
+    """Return, by id, why runs that are settled may not be over: their jobs are in the queue.
+
+    Slurm can start a job again that has ended, for as long as slurmctld remembers it (scontrol(1),
+    requeue); ``final.json`` goes when it begins, not before. Local runs cannot. The job of a
+    submission that was cut short may have come after the run was called lost.
+    """
+    asked = [_Open(run, run.folder.read_record()) for run in runs]
+    with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
+    found = _late_jobs([one for one in asked if one.job_id is None])
+    for one, answer in _answers(with_jobs):
+        if needs_asking(one.run.folder, answer):
+            answer = _asked_alone(one, answer)
+        if answer.away:
+            found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
+        elif answer.job is not None and answer.job.active:
+            found[one.run.id] = f"its job {one.job_id} is in the queue again ({answer.job.state})"
+    return found
+
+
+def _late_jobs(orphans: list[_Open]) -> dict[str, str]:
+    """Return, by id, what speaks against it that runs without a job id will never have a job."""
+    if not orphans:
+        return {}
+    from hpctf.runs.status.lost_submissions import fates
+
+    found = {}
+    for run_id, fate in fates(orphans).items():
+        job_id = fate.record.get("job_id")
+        if job_id is not None:
+            found[run_id] = f"its submission was cut short, but it has a job after all: {job_id}"
+        elif fate.away:
+            found[run_id] = f"the scheduler could not be asked: {fate.away}"
+        elif not fate.lost:
+            found[run_id] = fate.reason
+    return found
+
+
+def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
+    """Return those that have a job, adopted ones included; the others' status goes to `found`."""
+    orphans = [one for one in opened if one.job_id is None]
+    if not orphans:
+        return opened
+    from hpctf.runs.status.lost_submissions import fates
+
+    known = fates(orphans)
+    with_jobs = []
+    for one in opened:
+        fate = known.get(one.run.id)
+        if fate is None:
+            with_jobs.append(one)
+        elif fate.record.get("job_id") is not None:
+            with_jobs.append(_Open(one.run, fate.record))
+        else:
+            found[one.run.id] = never_submitted(
+                one.run.folder,
+                fate.record,
+                one.run.plan,
+                fate.reason,
+                lost=fate.lost,
+                away=fate.away,
+            )
+    return with_jobs
+
+
+def from_folder(run: Run, away: str) -> Status:
+    """Return the status as the run's folder tells it; `away` is why the scheduler is not asked."""
+    record = run.folder.read_record()
+    if record.get("job_id") is None:
+        return never_submitted(run.folder, record, run.plan, away, lost=False, away=away)
+    return determine(run.folder, record, run.plan, Answer(None, away))
+
+
+def details(run: Run, status: Status) -> dict[str, Any]:
+    """Return what `Run.get_details` does, for a status already known."""
+    return {
+        **summary(run.folder, run.folder.read_record(), run.plan, status),
+        "roles": [
+            {
+                "role": rank.role,
+                "index": rank.index,
+                "host": rank.host,
+                "state": rank.state,
+                "exit_code": rank.exit_code,
+                "signal": rank.signal,
+                "oom": rank.oom,
+                "attempt": rank.attempt,
+                "restarts": rank.restarts,
+                "started": rank.started,
+                "ended": rank.ended,
+            }
+            for rank in status.ranks
+        ],
+    }
+
+
+def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
+    """Yield what the schedulers say of runs with jobs, for one question to each."""
+    groups: dict[tuple[str, str | None], list[_Open]] = {}
+    for one in opened:
+        key = (one.run.plan["scheduler"], one.record.get("cluster"))
+        groups.setdefault(key, []).append(one)
+    for (scheduler, _), group in groups.items():
+        yield from zip(group, _ask(scheduler, group), strict=True)
+
+
+def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
+    """Return what the scheduler says of each run's job."""
+    identities = {one.job_id: one.identity for one in group if one.job_id is not None}
+    asked = _scheduler(scheduler, group)
+    try:
+        jobs = asked.query(identities)
+    except SchedulerError as error:
+        return [Answer(None, away=error.message)] * len(group)
+    unsure = bool(asked.accounting_away)
+    return [Answer(jobs.get(one.job_id or ""), unsure=unsure) for one in group]
+
+
+def _scheduler(kind: str, group: list[_Open]) -> Scheduler:
+    """Return the scheduler of runs that share one."""
+    if kind == "local":
+        from hpctf.scheduler.local import LocalProcesses
+
+        return LocalProcesses(
+            {
+                one.job_id: (one.record["job_host"], one.record["job_start_time"])
+                for one in group
+                if one.job_id is not None
+            }
+        )
+    from hpctf.scheduler.slurm import Slurm
+
+    return Slurm(group[0].record.get("cluster"))

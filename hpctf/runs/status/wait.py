@@ -1,0 +1,185 @@
+"""Waiting for a run: its folder is looked at often, the scheduler seldom."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hpctf.errors import SchedulerError
+from hpctf.run_folder.rank_states import JobRecord, read_job, read_ranks
+from hpctf.runs.explain import reasons
+from hpctf.runs.status.query import from_folder
+from hpctf.runs.status.state import Status
+
+if TYPE_CHECKING:
+    from hpctf.run import Run
+    from hpctf.run_folder.logs import LogPrinter, LogPrinters
+
+_LOOK_S = (0.2, 2.0)
+_ASK_S = (2.0, 30.0)
+"""Shortest and longest pause between looks at the run folder, and questions to the scheduler."""
+_FINALIZING_S = 0.5
+_ASK_STUCK_S = 5.0
+
+NEVER_S = 60.0
+"""Seconds for which a job must have had a reason that keeps it from ever starting
+(`hpctf.runs.explain.reasons`) before nobody waits for it any longer: slurmctld gives some of them
+for moments, such as while slurmdbd is away."""
+
+
+def wait(
+    run: Run,
+    on_change: Callable[[Status, float], None] | None,
+    printer: LogPrinter | LogPrinters | None,
+) -> Status:
+    """Return the run's final status once there is one; see `Run.wait_for_completion`.
+
+    A scheduler that is away is asked again for as long as it takes, and `on_change` is told;
+    the log goes on meanwhile.
+
+    Raises
+    ------
+    SchedulerError
+        The job will never start: its reason has said so for `NEVER_S`. It is still queued.
+    """
+    began = ask_at = time.monotonic()
+    status: Status | None = None
+    question: _Question | None = None
+    away_since = ""
+    known = JobRecord()
+    stuck = _Stuck(run)
+    while True:
+        now = time.monotonic()
+        if question is None and (now >= ask_at or _has_come_to_an_end(run, status, known)):
+            known = read_job(run.folder.path)
+            question = _Question(run)
+        pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
+        answer = question.answer(pause) if question else None
+        if answer is not None:
+            away_since = (away_since or time.strftime("%H:%M:%S")) if answer.away else ""
+            status = stuck.looked(_keep(run, status, answer, away_since))
+            ask_at = time.monotonic() + _pause(status, time.monotonic() - began)
+            if stuck.since is not None:
+                ask_at = min(ask_at, time.monotonic() + _ASK_STUCK_S)
+            question = None
+        elif status is not None:
+            status = _look(run, status)
+        if printer is not None:
+            printer.show(final=status is not None and status.final)
+        if status is not None:
+            if on_change:
+                on_change(status, time.monotonic() - began)
+            if status.final:
+                return status
+        stuck.refuse()
+        if question is None:
+            time.sleep(pause)
+
+
+class _Stuck:
+    """Whether a run's job waits for what will never come, and since when."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._reason = ""
+        self.since: float | None = None
+
+    def looked(self, status: Status) -> Status:
+        """Note what an answer of the scheduler's says, and return it with that in words."""
+        if status.away:
+            return status
+        waits = status.state == "Queued" and self._run.plan["scheduler"] == "slurm"
+        if not (waits and reasons.explain(status.reason, "").never):
+            self.since, self._reason = None, ""
+            return status
+        if self.since is None:
+            self.since = time.monotonic()
+        self._reason = status.reason
+        return status._replace(reason=f"{status.reason}: it will never start as it is")
+
+    def refuse(self) -> None:
+        """Raise `SchedulerError` once it has been so for `NEVER_S`."""
+        if self.since is None or time.monotonic() - self.since < NEVER_S:
+            return
+        job_id = str(self._run.job_id)
+        why = reasons.explain(self._reason, job_id)
+        raise SchedulerError(
+            f"Run {self._run.id} will never start: {why.meaning} (Slurm says {self._reason}).",
+            f"It is still in the queue. {why.advice} To cancel it: hpctf cancel {self._run.id}",
+        )
+
+
+class _Question:
+    """One look at the run with the scheduler's help, which may take long to answer.
+
+    In a thread that nobody waits for: neither the log nor an interrupted wait stands still.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._answers: queue.SimpleQueue[Status | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=self._ask, args=(run,), daemon=True).start()
+
+    def answer(self, timeout: float) -> Status | None:
+        """Return the status, or None if it has not come in time."""
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _ask(self, run: Run) -> None:
+        try:
+            self._answers.put(run.look())
+        except BaseException as error:
+            self._answers.put(error)
+
+
+def _keep(run: Run, before: Status | None, answer: Status, away_since: str) -> Status:
+    """Return the answer; of a scheduler that is away, what was known before stays so.
+
+    Raises
+    ------
+    SchedulerError
+        This machine has no way to ask it, and never will.
+    """
+    if not answer.away or answer.final:
+        return answer
+    run.scheduler().require()
+    known = answer if before is None else _look(run, before)
+    words = f"the scheduler has not answered since {away_since}: {answer.away}"
+    return known._replace(reason=words, away=answer.away)
+
+
+def _has_come_to_an_end(run: Run, status: Status | None, known: JobRecord) -> bool:
+    """Whether the job has left a verdict that it had not when the scheduler was last asked."""
+    if status is None or status.away or status.state == "Finalizing":
+        return False
+    own = read_job(run.folder.path)
+    return own.exit_code is not None and own != known
+
+
+def _pause(status: Status, waited: float) -> float:
+    """Return the seconds until the scheduler is asked again; a job about to go, it is soon."""
+    if status.state == "Finalizing":
+        return _FINALIZING_S
+    return min(_ASK_S[1], max(_ASK_S[0], waited / 10))
+
+
+def _look(run: Run, before: Status) -> Status:
+    """Return the status with the ranks as they are now, without asking the scheduler."""
+    if before.away:
+        told = from_folder(run, before.away)
+        if told.final:
+            return told
+    ranks = tuple(read_ranks(run.folder.path, run.plan))
+    # A requeued job's ranks have started before: only what is new tells that it runs.
+    new = any(now.started != then.started for now, then in zip(ranks, before.ranks, strict=True))
+    waiting = before.state in ("Queued", "Preparing")
+    state = "Running" if new and waiting and any(rank.started for rank in ranks) else before.state
+    reason = "" if state != before.state and not before.away else before.reason
+    return before._replace(ranks=ranks, state=state, reason=reason)

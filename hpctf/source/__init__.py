@@ -1,0 +1,1 @@
+"""The code that goes with a run: its snapshot and its commit."""

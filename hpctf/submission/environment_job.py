@@ -1,0 +1,221 @@
+"""Building a training environment in a job of its own, which the trainings wait for.
+
+The job's name is made of the environment's and of its store's: whoever submits meanwhile finds it
+by that and waits for the same job. Nothing is kept but what Slurm knows, so a submission that is
+cut short leaves a build that ends by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.common.files import PRIVATE_FILE, make_folder, write_json
+from hpctf.common.paths import ENVIRONMENT_JOB
+from hpctf.environment.build_job import BUILD
+from hpctf.environment.store import LOGS, Store
+from hpctf.errors import SchedulerError, SiteError
+from hpctf.estimator.tensorflow import TensorFlow
+from hpctf.plan import Component, Entry, Launch, Plan
+from hpctf.planning.backends.layout import Group
+from hpctf.planning.directives import directives
+from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.programs import chosen_by_shell
+from hpctf.scheduler.sbatch_options import seconds_of
+from hpctf.scheduler.slurm import Slurm
+from hpctf.site.loading import find_target
+from hpctf.site.trust import template_folder
+from hpctf.submission.sbatch import NoAnswer, sbatch, uninterrupted, write_script
+from hpctf.submission.script import render
+
+if TYPE_CHECKING:
+    from hpctf.environment.spec import EnvironmentSpec
+    from hpctf.site.model import Site
+
+_OF_THE_PERSON = ("account", "qos", "partition", "reservation", "constraint", "clusters")
+"""What the build is asked for as well where a person asks for it for the training: without their
+account it would not start."""
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """A job that builds an environment.
+
+    Parameters
+    ----------
+    job_id, cluster
+        Slurm's.
+    name
+        Its name, which no other build has.
+    folder
+        Where its log is; empty if somebody else's job is used whose folder is not known.
+    """
+
+    job_id: str
+    cluster: str | None
+    name: str
+    folder: str
+
+
+def build_plan(spec: EnvironmentSpec, site: Site, estimator: TensorFlow, folder: str) -> Plan:
+    """Return the plan of the job that builds an environment for a training: one task, no ranks.
+
+    Parameters
+    ----------
+    folder
+        Where the job is told what to build, and leaves its log.
+    """
+    settings = site.environments
+    name, target = find_target(site, settings.build_target or estimator.compute_target)
+    persons = {key.replace("_", "-"): value for key, value in estimator.sbatch.items()}
+    given = ("account",) if settings.build_target is not None else _OF_THE_PERSON
+    task = TensorFlow(
+        function=build_plan,
+        max_run_duration_seconds=seconds_of(settings.build_time),
+        sbatch={key: value for key, value in persons.items() if key in given},
+    )
+    made = directives(task, Group(1, 1), site, target, 0, {}, chosen_by_shell(os.environ))
+    return Plan(
+        run_id=job_name(spec, site),
+        experiment="",
+        run_folder=folder,
+        site=site.name,
+        target=name,
+        backend="environment",
+        scheduler=site.scheduler,
+        roles=(),
+        components=(Component(1, 1, directives=made),),
+        launch=Launch("srun", sys.executable, ENVIRONMENT_JOB, prologue=site.prologue),
+        entry=Entry("script", (), ""),
+        umask=site.umask,
+        template_folder=template_folder(site),
+    )
+
+
+def job_name(spec: EnvironmentSpec, site: Site) -> str:
+    """Return the name that the job of an environment has in Slurm."""
+    store = hashlib.sha256(str(Store(site).root).encode()).hexdigest()[:6]
+    return f"hpctf-env-{spec.key}-{store}"
+
+
+def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> BuildJob:
+    """Return the job that builds an environment: one that waits or runs already, or a new one.
+
+    Raises
+    ------
+    SubmissionError, SchedulerError
+        Slurm refused, or could not be asked.
+    SiteError
+        The store cannot be written.
+    """
+    name = job_name(spec, site)
+    logs = _logs(site)
+    cluster = _cluster(site, estimator)
+    known = Slurm(cluster).active(name)
+    if known is not None:
+        return BuildJob(known, cluster, name, _folder_of(logs, name, known))
+    umask = int(site.umask, 8)
+    folder = logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+    make_folder(folder, umask)
+    # The passwords of indexes are among them.
+    write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)}, PRIVATE_FILE)
+    script = folder / "job.sbatch"
+    write_script(script, render(build_plan(spec, site, estimator, str(folder))))
+    with uninterrupted():
+        identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
+        command = ["sbatch", "--parsable", str(script)]
+        try:
+            job_id, cluster = sbatch(command, umask, identity, cluster, folder)
+        except NoAnswer as error:
+            raise NoAnswer(error.message, "Submit again: a job that has come is used.") from None
+        (logs / f"{name}.{job_id}").symlink_to(folder.name)
+    return BuildJob(job_id, cluster, name, str(folder))
+
+
+def release(job: dict[str, Any], *, locked: bool = False) -> None:
+    """Cancel a build's job, as a run's record names it, unless another job waits for it.
+
+    Somebody else's job, and one that Slurm cannot be asked about, goes on: it does no harm.
+
+    Parameters
+    ----------
+    locked
+        Whether the caller is in `one_at_a_time` already.
+    """
+    folder = Path(job["folder"]).parent if job["folder"] else Path(os.devnull)
+    lock = contextlib.nullcontext() if locked else _locked(folder, job["name"])
+    with lock, contextlib.suppress(SchedulerError):
+        slurm = Slurm(job["cluster"])
+        if slurm.active(job["name"]) == job["job_id"] and not slurm.waits_for(job["job_id"]):
+            slurm.cancel(job["job_id"])
+
+
+@contextlib.contextmanager
+def one_at_a_time(spec: EnvironmentSpec, site: Site) -> Iterator[None]:
+    """Let submissions of one environment wait for each other, so that they share one job."""
+    with _locked(_logs(site), job_name(spec, site)):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold a lock; where the file system has none, two jobs may build: one of them waits then."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(folder / f"{name}.lock", flags, 0o666)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _logs(site: Site) -> Path:
+    return Store(site).make(LOGS)
+
+
+def _folder_of(logs: Path, name: str, job_id: str) -> str:
+    link = logs / f"{name}.{job_id}"
+    try:
+        named = os.readlink(link)
+    except OSError:
+        return ""
+    return str(logs / named) if named.startswith(f"{name}-") and os.sep not in named else ""
+
+
+def _cluster(site: Site, estimator: TensorFlow) -> str | None:
+    _, target = find_target(site, site.environments.build_target or estimator.compute_target)
+    return target.clusters or chosen_by_shell(os.environ).get("clusters")
+
+
+def joined_dependency(own: str | None, job_id: str) -> str:
+    """Return a ``--dependency`` that waits for a build's success besides what is asked for.
+
+    Raises
+    ------
+    SiteError
+        Any of several is asked for, which cannot be joined with one that must be (sbatch(1)).
+    """
+    after = f"afterok:{job_id}"
+    if not own:
+        return after
+    if "?" in own:
+        raise SiteError(
+            f"--sbatch dependency={own} waits for any of several jobs, which cannot be joined with "
+            "the job that builds the environment.",
+            "Build it first: hpctf env build; or wait for all of them, with commas.",
+        )
+    return own if re.search(rf"\b{after}\b", own) else f"{own},{after}"

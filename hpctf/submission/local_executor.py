@@ -1,0 +1,96 @@
+"""submitit's local executor: every rank a process of this machine, under one controller."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from submitit.core import core
+from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.local.local import LocalExecutor, LocalJob
+
+from hpctf.plan import Plan
+from hpctf.scheduler.programs import environment_of
+from hpctf.submission.payload import PAYLOAD, write_payload
+from hpctf.submission.sbatch import write_script
+from hpctf.submission.script import render_local
+
+NO_LIMIT_S = 10 * 365 * 86400
+
+
+class DetachedExecutor(LocalExecutor):
+    """Starts a plan's ranks under a controller that outlives this process.
+
+    submitit's own keeps the terminal and dies with it; this one's controller has a session and
+    logs of its own, so that `hpctf submit` returns and Ctrl-C leaves the run going.
+    """
+
+    def __init__(self, plan: Plan, source_directory: Path | None = None) -> None:
+        run = Path(plan.run_folder)
+        super().__init__(run / "submitit")
+        self._plan = plan
+        self._run = run
+        self._source_directory = source_directory
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        write_payload(delayed_submissions[0], self.folder, self._source_directory)
+        job = self._submit_command(shlex.join(self._command()))
+        JobPaths(self.folder, job.job_id).submitted_pickle.symlink_to(PAYLOAD)
+        return [job]
+
+    def _num_tasks(self) -> int:
+        return self._plan.tasks
+
+    def _command(self) -> list[str]:
+        launch = self._plan.launch
+        rank = [launch.hpctf_python, "-I", "-S", launch.start, "rank", str(self._run)]
+        if launch.method == "mpirun":
+            return [launch.command, "-n", str(self._plan.tasks), *launch.options, *rank]
+        return rank
+
+    def _controller(self) -> list[str]:
+        """Return the controller's command. Modules are loaded around it, as in a batch script, and
+        their PYTHONPATH and PYTHONHOME are not for it."""
+        launch = self._plan.launch
+        controller = [launch.start, "local", str(self._run)]
+        if not launch.modules:
+            return [launch.hpctf_python, *controller]
+        script = self._run / "job.sh"
+        write_script(script, render_local(self._plan))
+        return ["bash", str(script), launch.hpctf_python, "-E", *controller]
+
+    def _submit_command(self, command: str) -> LocalJob[Any]:
+        launch = self._plan.launch
+        processes = 1 if launch.method == "mpirun" else self._plan.tasks
+        env = {
+            **environment_of("local"),
+            "SUBMITIT_LOCAL_NTASKS": str(processes),
+            "SUBMITIT_LOCAL_COMMAND": command,
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(self._plan.time_limit_s or NO_LIMIT_S),
+            "SUBMITIT_LOCAL_SIGNAL_DELAY_S": "0",
+            "SUBMITIT_LOCAL_NODEID": "0",
+            "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+            "SUBMITIT_LOCAL_WITH_SHELL": "",
+            "SUBMITIT_STDERR_TO_STDOUT": "1",
+            "SUBMITIT_EXECUTOR": "local",
+        }
+        if os.geteuid() == 0:
+            env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        with (self._run / "logs" / "job.log").open("ab") as log:
+            process = subprocess.Popen(
+                self._controller(),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self._run,
+                umask=int(self._plan.umask, 8),
+            )
+        tasks = list(range(self._plan.tasks))
+        return LocalJob(self.folder, str(process.pid), tasks=tasks, process=process)

@@ -1,0 +1,155 @@
+"""Making a run's environment before the run: here, or in a job that the run waits for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctf.common.files import write_json
+
+if TYPE_CHECKING:
+    from hpctf.environment.spec import EnvironmentSpec
+    from hpctf.estimator.tensorflow import TensorFlow
+    from hpctf.plan import Component, Plan
+    from hpctf.planning.planner import Planned
+    from hpctf.run_folder.layout import RunFolder
+    from hpctf.site.model import Site
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Plans whose environment is there, or whose jobs wait for the one that builds it.
+
+    Parameters
+    ----------
+    plans
+        In the order of the estimators.
+    spec
+        The environment, if hpctf builds it.
+    build
+        What the runs' records keep of the job that builds it.
+    """
+
+    plans: list[Plan]
+    site: Site
+    spec: EnvironmentSpec | None = None
+    build: dict[str, Any] | None = None
+
+    def keep(self, folder: RunFolder) -> None:
+        """Keep with a run what its environment is made of, and the log of its build.
+
+        The exact versions are known once it is built; else the job copies them when it begins.
+        """
+        if self.spec is None:
+            return
+        from hpctf.environment.store import Store
+
+        write_json(folder.path / "environment.json", self.spec.public())
+        if self.build is None:
+            Store(self.site).write_lock(self.spec.key, folder.path)
+        elif self.build["folder"]:
+            folder.build_log.symlink_to(Path(self.build["folder"]) / "build.log")
+
+
+def will_build(planned: Planned, site: Site) -> list[str]:
+    """Return what is to be told of an environment that is not there yet."""
+    if planned.spec is None or _is_ready(planned.spec, site):
+        return []
+    where = "in a job before the run" if _in_a_job(site) else "here, before the run is submitted"
+    return [f"environment {planned.spec.key} is not there yet: it is built {where}"]
+
+
+@contextlib.contextmanager
+def prepared(
+    planned: Sequence[Planned],
+    estimators: Sequence[TensorFlow],
+    site: Site,
+    tell: Callable[[str], None],
+) -> Iterator[Prepared]:
+    """Have the environment of runs there, or a job that builds it, while they are submitted.
+
+    A job that was submitted for them alone is cancelled if they are not.
+
+    Raises
+    ------
+    BuildError, SiteError
+        The environment cannot be built here.
+    SchedulerError
+        Slurm refused the job that builds it.
+    """
+    plans = [one.plan for one in planned]
+    spec = planned[0].spec
+    if len(plans) > 1:
+        from hpctf.submission.submit import render_for
+
+        render_for(plans)  # refuses those that cannot be one array, before anything is built
+    if spec is None:
+        yield Prepared(plans, site)
+    elif _is_ready(spec, site) or not _in_a_job(site):
+        _build_here(spec, site)
+        yield Prepared(plans, site, spec)
+    else:
+        with _in_job(plans, estimators[0], spec, site, tell) as made:
+            yield made
+
+
+def _build_here(spec: EnvironmentSpec, site: Site) -> None:
+    if _is_ready(spec, site):
+        return
+    from hpctf.environment.build import ensure
+    from hpctf.environment.progress import telling
+
+    with telling() as progress:
+        ensure(spec, site, progress)
+
+
+@contextlib.contextmanager
+def _in_job(
+    plans: list[Plan],
+    estimator: TensorFlow,
+    spec: EnvironmentSpec,
+    site: Site,
+    tell: Callable[[str], None],
+) -> Iterator[Prepared]:
+    from hpctf.submission import environment_job
+
+    with environment_job.one_at_a_time(spec, site):
+        job = environment_job.find_or_submit(spec, site, estimator)
+        tell(f"job {job.job_id} builds environment {spec.key}; the run waits for it")
+        record = asdict(job)
+        try:
+            yield Prepared([_after(plan, job.job_id) for plan in plans], site, spec, record)
+        except BaseException:
+            environment_job.release(record, locked=True)
+            raise
+
+
+def _after(plan: Plan, job_id: str) -> Plan:
+    """Return a plan whose job begins once another one has succeeded, and goes if it has not.
+
+    Every component of a heterogeneous job waits as its first one does (measured, Slurm 22.05).
+    """
+    first, *others = plan.components
+    return replace(plan, components=(_waiting(first, job_id), *others))
+
+
+def _waiting(component: Component, job_id: str) -> Component:
+    from hpctf.submission.environment_job import joined_dependency
+
+    own = dict(component.directives)
+    dependency = joined_dependency(own.get("dependency"), job_id)
+    wanted = {**own, "dependency": dependency, "kill-on-invalid-dep": "yes"}
+    return replace(component, directives=tuple(wanted.items()))
+
+
+def _is_ready(spec: EnvironmentSpec, site: Site) -> bool:
+    from hpctf.environment.store import Store
+
+    return Store(site).is_ready(spec)
+
+
+def _in_a_job(site: Site) -> bool:
+    return site.scheduler == "slurm" and site.environments.build_on == "job"

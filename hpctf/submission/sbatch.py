@@ -1,0 +1,234 @@
+"""sbatch, called once: its answer, or whether it is sure that there is no job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.secrets import hidden_in_shell
+from hpctf.errors import SchedulerError, SubmissionError
+from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.submission.refusals import is_refusal, never_sent
+
+_SUBMITTED = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
+_PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
+_FIND_OUT = (
+    "The run's folder stays. 'hpctf status @last' finds the job by its name, or says that there is "
+    "none."
+)
+_CLOCKS_S = 600.0
+"""How far the clocks of this machine and of slurmctld's may be apart."""
+
+
+class NoAnswer(SchedulerError):
+    """sbatch ended without saying whether slurmctld has taken the job."""
+
+
+_Job = tuple[str, "str | None"]
+"""A job's id, and the cluster that has it if sbatch names one."""
+
+
+class _Said(NamedTuple):
+    """What an sbatch command said: the ids that it may have meant, and all else, line by line."""
+
+    sure: tuple[_Job, ...]
+    maybe: tuple[_Job, ...]
+    rest: tuple[str, ...]
+
+
+def write_script(path: Path, text: str) -> None:
+    """Write a job's script, which holds what the site says: a line of the site's with a secret is
+    its owner's alone to read, whatever the umask."""
+    write_atomic(path, text, PRIVATE_FILE if hidden_in_shell(text) != text else None)
+
+
+def sbatch(
+    command: list[str],
+    umask: int,
+    identity: Identity,
+    cluster: str | None,
+    folder: str | os.PathLike[str] = FOLDER,
+) -> _Job:
+    """Run an sbatch command under a umask, which Slurm gives to the job; return (id, cluster).
+
+    What a site's wrapper says besides goes to stderr. Where the id cannot be told from what else
+    was said, Slurm is asked which job is meant.
+
+    Parameters
+    ----------
+    identity
+        What the job can be found by in Slurm.
+    cluster
+        Where it is looked for: a name for ``--clusters``, or None for this machine's own.
+    folder
+        Where the batch script starts, unless a directive says otherwise: not where the person
+        happens to be, which others may write, or no node may have.
+
+    Raises
+    ------
+    SubmissionError
+        Slurm refused in its own words, or there is no sbatch: there is no job.
+    NoAnswer
+        There may be a job: neither sbatch nor Slurm, which was asked for it, said otherwise.
+    """
+    began = time.time()
+    process = _start(command, umask, folder)
+    out, err = process.communicate()
+    said = _read(out, err)
+    if process.returncode == 0:
+        tell(said.rest)
+        job = _only(said)
+        if job is not None:
+            return job
+        refused, words = False, " ".join([*(number for number, _ in said.maybe), *said.rest])
+        what = f"sbatch's answer does not name a job: {words[:500]!r}"
+    else:
+        refused = not (said.sure or said.maybe) and is_refusal(out, err)
+        words = err.strip() or "\n".join(said.rest) or _end(process.returncode)
+        what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
+    if not (refused and never_sent(err)):
+        job, asked = _asked(identity, cluster, began, alive=refused)
+        if job is not None:  # what failed was a wrapper, or the way of Slurm's answer
+            tell(said.rest if process.returncode else ())
+            return job
+        what = f"{what}\n{asked}"
+    if refused:
+        raise SubmissionError(
+            f"sbatch refused the job: {words}",
+            "Nothing was submitted. --dry-run prints the script.",
+        )
+    raise NoAnswer(what, _FIND_OUT)
+
+
+def _end(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"it ended by signal {-code}"
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Show what sbatch or a site's wrapper of it said besides the job's id."""
+    for line in lines:
+        visible = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
+        print(f"sbatch says: {visible}", file=sys.stderr, flush=True)
+
+
+def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment_of("sbatch"),
+            cwd=folder,
+            umask=umask,
+            start_new_session=True,  # Ctrl-C is for hpctf: sbatch ends what it has begun
+        )
+    except OSError as error:
+        raise SubmissionError(
+            f"{command[0]} cannot be run: {error.strerror}.",
+            "Run hpctf where Slurm's commands are, or choose --site local.",
+        ) from None
+
+
+def _read(out: str, err: str = "") -> _Said:
+    """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said.
+
+    ``Submitted batch job 7``, ``Submitted batch job 7 on cluster far`` and ``7;far`` are Slurm's
+    alone; a number on a line of its own, which --parsable gives, may also be somebody else's.
+    """
+    sure: list[_Job] = []
+    maybe: list[_Job] = []
+    rest: list[str] = []
+    for line in out.splitlines():
+        words = line.strip()
+        found = _SUBMITTED.fullmatch(words) or _PARSABLE.fullmatch(words)
+        if found is None:
+            rest.append(line.rstrip())
+        elif words.isdigit():
+            maybe.append((found[1], None))
+        else:
+            sure.append((found[1], found[2]))
+    rest += [line.rstrip() for line in err.splitlines()]
+    return _Said(
+        tuple(dict.fromkeys(sure)),
+        tuple(dict.fromkeys(maybe)),
+        tuple(line for line in rest if line.strip()),
+    )
+
+
+def _only(said: _Said) -> _Job | None:
+    """Return the job that was named, if no other can be meant: Slurm's own words count more than a
+    number alone."""
+    named = said.sure or said.maybe
+    return named[0] if len(named) == 1 else None
+
+
+def _asked(
+    identity: Identity, cluster: str | None, began: float, alive: bool
+) -> tuple[_Job | None, str]:
+    """Ask Slurm for the job that sbatch may have handed over; without one, say what it answered.
+
+    slurmctld keeps a record of what it refuses, too: a job that has failed (BadConstraints).
+    With `alive`, one that is over does not count.
+    """
+    from hpctf.scheduler.slurm import Slurm
+
+    answer = "Slurm does not have it so far."
+    for one in cluster.split(",") if cluster else [None]:
+        try:
+            found = Slurm(one).find({"job": identity}, began - _CLOCKS_S)
+        except SchedulerError as error:
+            answer = f"Slurm could not be asked for it: {error.message}"
+            continue
+        if "job" in found and (found["job"].active or not alive):
+            return (found["job"].job_id, one), ""
+    return None, answer
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait until the job's id is on record; a second one does not wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def parse(output: bytes | str) -> _Job:
+    """Return (id, cluster) from what sbatch printed.
+
+    Raises
+    ------
+    NoAnswer
+        It names no job, or more than one.
+    """
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
+    job = _only(_read(text))
+    if job is None:
+        raise NoAnswer(f"sbatch's answer does not name a job: {text[:500]!r}", _FIND_OUT)
+    return job

@@ -1,0 +1,163 @@
+"""submitit's Slurm executor with hpctf's script, ids and watcher."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from submitit.core import core
+from submitit.core.utils import DelayedSubmission, JobPaths
+from submitit.slurm.slurm import SlurmExecutor, SlurmJob
+
+from hpctf.common.files import PRIVATE_UMASK
+from hpctf.errors import SchedulerError
+from hpctf.scheduler.commands import clusters_option
+from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.slurm import Slurm
+from hpctf.submission.payload import PAYLOAD, write_payload
+from hpctf.submission.sbatch import parse, sbatch, write_script
+
+_MINE = Identity(os.geteuid())
+
+
+class QueueWatcher(core.InfoWatcher):
+    """submitit's watcher, asking squeue first: it needs no accounting, and knows het jobs.
+
+    A job that sacct does not know, and of which slurmctld says that it does not, is ``GONE``, and
+    so done: nobody waits for it for ever.
+    """
+
+    def __init__(self, delay_s: int = 30, cluster: str | None = None) -> None:
+        super().__init__(delay_s=delay_s)
+        self._cluster = cluster
+
+    def update(self) -> None:
+        """Ask once for every registered job that has not ended."""
+        self._num_calls += 1
+        waiting = self._registered - self._finished
+        try:
+            slurm = Slurm(self._cluster)
+            known = slurm.query(dict.fromkeys(waiting, _MINE))
+            missing = waiting - known.keys()
+            alone = {job_id: slurm.ask(job_id, _MINE) for job_id in missing}
+        except SchedulerError:
+            return  # Slurm is away: what was known stays so, and the next turn asks again
+        finally:
+            self._last_status_check = time.time()
+        for job_id in waiting:
+            status = known.get(job_id) or alone[job_id]
+            self._info_dict[job_id] = {"State": status.state if status else "GONE"}
+            if status is None or not status.active:
+                self._finished.add(job_id)
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """Return Slurm's state of a job; ``UNKNOWN`` until it has been asked for."""
+        return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        """Whether a job has ended for good; a suspended one has not."""
+        self.get_state(job_id, mode)
+        return job_id in self._finished
+
+
+class TemplateJob(SlurmJob[Any]):
+    """A job submitted by `TemplateExecutor`."""
+
+    _results_timeout_s = 2
+    watcher = QueueWatcher()  # type: ignore[assignment]
+
+
+@lru_cache
+def job_class(cluster: str | None) -> type[TemplateJob]:
+    """Return the class of a cluster's jobs: submitit has one watcher a class, not a job."""
+    if cluster is None:
+        return TemplateJob
+    return type("TemplateJob", (TemplateJob,), {"watcher": QueueWatcher(cluster=cluster)})
+
+
+class TemplateExecutor(SlurmExecutor):
+    """Submits a script that hpctf rendered, as a job of its own or as a job array.
+
+    Parameters
+    ----------
+    folders
+        The submitit folder of every run, one a task of the array; one folder is a plain job.
+    script
+        The batch script's text.
+    script_file
+        Where the text is kept: it is what sbatch is given.
+    num_tasks
+        Ranks of each run.
+    source_directory
+        Modules that lie there go with the snapshot instead of the pickle.
+    umask
+        The job's.
+    name
+        The job's.
+    clusters
+        For ``sbatch --clusters``; None is the person's own choice, or this machine's cluster.
+    """
+
+    def __init__(
+        self,
+        folders: list[Path],
+        script: str,
+        script_file: Path,
+        num_tasks: int,
+        source_directory: Path | None = None,
+        umask: int = PRIVATE_UMASK,
+        clusters: str | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(folders[0])
+        self._folders = folders
+        self._script = script
+        self._script_file = script_file
+        self._tasks = num_tasks
+        self._source_directory = source_directory
+        self._umask = umask
+        self._clusters = clusters
+        self._identity = Identity(os.geteuid(), None, frozenset({name}), str(script_file))
+        self.cluster: str | None = None
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        """Put every payload in place, then submit once: the job need not wait for its payload."""
+        if len(delayed_submissions) != len(self._folders):
+            raise ValueError(
+                f"{len(delayed_submissions)} submissions for {len(self._folders)} run folders"
+            )
+        for submission, folder in zip(delayed_submissions, self._folders, strict=True):
+            write_payload(submission, folder, self._source_directory)
+        write_script(self._script_file, self._make_submission_file_text("", ""))
+        command = self._make_submission_command(self._script_file)
+        main_id, self.cluster = sbatch(
+            command, self._umask, self._identity, self._clusters, self._script_file.parent
+        )
+        tasks = list(range(self._num_tasks()))
+        jobs: list[core.Job[Any]] = []
+        for number, folder in enumerate(self._folders):
+            job_id = main_id if len(self._folders) == 1 else f"{main_id}_{number}"
+            JobPaths(folder, job_id).submitted_pickle.symlink_to(PAYLOAD)
+            jobs.append(job_class(self.cluster)(folder=folder, job_id=job_id, tasks=tasks))
+        return jobs
+
+    def _num_tasks(self) -> int:
+        return self._tasks
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self._script
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        # A line of the script would count less than a variable of the shell's (sbatch(1)).
+        clusters = clusters_option(self._clusters)
+        return ["sbatch", "--parsable", *clusters, str(submission_file_path)]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        """Return the id from ``id`` or ``id;cluster``: a het job's leader's, an array's own."""
+        return parse(string)[0]

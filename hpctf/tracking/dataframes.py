@@ -1,0 +1,83 @@
+"""What runs have learned as pandas' data frames; pandas is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpctf.errors import UsageError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hpctf.tracking.metrics import Reading
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with, in one spreadsheet or another (OWASP, "CSV Injection")."""
+
+COLUMNS = ("name", "step", "value", "time", "rank")
+
+
+def rows_of(reading: Reading, rank: str | None = None) -> list[tuple[str, int, Any, float, str]]:
+    """Return every value that was logged, as (name, step, value, time, rank).
+
+    Those without a step have their place among the name's values for it. The rank of what stands
+    in TensorBoard's event files is empty.
+
+    Parameters
+    ----------
+    rank
+        That rank's alone, such as ``worker-1``; by default those of all.
+    """
+    every: list[tuple[str, Iterable[Any]]] = [
+        (name, journal.series.values()) for name, journal in reading.journals(rank).items()
+    ]
+    if rank is None:
+        every.append(("", reading.event_series().values()))
+    return [
+        (series.name, step, value, at, name)
+        for name, found in every
+        for series in found
+        if series.kind == "value"
+        for step, value, at in zip(series.axis(), series.values, series.times, strict=True)
+    ]
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file; text that a spreadsheet would take for a formula begins with
+    an apostrophe then, which it does not show. Numbers stay, also those that are text."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def frame_of(reading: Reading, rank: str | None = None) -> DataFrame:
+    """Return `rows_of` as a data frame; times are UTC."""
+    pandas = _pandas()
+    frame = pandas.DataFrame(rows_of(reading, rank), columns=list(COLUMNS))
+    frame["time"] = pandas.to_datetime(frame["time"], unit="s", utc=True)
+    return frame
+
+
+def frame_of_runs(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
+    """Return a data frame with a row for each run, by id; times are UTC."""
+    pandas = _pandas()
+    frame = pandas.DataFrame(list(rows))
+    for name in ("submitted", "ended"):
+        if name in frame:
+            frame[name] = pandas.to_datetime(frame[name], unit="s", utc=True)
+    return frame.set_index("id") if "id" in frame else frame
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError(
+            "Data frames need pandas, which is not installed here.", "pip install 'hpctf[pandas]'"
+        ) from None
+    return pandas

@@ -1,0 +1,255 @@
+"""What a run has used of its nodes, against what it asked for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpctf.run_folder.rank_states import ranks_of
+from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
+
+_SIZE = re.compile(r"\A(\d+)([KMGT]?)B?\Z", re.IGNORECASE)
+_UNITS = {"K": 1 << 10, "": 1 << 20, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Asked(NamedTuple):
+    """What one node was asked for; None where the run did not say, or took all that there is."""
+
+    cpus: int | None
+    memory: int | None
+    gpus: int
+
+
+@dataclass(frozen=True)
+class NodeUse:
+    """What the ranks of one node have used.
+
+    Parameters
+    ----------
+    host, ranks
+        The node, and which ranks ran there.
+    seconds
+        How long that was observed.
+    cpu_mean, cpu_peak, cpu_asked
+        Cores.
+    memory_peak, memory_asked
+        Bytes. The peaks of several ranks are added, whenever they were.
+    gpus_asked, gpu_use
+        GPUs, and the percent of the time that they were busy, on the mean.
+    gpu_memory_peak, gpu_memory_total
+        Bytes of the GPU that was fullest.
+
+    What was not asked for, or could not be observed, is None.
+    """
+
+    host: str
+    ranks: tuple[str, ...]
+    seconds: float
+    cpu_mean: float | None
+    cpu_peak: float | None
+    cpu_asked: int | None
+    memory_peak: int | None
+    memory_asked: int | None
+    gpus_asked: int
+    gpu_use: float | None
+    gpu_memory_peak: int | None
+    gpu_memory_total: int | None
+
+    def __str__(self) -> str:
+        """In one line: ``1.9 of 2 cores on the mean, 3.1 GB of 64 GB of memory``."""
+        cores = _cores(self.cpu_mean, self.cpu_asked)
+        return ", ".join([cores, _memory(self), *_gpu_words(self.gpu_use, self)])
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What a run has used, node by node, in the order of its ranks."""
+
+    nodes: tuple[NodeUse, ...]
+
+    @property
+    def cpu_mean(self) -> float | None:
+        """Cores in use on all nodes, on the mean."""
+        known = [node.cpu_mean for node in self.nodes if node.cpu_mean is not None]
+        return sum(known) if known else None
+
+    @property
+    def cpu_asked(self) -> int | None:
+        """Cores asked for on all nodes; None if for one it is not known."""
+        asked = [node.cpu_asked for node in self.nodes]
+        return None if None in asked else sum(cpus or 0 for cpus in asked)
+
+    @property
+    def fullest(self) -> NodeUse:
+        """The node that used most of the memory it was asked for, or most memory."""
+        return max(self.nodes, key=lambda node: (node.memory_peak or 0) / (node.memory_asked or 1))
+
+    @property
+    def gpu_use(self) -> float | None:
+        """Percent of the time that the GPUs were busy, on the mean of the nodes that have any."""
+        known = [node.gpu_use for node in self.nodes if node.gpu_use is not None]
+        return sum(known) / len(known) if known else None
+
+    def __str__(self) -> str:
+        """In one line: what was used of what was asked for; memory is the fullest node's."""
+        if len(self.nodes) == 1:
+            return str(self.nodes[0])
+        held = max(self.nodes, key=lambda node: node.gpu_memory_peak or 0)
+        words = [
+            _cores(self.cpu_mean, self.cpu_asked),
+            f"{_memory(self.fullest)} on {self.fullest.host}",
+            *_gpu_words(self.gpu_use, held),
+        ]
+        return ", ".join(words)
+
+
+def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
+    """Return what a run has used against what it asked for; None if nothing was sampled."""
+    samples = read_samples(folder, [f"{role}-{index}" for role, index in ranks_of(plan)])
+    hosts: dict[str, dict[str, Samples]] = defaultdict(dict)
+    for rank, mine in samples.items():
+        for sample in mine.all:
+            there = hosts[sample.host].get(rank)
+            if there is None:
+                there = hosts[sample.host][rank] = Samples()
+                there.every_s = mine.every_s
+            there.all.append(sample)
+    if not hosts:
+        return None
+    return Efficiency(tuple(_node(host, ranks, plan) for host, ranks in hosts.items()))
+
+
+def asked(plan: dict[str, Any], role: str) -> Asked:
+    """Return what each node of a role's component was asked for, by the plan's directives.
+
+    Of CPUs a task has one where nobody says more (sbatch(1), --cpus-per-task). Not known are a
+    site's defaults of memory, and what a node has that a job got whole (``exclusive``, ``mem=0``).
+    """
+    number = next(one["component"] for one in plan["roles"] if one["name"] == role)
+    component = plan["components"][number]
+    gpus = int(component["gpus_per_node"])
+    if plan["scheduler"] != "slurm":
+        return Asked(None, None, gpus)
+    said = dict(component["directives"])
+    tasks = math.ceil(component["tasks"] / component["nodes"])
+    cpus = tasks * (component["cpus_per_task"] or 1)
+    if "cpus-per-gpu" in said and not component["cpus_per_task"]:
+        cpus = _number(said["cpus-per-gpu"]) * gpus
+    memory = bytes_of(said.get("mem", ""))
+    if memory is None and "mem" not in said:
+        for key, count in (("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
+            each = bytes_of(said.get(key, ""))
+            memory = each * count if each else memory
+    return Asked(None if "exclusive" in said else cpus or None, memory, gpus)
+
+
+def bytes_of(text: str) -> int | None:
+    """Return the bytes of a size as Slurm writes it (``64G``, ``2000`` for megabytes), or None for
+    what is none, and for 0, which is all of a node's."""
+    match = _SIZE.match(text.strip())
+    return int(match.group(1)) * _UNITS[match.group(2).upper()] or None if match else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _node(host: str, ranks: dict[str, Samples], plan: dict[str, Any]) -> NodeUse:
+    wanted = asked(plan, next(iter(ranks)).rpartition("-")[0])
+    seconds = max(sum(one.seconds for one in mine.all) for mine in ranks.values())
+    use, held, total = _gpus(ranks)
+    return NodeUse(
+        host=host,
+        ranks=tuple(ranks),
+        seconds=round(seconds, 3),
+        cpu_mean=_cpu_mean(ranks, seconds),
+        cpu_peak=_cpu_peak(ranks),
+        cpu_asked=wanted.cpus,
+        memory_peak=sum(filter(None, map(_memory_peak, ranks.values()))) or None,
+        memory_asked=wanted.memory,
+        gpus_asked=wanted.gpus,
+        gpu_use=use,
+        gpu_memory_peak=held,
+        gpu_memory_total=total,
+    )
+
+
+def _cpu_mean(ranks: dict[str, Samples], seconds: float) -> float | None:
+    every = [one for mine in ranks.values() for one in mine.all if "cpu" in one.row]
+    used = [one.row["cpu"] * one.seconds for one in every]
+    return round(sum(used) / seconds, 3) if used and seconds else None
+
+
+def _cpu_peak(ranks: dict[str, Samples]) -> float | None:
+    """Return the most cores that the ranks used at a time: between two samples, one of each."""
+    most: dict[int, dict[str, float]] = defaultdict(dict)
+    every = [one for mine in ranks.values() for one in mine.all if "cpu" in one.row]
+    usual_s = sorted(one.seconds for one in every)[len(every) // 2] if every else 0.0
+    share_s = max(usual_s, 1.0)  # of a long run's, which are thinned, it is minutes
+    for rank, mine in ranks.items():
+        for one in mine.all:
+            if "cpu" in one.row:
+                then = most[int(one.time // share_s)]
+                then[rank] = max(one.row["cpu"], then.get(rank, 0.0))
+    return round(max(sum(then.values()) for then in most.values()), 3) if most else None
+
+
+def _memory_peak(mine: Samples) -> int | None:
+    held = [one.row.get(key) for one in mine.all for key in ("memory", "memory_peak")]
+    return max((int(one) for one in held if one), default=None)
+
+
+def _gpus(ranks: dict[str, Samples]) -> tuple[float | None, int | None, int | None]:
+    """Return (mean use, most memory of a GPU, that GPU's memory); one that several ranks see is
+    counted once."""
+    busy: dict[str, list[float]] = defaultdict(list)
+    held: dict[str, tuple[int, int]] = {}
+    for rank, mine in ranks.items():
+        for one in mine.all:
+            for number in gpu_numbers(one.row):
+                known = number < len(one.gpus)
+                gpu = one.gpus[number] if known else f"{rank} {number}"
+                name = f"gpu{number}"
+                if f"{name}_use" in one.row:
+                    busy[gpu].append(one.row[f"{name}_use"])
+                if f"{name}_memory" in one.row:
+                    now = (one.row[f"{name}_memory"], one.row.get(f"{name}_memory_total", 0))
+                    held[gpu] = max(held.get(gpu, now), now)
+    means = [sum(uses) / len(uses) for uses in busy.values()]
+    peak, total = max(held.values(), default=(None, None))
+    return round(sum(means) / len(means), 1) if means else None, peak, total
+
+
+def _cores(mean: float | None, asked_for: int | None) -> str:
+    if mean is None:
+        return "cores not sampled"
+    if asked_for is None:
+        return f"{mean:.1f} cores on the mean (not asked for)"
+    return f"{mean:.1f} of {asked_for} cores on the mean"
+
+
+def _memory(node: NodeUse) -> str:
+    if node.memory_peak is None:
+        return "memory not sampled"
+    if node.memory_asked is None:
+        return f"{gigabytes(node.memory_peak)} of memory (not asked for)"
+    return f"{gigabytes(node.memory_peak)} of {gigabytes(node.memory_asked)} of memory"
+
+
+def _gpu_words(use: float | None, held: NodeUse) -> list[str]:
+    words = [] if use is None else [f"GPUs busy {use:.0f} % of the time"]
+    if held.gpu_memory_peak is not None:
+        most, total = gigabytes(held.gpu_memory_peak), gigabytes(held.gpu_memory_total or 0)
+        words.append(f"{most} of {total} of a GPU's memory")
+    return words
+
+
+def gigabytes(size: float) -> str:
+    """Return a size as people read it, in Slurm's units: a GB is 2 to the power of 30."""
+    if size < 1 << 30:
+        return f"{size / (1 << 20):.0f} MB"
+    return f"{size / (1 << 30):.1f} GB".replace(".0 ", " ")

@@ -1,0 +1,89 @@
+"""The last metrics and tags of a run that is over, kept in one small file: ``state/last.json``.
+
+Thousands of runs can so be sorted by a metric without looking at each rank's journal and at event
+files again. The job writes it as its last act, and who settles the run does once more: what another
+node had written may have come late.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpctf.client.hpctf.run_metrics import Labels, Last
+from hpctf.client.hpctf.values import plain, restored
+from hpctf.common.files import read_json, write_json
+from hpctf.run_folder.rank_states import read_job
+
+MOST = 500
+"""Metrics that are kept; the few runs with more are read anew."""
+
+
+class Kept(NamedTuple):
+    """What was the latest when the run was over; tags and properties each with their time."""
+
+    metrics: dict[str, Last]
+    tags: Labels
+    properties: Labels
+
+
+def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
+    """Keep what is the latest of a run's folder.
+
+    Parameters
+    ----------
+    attempt
+        Which start of the job keeps it: it holds as long as there is no other, and without one once
+        the run is settled.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    if len(kept.metrics) > MOST:
+        return
+    content = {
+        "metrics": dict(_plain(kept.metrics)),
+        "tags": kept.tags,
+        "properties": kept.properties,
+        "attempt": attempt,
+    }
+    write_json(_file(place), content, shared=True)
+
+
+def kept_of(place: Path) -> Kept | None:
+    """Return what is kept of a run that is over; None if it is not, or nothing is kept."""
+    try:
+        content = read_json(_file(place))
+        settled = (place / "state" / "final.json").exists()
+        if not settled and not _has_ended(place, content.get("attempt")):
+            return None
+        metrics = {
+            name: Last(restored(value), step, at)
+            for name, (value, step, at) in content["metrics"].items()
+        }
+        return Kept(metrics, _pairs(content["tags"]), _pairs(content["properties"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _has_ended(place: Path, attempt: int | None) -> bool:
+    job = read_job(place)
+    return job.exit_code is not None and job.attempt == attempt
+
+
+def _file(place: Path) -> Path:
+    return place / "state" / "last.json"
+
+
+def _plain(metrics: Mapping[str, Last]) -> Iterator[tuple[str, list[Any]]]:
+    for name, last in metrics.items():
+        with contextlib.suppress(TypeError):  # a damaged line: no metric has such a value
+            yield name, [plain(last.value, "a metric"), last.step, last.time]
+
+
+def _pairs(content: Mapping[str, Any]) -> Labels:
+    return {name: (value, at) for name, (value, at) in content.items()}

@@ -16,6 +16,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from hpctf._version import __version__ as __version__
     from hpctf.client.hpctf.distribution import strategy
     from hpctf.client.hpctf.sharding import shard
     from hpctf.cluster_spec import tf_config
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
     from hpctf.run import Run
-
-__version__ = "0.1.0"
 
 # What training scripts import is one set of files, whether all of hpctf is installed or its client.
 __path__.append(__path__[0] + "/client/hpctf")
@@ -45,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "hpctf._version",
     "Experiment": "hpctf.experiment",
     "HpctfError": "hpctf.errors",
     "Mpi": "hpctf.estimator.tensorflow",
@@ -71,4 +71,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *_HOMES])

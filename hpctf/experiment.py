@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import hpctf
+from hpctf._version import __version__
 from hpctf.common.files import cannot_write, make_folder
 from hpctf.common.processes import user_name
 from hpctf.common.trusted_path import check_place
@@ -290,7 +290,7 @@ class Experiment:
                 **origin.record(plan),
                 "environment": plan.environment or None,
                 "build": build,
-                "versions": {"hpctf": hpctf.__version__, "python": sys.version.split()[0]},
+                "versions": {"hpctf": __version__, "python": sys.version.split()[0]},
             },
         )
         if estimator.source_directory is None:

@@ -15,7 +15,7 @@ gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tent
 
 import click  # noqa: E402
 
-import hpctf  # noqa: E402
+from hpctf._version import __version__  # noqa: E402
 from hpctf.common.secrets import hidden  # noqa: E402
 from hpctf.common.terminal import guard  # noqa: E402
 from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  # noqa: E402
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(hpctf.__version__, message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def cli() -> None:
     """Train TensorFlow models on Slurm clusters, or on this machine."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import hpctf
+from hpctf._version import __version__
 from hpctf.common.files import PRIVATE_FILE, read_json, write_json
 from hpctf.common.paths import cache_folder
 from hpctf.common.trusted_path import is_own
@@ -152,7 +152,7 @@ def _kept_file(asked: Asked) -> Path:
     settings = dict(asked.settings) if isinstance(asked.settings, Mapping) else asked.settings
     settings = settings or None
     relative = "templates" in repr(settings) or "HPCTF_TEMPLATES" in asked.variables
-    rules = [hpctf.__version__, *(_changed(module) for module in _RULES)]
+    rules = [__version__, *(_changed(module) for module in _RULES)]
     places = [str(folder) for folder in folders().values()]
     found = [asked.name, asked.default, asked.project, asked.variables, settings]
     text = json.dumps([rules, places, found, os.getcwd() if relative else None], default=repr)

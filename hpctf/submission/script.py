@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-import hpctf
+from hpctf._version import __version__
 from hpctf.common.paths import TEMPLATES, cache_folder
 from hpctf.common.trusted_path import is_own
 from hpctf.errors import SiteError
@@ -121,7 +121,7 @@ def template_environment(site_folder: str | None, keep: bool = False) -> jinja2.
 
 def _bytecode_cache() -> jinja2.BytecodeCache | None:
     """Keep compiled templates: compiling takes longer than rendering."""
-    folder = cache_folder() / f"templates-{hpctf.__version__}"
+    folder = cache_folder() / f"templates-{__version__}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:

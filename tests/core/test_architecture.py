@@ -17,7 +17,7 @@ PACKAGE = ROOT / "hpctf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = """
-    errors
+    _version errors
     common
     placement cluster_spec plan
     scheduler

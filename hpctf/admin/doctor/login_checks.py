@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hpctf
+from hpctf._version import __version__
 from hpctf.admin.doctor import folder_checks
 from hpctf.admin.doctor.report import Check, Report, failed, ok, skipped
 from hpctf.admin.survey.inventory import Partition
@@ -33,7 +33,7 @@ _AS_OF = re.compile(r"Configuration data as of (\S+)")
 def check_installation(site: Site | None) -> Check:
     """Say which hpctf this is, and whether nodes are likely to find its Python."""
     name, python = "hpctf", Path(sys.executable)
-    words = f"{hpctf.__version__}, Python {sys.version.split()[0]}, {python}"
+    words = f"{__version__}, Python {sys.version.split()[0]}, {python}"
     if site is None or site.scheduler != "slurm":
         return ok(name, words)
     for path in (python, Path(PACKAGE)):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from hpctf.tracking.curves import in_short
+from hpctf.common.units import in_short
 
 COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,13 +123,6 @@ def answer_json(value: Any) -> None:
     """Give the answer as JSON, on stdout: in ASCII, without a character that is not `visible`, nor
     what looks like a secret."""
     print(json.dumps(hide(value, set()), indent=2, default=repr).replace("\x7f", "\\u007f"))
-
-
-def clock(seconds: float | None) -> str:
-    """Return local time as people write it, or ``-``."""
-    if not seconds:
-        return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], err: bool = False) -> None:

@@ -18,6 +18,7 @@ from hpctf.cli.common import (
     site_option,
 )
 from hpctf.common.terminal import console, visible
+from hpctf.common.units import number
 
 if TYPE_CHECKING:
     from hpctf.runs.compare.code import CodeDifference, FileDifference
@@ -109,10 +110,7 @@ def _shown(value: Any) -> str:
     """Return a value in one line, not too long."""
     if value is None:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = value if isinstance(value, str) else str(value)
-    text = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    text = visible(number(value)).replace("\n", "\\n").replace("\t", "\\t")
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 

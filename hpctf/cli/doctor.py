@@ -64,7 +64,7 @@ def doctor(
     Exit codes: 0 all is well, 1 something is not, 2 wrong usage, 3 Slurm cannot be asked.
     """
     from hpctf.admin.doctor.examine import JobOptions, examine
-    from hpctf.scheduler.sbatch_options import seconds_of
+    from hpctf.common.units import seconds_of
 
     given = [
         name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from hpctf.cli.common import (
     site_option,
 )
 from hpctf.common.terminal import data
+from hpctf.common.units import clock, file_size
 from hpctf.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def list_environments(site: str | None, settings: tuple[str, ...], as_json: bool
         checked = row["checked"]
         versions = [f"TensorFlow {checked['tensorflow']}"] if "tensorflow" in checked else []
         versions += [f"Horovod {checked['horovod']}"] if "horovod" in checked else []
-        size = f"{row['size_bytes'] / 1e6:.0f} MB"
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+        size = file_size(row["size_bytes"])
+        when = clock(row["created"], "%Y-%m-%d %H:%M")
         click.echo(f"{row['name']:36} {size:>8}  {when}  {row['user']}  {', '.join(versions)}")
     for key, who in building:
         click.echo(f"{key:36} is being built by {described(who)}")
@@ -205,12 +205,12 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
         return
     spec, checked = record["spec"], record["checked"]
     asked = [spec["tensorflow"], *spec["pip"], *spec["conda"]]
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["created"]))
+    when = clock(record["created"])
     lines = {
         "name": one.key,
         "python": f"{one.python} ({spec['python_version']})",
         "built": f"{when} by {record['user']} on {record['host']}, in {record['seconds']:.0f} s",
-        "size": f"{record['size_bytes'] / 1e6:.0f} MB",
+        "size": file_size(record["size_bytes"]),
         "asked for": ", ".join(filter(None, asked)),
         "checked": ", ".join(f"{key} {value}" for key, value in checked.items()),
         "log": str(one.current / "build.log"),

@@ -41,9 +41,9 @@ def mlflow(
 
     Each run is there once, however often it is exported; one that still ran is completed.
     """
+    from hpctf.common.units import bytes_of_size
     from hpctf.export.mlflow_server import look_at
     from hpctf.export.mlflow_store import to_mlflow
-    from hpctf.runs.search.selection import bytes_of_size
 
     most = None if largest is None else bytes_of_size(largest)
     runs = open_runs(names, site)

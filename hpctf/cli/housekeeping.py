@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import (
-    answer_json,
-    clock,
-    json_option,
-    plain_table,
-    say,
-    say_unreadable,
-    site_option,
-)
+from hpctf.cli.common import answer_json, json_option, plain_table, say, say_unreadable, site_option
 from hpctf.cli.run_options import agreed, choice_of, choice_options, yes_option
+from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
 from hpctf.run_folder.layout import runs_root_of
 
@@ -95,13 +88,12 @@ def _archive(root: Path, choice: Choice, to: Path | None, yes: bool, as_json: bo
 
 def _list_archives(root: Path, to: Path | None, as_json: bool) -> None:
     from hpctf.runs.housekeeping.archives import archives
-    from hpctf.runs.housekeeping.disk_usage import readable
 
     found = archives(root, to)
     if as_json:
         answer_json([_plain(one) for one in found])
         return
-    rows = [(one.id, one.experiment, clock(one.time), readable(one.size)) for one in found]
+    rows = [(one.id, one.experiment, clock(one.time), file_size(one.size)) for one in found]
     plain_table(("RUN", "EXPERIMENT", "ARCHIVED", "SIZE"), rows)
 
 
@@ -163,20 +155,19 @@ def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
 
 
 def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
-    from hpctf.runs.housekeeping.disk_usage import PARTS, readable
+    from hpctf.runs.housekeeping.disk_usage import PARTS
 
     lines = [
-        (name, *(readable(sizes.parts[part]) for part in PARTS), readable(sizes.total))
+        (name, *(file_size(sizes.parts[part]) for part in PARTS), file_size(sizes.total))
         for name, sizes in [*rows.items(), ("total", total)]
     ]
     plain_table(("", *(part.upper() for part in PARTS), "TOTAL"), lines)
 
 
 def _also(total: Sizes, put_away: int) -> None:
-    from hpctf.runs.housekeeping.disk_usage import readable
 
     if put_away:
-        say(f"Archives take {readable(put_away)} besides: hpctf archive --list")
+        say(f"Archives take {file_size(put_away)} besides: hpctf archive --list")
     if total.unread:
         say(f"{total.unread} folders could not be read, and are not counted.")
 

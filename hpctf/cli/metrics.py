@@ -12,6 +12,7 @@ import click
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
 from hpctf.client.hpctf.columns import Numbers
 from hpctf.common.terminal import data_stream, painted
+from hpctf.common.units import number
 from hpctf.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -118,19 +119,15 @@ def _print_several(found: dict[str, dict[str, Series]]) -> None:
 
 def _summary(series: Series) -> tuple[str, str, str, str, str]:
     """Return last, smallest, largest value, last step and number of values, in words."""
-    number = str(len(series.values))
+    count = str(len(series.values))
     if series.kind != "value":
-        return f"({series.kind.replace('_', ' ')})", "-", "-", "-", number
+        return f"({series.kind.replace('_', ' ')})", "-", "-", "-", count
     numbers: Sequence[float] = series.values
     if not isinstance(series.values, Numbers) or math.isnan(sum(series.values)):
         numbers = [v for v in series.values if isinstance(v, (int, float)) and not math.isnan(v)]
-    low, high = (_short(min(numbers)), _short(max(numbers))) if numbers else ("-", "-")
+    low, high = (number(min(numbers)), number(max(numbers))) if numbers else ("-", "-")
     step = series.steps[-1]
-    return _short(series.values[-1]), low, high, "-" if step is None else str(step), number
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return number(series.values[-1]), low, high, "-" if step is None else str(step), count
 
 
 def _print_csv(runs: list[AnyRun], names: tuple[str, ...], rank: str | None) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpctf.common.terminal import console, visible
-from hpctf.environment.progress import elapsed
+from hpctf.common.units import elapsed
 from hpctf.runs.status.state import describe
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import Command, clock, plain_table, say
+from hpctf.cli.common import Command, plain_table, say
+from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
 from hpctf.runs.status.state import STATES
 
@@ -52,8 +53,9 @@ def yes_option(command: Command) -> Command:
 
 def choice_of(options: dict[str, Any]) -> Choice:
     """Take what `choice_options` gave out of a command's options."""
+    from hpctf.common.units import bytes_of_size, seconds_of_age
     from hpctf.runs.search.filters import parse_condition
-    from hpctf.runs.search.selection import Choice, bytes_of_size, seconds_of_age
+    from hpctf.runs.search.selection import Choice
 
     given = {name: options.pop(name) for name in NAMES}
     age, size = given["older_than"], given["larger_than"]
@@ -75,7 +77,6 @@ def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
     what
         What is done to them: ``Remove``.
     """
-    from hpctf.runs.housekeeping.disk_usage import readable
 
     for run_id, reason in proposal.staying.items():
         say(f"Run {run_id} stays: {reason}.")
@@ -83,14 +84,14 @@ def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
         say(f"There is nothing to {what.lower()}.")
         return False
     rows = [
-        (one.run.id, one.run.state, clock(one.run.since), readable(one.sizes.total))
+        (one.run.id, one.run.state, clock(one.run.since) or "-", file_size(one.sizes.total))
         for one in proposal.going
     ]
     plain_table(("RUN", "STATE", "ENDED", "SIZE"), rows, err=True)
     for link, target in proposal.links:
         say(f"{link} leads to {target}, which stays.")
     runs = f"{len(rows)} run{'s' if len(rows) > 1 else ''}"
-    say(f"{runs}, {readable(proposal.size)}")
+    say(f"{runs}, {file_size(proposal.size)}")
     if yes:
         return True
     if not sys.stdin.isatty():

@@ -9,7 +9,6 @@ import click
 
 from hpctf.cli.common import (
     answer_json,
-    clock,
     json_option,
     open_run,
     plain_table,
@@ -20,6 +19,7 @@ from hpctf.cli.common import (
     wait_for,
 )
 from hpctf.cli.run_options import choice_of, choice_options, yes_option
+from hpctf.common.units import clock, number
 from hpctf.errors import UsageError
 from hpctf.run_folder.rank_states import ranks_of
 
@@ -91,7 +91,7 @@ def runs(
                 _cell(row["backend"]),
                 _cell(row["ranks"]),
                 _job(row),
-                clock(row["submitted"]),
+                clock(row["submitted"]) or "-",
                 *(_cell(one.value(name)) for name in values),
             )
             for one, row in zip(found, rows, strict=True)
@@ -103,7 +103,7 @@ def runs(
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return number(value)
 
 
 def _job(details: dict[str, Any]) -> str:

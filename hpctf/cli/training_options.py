@@ -157,7 +157,7 @@ def take_actions(options: dict[str, Any]) -> dict[str, bool]:
 
 def asked_of(options: dict[str, Any]) -> dict[str, Any]:
     """Return the given options as a request (`hpctf.estimator.request`)."""
-    from hpctf.scheduler.sbatch_options import seconds_of
+    from hpctf.common.units import seconds_of
 
     asked = {_NAMES.get(name, name): value for name, value in options.items()}
     if asked.pop("time_limit", None) is not None:

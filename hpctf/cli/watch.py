@@ -12,7 +12,7 @@ import click
 from hpctf.cli.common import open_run, say, site_option
 from hpctf.client.hpctf.within import open_file
 from hpctf.common.terminal import visible
-from hpctf.environment.progress import elapsed
+from hpctf.common.units import elapsed
 from hpctf.run_folder.layout import LAST
 from hpctf.runs.own import own_target
 from hpctf.runs.status.state import describe

@@ -10,9 +10,7 @@ from rich.text import Text
 
 from hpctf.cli.braille import Curve, plot
 from hpctf.common.terminal import log_line, visible
-from hpctf.environment.progress import elapsed
-from hpctf.tracking.curves import in_short
-from hpctf.tracking.efficiency import gigabytes
+from hpctf.common.units import elapsed, in_short, memory_size
 from hpctf.tracking.samples import Sample, gpu_numbers
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def used_now(view: View) -> str:
     if not rows:
         return ""
     cores = sum(row.get("cpu") or 0.0 for row in rows)
-    words = [f"{cores:.1f} cores", gigabytes(sum(row.get("memory") or 0 for row in rows))]
+    words = [f"{cores:.1f} cores", memory_size(sum(row.get("memory") or 0 for row in rows))]
     uses = [row[f"gpu{n}_use"] for row in rows for n in gpu_numbers(row) if f"gpu{n}_use" in row]
     if uses:
         words.append(f"GPUs {sum(uses) / len(uses):.0f} %")
@@ -183,9 +181,9 @@ def _rank(rank: RankState, view: View) -> tuple[str, ...]:
         state,
         since,
         f"{row['cpu']:.1f} cores" if "cpu" in row else "",
-        gigabytes(row["memory"]) if "memory" in row else "",
+        memory_size(row["memory"]) if "memory" in row else "",
         f"{sum(uses) / len(uses):.0f} %" if uses else "",
-        f"{gigabytes(held)}/{gigabytes(total)}" if total else "",
+        f"{memory_size(held)}/{memory_size(total)}" if total else "",
     )
 
 

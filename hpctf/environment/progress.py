@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from hpctf.common.terminal import console as safe_console
+from hpctf.common.units import elapsed
 
 Tell = Callable[[str], None]
 """Takes the words of each step of a build as it begins."""
@@ -16,13 +17,6 @@ Tell = Callable[[str], None]
 
 def tell_nobody(words: str) -> None:
     """Keep silent."""
-
-
-def elapsed(seconds: float) -> str:
-    """Return ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.units import UNLIMITED_S
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.scheduler.sbatch_options import UNLIMITED_S
 from hpctf.site.yaml_files import NotReadable, check_program, named
 
 LONGEST_WORD = 131_071

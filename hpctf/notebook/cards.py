@@ -16,11 +16,11 @@ from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.client.hpctf.values import plain
 from hpctf.common.secrets import hide, labels, secrets_of_run
 from hpctf.common.terminal import visible_value
-from hpctf.environment.progress import elapsed
+from hpctf.common.units import clock, elapsed, in_short
 from hpctf.notebook.sparkline import sparkline
 from hpctf.run_folder.rank_states import first_failure, tell_failure
 from hpctf.runs.status.state import ranks_in_words
-from hpctf.tracking.curves import in_short, is_curve
+from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hpctf.tracking.live import Progress
 
 HERE = Path(__file__).parent
+_MINUTES = "%Y-%m-%d %H:%M"
 CURVES = 12
 """Curves of a card; the rest are counted."""
 RUNS = 20
@@ -120,7 +121,7 @@ def experiment_card(experiment: Experiment) -> str:
         {
             "id": one.run.id,
             "state": one.run.state,
-            "submitted": _clock(one.run.details["submitted"]),
+            "submitted": clock(one.run.details["submitted"], _MINUTES),
             "metrics": [_number(one.metrics[n].value) if n in one.metrics else "" for n in names],
             "tags": labels(one.tags),
         }
@@ -160,7 +161,7 @@ def _where(run: Run, record: dict[str, Any]) -> str:
     if run.job_id is not None:
         words.insert(0, f"job {run.job_id}")
     if record.get("submitted"):
-        words.append(f"submitted {_clock(record['submitted'])}")
+        words.append(f"submitted {clock(record['submitted'], _MINUTES)}")
     return " · ".join(words)
 
 
@@ -187,10 +188,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _number(value: Any) -> str:
     return in_short(value if isinstance(value, (int, float)) else plain(value, "a metric"))
-
-
-def _clock(at: float | None) -> str:
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def _render(template: str, **values: Any) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from hpctf.tracking.curves import Line, in_short, line_of
+from hpctf.common.units import in_short
+from hpctf.tracking.curves import Line, line_of
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.series import Series

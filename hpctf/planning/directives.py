@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 
+from hpctf.common.units import UNLIMITED_S, seconds_of, time_text
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.plan import Interruption
@@ -12,15 +13,12 @@ from hpctf.planning.backends.layout import Group
 from hpctf.scheduler.sbatch_options import (
     DIRECTIVE_KEY,
     OURS,
-    UNLIMITED_S,
     check_directive_value,
     check_memory,
     check_not_empty,
     directive_value,
     other_memory,
     our_option,
-    seconds_of,
-    time_text,
 )
 from hpctf.site.model import Site, Target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from hpctf.scheduler.sbatch_options import seconds_of
+from hpctf.common.units import seconds_of
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.run_metrics import first_series
 from hpctf.common.secrets import hidden_in_shell, hide, secrets_of_run, without_secrets
+from hpctf.common.units import memory_size
 from hpctf.report.logged_values import Logged, logged_of, shown
 from hpctf.report.settings import Settings, settings_of
 from hpctf.report.timeline import Timeline, timeline_of
@@ -27,7 +28,7 @@ from hpctf.tracking.curves import (
     panels_of,
     points_each,
 )
-from hpctf.tracking.efficiency import Efficiency, gigabytes
+from hpctf.tracking.efficiency import Efficiency
 
 if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
@@ -291,8 +292,8 @@ def _used(efficiency: Efficiency | None) -> list[list[str]]:
                 _cell(node.cpu_asked),
                 _cell(node.cpu_mean, "{:.1f}"),
                 _cell(node.cpu_peak, "{:.1f}"),
-                "" if node.memory_asked is None else gigabytes(node.memory_asked),
-                "" if node.memory_peak is None else gigabytes(node.memory_peak),
+                "" if node.memory_asked is None else memory_size(node.memory_asked),
+                "" if node.memory_peak is None else memory_size(node.memory_peak),
                 str(node.gpus_asked or ""),
                 gpus,
             ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from hpctf.common.terminal import visible_value
+from hpctf.common.units import clock, file_size, number, span
 from hpctf.report import comparison
-from hpctf.tracking.efficiency import gigabytes
 
 if TYPE_CHECKING:
     from hpctf.runs.compare.code import FileDifference
@@ -122,7 +121,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        clock=clock, span=span, size=_size, number=number, marks=_marks, some=_some
+        clock=partial(clock, form="%Y-%m-%d %H:%M:%S %Z"),
+        span=span,
+        size=file_size,
+        number=lambda value: "–" if value is None else number(value),
+        marks=_marks,
+        some=_some,
     )
     return environment
 
@@ -135,35 +139,6 @@ def _hash(script: str) -> str:
     """Return what a Content-Security-Policy calls a script that it allows."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def clock(at: float | None) -> str:
-    """Return a time of day with its date and zone."""
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
-
-
-def span(seconds: float | None) -> str:
-    """Return seconds as people read them: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)  # clocks are set back
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def number(value: float | None) -> str:
-    """Return six digits of a number; a dash for none."""
-    return "–" if value is None else f"{value:.6g}"
-
-
-def _size(size: int) -> str:
-    if size < 10_000:
-        return f"{size:,} B"
-    return f"{size / 1024:,.0f} KB" if size < 1 << 20 else gigabytes(size)
 
 
 def _marks(line: Plain) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
+from hpctf.common.units import number
 from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import is_curve
 
@@ -95,7 +96,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else repr(value)
+        return number(value)
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

@@ -70,48 +70,6 @@ _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
 """Of these sbatch takes one."""
 
-UNLIMITED_S = 60 * (2**32 - 1)
-"""Seconds that stand for no time limit: Slurm's INFINITE, in minutes."""
-_UNLIMITED = ("unlimited", "infinite", "-1")
-
-_TIME = re.compile(
-    r"\A(?:(?P<days>N)-(?P<dh>N)(?::(?P<dm>N)(?::(?P<ds>N))?)?"
-    r"|(?P<h>N):(?P<m>N):(?P<s>N)|(?P<mm>N)(?::(?P<ms>N))?)\Z".replace("N", "[0-9]{1,9}")
-)
-
-
-def seconds_of(text: str) -> int:
-    """Return the seconds that Slurm's time notation says.
-
-    Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time);
-    UNLIMITED and INFINITE are `UNLIMITED_S`.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
-    if text.strip().lower() in _UNLIMITED:
-        return UNLIMITED_S
-    match = _TIME.match(text.strip())
-    if not match:
-        raise UsageError(
-            f"Time {shown(text)} is not in Slurm's notation.",
-            "Write minutes (30), HH:MM:SS (01:30:00), D-HH:MM:SS (2-00:00:00) or UNLIMITED.",
-        )
-    part = {key: int(value or 0) for key, value in match.groupdict().items()}
-    hours = part["days"] * 24 + part["dh"] + part["h"]
-    minutes = part["dm"] + part["m"] + part["mm"]
-    return hours * 3600 + minutes * 60 + part["ds"] + part["s"] + part["ms"]
-
-
-def time_text(seconds: int) -> str:
-    """Return seconds as Slurm's ``D-HH:MM:SS``."""
-    if seconds >= UNLIMITED_S:
-        return "UNLIMITED"
-    days, rest = divmod(seconds, 86400)
-    return f"{days}-{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
-
 
 def check_directives(directives: Mapping[str, object]) -> None:
     """Refuse a site's directives that hpctf sets itself, or that no ``#SBATCH`` line can carry."""

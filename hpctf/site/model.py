@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from hpctf.common.units import seconds_of
 from hpctf.errors import shown
-from hpctf.scheduler.sbatch_options import check_directives, check_drop, seconds_of
+from hpctf.scheduler.sbatch_options import check_directives, check_drop
 
 
 class Between:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import PRIVATE_FILE, make_folder, write_json
 from hpctf.common.paths import ENVIRONMENT_JOB
+from hpctf.common.units import seconds_of
 from hpctf.environment.build_job import BUILD
 from hpctf.environment.store import LOGS, Store
 from hpctf.errors import SchedulerError, SiteError
@@ -30,7 +31,6 @@ from hpctf.planning.backends.layout import Group
 from hpctf.planning.directives import directives
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.programs import chosen_by_shell
-from hpctf.scheduler.sbatch_options import seconds_of
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.loading import find_target
 from hpctf.site.trust import template_folder

@@ -177,14 +177,3 @@ def _number(value: Any) -> float:
 
 def _short(value: float) -> float | None:
     return float(f"{value:.{_SIGNIFICANT}g}") if math.isfinite(value) else None
-
-
-def in_short(value: object) -> str:
-    """Return a number in four digits and 10 characters at most, and anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if 1e4 <= abs(value) < 1e7:
-        return f"{value:.0f}"
-    if isinstance(value, int) and abs(value) < 1e7:
-        return str(value)
-    return f"{value:.4g}"

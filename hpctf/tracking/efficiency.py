@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpctf.common.units import bytes_of, memory_size
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
-
-_SIZE = re.compile(r"\A(\d+)([KMGT]?)B?\Z", re.IGNORECASE)
-_UNITS = {"K": 1 << 10, "": 1 << 20, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Asked(NamedTuple):
@@ -147,13 +144,6 @@ def asked(plan: dict[str, Any], role: str) -> Asked:
     return Asked(None if "exclusive" in said else cpus or None, memory, gpus)
 
 
-def bytes_of(text: str) -> int | None:
-    """Return the bytes of a size as Slurm writes it (``64G``, ``2000`` for megabytes), or None for
-    what is none, and for 0, which is all of a node's."""
-    match = _SIZE.match(text.strip())
-    return int(match.group(1)) * _UNITS[match.group(2).upper()] or None if match else None
-
-
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
@@ -236,20 +226,13 @@ def _memory(node: NodeUse) -> str:
     if node.memory_peak is None:
         return "memory not sampled"
     if node.memory_asked is None:
-        return f"{gigabytes(node.memory_peak)} of memory (not asked for)"
-    return f"{gigabytes(node.memory_peak)} of {gigabytes(node.memory_asked)} of memory"
+        return f"{memory_size(node.memory_peak)} of memory (not asked for)"
+    return f"{memory_size(node.memory_peak)} of {memory_size(node.memory_asked)} of memory"
 
 
 def _gpu_words(use: float | None, held: NodeUse) -> list[str]:
     words = [] if use is None else [f"GPUs busy {use:.0f} % of the time"]
     if held.gpu_memory_peak is not None:
-        most, total = gigabytes(held.gpu_memory_peak), gigabytes(held.gpu_memory_total or 0)
+        most, total = memory_size(held.gpu_memory_peak), memory_size(held.gpu_memory_total or 0)
         words.append(f"{most} of {total} of a GPU's memory")
     return words
-
-
-def gigabytes(size: float) -> str:
-    """Return a size as people read it, in Slurm's units: a GB is 2 to the power of 30."""
-    if size < 1 << 30:
-        return f"{size / (1 << 20):.0f} MB"
-    return f"{size / (1 << 30):.1f} GB".replace(".0 ", " ")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hpctf.tracking.efficiency import Asked, Efficiency, asked, bytes_of, efficiency
+from hpctf.common.units import bytes_of
+from hpctf.tracking.efficiency import Asked, Efficiency, asked, efficiency
 
 GB = 1 << 30
 

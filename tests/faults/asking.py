@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, TensorFlow, cli
+from hpctf.common.units import seconds_of
 from hpctf.errors import HpctfError
 from hpctf.plan import Plan
-from hpctf.scheduler.sbatch_options import seconds_of
 
 CAPTURE = """\
 import json, os, sys

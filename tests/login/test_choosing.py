@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpctf import UsageError
-from hpctf.runs.housekeeping.disk_usage import readable
-from hpctf.runs.search.selection import Choice, bytes_of_size, seconds_of_age
+from hpctf.common.units import bytes_of_size, file_size, seconds_of_age
+from hpctf.runs.search.selection import Choice
 
 from .helpers import hpctf
 
@@ -52,7 +52,7 @@ def test_other_sizes_are_refused(text: str) -> None:
      (3e15, "3000.0 TB")],
 )  # fmt: skip
 def test_sizes_are_told_shortly(size: float, text: str) -> None:
-    assert readable(size) == text
+    assert file_size(size) == text
 
 
 def test_a_choice_of_nothing_is_all() -> None:

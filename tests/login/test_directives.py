@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 
 from hpctf import UsageError
 from hpctf.cli.training_options import asked_of
-from hpctf.scheduler.sbatch_options import (
-    FLAGS,
-    NEED_VALUES,
-    NOT_DROPPED,
-    OPTIONAL,
-    OURS,
-    seconds_of,
-    time_text,
-)
+from hpctf.common.units import seconds_of, time_text
+from hpctf.scheduler.sbatch_options import FLAGS, NEED_VALUES, NOT_DROPPED, OPTIONAL, OURS
 from hpctf.site.model import Site, Target
 
 from .helpers import CLUSTER_SITE as RICH

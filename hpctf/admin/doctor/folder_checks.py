@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpctf.admin.doctor.report import Check, failed, ok, skipped
 from hpctf.common.paths import without_tilde
+from hpctf.common.units import file_size
 from hpctf.errors import HpctfError
 from hpctf.run_folder.layout import runs_root_of
 from hpctf.site.model import Site
@@ -91,11 +92,11 @@ def _room(folder: Path) -> Check:
     except OSError as error:
         return failed("disk", f"{folder}: {error.strerror}", _ELSEWHERE)
     free = found.f_bavail * found.f_frsize
-    detail = f"{free / 1e9:,.1f} GB free"
+    detail = f"{file_size(free)} free"
     if found.f_files:
         detail += f", room for {found.f_favail:,} files"
     if free < LEAST_BYTES or (found.f_files and found.f_favail < LEAST_FILES):
-        need = f"{LEAST_BYTES / 1e9:g} GB and {LEAST_FILES:,} files are little enough for a run"
+        need = f"{file_size(LEAST_BYTES)} and {LEAST_FILES:,} files are little enough for a run"
         return failed("disk", f"{detail}; {need}", f"Remove what you need no more. {_ELSEWHERE}")
     return ok("disk", detail)
 

@@ -21,6 +21,7 @@ from typing import Any
 from hpctf.common.files import read_json, tail, write_json
 from hpctf.common.paths import PACKAGE
 from hpctf.common.repeating import meanwhile
+from hpctf.common.units import elapsed
 from hpctf.errors import HpctfError, SubmissionError
 from hpctf.estimator.tensorflow import ParameterServer, TensorFlow
 from hpctf.experiment import Experiment
@@ -151,7 +152,7 @@ class Jobs:
                     outcome.status = status
                     words = f"{status.state}{f' ({status.reason})' if status.reason else ''}"
                     if said.get(kind) != words:
-                        self._tell(f"[{int(waited) // 60}:{int(waited) % 60:02}] {kind}: {words}")
+                        self._tell(f"[{elapsed(waited)}] {kind}: {words}")
                         said[kind] = words
                     if status.final:
                         outcome.waited_s = waited

@@ -15,12 +15,12 @@ from hpctf.admin.doctor.report import Check, Report, failed, ok, skipped
 from hpctf.admin.survey.inventory import Partition
 from hpctf.admin.survey.probe import Probe, probe
 from hpctf.common.paths import PACKAGE
+from hpctf.common.units import seconds_of
 from hpctf.environment.modules import environment_with
 from hpctf.errors import HpctfError, SchedulerError, SiteError, did_you_mean
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.planning.planner import make_plan
 from hpctf.scheduler import commands
-from hpctf.scheduler.sbatch_options import seconds_of
 from hpctf.site.model import Site, Target
 from hpctf.submission.script import render
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from hpctf.admin.survey.inventory import Nodes, Partition
 from hpctf.admin.survey.probe import Probe
+from hpctf.common.units import seconds_of, time_text
 from hpctf.errors import UsageError
-from hpctf.scheduler.sbatch_options import check_directive_value, seconds_of, time_text
+from hpctf.scheduler.sbatch_options import check_directive_value
 
 _A_DAY = 86_400
 _AN_HOUR = 3_600

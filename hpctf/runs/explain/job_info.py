@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hpctf.common.units import bytes_of
 from hpctf.errors import SchedulerError
 from hpctf.runs.explain.limits import Limit
 from hpctf.scheduler import commands
@@ -139,7 +140,7 @@ class Figures:
         lines = self._lines(
             "sacct", "--noheader", "--parsable2", "--format=MaxRSS", f"--jobs={job_id}"
         )
-        return max(lines, key=_size, default="")
+        return max(lines, key=lambda line: bytes_of(line) or 0, default="")
 
     def _first(self, *command: str) -> str:
         return next(iter(self._lines(*command)), "")
@@ -164,12 +165,3 @@ def fields(line: str) -> dict[str, str]:
     """Return scontrol's ``Key=value Key=value``, whose values may hold blanks and ``=``."""
     parts = _FIELD.split(line)
     return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def _size(text: str) -> float:
-    units = {"K": 1, "M": 1024, "G": 1024**2}
-    number = text.rstrip("KMG")
-    try:
-        return float(number) * units.get(text[len(number) :], 1)
-    except ValueError:
-        return -1.0

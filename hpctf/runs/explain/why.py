@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.units import clock
 from hpctf.errors import SchedulerError
 from hpctf.run_folder.rank_states import RankState, first_failure, first_interrupted, read_job
 from hpctf.runs.explain import log_patterns
@@ -136,9 +137,9 @@ def _progress(run: Run, status: Status) -> Iterator[str]:
     """Tell since when and where a job runs, and how often it or its ranks began again."""
     own = read_job(run.folder.path)
     if own.started:
-        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(own.started))
+        since = clock(own.started)
         hosts = sorted({rank.host for rank in status.ranks if rank.host} | {own.host or ""} - {""})
-        yield f"It has run since {clock} on {', '.join(hosts)}."
+        yield f"It has run since {since} on {', '.join(hosts)}."
     if own.attempt:
         yield f"It was started again {_times(own.attempt)}."
     for rank in status.ranks:
@@ -234,7 +235,7 @@ def _timeout(run: Run, status: Status) -> tuple[list[str], list[str]]:
     job = _figures(run).job(run.job_id) if run.job_id else {}
     told = job.get("TimeLimit", "") if job.get("JobName") == run.id else ""
     if limit:
-        told = _clock(limit)
+        told = str(timedelta(seconds=limit))
     facts = [f"Its time limit was {told}."] if told not in UNSET else []
     return facts, [
         "Give it more time: --time; or let it write checkpoints and start again: --max-restarts."
@@ -288,9 +289,3 @@ def _sentence(words: str) -> str:
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

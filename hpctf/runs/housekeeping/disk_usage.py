@@ -124,12 +124,3 @@ def _blocks(found: os.stat_result, counted: Inodes) -> int:
             return 0
         counted.add(inode)
     return found.st_blocks * _BLOCK
-
-
-def readable(size: float) -> str:
-    """Return ``1.5 GB`` and so on, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

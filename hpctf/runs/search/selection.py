@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpctf.errors import UsageError, shown
 from hpctf.run_folder.layout import find_runs
 from hpctf.runs.housekeeping.disk_usage import sizes_of
 from hpctf.runs.search.filters import Condition, Facts
 from hpctf.runs.status.listing import Listed, list_runs, listed
-
-_AGE = re.compile(r"\A(\d{1,9}(?:\.\d{1,9})?) ?([smhdw])\Z", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_SIZE = re.compile(
-    r"\A(\d{1,15}(?:\.\d{1,9})?) ?(?:([kmgtp])(i?)b?|b)?\Z", re.ASCII | re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -80,38 +72,3 @@ def choose(root: Path, choice: Choice, limit: int | None = None) -> list[Listed]
     else:
         found = list_runs(root, choice.experiment, choice.states)
     return [run for run in found if choice.takes(run)][:limit]
-
-
-def seconds_of_age(text: str) -> float:
-    """Return the seconds of ``30d``, ``12h``, ``2w``, ``45m`` or ``10s``.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
-    match = _AGE.match(text.strip())
-    if not match:
-        raise UsageError(
-            f"Age {shown(text)} is not a number with its unit.",
-            "Say 30d for days, 12h for hours, 2w for weeks, 45m for minutes, 10s for seconds.",
-        )
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def bytes_of_size(text: str) -> int:
-    """Return the bytes of ``5GB`` (or ``5G``: 5,000,000,000), ``5GiB`` (5 × 1024³), ``100``.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
-    match = _SIZE.match(text.strip())
-    if not match:
-        raise UsageError(
-            f"Size {shown(text)} is not a number with its unit.",
-            "Say 500MB, 5GB or 1.5TB (powers of 1000), or 5GiB (powers of 1024).",
-        )
-    power = "kmgtp".index(match[2].lower()) + 1 if match[2] else 0
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -32,7 +32,12 @@ from hpctf.azureml.datasets import (
     FileDatasetFactory,
     TabularDatasetFactory,
 )
-from hpctf.azureml.datastore import DataPath, DataReference, Datastore
+from hpctf.azureml.datastore import (
+    DataPath,
+    DataPathComputeBinding,
+    DataReference,
+    Datastore,
+)
 from hpctf.azureml.environment import (
     CondaDependencies,
     DockerSection,
@@ -95,6 +100,7 @@ _EXCEPTIONS = {
 _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     **_EXCEPTIONS,
     "AmlComputeStatus": AmlComputeStatus,
+    "DataPathComputeBinding": DataPathComputeBinding,
     "DatasetConsumptionConfig": DatasetConsumptionConfig,
     "DockerEnvironment": DockerSection,
     "DockerSection": DockerSection,

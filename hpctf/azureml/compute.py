@@ -106,6 +106,11 @@ class ComputeTarget:
         """Return that the target is there, with its size."""
         return AmlComputeStatus(self.target.max_nodes)
 
+    @property
+    def status(self) -> AmlComputeStatus:
+        """What `get_status` returns, as the first versions of SDK v1 have it."""
+        return self.get_status()
+
     def get(self) -> ComputeTarget:
         """Return the target."""
         return self

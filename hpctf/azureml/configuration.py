@@ -11,7 +11,7 @@ from typing import Any
 from hpctf.azureml.datastore import OnDisk
 from hpctf.azureml.environment import CondaDependencies, Environment
 from hpctf.azureml.estimators import TensorFlow
-from hpctf.azureml.refusing import refuses
+from hpctf.azureml.refusing import refuses, sealed
 from hpctf.errors import UsageError, shown
 from hpctf.estimator import tensorflow
 
@@ -19,6 +19,8 @@ THIRTY_DAYS_S = 2_592_000
 """What Azure ML gives a run that names no time of its own."""
 
 
+@sealed
+@refuses("MpiConfiguration")
 class MpiConfiguration:
     """Ranks of MPI, Horovod included."""
 
@@ -27,6 +29,8 @@ class MpiConfiguration:
         self.node_count = node_count
 
 
+@sealed
+@refuses("TensorflowConfiguration")
 class TensorflowConfiguration:
     """Workers and parameter servers; without the latter, workers of MultiWorkerMirroredStrategy."""
 
@@ -35,6 +39,7 @@ class TensorflowConfiguration:
         self.parameter_server_count = parameter_server_count
 
 
+@sealed
 @refuses("DockerConfiguration")
 class DockerConfiguration:
     """Whether the environment's image is used, or its packages alone."""
@@ -51,6 +56,7 @@ class DockerConfiguration:
         self.shm_size = shm_size
 
 
+@sealed
 @refuses("RunConfiguration")
 class RunConfiguration:
     """Where and how a script runs."""
@@ -73,18 +79,15 @@ class RunConfiguration:
         self.node_count = 1
         self.max_run_duration_seconds: int | None = None
         self.environment = Environment("default-environment")
-        self.environment.python.conda_dependencies = conda_dependencies
+        if conda_dependencies is not None:
+            self.environment.python.conda_dependencies = conda_dependencies
         self.environment_variables: dict[str, str] = {}
         self.mpi = MpiConfiguration()
         self.tensorflow = TensorflowConfiguration()
         self.docker = DockerConfiguration()
+        self.auto_prepare_environment = True  # set by scripts; hpctf builds what they name
         self.data_references: dict[str, OnDisk] = {}
         self.data: dict[str, OnDisk] = {}
-
-    @property
-    def auto_prepare_environment(self) -> bool:
-        """Whether hpctf builds the environment: it does."""
-        return True
 
     def distribution(self) -> tuple[tensorflow.Distribution | None, int | None]:
         """Return what `framework` and `communicator` say, and the nodes."""
@@ -101,6 +104,7 @@ class RunConfiguration:
         return None, self.node_count if self.node_count > 1 else None
 
 
+@sealed
 @refuses("ScriptRunConfig")
 class ScriptRunConfig:
     """A script with its arguments, where and how it runs.

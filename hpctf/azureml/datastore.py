@@ -111,6 +111,23 @@ class DataReference(OnDisk):
         return datapath.create_data_reference(data_reference_name)
 
 
+class DataPathComputeBinding:
+    """How a job is to get data: files are on the shared file system, and need no way to it."""
+
+    def __init__(
+        self,
+        mode: str = "mount",
+        path_on_compute: str | None = None,
+        overwrite: bool = False,
+        is_input: bool = True,
+    ) -> None:
+        self.mode = mode
+        self.path_on_compute = path_on_compute
+        self.overwrite = overwrite
+        self.is_input = is_input
+
+
+@refuses("DataPath")
 class DataPath(OnDisk):
     """A path in a datastore, or what `Run._get_outputs_datapath` returns."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpctf.azureml.refusing import OfSite, refuses
+from hpctf.azureml.refusing import OfSite, refuses, sealed
 from hpctf.errors import UsageError, shown
 from hpctf.site.yaml_files import NotReadable, named, parse_yaml, read_text
 
@@ -21,6 +21,12 @@ _CURATED = re.compile(r"^azureml-tensorflow-(?P<version>\d+\.\d+)", re.IGNORECAS
 
 _OLDEST = (2, 15)
 """The oldest TensorFlow that hpctf's tests train with."""
+
+NAMES_NONE = (
+    "{} is older than what hpctf is tested with: the run gets the environment of a script that "
+    "names none."
+)
+"""What is said of a TensorFlow that a script names, and the run does not get."""
 
 _SDK = re.compile(r"^\s*azureml[\w.-]*", re.IGNORECASE)
 
@@ -62,6 +68,10 @@ class CondaDependencies:
         self._python: str | None = None
         if conda_dependencies_file_path is not None:
             self._read(Path(os.path.expanduser(conda_dependencies_file_path)).absolute())
+
+    def __bool__(self) -> bool:
+        """Whether it names anything."""
+        return bool(self._channels or self._conda or self._pip or self._python)
 
     @staticmethod
     def create(
@@ -192,16 +202,19 @@ class CondaDependencies:
                 self.add_conda_package(str(item))
 
 
+@sealed
+@refuses("PythonSection")
 class PythonSection:
     """``Environment.python``: packages, or a Python that somebody manages."""
 
     def __init__(self) -> None:
-        self.conda_dependencies: CondaDependencies | None = None
+        self.conda_dependencies: CondaDependencies | None = CondaDependencies()
         self.conda_dependencies_file: str | None = None
         self.user_managed_dependencies = False
         self.interpreter_path = "python"
 
 
+@sealed
 @refuses("DockerSection")
 class DockerSection:
     """``Environment.docker``: the image, if there is one."""
@@ -215,6 +228,7 @@ class DockerSection:
         self.shared_volumes = True
 
 
+@sealed
 @refuses("Environment")
 class Environment:
     """The software that a run uses.
@@ -265,8 +279,7 @@ class Environment:
             environment.framework_version = version_of_name
         else:
             environment.notes.append(
-                f"Environment {name} has TensorFlow {version_of_name}, which is older than what "
-                "hpctf is tested with: the run gets the environment of a script that names none."
+                NAMES_NONE.format(f"TensorFlow {version_of_name} of environment {name}")
             )
         return environment
 
@@ -336,9 +349,9 @@ class Environment:
             own = section.interpreter_path != "python"
             return asked | ({"python": section.interpreter_path} if own else {"user_managed": True})
         packages = section.conda_dependencies
-        if packages is None and section.conda_dependencies_file:
+        if not packages and section.conda_dependencies_file:
             packages = CondaDependencies(section.conda_dependencies_file)
-        if packages is None:
+        if not packages:
             return asked
         image = asked.pop("custom_docker_image", None)
         if image is not None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from hpctf.azureml.datasets import FileDataset
 from hpctf.azureml.datastore import Datastore, OnDisk
-from hpctf.azureml.environment import without_sdk
+from hpctf.azureml.environment import NAMES_NONE, without_sdk
 from hpctf.azureml.refusing import refuses
+from hpctf.environment import tensorflow_versions
 from hpctf.environment.tensorflow_versions import TESTED
 from hpctf.errors import UsageError
 from hpctf.estimator import tensorflow
@@ -62,6 +63,8 @@ class TensorFlow(tensorflow.TensorFlow):
                 self.notes.append(f"{name} means nothing on a cluster. {NOT_HERE[name]}")
         if known.get("use_docker") and not _names_an_image(known):
             del known["use_docker"]  # Azure ML's default: runs on a cluster need no image
+        if too_old(known.get("framework_version")):
+            self.notes.append(NAMES_NONE.format(f"TensorFlow {known.pop('framework_version')}"))
         target = known.get("compute_target")
         self.on_this_machine = target == "local"
         known["compute_target"] = None if self.on_this_machine else getattr(target, "name", target)
@@ -85,6 +88,12 @@ class Estimator(TensorFlow):
                 "Use TensorFlow(...), or pip_packages=['tensorflow==...'].",
             )
         super().__init__(source_directory, **asked)
+
+
+def too_old(version: Any) -> bool:
+    """Whether it is a version of TensorFlow that can no longer be installed, as 1.13 and 2.0."""
+    oldest = tensorflow_versions.OLDEST
+    return isinstance(version, str) and (tensorflow_versions.series(version) or oldest) < oldest
 
 
 def _is_silent(name: str, value: Any) -> bool:

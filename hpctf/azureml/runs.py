@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hpctf import experiment, run
 from hpctf.azureml.configuration import ScriptRunConfig
 from hpctf.azureml.datastore import DataPath
-from hpctf.azureml.refusing import OfSite, refuses
+from hpctf.azureml.refusing import NotHere, OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
-from hpctf.errors import UsageError
+from hpctf.errors import UsageError, shown
 from hpctf.estimator import tensorflow
 from hpctf.run_folder.layout import experiment_names, find_run, runs_root_of
 from hpctf.runs.kept_files import copy_file
@@ -76,7 +76,17 @@ class Run(run.Run):
         """The run's id."""
         return self.id
 
-    display_name = name
+    @property
+    def display_name(self) -> str:
+        """The run's id."""
+        return self.id
+
+    @display_name.setter
+    def display_name(self, value: str) -> None:
+        raise NotHere(
+            "Run.display_name cannot be set in hpctf: it is the run's id.",
+            "Give the run a tag: run.tag('name', value).",
+        )
 
     @property
     def experiment(self) -> azureml_run.Experiment:
@@ -97,6 +107,24 @@ class Run(run.Run):
     def properties(self) -> dict[str, Any]:
         """The run's properties."""
         return self.get_properties()
+
+    def add_properties(self, properties: Mapping[str, Any]) -> None:
+        """Give the run properties.
+
+        Raises
+        ------
+        UsageError
+            It has one of them already, with another value.
+        """
+        before = self.get_properties()
+        for key, value in properties.items():
+            if key in before and str(before[key]) != str(value):
+                raise UsageError(
+                    f"Run {self.id} has the property {shown(key)} already, with the value "
+                    f"{shown(before[key])}: properties never change.",
+                    "Use a tag for what changes: run.tag(key, value).",
+                )
+        super().add_properties(properties)
 
     def wait_for_completion(  # type: ignore[override]
         self,

@@ -64,6 +64,11 @@ _LOGIN = "Log in with the container runtime itself, such as apptainer registry l
 _FRAMEWORK = (
     "hpctf trains with TensorFlow: use MpiConfiguration(...) or TensorflowConfiguration(...)."
 )
+_OTHER_FRAMEWORK = (
+    "hpctf knows TensorFlow alone: run a script of another framework with "
+    "Estimator(..., pip_packages=[...])."
+)
+_TENSORBOARD = "Start TensorBoard with hpctf tensorboard RUN."
 
 MEMBERS: dict[str, dict[str, str]] = {
     "Workspace": {
@@ -113,7 +118,11 @@ MEMBERS: dict[str, dict[str, str]] = {
         "Use Experiment.get_runs(), or hpctf runs.": "list_by_compute",
         "See docs/from-azure-ml.md.": "get_docs_url",
     },
+    "DataPath": {},
+    "MpiConfiguration": {},
+    "PythonSection": {},
     "ScriptRunConfig": {},
+    "TensorflowConfiguration": {},
     "RunConfiguration": {
         "Keep the settings in a job file, hpctf submit job.yaml (docs/job-files.md).": (
             "load save delete"
@@ -229,8 +238,8 @@ OF_MODULE: dict[str, str] = {
     "azureml.data.output_dataset_config": _OUTPUT,
     "azureml.data.dataset_factory": _TABLE,
     "azureml.data.tabular_dataset": _TABLE,
-    "azureml.train.dnn": _FRAMEWORK,
-    "azureml.train.estimator": _FRAMEWORK,
+    "azureml.train.dnn": _OTHER_FRAMEWORK,
+    "azureml.train.estimator": _OTHER_FRAMEWORK,
     "azureml.train.hyperdrive": _TUNE,
     "azureml.train.automl": _TUNE,
     "azureml.train.sklearn": "Use Estimator(..., pip_packages=['scikit-learn']).",
@@ -238,7 +247,8 @@ OF_MODULE: dict[str, str] = {
     "azureml.telemetry": "hpctf sends nothing to anybody: leave the line out.",
     "azureml.pipeline": "Submit the steps one after the other, each with "
     "run.wait_for_completion() before the next.",
-    "azureml.tensorboard": "Start TensorBoard with hpctf tensorboard RUN.",
+    "azureml.tensorboard": _TENSORBOARD,
+    "azureml.contrib.tensorboard": _TENSORBOARD,
     "azureml.mlflow": "Write runs to MLflow with hpctf export mlflow EXPERIMENT.",
     "azureml.opendatasets": "Download the data to a folder that the nodes can read, and name it "
     "with Dataset.File.from_files('/path').",
@@ -249,6 +259,7 @@ OF_MODULE: dict[str, str] = {
 
 OF_NAME: dict[str, str] = {
     "Image": _DEPLOY,
+    "InferenceConfig": _DEPLOY,
     "Webservice": _DEPLOY,
     "Model": _MODEL,
     "Gloo": "Gloo is PyTorch's: use Mpi(...) (Horovod).",

@@ -47,7 +47,9 @@ def check_version(python_version: str | None) -> str | None:
     if found < OLDEST:
         raise UsageError(
             f"python_version is {shown(python_version)}, but hpctf needs "
-            f"{OLDEST[0]}.{OLDEST[1]} or later."
+            f"{OLDEST[0]}.{OLDEST[1]} or later.",
+            "Name a later one, or leave it out (python_version, or python= in the conda file): "
+            "hpctf then takes one that TensorFlow has packages for.",
         )
     return str(python_version)
 

@@ -168,6 +168,7 @@ def _tensorflow(
 ) -> tuple[Requirements, str | None, str]:
     """Return the packages, the requirement to add for TensorFlow, and its version if known."""
     named = pip.of(tensorflow_versions.NAMES)
+    tensorflow_versions.check_names(named)
     in_conda = conda is not None and not conda.names.isdisjoint(tensorflow_versions.NAMES)
     version = tensorflow_versions.named_version(named)
     wanted = asked.framework_version

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from hpctf.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ NAMES = (
 )
 """Packages that bring TensorFlow."""
 
+_GPU_ENDED = (2, 12)
+
 _PYTHONS = {
     (2, 21): ((3, 10), (3, 13)),
     (2, 20): ((3, 9), (3, 13)),
@@ -60,6 +64,10 @@ _PYTHONS = {
     (2, 2): ((3, 8), (3, 8)),
 }
 """Oldest and newest Python of each version's wheels on PyPI; from 3.8, which hpctf needs."""
+
+
+OLDEST = min(_PYTHONS)
+"""The oldest that can be installed."""
 
 
 def series(version: str) -> tuple[int, int] | None:
@@ -94,11 +102,10 @@ def specifier_of(framework_version: str) -> str:
             f"framework_version is {shown(framework_version)}, but must be a version of "
             f"TensorFlow, such as {TESTED!r} or '2.18.1'."
         )
-    oldest = min(_PYTHONS)
-    if (series(framework_version) or oldest) < oldest:
+    if (series(framework_version) or OLDEST) < OLDEST:
         raise UsageError(
             f"framework_version is {shown(framework_version)}, but TensorFlow "
-            f"{oldest[0]}.{oldest[1]} is the oldest with packages for Python 3.8, which hpctf "
+            f"{OLDEST[0]}.{OLDEST[1]} is the oldest with packages for Python 3.8, which hpctf "
             "needs.",
             "For an older one, build the environment yourself and name it: --python EXE.",
         )
@@ -123,3 +130,23 @@ def named_version(requirements: Sequence[Requirement]) -> str:
             if specifier.operator in ("==", "===", "~=") and found:
                 return f"{found[0]}.{found[1]}"
     return ""
+
+
+def check_names(requirements: Sequence[Requirement]) -> None:
+    """Refuse ``tensorflow-gpu`` where it is no more: its 2.12 is empty, and cannot be installed.
+
+    Raises
+    ------
+    UsageError
+        It is named without a version, or with one that is empty.
+    """
+    for requirement in requirements:
+        if canonicalize_name(requirement.name) != "tensorflow-gpu":
+            continue
+        version = series(named_version([requirement]))
+        if version is None or not OLDEST <= version < _GPU_ENDED:
+            raise UsageError(
+                f"The package {shown(str(requirement))} cannot be installed: tensorflow-gpu ended "
+                "with TensorFlow 2.11, and has become part of tensorflow.",
+                "Write 'tensorflow[and-cuda]' in its place (without GPUs: 'tensorflow').",
+            )

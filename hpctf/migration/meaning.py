@@ -16,6 +16,8 @@ from typing import Any
 
 from hpctf import azureml
 from hpctf.azureml.datasets import is_address
+from hpctf.azureml.environment import NAMES_NONE
+from hpctf.azureml.estimators import too_old
 from hpctf.azureml.modules import PREFIX, Placeholder
 from hpctf.azureml.refusing import NotThere, Refusal
 from hpctf.azureml.sentences import instead_of
@@ -141,6 +143,10 @@ class Names:
     def _of_call(self, node: ast.Call) -> Iterator[Remark]:
         called = self._value(node.func)
         if isinstance(called, type) and issubclass(called, azureml.TensorFlow):
+            version = self._argument(node, len(node.args), "framework_version")
+            if too_old(version):
+                what = f"{called.__name__}(framework_version={version!r})"
+                yield Remark(node.lineno, what, NAMES_NONE.format(f"TensorFlow {version}"))
             for keyword in node.keywords:
                 if keyword.arg in NOT_HERE and keyword.arg not in azureml.NOTED:
                     what = f"{called.__name__}({keyword.arg}=...)"

@@ -162,6 +162,15 @@ def test_a_framework_version_that_cannot_be(site: Path, version: str, words: str
     assert words in refusal(site, framework_version=version)
 
 
+@pytest.mark.parametrize(
+    "package", ["tensorflow-gpu", "tensorflow_gpu>=2", "tensorflow-gpu==2.0.0"]
+)
+def test_tensorflow_gpu_is_a_part_of_tensorflow_now(site: Path, package: str) -> None:
+    said = refusal(site, pip_packages=(package,))
+    assert package in said and "'tensorflow[and-cuda]'" in said
+    assert ask(site, pip_packages=("tensorflow-gpu==2.4.1",))[0].tensorflow is None
+
+
 def test_a_python_that_tensorflow_has_no_packages_for(site: Path) -> None:
     said = refusal(site, framework_version="2.10", python_version="3.11")
     assert said == "python_version is 3.11, but TensorFlow 2.10 needs Python 3.8 to 3.10."

@@ -15,6 +15,7 @@ import pytest
 
 import hpctf.azureml as azureml
 from hpctf import Run, UsageError
+from hpctf.azureml.datastore import DataPathComputeBinding
 from hpctf.client.hpctf import azureml_run
 from hpctf.migration.migrate import migrate
 from hpctf.site.loading import load_site
@@ -269,6 +270,23 @@ def test_a_run_has_what_notebooks_ask_of_it(
     same += [*ws.experiments["asked"].get_runs()]
     assert {one.id for one in same} == {run.id} and len(same) == 5
 
+    run.add_properties({"author": "a", "seed": 1})
+    run.add_properties({"author": "a"})
+    with pytest.raises(UsageError, match=r"(?s)'author' already, with the value 'a'.*run.tag"):
+        run.add_properties({"author": "b"})
+    assert run.properties == {"author": "a", "seed": 1}
+    with pytest.raises(UsageError, match=r"run.tag\('name', value\)"):
+        run.display_name = "mine"
+
+    reference = run._get_outputs_datapath().create_data_reference(
+        datapath_compute_binding=DataPathComputeBinding(mode="mount")
+    )
+    given = azureml.ScriptRunConfig("proj", "train.py", ["--resume-from", str(reference)])
+    given.run_config.data_references = {reference.data_reference_name: reference.to_config()}
+    resumed = experiment.submit(given)
+    resumed.wait_for_completion()
+    assert resumed.get_metrics("begin") == {"begin": 1}
+
     for outputs in (run._get_outputs_datapath(), run):
         config.resume_from = outputs
         again = experiment.submit(config)
@@ -337,5 +355,5 @@ def test_targets_are_the_sites_and_are_not_made(site: Site) -> None:
     assert azureml.ComputeTarget.create(workspace, "gpu-cluster", config).name == "gpu-cluster"
     with pytest.raises(UsageError, match=r"(?s)'other'.*site 'local' has: default, gpu-cluster"):
         azureml.ComputeTarget.create(workspace, "other", config)
-    status = workspace.compute_targets["gpu-cluster"].get_status().serialize()
+    status = workspace.compute_targets["gpu-cluster"].status.serialize()
     assert (status["provisioningState"], status["targetNodeCount"]) == ("Succeeded", 2)

@@ -286,6 +286,28 @@ def test_other_environments_are_the_estimators_parameters(source: Path, tmp_path
     assert of(own.clone("f"), source, tmp_path).python == "/opt/python"
 
 
+def test_packages_are_added_to_an_environment_that_names_none(
+    ws: Workspace, source: Path, tmp_path: Path
+) -> None:
+    own = Environment.get(ws, name="AzureML-TensorFlow-2.16-CPU").clone("mine")
+    assert own.python.conda_dependencies is not None
+    own.python.conda_dependencies.add_pip_package("azureml-mlflow")
+    own.python.conda_dependencies.add_pip_package("numpy")
+    estimator = of(own, source, tmp_path)
+    assert (estimator.framework_version, estimator.pip_packages) == ("2.16", ["numpy"])
+
+
+@pytest.mark.parametrize(("version", "kept"), [("1.13", None), ("2.0", None), ("2.18", "2.18")])
+def test_a_tensorflow_that_can_no_longer_be_installed_is_left_out(
+    version: str, kept: str | None, source: Path
+) -> None:
+    estimator = azureml.TensorFlow(source, entry_script="train.py", framework_version=version)
+    assert estimator.framework_version == kept
+    assert [f"TensorFlow {version} is older" in note for note in estimator.notes] == (
+        [] if kept else [True]
+    )
+
+
 def test_azure_mls_own_environments_are_known_by_their_tensorflow(
     ws: Workspace, source: Path, tmp_path: Path
 ) -> None:
@@ -293,7 +315,7 @@ def test_azure_mls_own_environments_are_known_by_their_tensorflow(
     assert (new.framework_version, new.notes) == ("2.16", [])
     old = of(Environment.get(ws, name="AzureML-TensorFlow-2.0-GPU"), source, tmp_path)
     assert old.framework_version is None
-    assert "has TensorFlow 2.0, which is older" in old.notes[0]
+    assert "TensorFlow 2.0 of environment AzureML-TensorFlow-2.0-GPU is older" in old.notes[0]
     with pytest.raises(UsageError, match=r"no environment 'AzureML-PyTorch-1\.3-GPU'"):
         Environment.get(ws, name="AzureML-PyTorch-1.3-GPU")
 

@@ -33,6 +33,8 @@ CLASSES: dict[str, type] = {
     "Keyvault": workspace.Keyvault,
     "PythonSection": environment.PythonSection,
 }
+SETTINGS = ["Environment", "DockerSection", "PythonSection", "RunConfiguration", "ScriptRunConfig"]
+SETTINGS += ["DockerConfiguration", "MpiConfiguration", "TensorflowConfiguration"]
 NOWHERE = object()
 MADE_BY_OTHERS = {("AmlComputeStatus", "__init__"), ("AzureBlobDatastore", "__init__")}
 DOCUMENT = ROOT / "docs/azureml-names.md"
@@ -103,6 +105,25 @@ def test_every_member_of_every_class_is_there_or_refused(
     assert set(CLASSES) == set(SURFACE["classes"])
     wrong = [key for key, said in answers.items() if said.startswith("is neither")]
     assert not wrong
+
+
+def test_a_name_that_azure_ml_has_not_either_is_one_sentence() -> None:
+    for name, one in objects().items():
+        assert not hasattr(one, "no_such_name"), name
+        with pytest.raises(NotHere, match=r"has no no_such_name in hpctf.\n.*azureml-names.md"):
+            _ = one.no_such_name
+    for name in SETTINGS:
+        with pytest.raises(NotHere, match="has no no_such_name"):
+            objects()[name].no_such_name = 1
+
+
+def test_a_name_that_is_nearly_right_is_named() -> None:
+    config = azureml.RunConfiguration()
+    with pytest.raises(NotHere, match=r"Did you mean auto_prepare_environment\?"):
+        config.prepare_environment = True
+    config.auto_prepare_environment = True
+    with pytest.raises(NotHere, match="no counterpart"):
+        _ = azureml.Environment("e").docker.base_image_registry
 
 
 def test_all_that_works_takes_azure_mls_parameters() -> None:

@@ -126,6 +126,7 @@ for run in []:
     run.log('of something else', 1)
 def f(ws): return ws.create()
 ws.get_default_keyvault().get_secret('x')
+old = TensorFlow(entry_script='x.py', framework_version='1.13')
 """
 
 NAMED = {
@@ -140,6 +141,7 @@ NAMED = {
     17: "TensorFlow(image_registry_details=...)",
     19: "Run.register_model",
     24: "Keyvault.get_secret",
+    25: "TensorFlow(framework_version='1.13')",
 }
 
 

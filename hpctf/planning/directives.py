@@ -6,19 +6,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 
 from hpctf.common.units import UNLIMITED_S, seconds_of, time_text
-from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.estimator.tensorflow import TensorFlow
+from hpctf.errors import UsageError
 from hpctf.plan import Interruption
 from hpctf.planning.backends.layout import Group
+from hpctf.planning.resources import TARGET_OPTIONS, Resources
 from hpctf.scheduler.sbatch_options import (
-    DIRECTIVE_KEY,
-    OURS,
     check_directive_value,
     check_memory,
     check_not_empty,
     directive_value,
     other_memory,
-    our_option,
 )
 from hpctf.site.model import Site, Target
 
@@ -26,7 +23,7 @@ REQUEUE_S = 15
 """Seconds that a job keeps for itself, after its script's grace, to have itself requeued."""
 
 
-def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target, pin: bool) -> int:
+def gpus_per_node(asked: Resources, group: Group, name: str, target: Target, pin: bool) -> int:
     """Return how many GPUs each node of the group is asked for.
 
     Raises
@@ -34,27 +31,27 @@ def gpus_per_node(estimator: TensorFlow, group: Group, name: str, target: Target
     UsageError
         More than the target has, or fewer than the pinned processes of a node need.
     """
-    if not estimator.use_gpu or not group.gpu_tasks:
+    if not asked.use_gpu or not group.gpu_tasks:
         return 0
     tasks = math.ceil(group.gpu_tasks / group.nodes)
-    asked = estimator.gpus_per_node or target.gpus or tasks
-    if target.gpus is not None and asked > target.gpus:
-        what = f"gpus_per_node is {asked}" if estimator.gpus_per_node else "use_gpu is set"
+    gpus = asked.gpus or target.gpus or tasks
+    if target.gpus is not None and gpus > target.gpus:
+        what = f"gpus_per_node is {gpus}" if asked.gpus else "use_gpu is set"
         have = f"{target.gpus} GPUs a node" if target.gpus else "no GPUs"
         raise UsageError(
             f"{what}, but target {name!r} has {have}.",
             "Ask for fewer, or choose another target (--target).",
         )
-    if pin and tasks > asked:
+    if pin and tasks > gpus:
         raise UsageError(
-            f"{tasks} processes a node share {asked} GPUs, but each is to have its own.",
+            f"{tasks} processes a node share {gpus} GPUs, but each is to have its own.",
             f"Ask for more GPUs (--gpus-per-node {tasks}) or fewer processes a node.",
         )
-    return asked
+    return gpus
 
 
 def directives(
-    estimator: TensorFlow,
+    asked: Resources,
     group: Group,
     site: Site,
     target: Target,
@@ -74,7 +71,7 @@ def directives(
     # Slots, not tasks: every node gets the same number, and srun then spreads the tasks evenly.
     # With --ntasks alone Slurm fills the first nodes (measured: 4 tasks on 2 nodes as 3 and 1).
     per_node = math.ceil(group.tasks / group.nodes)
-    seconds = time_limit(estimator, target)
+    seconds = time_limit(asked, target)
     chosen: dict[str, object] = {"nodes": group.nodes, "ntasks-per-node": per_node}
     layers: tuple[Mapping[str, object], ...] = (
         of_shell,
@@ -82,11 +79,11 @@ def directives(
         _fields(target, gpus, per_node),
         target.directives,
         {
-            "cpus-per-task": estimator.cpus_per_task,
-            "mem": estimator.mem,
+            "cpus-per-task": asked.cpus,
+            "mem": asked.mem,
             "time": None if seconds is None else time_text(seconds),
             **of_job,
-            **check_sbatch(estimator.sbatch),
+            **asked.sbatch,
         },
     )
     for layer in layers:
@@ -109,7 +106,7 @@ def directives(
 
 
 def job_directives(
-    estimator: TensorFlow,
+    asked: Resources,
     rules: Interruption,
     launcher: str,
     *,
@@ -126,13 +123,13 @@ def job_directives(
         The person's own sbatch options say otherwise, or the site drops one.
     """
     made: dict[str, object] = {}
-    if estimator.max_restarts is not None:
-        made["requeue" if estimator.max_restarts else "no-requeue"] = True
+    if asked.requeue is not None:
+        made["requeue" if asked.requeue else "no-requeue"] = True
     if rules.signal and leads:
         # mpirun's ranks are not tasks of Slurm's: the batch script tells it.
         to = "B:" if launcher == "mpirun" else ""
         made["signal"] = f"{to}{rules.signal}@{rules.grace_s + REQUEUE_S}"
-    for key in made.keys() & {key.replace("_", "-") for key in estimator.sbatch}:
+    for key in made.keys() & asked.sbatch.keys():
         raise UsageError(
             f"--sbatch {key}: hpctf sets it itself for a training that restarts.",
             "Leave it out, or max_restarts and grace_seconds (--max-restarts, --grace).",
@@ -158,31 +155,29 @@ def dropped_by(site: Site, target: Target) -> set[str]:
     return {*site.drop, *target.drop}
 
 
-def drop_notes(estimator: TensorFlow, site: Site, name: str, target: Target) -> Iterator[str]:
+def drop_notes(asked: Resources, site: Site, name: str, target: Target) -> Iterator[str]:
     """Yield a note for each thing that a person asks for and the site never writes."""
-    asked = {
-        "mem": ("mem", estimator.mem),
-        "cpus-per-task": ("cpus_per_task", estimator.cpus_per_task),
-        "time": ("max_run_duration_seconds", estimator.max_run_duration_seconds),
-        **{
-            key: (f"--sbatch {key}", value) for key, value in check_sbatch(estimator.sbatch).items()
-        },
+    wishes = {
+        "mem": ("mem", asked.mem),
+        "cpus-per-task": ("cpus_per_task", asked.cpus),
+        "time": ("max_run_duration_seconds", asked.time_s),
+        **{key: (f"--sbatch {key}", value) for key, value in asked.sbatch.items()},
     }
     for key in sorted(dropped_by(site, target)):
-        what, value = asked.get(key, ("", None))
+        what, value = wishes.get(key, ("", None))
         if value not in (None, False):
             said = what if value is True else f"{what} is {value}, which"
             yield f"{said} has no effect: target {name!r} never has --{key} (drop: [{key}])."
 
 
-def time_limit(estimator: TensorFlow, target: Target, site: Site | None = None) -> int | None:
+def time_limit(asked: Resources, target: Target, site: Site | None = None) -> int | None:
     """Return the seconds that a job on the target may run; None is Slurm's own limit.
 
     Given the `site`, none that its scripts do not say, and none for UNLIMITED.
     """
     if site is not None and site.scheduler == "slurm" and "time" in dropped_by(site, target):
         return None
-    seconds = estimator.max_run_duration_seconds
+    seconds = asked.time_s
     if seconds is None and target.time_limit:
         seconds = seconds_of(target.time_limit)
     return None if site is not None and seconds == UNLIMITED_S else seconds
@@ -192,41 +187,11 @@ def _fields(target: Target, gpus: int, per_node: int) -> dict[str, object]:
     cpus = target.cpus_per_task
     if gpus and target.cpus_per_gpu:
         cpus = max(1, gpus * target.cpus_per_gpu // per_node)
-    fields: dict[str, object] = {
-        "cpus-per-task": cpus,
-        "mem": target.mem,
-        "partition": target.partition,
-        "account": target.account,
-        "qos": target.qos,
-        "constraint": target.constraint,
-        "clusters": target.clusters,
-    }
+    fields: dict[str, object] = {"cpus-per-task": cpus}
+    for field in ("mem", "partition", "account", "qos", "constraint", "clusters"):
+        fields[TARGET_OPTIONS[field][0]] = getattr(target, field)
     if gpus and target.gpu_request != "none":
         kind = f"{target.gpu_type}:" if target.gpu_type else ""
         request = f"gpu:{kind}{gpus}" if target.gpu_request == "gres" else f"{kind}{gpus}"
         fields[target.gpu_request] = request
     return fields
-
-
-def check_sbatch(options: Mapping[str, object]) -> dict[str, object]:
-    """Return the person's own sbatch options, checked.
-
-    Raises
-    ------
-    UsageError
-        An option that hpctf sets itself, a name or a value that no ``#SBATCH`` line can carry.
-    """
-    checked: dict[str, object] = {}
-    for given, value in options.items():
-        key = given.lstrip("-").replace("_", "-")
-        ours = our_option(key)
-        if ours is not None:
-            which = "it" if ours == key else ours
-            raise UsageError(f"--sbatch {key}: hpctf sets {which} itself; {OURS[ours]}.")
-        if not DIRECTIVE_KEY.match(key):
-            raise UsageError(
-                f"--sbatch {shown(given)} is not the long name of an sbatch option."
-                f"{did_you_mean(key, ['partition', 'account', 'qos', 'mem', 'reservation'])}"
-            )
-        checked[key] = directive_value(key, value)
-    return checked

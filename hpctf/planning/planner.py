@@ -32,6 +32,7 @@ from hpctf.planning.directives import (
 )
 from hpctf.planning.keras import settle_keras
 from hpctf.planning.locked_options import refuse_locked_options
+from hpctf.planning.resources import Resources
 from hpctf.run_folder import worlds
 from hpctf.scheduler.programs import FOLDER, chosen_by_shell, environment_of, shell_notes
 from hpctf.scheduler.sbatch_options import check_directive_value, check_run_folder
@@ -85,9 +86,10 @@ def make_plan(
         check_chosen(estimator.source_directory, "The source folder", trusted_by(site))
     layout = backends.lay_out(estimator, site, name, target)
     pin = site.pin_gpus if estimator.pin_gpus is None else estimator.pin_gpus
-    limit = time_limit(estimator, target, site)
+    asked = Resources.of(estimator)
+    limit = time_limit(asked, target, site)
     used = [group.target or name for group in layout.groups]
-    refuse_locked_options(estimator, site, used)
+    refuse_locked_options(estimator, asked, site, used)
     notes = list(layout.notes)
     of_shell = chosen_by_shell(os.environ) if site.scheduler == "slurm" else {}
     rules = _interruption(estimator, site, limit)
@@ -95,13 +97,13 @@ def make_plan(
     for group in layout.groups:
         group_name, group_target = find_target(site, group.target or name)
         _check_nodes(group.nodes, group_name, group_target.max_nodes, site)
-        gpus = gpus_per_node(estimator, group, group_name, group_target, pin)
+        gpus = gpus_per_node(asked, group, group_name, group_target, pin)
         dropped = dropped_by(site, group_target)
         of_job = job_directives(
-            estimator, rules, layout.launcher, leads=not components, dropped=dropped
+            asked, rules, layout.launcher, leads=not components, dropped=dropped
         )
-        notes += drop_notes(estimator, site, group_name, group_target)
-        made = directives(estimator, group, site, group_target, gpus, of_job, of_shell)
+        notes += drop_notes(asked, site, group_name, group_target)
+        made = directives(asked, group, site, group_target, gpus, of_job, of_shell)
         cpus = dict(made).get("cpus-per-task", "")
         components.append(
             Component(group.nodes, group.tasks, int(cpus) if cpus.isdecimal() else None, gpus, made)

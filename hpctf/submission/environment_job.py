@@ -25,10 +25,10 @@ from hpctf.common.units import seconds_of
 from hpctf.environment.build_job import BUILD
 from hpctf.environment.store import LOGS, Store
 from hpctf.errors import SchedulerError, SiteError
-from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.planning.backends.layout import Group
 from hpctf.planning.directives import directives
+from hpctf.planning.resources import Resources
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.programs import chosen_by_shell
 from hpctf.scheduler.slurm import Slurm
@@ -66,7 +66,7 @@ class BuildJob:
     folder: str
 
 
-def build_plan(spec: EnvironmentSpec, site: Site, estimator: TensorFlow, folder: str) -> Plan:
+def build_plan(spec: EnvironmentSpec, site: Site, asked: Resources, folder: str) -> Plan:
     """Return the plan of the job that builds an environment for a training: one task, no ranks.
 
     Parameters
@@ -75,13 +75,11 @@ def build_plan(spec: EnvironmentSpec, site: Site, estimator: TensorFlow, folder:
         Where the job is told what to build, and leaves its log.
     """
     settings = site.environments
-    name, target = find_target(site, settings.build_target or estimator.compute_target)
-    persons = {key.replace("_", "-"): value for key, value in estimator.sbatch.items()}
+    name, target = find_target(site, settings.build_target or asked.target)
     given = ("account",) if settings.build_target is not None else _OF_THE_PERSON
-    task = TensorFlow(
-        function=build_plan,
-        max_run_duration_seconds=seconds_of(settings.build_time),
-        sbatch={key: value for key, value in persons.items() if key in given},
+    task = Resources(
+        time_s=seconds_of(settings.build_time),
+        sbatch={key: value for key, value in asked.sbatch.items() if key in given},
     )
     made = directives(task, Group(1, 1), site, target, 0, {}, chosen_by_shell(os.environ))
     return Plan(
@@ -107,7 +105,7 @@ def job_name(spec: EnvironmentSpec, site: Site) -> str:
     return f"hpctf-env-{spec.key}-{store}"
 
 
-def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> BuildJob:
+def find_or_submit(spec: EnvironmentSpec, site: Site, asked: Resources) -> BuildJob:
     """Return the job that builds an environment: one that waits or runs already, or a new one.
 
     Raises
@@ -119,7 +117,7 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     """
     name = job_name(spec, site)
     logs = _logs(site)
-    cluster = _cluster(site, estimator)
+    cluster = _cluster(site, asked)
     known = Slurm(cluster).active(name)
     if known is not None:
         return BuildJob(known, cluster, name, _folder_of(logs, name, known))
@@ -129,7 +127,7 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, estimator: TensorFlow) -> 
     # The passwords of indexes are among them.
     write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)}, PRIVATE_FILE)
     script = folder / "job.sbatch"
-    write_script(script, render(build_plan(spec, site, estimator, str(folder))))
+    write_script(script, render(build_plan(spec, site, asked, str(folder))))
     with uninterrupted():
         identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
         command = ["sbatch", "--parsable", str(script)]
@@ -196,8 +194,8 @@ def _folder_of(logs: Path, name: str, job_id: str) -> str:
     return str(logs / named) if named.startswith(f"{name}-") and os.sep not in named else ""
 
 
-def _cluster(site: Site, estimator: TensorFlow) -> str | None:
-    _, target = find_target(site, site.environments.build_target or estimator.compute_target)
+def _cluster(site: Site, asked: Resources) -> str | None:
+    _, target = find_target(site, site.environments.build_target or asked.target)
     return target.clusters or chosen_by_shell(os.environ).get("clusters")
 
 

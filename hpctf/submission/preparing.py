@@ -114,10 +114,11 @@ def _in_job(
     site: Site,
     tell: Callable[[str], None],
 ) -> Iterator[Prepared]:
+    from hpctf.planning.resources import Resources
     from hpctf.submission import environment_job
 
     with environment_job.one_at_a_time(spec, site):
-        job = environment_job.find_or_submit(spec, site, estimator)
+        job = environment_job.find_or_submit(spec, site, Resources.of(estimator))
         tell(f"job {job.job_id} builds environment {spec.key}; the run waits for it")
         record = asdict(job)
         try:

@@ -38,13 +38,10 @@ MAX_HOSTS = 65_536
 MAX_NAME = 255
 """The most characters that a host name may have: the Domain Name System's limit."""
 
-_SEPARATORS = re.compile(r"[,\s]*", re.ASCII)
-_NAME_CHARACTERS = "letters, digits, '.', '-' and '_'"
-_GROUP = re.compile(r"(?:[A-Za-z0-9._-]+|\[[^][]*\])+")
-_BRACKET = re.compile(r"\[([^][]*)\]")
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
-_COUNT = re.compile(r"([0-9]+)(?:\(x([0-9]+)\))?")
-_MAX_DIGITS = 19  # any number of so many digits fits Slurm's 64 bits
+_NUMBER = "[0-9]{1,19}"  # any number of so many digits fits Slurm's 64 bits
+_BRACKET = rf"\[({_NUMBER}(?:-{_NUMBER})?(?:,{_NUMBER}(?:-{_NUMBER})?)*)\]"
+_GROUP = re.compile(rf"[,\s]*((?:[A-Za-z0-9._-]|{_BRACKET})+)(?=[,\s]|\Z)", re.ASCII)
+_COUNT = re.compile(rf"({_NUMBER})(?:\(x({_NUMBER})\))?")
 
 
 class Host(namedtuple("Host", ("name", "slots"))):
@@ -90,15 +87,15 @@ def expand_hostlist(text: str) -> list[str]:
         When the text is no host list, or stands for more than `MAX_HOSTS` hosts.
     """
     names: list[str] = []
-    position = _skip_separators(text, 0)
-    while position < len(text):
-        group = _GROUP.match(text, position)
-        if group is None or _is_cut_short(text, group.end()):
-            raise _unreadable(text, position if group is None else group.end())
-        names += _expand_group(group.group(), text)
+    position = 0
+    while match := _GROUP.match(text, position):
+        names += _expand_group(match[1], text)
         if len(names) > MAX_HOSTS:
-            raise _too_many(text, f"at least {len(names):,}")
-        position = _skip_separators(text, group.end())
+            raise _too_many(text)
+        position = match.end()
+    rest = text[position:].strip(", \t\n\r\f\v")
+    if rest:
+        raise _unreadable(text, rest)
     return names
 
 
@@ -115,20 +112,15 @@ def expand_counts(text: str) -> list[int]:
     counts: list[int] = []
     for item in text.strip().split(","):
         match = _COUNT.fullmatch(item)
-        if match is None:
+        repeat = int(match[2] or 1) if match else 0
+        if match is None or not repeat:
             raise HostlistError(
                 f"task counts {_shown(text)}: {_shown(item)} is not COUNT or COUNT(xHOSTS)",
                 hint="Slurm writes them like 2(x3),1: three hosts of 2 tasks, then one of 1.",
             )
-        count, repeat = _integer(match[1], text), _integer(match[2] or "1", text)
-        if repeat == 0:
-            raise HostlistError(
-                f"task counts {_shown(text)}: {_shown(item)} stands for no host at all",
-                hint="The number after x is how many hosts have that count: at least 1.",
-            )
         if len(counts) + repeat > MAX_HOSTS:
-            raise _too_many(text, f"{len(counts) + repeat:,}")
-        counts += [count] * repeat
+            raise _too_many(text)
+        counts += [int(match[1])] * repeat
     return counts
 
 
@@ -199,42 +191,31 @@ def _turn(distribution: str, plane_size: int | None, most: int) -> int:
         return max(most, 1)
     if method == "cyclic":
         return 1
-    if method != "plane":
-        raise ClusterSpecError(
-            f"distribution {distribution!r} is none of block, cyclic and plane=SIZE: which host "
-            "has which rank cannot be known",
-            hint="Start the tasks with srun --distribution=block, or give the tasks yourself.",
-        )
-    plane = _integer(size, distribution) if size.isascii() and size.isdigit() else plane_size
-    if not plane or plane < 1:
-        raise ClusterSpecError(
-            f"distribution {distribution!r} has plane size {plane}; it must be 1 or more",
-            hint="Write plane=SIZE, as for srun --distribution, or give plane_size.",
-        )
-    return plane
-
-
-def _skip_separators(text: str, position: int) -> int:
-    match = _SEPARATORS.match(text, position)
-    return position if match is None else match.end()
-
-
-def _is_cut_short(text: str, end: int) -> bool:
-    """Tell whether a group that ends at `end` runs into something no separator."""
-    return end < len(text) and _skip_separators(text, end) == end
+    if method == "plane":
+        plane = int(size) if re.fullmatch(_NUMBER, size) else plane_size
+        if plane and plane > 0:
+            return plane
+    raise ClusterSpecError(
+        f"distribution {distribution!r} is not block, cyclic or plane=SIZE with a SIZE of 1 or "
+        "more: which host has which rank cannot be known",
+        hint="Start the tasks with srun --distribution=block, or give the tasks yourself.",
+    )
 
 
 def _expand_group(group: str, text: str) -> list[str]:
     """Return the hosts of one group: literal text with any number of brackets."""
-    first, *rest = _BRACKET.split(group)
-    literals, brackets = rest[1::2], _expand_brackets(rest[::2], text)
-    longest = sum(map(len, [first, *literals])) + sum(max(map(len, b)) for b in brackets)
+    first, *rest = re.split(_BRACKET, group)
+    literals = rest[1::2]
+    brackets: list[list[str]] = []
+    hosts, longest = 1, len(first) + sum(map(len, literals))
+    for inner in rest[::2]:
+        brackets.append(_expand_bracket(inner, text))
+        hosts *= len(brackets[-1])
+        longest += max(map(len, brackets[-1]))
+        if hosts > MAX_HOSTS:
+            raise _too_many(text)  # before a product fills the memory
     if longest > MAX_NAME:
-        raise HostlistError(
-            f"host list {_shown(text)}: {_shown(group)} makes a name of {longest} characters; "
-            f"host names have at most {MAX_NAME}",
-            hint="Look for a missing comma.",
-        )
+        raise _unreadable(text, group)
     if not brackets:
         return [group]
     prefixes = [first]
@@ -244,81 +225,33 @@ def _expand_group(group: str, text: str) -> list[str]:
     return [prefix + n + literals[-1] for prefix in prefixes for n in brackets[-1]]
 
 
-def _expand_brackets(inners: Sequence[str], text: str) -> list[list[str]]:
-    """Return the numbers of each bracket, refusing a product that would fill the memory."""
-    brackets: list[list[str]] = []
-    hosts = 1
-    for inner in inners:
-        brackets.append(_expand_bracket(inner, text))
-        hosts *= len(brackets[-1])
-        if hosts > MAX_HOSTS:
-            raise _too_many(text, f"at least {hosts:,}")
-    return brackets
-
-
 def _expand_bracket(inner: str, text: str) -> list[str]:
     """Return the padded numbers that the inside of a bracket such as ``1,03-05`` stands for."""
     numbers: list[str] = []
     for item in inner.split(","):
-        match = _RANGE.fullmatch(item)
-        if match is None:
-            raise HostlistError(
-                f"host list {_shown(text)}: {_shown(item)} in [{_cut(inner)}] is not NUMBER or "
-                "FIRST-LAST",
-                hint="Write ranges like n[1,3-5] or n[001-010]; Slurm has no steps in them.",
-            )
-        first, last = _integer(match[1], text), _integer(match[2] or match[1], text)
-        if last < first:
-            raise HostlistError(
-                f"host list {_shown(text)}: range {item} runs backwards",
-                hint=f"Slurm's ranges go up: {match[2]}-{match[1]}.",
-            )
-        total = len(numbers) + last - first + 1
-        if total > MAX_HOSTS:
-            raise _too_many(text, f"{total:,}")
-        width = len(match[1])
-        numbers += [f"{number:0{width}d}" for number in range(first, last + 1)]
+        first, _, last = item.partition("-")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise _unreadable(text, item)
+        if len(numbers) + high - low >= MAX_HOSTS:
+            raise _too_many(text)
+        numbers += [f"{number:0{len(first)}d}" for number in range(low, high + 1)]
     return numbers
 
 
-def _integer(digits: str, text: str) -> int:
-    significant = digits.lstrip("0")
-    if len(significant) > _MAX_DIGITS or len(digits) > MAX_NAME:
-        raise HostlistError(
-            f"{_shown(text)}: number {_cut(digits)} has {len(digits)} digits; at most "
-            f"{_MAX_DIGITS} may follow the leading zeros, and {MAX_NAME} are allowed in all",
-            hint="Look for a missing comma or bracket.",
-        )
-    return int(significant or "0")
-
-
-def _unreadable(text: str, position: int) -> HostlistError:
-    """Say what is wrong with the character where the grammar ends."""
-    character = text[position]
-    if text.strip() == "(null)":
-        what, hint = "Slurm has given the job no hosts yet", "Ask again once the job runs."
-    elif character == "[" and "[" in text[position + 1 :].partition("]")[0]:
-        what, hint = "a bracket opens inside a bracket", "Put them side by side: r[1-2]n[1-4]."
-    elif character == "[":
-        what, hint = "the bracket is never closed", "The text may be cut short: add ']'."
-    elif character == "]":
-        what, hint = "the bracket was never opened", "Remove ']' or add its '['."
-    else:
-        what = f"{character!r} cannot be in a host name"
-        hint = f"Names have {_NAME_CHARACTERS}; commas or blanks separate them."
-    return HostlistError(f"host list {_shown(text)}, character {position + 1}: {what}", hint=hint)
-
-
-def _too_many(text: str, count: str) -> HostlistError:
+def _unreadable(text: str, part: str) -> HostlistError:
     return HostlistError(
-        f"{_shown(text)} stands for {count} hosts; at most {MAX_HOSTS:,} are allowed",
+        f"host list {_shown(text)} is not one that Slurm writes: cannot read {_shown(part)}",
+        hint="Slurm's host lists look like n1,n[3-5],r[1-2]n[01-12]; take SLURM_JOB_NODELIST.",
+    )
+
+
+def _too_many(text: str) -> HostlistError:
+    return HostlistError(
+        f"{_shown(text)} stands for more than {MAX_HOSTS:,} hosts",
         hint="That is Slurm's own limit for a range: look for a missing dash, comma or zero.",
     )
 
 
 def _shown(text: str) -> str:
-    return repr(_cut(text))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
+    return repr(text if len(text) <= 80 else text[:77] + "...")

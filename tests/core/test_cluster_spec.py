@@ -290,7 +290,7 @@ def test_the_command_takes_ports_attempt_and_rank() -> None:
         (["--role", "worker=two"], STEP, "--role worker is 'two'"),
         (["--role", "worker=5", "--ports", "20000"], STEP, "'20000' is not FIRST-LAST"),
         (["--role", "worker=5", "--ports", "1-1"], STEP, "ports 1-1 are 1, but one host has 3"),
-        (["--role", "worker=5"], {**STEP, "SLURM_STEP_NODELIST": "n[1"}, "never closed"),
+        (["--role", "worker=5"], {**STEP, "SLURM_STEP_NODELIST": "n[1"}, "cannot read 'n[1'"),
         ([], STEP, "--role"),
     ],
 )

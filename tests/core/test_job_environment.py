@@ -47,7 +47,7 @@ def test_tasks_of_a_step_with_another_distribution(
 
 
 def test_arbitrary_distribution_is_refused() -> None:
-    with pytest.raises(ClusterSpecError, match="distribution 'arbitrary' is none of block"):
+    with pytest.raises(ClusterSpecError, match="distribution 'arbitrary' is not block"):
         tasks_from_environment({**STEP, "SLURM_DISTRIBUTION": "arbitrary"})
 
 

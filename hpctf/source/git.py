@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,7 +132,7 @@ def _diff(git: _Git) -> bytes:
     """Return how the folder differs from its commit; other programs are not called for it."""
     plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--relative")
     try:
-        text = git.ask("diff", *plain, "HEAD", "--", ".", most=MOST_DIFF + 1)
+        text = git.ask("diff", *plain, "HEAD", "--", ".")
     except _NoAnswer as error:
         return f"The difference to the commit is not known: {error}.\n".encode()
     if len(text) <= MOST_DIFF:
@@ -149,8 +148,8 @@ class _Git:
         self._folder = folder
         self._until = until
 
-    def ask(self, *words: str, most: int = 16_000_000, more_s: float = 0.0) -> bytes:
-        """Return what git prints, `most` bytes of it.
+    def ask(self, *words: str, more_s: float = 0.0) -> bytes:
+        """Return what git prints.
 
         Raises
         ------
@@ -169,33 +168,15 @@ class _Git:
             )
         except OSError as error:
             raise _NoAnswer(f"git cannot be run ({error.strerror})") from None
-        left = max(0.0, self._until - time.monotonic()) + more_s
-        watch = threading.Timer(left, _kill, [process])
-        watch.start()
-        try:
-            return self._read(process, most, watch)
-        finally:
-            watch.cancel()
-            _kill(process)
-            process.wait()
-
-    def _read(self, process: subprocess.Popen[bytes], most: int, watch: threading.Timer) -> bytes:
-        assert process.stdout is not None and process.stderr is not None
-        with process.stdout, process.stderr:
-            text = process.stdout.read(most)
-            if len(text) == most:
-                return text
-            refusal = _REFUSED.search(process.stderr.read(4096))
-        code = process.wait()
-        if watch.finished.is_set():
-            raise _NoAnswer("git took too long")
-        if code:
-            why = refusal[1].decode("utf-8", "replace") if refusal else f"exit code {code}"
-            raise _NoAnswer(f"git refuses: {why}")
-        return text
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill git and what it has started, unless it is done."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with process:
+            try:
+                left = max(0.0, self._until - time.monotonic())
+                answer, complaint = process.communicate(timeout=left + more_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what git has started
+                raise _NoAnswer("git took too long") from None
+        if process.returncode:
+            refusal = _REFUSED.search(complaint)
+            why = refusal[1].decode("utf-8", "replace") if refusal else ""
+            raise _NoAnswer(f"git refuses: {why or f'exit code {process.returncode}'}")
+        return answer

@@ -11,6 +11,7 @@ import pytest
 
 from hpctf.source.git import MOST_DIFF, git_state, without_credentials
 
+from ..waiting import wait_until
 from .helpers import project
 
 
@@ -119,7 +120,8 @@ def test_a_slow_git_is_not_waited_for(
     """A git that waits for what never comes, in a child of its own."""
     slow = tmp_path / "bin/git"
     slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\nsleep 600\n")
+    started = tmp_path / "started"
+    slow.write_text(f"#!/bin/sh\nsleep 600 &\n[ -e {started} ] || echo $! >{started}\nwait\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
     began = time.monotonic()
@@ -127,6 +129,9 @@ def test_a_slow_git_is_not_waited_for(
     assert state is not None
     assert state.problem == "git took too long"
     assert time.monotonic() - began < 10
+    if started.exists():  # else git was killed before it had started anything
+        child = Path("/proc") / started.read_text().strip() / "cmdline"
+        wait_until(lambda: not child.exists() or not child.read_bytes())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

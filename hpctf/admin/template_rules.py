@@ -15,9 +15,8 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import jinja2
 from jinja2 import nodes
-from jinja2.meta import find_undeclared_variables
+from jinja2.meta import find_referenced_templates, find_undeclared_variables
 
-from hpctf.common.paths import TEMPLATES
 from hpctf.errors import did_you_mean
 from hpctf.estimator.tensorflow import BACKENDS
 from hpctf.plan import Plan
@@ -57,7 +56,7 @@ def check_templates(folder: str) -> dict[str, list[Problem]]:
     environment = template_environment(folder)
     files = sorted(Path(folder).rglob("*.j2"))
     templates = {file: _Template(environment, file, folder) for file in files}
-    used = {name for one in templates.values() for name in one.references()}
+    used = {name for one in templates.values() for name in find_referenced_templates(one.tree)}
     return {
         str(file): sorted(one.problems(used), key=lambda problem: problem.line)
         for file, one in templates.items()
@@ -70,35 +69,20 @@ class _Template:
     def __init__(self, environment: jinja2.Environment, file: Path, folder: str) -> None:
         self.environment = environment
         self.file = file
-        self.folder = folder
         self.name = str(file.relative_to(folder))
         self.broken: list[Problem] = []
-        self.tree = self._parse()
-
-    def _parse(self) -> nodes.Template:
+        self.tree = nodes.Template([], lineno=1)
         try:
-            text = self.file.read_text(encoding="utf-8-sig")
-            tree = self.environment.parse(text, self.name, str(self.file))
-            self.environment.compile(text, self.name, str(self.file))
+            text = file.read_text(encoding="utf-8-sig")
+            tree = environment.parse(text, self.name, str(file))
+            environment.compile(text, self.name, str(file))
+            self.tree = tree
         except jinja2.TemplateSyntaxError as error:
-            self.broken = [Problem(str(self.file), error.lineno, f"{error.message}.")]
-            return nodes.Template([], lineno=1)
+            self.broken.append(self._at(error.lineno, f"{error.message}."))
         except (OSError, ValueError) as error:
-            self.broken = [Problem(str(self.file), 1, f"it cannot be read: {error}.")]
-            return nodes.Template([], lineno=1)
-        return tree
+            self.broken.append(self._at(1, f"it cannot be read: {error}."))
 
-    def references(self) -> list[str]:
-        """Return the names of the templates that it extends, includes or imports."""
-        kinds = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
-        found = []
-        for node in self.tree.find_all(kinds):
-            name = cast(Any, node).template
-            if isinstance(name, nodes.Const) and isinstance(name.value, str):
-                found.append(name.value)
-        return found
-
-    def problems(self, used: set[str]) -> list[Problem]:
+    def problems(self, used: set[str | None]) -> list[Problem]:
         """Return all that is wrong; `used` are the templates that others name."""
         if self.broken:
             return self.broken
@@ -113,55 +97,44 @@ class _Template:
         return Problem(str(self.file), line, message)
 
     @cached_property
-    def _family(self) -> list[tuple[str, nodes.Template]]:
-        """The templates that it extends, the nearest first, with their file names."""
-        family: list[tuple[str, nodes.Template]] = []
-        tree: nodes.Template = self.tree
-        seen = {str(self.file)}
-        while True:
-            extends = next(tree.find_all(nodes.Extends), None)
-            if extends is None or not isinstance(extends.template, nodes.Const):
-                return family
+    def _family(self) -> list[nodes.Template]:
+        """The templates that it extends, the nearest first."""
+        loader = self.environment.loader
+        assert loader is not None
+        family: list[nodes.Template] = []
+        tree, seen = self.tree, {str(self.file)}
+        while (extends := tree.find(nodes.Extends)) and isinstance(extends.template, nodes.Const):
             try:
-                source = self._source(str(extends.template.value))
-                tree = self.environment.parse(*source)
+                text, file, _ = loader.get_source(self.environment, extends.template.value)
+                tree = self.environment.parse(text, extends.template.value, file)
             except (jinja2.TemplateNotFound, jinja2.TemplateSyntaxError):
-                return family
-            if source[2] in seen:
-                return family
-            seen.add(source[2])
-            family.append((source[2], tree))
-
-    def _source(self, name: str) -> tuple[str, str, str]:
-        assert self.environment.loader is not None
-        text, file, _ = self.environment.loader.get_source(self.environment, name)
-        return text, name, file or name
+                break
+            if str(file) in seen:
+                break
+            seen.add(str(file))
+            family.append(tree)
+        return family
 
     def _missing(self) -> Iterator[Problem]:
-        """Yield templates that are named but not there, and circles of templates."""
+        """Yield templates that are named but not there, and one that extends itself."""
+        known = self.environment.list_templates()
         for node in self.tree.find_all((nodes.Extends, nodes.Include)):
-            template = cast(Any, node).template
-            optional = isinstance(node, nodes.Include) and node.ignore_missing
-            if optional or not isinstance(template, nodes.Const):
-                continue
-            try:
-                file = self._source(str(template.value))[2]
-            except jinja2.TemplateNotFound:
-                ours = [f"hpctf/{path.name}" for path in Path(TEMPLATES).glob("*.j2")]
-                own = [str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*.j2")]
-                near = did_you_mean(str(template.value), [*ours, *own])
-                yield self._at(node.lineno, f"there is no template {template.value!r}.{near}")
-                continue
-            if file == str(self.file):
-                hint = f' Say "hpctf/{self.name}" for ours.' if self.name in ENTRIES else ""
+            name = getattr(cast(Any, node).template, "value", None)
+            if name == self.name:
+                hint = f' Say "hpctf/{name}" for ours.' if name in ENTRIES else ""
                 yield self._at(node.lineno, f"the template extends itself.{hint}")
+            elif name and name not in known and not getattr(node, "ignore_missing", False):
+                near = did_you_mean(name, known)
+                yield self._at(node.lineno, f"there is no template {name!r}.{near}")
 
     def _blocks(self) -> Iterator[Problem]:
         """Yield blocks that nothing renders, and required ones that are not there."""
         if not self._family:
             return
         above = {
-            block.name: block for _, tree in reversed(self._family) for block in _blocks_of(tree)
+            block.name: block
+            for tree in reversed(self._family)
+            for block in tree.find_all(nodes.Block)
         }
         for node in self.tree.body:
             if isinstance(node, nodes.Block) and node.name not in above:
@@ -184,8 +157,7 @@ class _Template:
 
     def _names(self) -> Iterator[Problem]:
         """Yield names that neither the template nor those it extends define."""
-        trees = [self.tree, *(tree for _, tree in self._family)]
-        inherited = {name for tree in trees for name in _exported(tree)}
+        inherited = {name for tree in (self.tree, *self._family) for name in _exported(tree)}
         known = {*_GIVEN, *inherited, *self.environment.globals}
         unknown = find_undeclared_variables(self.tree) - known
         for node in self.tree.find_all(nodes.Name):
@@ -223,10 +195,7 @@ class _Template:
                     "(plan.launch.prologue and epilogue) and fixed text may stand as they are; "
                     "leave the filter out.",
                 )
-        marked = {
-            *_markup_names(self.tree),
-            *(n for _, t in self._family for n in _markup_names(t)),
-        }
+        marked = {name for tree in (self.tree, *self._family) for name in _markup_names(tree)}
         for mixed in self.tree.find_all((nodes.Concat, nodes.Add, nodes.Mod)):
             parts = list(mixed.iter_child_nodes())
             raw = [part for part in parts if _is_markup(part, marked)]
@@ -251,10 +220,6 @@ class _Template:
                         "a value stands within quotes of the template's. Every {{ value }} is one "
                         "quoted word by itself; take the quotes away.",
                     )
-
-
-def _blocks_of(tree: nodes.Template) -> Iterator[nodes.Block]:
-    yield from tree.find_all(nodes.Block)
 
 
 def _exported(tree: nodes.Template) -> Iterator[str]:

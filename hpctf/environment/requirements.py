@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.yaml_files import NotReadable, named, parse_toml, read_text
@@ -74,7 +74,9 @@ class Requirements:
 
 def name_of(requirement: Requirement) -> str:
     """Return a package's name in the one form that all of its spellings have (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", requirement.name).lower()
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(requirement.name)
 
 
 def requirement_of(line: str) -> Requirement:
@@ -216,21 +218,14 @@ class Reader:
             self.file(base / os.path.expanduser(value), limits, where)
         elif name in ("-i", "--index-url"):
             self._sources = replace(sources, index_url=value)
-        elif name == "--extra-index-url":
-            self._sources = replace(
-                sources, extra_index_urls=_with(sources.extra_index_urls, value)
-            )
-        elif name in ("-f", "--find-links"):
-            place = value if "://" in value else str(base / os.path.expanduser(value))
-            self._sources = replace(sources, find_links=_with(sources.find_links, place))
-        elif name == "--no-index":
-            self._sources = replace(sources, no_index=True)
-        elif name == "--pre":
-            self._sources = replace(sources, pre=True)
-        elif name == "--no-binary":
-            self._sources = replace(sources, no_binary=_with(sources.no_binary, value))
-        elif name == "--only-binary":
-            self._sources = replace(sources, only_binary=_with(sources.only_binary, value))
+        elif name in _FLAGS:
+            self._sources = replace(sources, **{_FLAGS[name]: True})  # type: ignore[arg-type]
+        elif name in _LISTS:
+            if name in ("-f", "--find-links") and "://" not in value:
+                value = str(base / os.path.expanduser(value))
+            values = {**dict.fromkeys(getattr(sources, _LISTS[name])), value: None}
+            changes: dict[str, Any] = {_LISTS[name]: tuple(values)}
+            self._sources = replace(sources, **changes)
         elif name in ("-e", "--editable"):
             raise UsageError(
                 f"{where}: an editable package changes after the environment is named and built.",
@@ -245,23 +240,19 @@ class Reader:
 
 
 _OPTIONS = [
-    "-r",
-    "-c",
-    "--index-url",
-    "--extra-index-url",
-    "--find-links",
-    "--no-index",
-    "--pre",
-    "--no-binary",
-    "--only-binary",
-    "--prefer-binary",
-    "--require-hashes",
+    *("-r", "-c", "--index-url", "--extra-index-url", "--find-links", "--no-index", "--pre"),
+    *("--no-binary", "--only-binary", "--prefer-binary", "--require-hashes"),
 ]
 _BARE = ("--no-index", "--pre", "--prefer-binary", "--require-hashes")
-
-
-def _with(values: tuple[str, ...], value: str) -> tuple[str, ...]:
-    return values if value in values else (*values, value)
+_FLAGS = {"--no-index": "no_index", "--pre": "pre"}
+_LISTS = {
+    "--extra-index-url": "extra_index_urls",
+    "-f": "find_links",
+    "--find-links": "find_links",
+    "--no-binary": "no_binary",
+    "--only-binary": "only_binary",
+}
+"""Options, by the field of `Sources` that they set or add to."""
 
 
 def _joined_lines(text: str) -> Iterator[tuple[int, str]]:

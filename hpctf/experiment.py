@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf._version import __version__
 from hpctf.common.files import cannot_write, make_folder
+from hpctf.common.notes import notify
 from hpctf.common.processes import user_name
 from hpctf.common.trusted_path import check_place
 from hpctf.errors import SubmissionError, UsageError
@@ -126,7 +127,7 @@ class Experiment:
         name
             What the run's id and its job begin with; by default the experiment's name.
         on_note
-            Called with each thing that the person should be told; by default printed to stderr.
+            Called with each note; by default it is logged, or printed to stderr.
         tags, properties
             What the run is found by later; properties never change.
         origin
@@ -215,7 +216,7 @@ class Experiment:
         origin: Origin | None = None,
     ) -> list[Run]:
         planned = [self.plan(estimator, name, origin=origin) for estimator in estimators]
-        tell = on_note or (lambda note: print(f"note: {note}", file=sys.stderr))
+        tell = on_note or notify
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
         # The job runs what lies in the run's folder, so nobody may put another one in its place.

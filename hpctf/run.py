@@ -244,7 +244,7 @@ class Run(Reading):
         Parameters
         ----------
         on_note
-            Called with each thing that the person should be told; by default printed to stderr.
+            Called with each note; by default it is logged, or printed to stderr.
         changes
             ``trust`` (True lets the code of a run that you have not submitted run as you),
             ``site``, ``settings``, ``experiment``, ``name``, and all that the estimator takes but

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from hpctf.azureml.configuration import ScriptRunConfig
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
+from hpctf.common.notes import notify
 from hpctf.errors import UsageError, shown
 from hpctf.estimator import tensorflow
 from hpctf.run_folder.layout import experiment_names, find_run, runs_root_of
@@ -346,7 +346,7 @@ class Experiment:
                     "Use ScriptRunConfig(...), TensorFlow(...) or Estimator(...) of hpctf.azureml.",
                 )
             for note in getattr(config, "notes", ()):
-                print(f"note: {note}", file=sys.stderr)
+                notify(note)
             return Run(self._of(config).submit(config, tags=tags).folder)
 
     def get_runs(

@@ -14,9 +14,9 @@ from hpctf.cli.common import (
     json_option,
     open_run,
     plain_table,
-    say,
     site_option,
 )
+from hpctf.common.notes import notify
 from hpctf.common.terminal import console, visible
 from hpctf.common.units import number
 
@@ -58,7 +58,7 @@ def diff(
     a, b = open_run(first, site), open_run(second, site)
     found = difference(a, b, only or _SECTIONS)
     for note in found.notes:
-        say(f"note: {note}")
+        notify(note)
     if as_json:
         content = {name: value for name, value in asdict(found).items() if value is not None}
         answer_json(_without_text(content) if stat else content)

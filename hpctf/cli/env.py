@@ -17,6 +17,7 @@ from hpctf.cli.common import (
     set_option,
     site_option,
 )
+from hpctf.common.notes import notify
 from hpctf.common.terminal import data
 from hpctf.common.units import clock, file_size
 from hpctf.errors import BuildError, UsageError
@@ -92,7 +93,7 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
     if options["locked"]:
         lock = read_lock(_lock_file(options["locked"], site))
         there = environment_of(lock, Store(site))
-        return locked_spec(lock, site, say) if there is None else there.python
+        return locked_spec(lock, site, notify) if there is None else there.python
     if not packages:
         raise UsageError(
             "Nothing is asked for.", "Name packages (--pip scikit-learn), or a --framework-version."

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, print_table, say, set_option, site_option
+from hpctf.cli.common import answer_json, json_option, print_table, set_option, site_option
 from hpctf.cli.site_init import init
+from hpctf.common.notes import notify
 from hpctf.common.secrets import public
 from hpctf.errors import HpctfError, SiteError
 
@@ -30,7 +31,7 @@ def list_sites(as_json: bool) -> None:
         used = default_name()
     except HpctfError as error:
         used = ""
-        say(f"note: {error.message}")
+        notify(error.message)
     rows: list[dict[str, Any]] = []
     for name, paths in site_files().items():
         try:
@@ -153,7 +154,7 @@ def validate_site(
         ]
         print_table(("TARGET", "BACKEND", *(look.upper() for look in LOOKS), "NOTE"), rows)
     for warning in result.warnings:
-        say(f"note: {warning}")
+        notify(warning)
     if result.problems:
         raise SiteError("\n".join(result.problems))
 

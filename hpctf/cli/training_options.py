@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import Command, answer_json, json_option, say, wait_for
+from hpctf.common.notes import notify
 from hpctf.common.secrets import hidden_in_shell, public
 from hpctf.common.terminal import data
 from hpctf.errors import UsageError, shown
@@ -189,7 +190,7 @@ def hand_in(submit: Any, site: str, actions: dict[str, bool]) -> None:
     submit
         Called with what tells notes; returns the run.
     """
-    run: Run = submit(lambda note: say(f"note: {note}"))
+    run: Run = submit(notify)
     whole = f"{run.job_id};{run.cluster}" if run.cluster else run.job_id
     say(f"Submitted as job {whole} of site {site}: {run.folder.path}")
     if not actions["wait"] and not actions["follow"]:
@@ -224,7 +225,7 @@ def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> Non
     from hpctf.submission.submit import render_for
 
     for note in (*notes, *planned.notes):
-        say(f"note: {note}")
+        notify(note)
     local = planned.plan.scheduler == "local"
     script = None if local else hidden_in_shell(render_for([planned.plan], keep=False))
     if as_json:

@@ -112,7 +112,7 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
             bounds = ((bound[0], bound[1]), (bound[0], bound[1]))
             pythons = site.environments.pythons
             same = find_python(short, bounds, pythons, here, "the lock file", trusted)
-            tell(f"note: Python {version} ({python}) is not here; {same.version} ({same.path}) is")
+            tell(f"Python {version} ({python}) is not here; {same.version} ({same.path}) is")
         python, version = same.path, same.version
     return replace(
         spec,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import read_json
+from hpctf.common.notes import notify
 from hpctf.common.secrets import HIDDEN
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.estimator.request import SOFTWARE, changed, estimator_from, plain
@@ -59,7 +60,7 @@ class Resubmission:
     def submit(self, on_note: Callable[[str], None] | None = None) -> Run:
         """Submit it, and return the new run (`Experiment.submit`)."""
         for note in self.notes:
-            (on_note or _say)(note)
+            (on_note or notify)(note)
         return self.experiment.submit(
             self.estimator,
             on_note,
@@ -245,7 +246,7 @@ def _environment(
     lock = read_lock(folder.path / LOCK_FILE)
     if lock.key == spec.key and environment_of(lock, Store(site)) is not None:
         return spec
-    locked = locked_spec(lock, site, lambda note: tell(note.removeprefix("note: ")))
+    locked = locked_spec(lock, site, tell)
     tell(f"environment {spec.key} is not there as it was: {locked.key} has the same versions")
     return locked
 
@@ -322,7 +323,3 @@ def _diff(folder: RunFolder) -> bytes:
         return (folder.path / DIFF).read_bytes()
     except OSError:
         return b""
-
-
-def _say(note: str) -> None:
-    print(f"note: {note}", file=sys.stderr)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from hpctf.common.notes import notify
 from hpctf.common.paths import SITE_CONFIGS, config_folder
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check_chosen, check_place, doubts
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
@@ -17,6 +17,8 @@ from hpctf.site.keys import FILE_ONLY, dotted
 from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
 from hpctf.site.settings import Settings, environment_layers, setting_layers
 from hpctf.site.yaml_files import named
+
+_say_once = lru_cache(maxsize=64)(notify)
 
 ADMIN_FOLDER = "/etc/hpctf"
 PROJECT_FILE = "hpctf.yaml"
@@ -85,7 +87,7 @@ def check_site_file(path: Path) -> None:
         check_place(path, what)
     note = check_chosen(path, what, admins() if kind == "admin" else ONLY_ME)
     if note is not None and kind != "package":
-        _say_once(f"note: {note}.")
+        _say_once(f"{note}.")
 
 
 def site_files() -> dict[str, list[Path]]:
@@ -117,7 +119,7 @@ def find_project(source: str | os.PathLike[str] | None = None) -> str | None:
         why = _not_trusted(path)
         if why is None:
             return str(path)
-        _say_once(f"note: {str(path)!r} is ignored: {why}, and what it says runs as you.")
+        _say_once(f"{str(path)!r} is ignored: {why}, and what it says runs as you.")
     return None
 
 
@@ -137,11 +139,6 @@ def _not_trusted(path: Path) -> str | None:
     except (OSError, ValueError) as error:
         return f"it cannot be looked at ({error})"
     return None
-
-
-@lru_cache(maxsize=64)
-def _say_once(note: str) -> None:
-    print(note, file=sys.stderr)
 
 
 def _upwards(source: str | os.PathLike[str] | None) -> Iterator[Path]:

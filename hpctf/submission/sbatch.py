@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.notes import notify
 from hpctf.common.secrets import hidden_in_shell
 from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.scheduler.jobs import Identity
@@ -119,7 +119,7 @@ def tell(lines: Iterable[str]) -> None:
     """Show what sbatch or a site's wrapper of it said besides the job's id."""
     for line in lines:
         visible = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
-        print(f"sbatch says: {visible}", file=sys.stderr, flush=True)
+        notify(f"sbatch says: {visible}", prefix="")
 
 
 def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> subprocess.Popen[str]:

@@ -50,14 +50,14 @@ def test_the_same_environment_is_used_and_not_built_again(run: Run, tmp_path: Pa
 
 
 def test_one_that_is_gone_is_built_of_the_same_versions(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = run.folder.read_record()["environment"]
     shutil.rmtree(tmp_path / "store" / key)
     make_wheel(tmp_path / "wheels", "tiny", "1.2")
     new = run.resubmit()
     assert said(new)[0] == said(run)[0] == "1.1"
-    assert f"environment {key} is not there as it was" in capsys.readouterr().err
+    assert f"environment {key} is not there as it was" in caplog.text
     locks = [read_lock(one.folder.path / LOCK_FILE) for one in (run, new)]
     assert locks[0].packages == locks[1].packages
     last = new.resubmit()  # which finds the new one

@@ -139,12 +139,12 @@ def test_a_function_is_called_again_with_its_arguments(experiment: Experiment) -
 
 
 def test_a_changed_snapshot_is_told(
-    experiment: Experiment, source: Path, capsys: pytest.CaptureFixture[str]
+    experiment: Experiment, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = submitted(experiment, source)
     (run.folder.snapshot / "train.py").write_text(f"{SAY}\n# by somebody\n")
     again(run)
-    assert "has changed its snapshot: train.py" in capsys.readouterr().err
+    assert "has changed its snapshot: train.py" in caplog.text
 
 
 def test_what_cannot_be_submitted_again_says_so(

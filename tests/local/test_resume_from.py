@@ -60,14 +60,14 @@ WAYS: dict[str, Callable[[Run], Any]] = {
 
 
 def test_a_run_or_its_outputs_resume_it(
-    experiment: Experiment, source: Path, capsys: pytest.CaptureFixture[str]
+    experiment: Experiment, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = begin(experiment, source)
     estimators = [
         TensorFlow(source, entry_script="train.py", resume_from=way(first)) for way in WAYS.values()
     ]
     runs = [experiment.submit(estimator) for estimator in estimators]
-    notes = capsys.readouterr().err
+    notes = caplog.text
     for run in runs:
         run.wait_for_completion()
         assert said(run)["begin"] == 2

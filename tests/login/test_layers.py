@@ -157,7 +157,7 @@ def test_the_source_folders_project_goes_before_the_current_folders(
 
 
 def test_a_project_file_that_a_stranger_could_have_made_is_passed_over(
-    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = here / "hpctf.yaml"
     file.write_text("prologue: [touch CANARY]\n")
@@ -166,7 +166,7 @@ def test_a_project_file_that_a_stranger_could_have_made_is_passed_over(
     assert find_project() == str(file)  # as in /tmp, where nobody can replace it
     file.chmod(0o666)
     assert find_project() is None
-    assert "'hpctf.yaml' is ignored" in capsys.readouterr().err.replace(f"{here}/", "")
+    assert "'hpctf.yaml' is ignored" in caplog.text.replace(f"{here}/", "")
     file.chmod(0o644)
     here.chmod(0o777)
     assert find_project() is None

@@ -63,15 +63,16 @@ def test_the_id_is_read_in_slurms_own_forms_and_all_else_is_shown(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     script: str,
     job: tuple[str, str | None],
     said: list[str],
 ) -> None:
     assert answer(tmp_path, monkeypatch, script) == job
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert all(words in err for words in said)
-    assert err.count("\n") == len(said)
+    assert capsys.readouterr().out == ""
+    assert len(caplog.messages) == len(said)
+    for words, message in zip(said, caplog.messages, strict=True):
+        assert message.startswith("sbatch says: ") and words in message
 
 
 @pytest.mark.parametrize(
@@ -146,11 +147,11 @@ def test_on_any_other_failure_slurm_is_asked_for_the_job(
 
 
 def test_a_job_that_slurm_has_counts_more_than_a_refusal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = f"echo '{FAILED} Invalid qos specification' >&2; exit 1"
     assert answer(tmp_path, monkeypatch, script, known="139") == ("139", None)
-    assert "Invalid qos" in capsys.readouterr().err
+    assert "Invalid qos" in caplog.text
 
 
 def test_the_record_that_slurm_keeps_of_a_refused_job_is_not_a_job(

@@ -68,36 +68,37 @@ def test_site_files_that_everybody_may_write_are_refused_also_when_known(
 
 
 def test_who_else_may_write_an_admins_folder_is_said(
-    file: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for place in (file.parents[1], file.parent, file):
         os.chown(place, -1, pwd.getpwnam(TEST_USER).pw_gid)
     load_site("big")
-    assert not capsys.readouterr().err
+    assert not caplog.text
     file.parent.chmod(0o775)
     for _ in range(2):
         discovery._say_once.cache_clear()
+        caplog.clear()
         load_site("big")
-        assert f"can be written by group {TEST_USER}" in capsys.readouterr().err
+        assert f"can be written by group {TEST_USER}" in caplog.text
 
 
 def test_the_owner_of_an_admins_folder_that_nobody_could_plant_is_trusted(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "all").chmod(0o755)
     admin = given_to_stranger(file.parents[1], file.parent, file)
     assert trusted_by(load_site("big")).has(admin)
-    assert not capsys.readouterr().err
+    assert not caplog.text
 
 
 def test_a_named_site_file_of_somebody_elses_is_used_with_a_note(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "theirs.yaml"
     path.write_text(STRANGER)
     given_to_stranger(path)
     assert load_site(path).prologue
-    assert f"belongs to {TEST_USER}" in capsys.readouterr().err
+    assert f"belongs to {TEST_USER}" in caplog.text
 
 
 def test_a_source_folder_into_which_everybody_may_put_code_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Notes: what hpctf has to say on a login node beside its answers and its errors.
+
+They go through the logger ``hpctf``, at the level WARNING, so that a notebook or a service can
+route or silence them by the means of `logging`. In a program that has configured no logging, and
+so on the command line, a note is a line on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hpctf.common.secrets import hidden
+
+LOGGER = "hpctf"
+
+
+def notify(text: str, prefix: str = "note: ") -> None:
+    """Log a note, or print it on stderr if no handler would take it.
+
+    Parameters
+    ----------
+    text
+        What to say; what looks like a secret is hidden.
+    prefix
+        What a line on stderr begins with; a log record does without it.
+    """
+    import logging  # only here: most commands have nothing to note, and it takes some milliseconds
+
+    logger = logging.getLogger(LOGGER)
+    if logger.hasHandlers():
+        logger.warning("%s", hidden(text))
+    elif logger.isEnabledFor(logging.WARNING):
+        print(f"{prefix}{hidden(text)}", file=sys.stderr, flush=True)

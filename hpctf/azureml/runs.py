@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf import experiment, run
+from hpctf.azureml.children import ChildRun
 from hpctf.azureml.configuration import ScriptRunConfig
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
@@ -23,7 +24,6 @@ from hpctf.runs.own import open_of_run
 from hpctf.runs.search.tables import has_labels
 
 if TYPE_CHECKING:
-    from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.run_context import Run as RunContext
 
 
@@ -191,7 +191,7 @@ class Run(run.Run):
         status: str | None = None,
     ) -> Iterator[ChildRun]:
         """Yield the child runs that have these tags, properties and status."""
-        for child in super().get_children():
+        for child in map(ChildRun.of, super().get_children()):
             if has_labels(child, tags, properties) and status in (None, child.status):
                 yield child
 
@@ -371,7 +371,7 @@ class Experiment:
         status: str | None = None,
     ) -> Iterator[Run | ChildRun]:
         for one in self._experiment.get_runs(tags, properties, include_children, status):
-            yield Run(one.folder) if isinstance(one, run.Run) else one
+            yield Run(one.folder) if isinstance(one, run.Run) else ChildRun.of(one)
 
     def _of(self, config: tensorflow.TensorFlow) -> experiment.Experiment:
         if not getattr(config, "on_this_machine", False) or self.workspace.site.name == "local":

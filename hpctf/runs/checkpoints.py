@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, follow_umask_below
-from hpctf.errors import UsageError, shown
+from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.estimator.script_options import takes_option
 from hpctf.run import Run
-from hpctf.run_folder.layout import RunFolder, find_run
+from hpctf.run_folder.layout import RunFolder, find_run, run_folders
 from hpctf.source.copying import cannot_read
+from hpctf.tracking.metrics import Reading
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
@@ -31,6 +35,8 @@ OPTION = "--resume-from"
 
 VARIABLE = "AZUREML_DATAREFERENCE_MODEL_LOCATION"
 """The variable by which it does."""
+
+_RUN_ID = re.compile(r"_\d{10,}_[0-9a-f]{6}\Z")
 
 _ON_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -106,23 +112,31 @@ def resumption_of(resume_from: object, root: Path, *, takes_outputs: bool = Fals
         There is no such run or folder, it has nothing to begin with, or the run still writes it.
     """
     if isinstance(resume_from, Run):
-        return _of_run(resume_from, takes_outputs)
+        resume_from = resume_from.folder.path
+    elif isinstance(resume_from, Reading):
+        raise _is_child(repr(resume_from), resume_from._folder.parents[1].name)
     if not isinstance(resume_from, (str, os.PathLike)):
         raise UsageError(
             f"resume_from must be a run, its id or a folder, not {shown(resume_from)}."
         )
     name = os.path.expanduser(os.fspath(resume_from))
     if os.sep not in name and not isinstance(resume_from, os.PathLike):
-        return _of_run(Run(find_run(root, name)), takes_outputs)
+        return _of_run(Run(_find_run(root, name)), takes_outputs)
 
     folder = RunFolder(Path(os.path.abspath(name)))
     above = RunFolder(folder.path.parent)
+    if not _is_there(folder.path):
+        for one in (folder, above):
+            if _RUN_ID.search(one.run_id):
+                _find_run(one.path.parent.parent, one.run_id)  # archived, or removed
+        raise UsageError(
+            f"resume_from: the folder {shown(str(folder.path))} does not exist.",
+            "Name a run, or a folder of checkpoints.",
+        )
     if takes_outputs and folder.path == above.outputs and os.path.isfile(above.record):
         return _of_run(Run(above), takes_outputs)
     if os.path.isfile(folder.record):
         return _of_run(Run(folder), takes_outputs)
-    if not os.path.isdir(folder.path):
-        raise UsageError(f"resume_from: the folder {shown(str(folder.path))} does not exist.")
     if _is_empty(folder.path):
         raise UsageError(
             f"resume_from: the folder {shown(str(folder.path))} is empty.",
@@ -170,8 +184,29 @@ def _refuse_links_of_others(source: Path) -> None:
                 )
 
 
+def _find_run(root: Path, name: str) -> RunFolder:
+    """Return the run that a name stands for; that of a child run is refused with its parent's."""
+    try:
+        return find_run(root, name)
+    except RunNotFound as error:
+        for run in run_folders(root):
+            if name in [child.id for child in Tracked(str(run.path)).children()]:
+                raise _is_child(name, run.run_id) from None
+        raise RunNotFound(f"resume_from: {error.message}", error.hint) from None
+
+
+def _is_child(name: str, parent: str) -> UsageError:
+    return UsageError(
+        f"resume_from: {name} is a child run, which has no ./outputs of its own.",
+        f"Name the run that made it: {parent}.",
+    )
+
+
 def _of_run(run: Run, takes_outputs: bool) -> Resumption:
-    status = run.look()
+    try:
+        status = run.look()
+    except PermissionError as error:
+        raise _unreadable(run.folder.path, error) from None
     if not status.final:
         raise UsageError(
             f"resume_from: run {run.id} is {status.state} and may be writing its checkpoints.",
@@ -185,7 +220,7 @@ def _of_run(run: Run, takes_outputs: bool) -> Resumption:
             raise UsageError(
                 f"resume_from: Run {run.id} has no outputs and no checkpoints to go on from.",
                 f"A script that takes {OPTION} goes on from what the earlier run wrote to "
-                "./outputs.",
+                "./outputs: name another run, or leave resume_from out to begin anew.",
             )
         return Resumption(checkpoints, outputs)
     if checkpoints is None:
@@ -197,10 +232,24 @@ def _of_run(run: Run, takes_outputs: bool) -> Resumption:
     return Resumption(checkpoints)
 
 
+def _is_there(folder: Path) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
 def _is_empty(folder: Path) -> bool:
     try:
         return not os.listdir(folder)
     except OSError as error:
-        raise UsageError(
-            f"resume_from: {str(folder)!r} cannot be read: {error.strerror}."
-        ) from None
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"resume_from: {str(path)!r} cannot be read: {error.strerror}.",
+        "Ask its owner for a copy of the checkpoints that you can read, and name that folder.",
+    )

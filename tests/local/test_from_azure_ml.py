@@ -248,6 +248,8 @@ def test_a_run_has_what_notebooks_ask_of_it(
     assert run.get_metrics(recursive=True)["begin"] == 0
     assert [child.id for child in run.get_children(tags={"fold": 1})] == [f"{run.id}_a"]
     assert list(run.get_children(status="Failed")) == []
+    with pytest.raises(UsageError, match=f"the run that made it: ws.get_run.'{run.id}'"):
+        next(run.get_children())._get_outputs_datapath()
 
     run.download_files("outputs/model", "kept", append_prefix=False)
     assert Path("kept/weights.txt").read_text() == "0"

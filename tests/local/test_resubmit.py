@@ -109,7 +109,7 @@ def test_it_goes_on_from_checkpoints_or_begins_as_the_run_did(
     assert said(again(second))["from"] == 1  # a copy of the first one's, as the second began
     assert said(again(second, resume_from=None))["from"] == 0
     first.delete()
-    with pytest.raises(UsageError, match=r"resume_from: the folder .* does not exist"):
+    with pytest.raises(UsageError, match=f"resume_from: There is no run '{first.id}'"):
         second.resubmit()
 
 

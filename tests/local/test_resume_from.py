@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpctf import Experiment, Run, TensorFlow, UsageError
+from hpctf.runs.checkpoints import resumption_of
 
 from ..login.helpers import hpctf, project
 
@@ -119,3 +123,55 @@ def test_without_outputs_or_the_option_it_is_refused_with_what_to_do(
     first = begin(experiment, other)
     with pytest.raises(UsageError, match=r"(?s)no checkpoints.*take --resume-from"):
         begin(experiment, other, resume_from=first)
+
+
+def test_what_cannot_be_gone_on_from_is_refused_with_what_to_do(
+    experiment: Experiment, source: Path
+) -> None:
+    text = TRAINS + "from hpctf import Run\nRun.get_context().child_run('fold').log('x', 1)\n"
+    source = project(source.parent / "children", text=text)
+    gone, archived, first = (begin(experiment, source) for _ in range(3))
+    child = first.get_children()[0]
+    gone.delete()
+    hpctf("archive", archived.id, "--yes", cwd=experiment.runs_root.parent)
+    said_of = {
+        f"There is no run '{gone.id}'": [way(gone) for way in WAYS.values()],
+        f"hpctf archive --restore {archived.id}": [way(archived) for way in WAYS.values()],
+        f"Name the run that made it: {first.id}": [child, child.id],
+    }
+    for words, ways in said_of.items():
+        for way in ways:
+            with pytest.raises(UsageError, match=r"^resume_from: ") as refused:
+                begin(experiment, source, resume_from=way)
+            assert words in str(refused.value)
+    assert len(list(experiment.runs_root.glob("*/*/run.json"))) == 1, "nothing was submitted"
+
+
+def test_a_run_that_cannot_be_read_is_not_missing(
+    experiment: Experiment, source: Path, tmp_path: Path
+) -> None:
+    first = begin(experiment, source)
+    folder = first.folder.path
+    above = [path for path in folder.parents if path.is_relative_to(tmp_path.parent.parent)]
+    for path in [*reversed(above), folder, *folder.rglob("*")]:
+        path.chmod(0o755)
+    for closed, way in itertools.product(("", "outputs", "state"), ("folder", "outputs")):
+        (folder / closed).chmod(0)
+        with somebody_else(), pytest.raises(UsageError, match=r"(?s)cannot be read.*Ask its owner"):
+            resumption_of(WAYS[way](first), experiment.runs_root, takes_outputs=True)
+        (folder / closed).chmod(0o755)
+    with somebody_else():
+        assert resumption_of(folder, experiment.runs_root, takes_outputs=True).outputs
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Access files as a user whom root's rights do not help."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -14,7 +14,7 @@ from .task import Task, current_task
 def shard(data: Any) -> Any:
     """Return this rank's share of the data.
 
-    Of `n` examples and `size` ranks it is every `size`-th, from the rank's number on, and
+    Of ``n`` examples and `size` ranks it is every `size`-th, from the rank's number on, and
     ``n // size`` of them: the rest (fewer than `size`) goes to none.
 
     Parameters

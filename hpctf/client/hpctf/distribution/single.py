@@ -21,8 +21,8 @@ def begin(task: Task) -> "Strategy":
 class Strategy:
     """How a process takes part in the training; this one is alone.
 
-    What is not here is tf.distribute.Strategy's: `scope`, `run`, `reduce`, `num_replicas_in_sync`
-    and the rest.
+    What is not here is tf.distribute.Strategy's: ``scope``, ``run``, ``reduce``,
+    ``num_replicas_in_sync`` and the rest.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Strategy:
         shuffle
             Over how many examples of the share to shuffle, anew in each pass; 0 does not.
         seed
-            The order on rank `r` follows from ``seed + r``.
+            The order on rank ``r`` follows from ``seed + r``.
         prepare
             Gets the share, shuffled, and returns what to batch: for decoding and augmenting, which
             each example needs on one rank alone.

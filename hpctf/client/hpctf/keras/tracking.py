@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` learn, logged to the run: with every Keras, with or without Horovod."""
+"""What ``fit`` and ``evaluate`` learn, logged to the run: with every Keras, also without Horovod."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What ``fit`` and ``evaluate`` learn, logged to the run: with every Keras, also without Horovod."""
+"""What ``fit`` and ``evaluate`` learn, logged to the run, with every Keras, Horovod or none."""
 
 import sys
 import time

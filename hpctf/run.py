@@ -358,14 +358,14 @@ class Run(Reading):
 
     def _unpickled(self, submitit: Path) -> list[Any]:
         """Return what the ranks' results hold, from the folder in which submitit keeps them."""
-        from hpctf.submission import jobs
+        from hpctf.submission.slurm_executor import reopen
 
         folder, job_id = str(self.folder.path), self.job_id
         if job_id is None:
             why = "job_id is missing, by which the files of the results are named"
             raise UnreadableRun(folder, "run.json", why)
         ranks = len(ranks_of(self.plan))
-        job: Job[Any] = jobs.reopen(self.plan["scheduler"], submitit, job_id, ranks, self.cluster)
+        job: Job[Any] = reopen(self.plan["scheduler"], submitit, job_id, ranks, self.cluster)
         try:
             return [job.task(rank).result() for rank in range(ranks)]
         except ImportError as error:

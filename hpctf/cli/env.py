@@ -257,8 +257,8 @@ def remove(
     as_json: bool,
 ) -> None:
     """Remove environments; those that an active run of yours uses only with --force."""
-    from hpctf.environment.remove import remove as remove_one
-    from hpctf.environment.remove import remove_stale
+    from hpctf.environment.build_folder import remove as remove_one
+    from hpctf.environment.build_folder import remove_stale
 
     if not names and not stale:
         raise UsageError("Name what to remove (hpctf env list), or say --stale.")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hpctf.common.trusted_path import Trusted, check_chosen, parts_of_python
 from hpctf.environment.binds import Bind, binds_of
 from hpctf.environment.charliecloud import container_of
-from hpctf.environment.modules import in_order
+from hpctf.environment.toolchain import in_order
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Container
 from hpctf.site.trust import trusted_by

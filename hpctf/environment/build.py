@@ -35,14 +35,13 @@ from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.interpreters import check_python, doubts
 from hpctf.environment.lock import Lock, check_as_locked, pins
-from hpctf.environment.modules import environment_with
 from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.environment.requirements import digest_of, name_of, requirement_of
 from hpctf.environment.smoke_test import check, check_mpi
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
-from hpctf.environment.toolchain import mpi_of
+from hpctf.environment.toolchain import environment_with, mpi_of
 from hpctf.errors import BuildError, HpctfError
 from hpctf.scheduler.programs import environment_of
 from hpctf.site.model import Site

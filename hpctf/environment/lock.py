@@ -15,10 +15,9 @@ from pathlib import Path
 from hpctf.common.secrets import without_credentials
 from hpctf.common.trusted_path import Trusted
 from hpctf.environment.interpreters import Interpreter, check_python, find_python, inspect
-from hpctf.environment.modules import environment_with
 from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.store import LOCK_FILE, Environment, Store
-from hpctf.environment.toolchain import mpi_of
+from hpctf.environment.toolchain import environment_with, mpi_of
 from hpctf.errors import BuildError, UntrustedPath, UsageError
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by

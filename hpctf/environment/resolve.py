@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.conda_file import CondaPackages, conda_packages
 from hpctf.environment.interpreters import check_version, find_python
-from hpctf.environment.modules import environment_with, in_order
 from hpctf.environment.requirements import Reader, Requirements
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.environment.toolchain import mpi_of
+from hpctf.environment.toolchain import environment_with, in_order, mpi_of
 from hpctf.errors import SiteError, UsageError
 from hpctf.estimator.software import names_packages
 from hpctf.site.trust import trusted_by

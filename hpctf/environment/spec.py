@@ -171,7 +171,7 @@ def spec_of(
     ----------
     missing
         What its script needs and hpctf's own Python lacks: it then asks for an environment without
-        naming a package (`hpctf.environment.missing`).
+        naming a package (`hpctf.environment.libraries.missing_from`).
 
     Raises
     ------

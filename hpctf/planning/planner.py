@@ -228,7 +228,7 @@ def _spec(
     """Return the environment to build, if one is, and why where nobody has asked for it."""
     missing: list[str] = []
     if not names_packages(estimator):
-        from hpctf.environment.missing import missing_from
+        from hpctf.environment.libraries import missing_from
 
         missing = missing_from(estimator, read)
         if not missing:

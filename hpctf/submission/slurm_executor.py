@@ -161,3 +161,18 @@ class TemplateExecutor(SlurmExecutor):
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
         """Return the id from ``id`` or ``id;cluster``: a het job's leader's, an array's own."""
         return parse(string)[0]
+
+
+def reopen(
+    scheduler: str, folder: Path, job_id: str, num_tasks: int, cluster: str | None
+) -> core.Job[Any]:
+    """Return submitit's job of a run, whose results can be read once the run has ended.
+
+    `cluster` is the Slurm cluster that has it; None is this machine's own.
+    """
+    tasks = list(range(num_tasks))
+    if scheduler == "local":
+        from submitit.local.local import LocalJob
+
+        return LocalJob(folder, job_id, tasks=tasks)
+    return job_class(cluster)(folder, job_id, tasks=tasks)

@@ -41,7 +41,7 @@ FLOORS = """
 FLOOR_OF = {name: floor for floor, line in enumerate(FLOORS.split("\n")) for name in line.split()}
 
 UPWARD = {
-    ("hpctf.environment.modules", "hpctf.submission.script"),
+    ("hpctf.environment.toolchain", "hpctf.submission.script"),
     ("hpctf.export.csv_tables", "hpctf.run"),
     ("hpctf.export.event_files", "hpctf.run"),
     ("hpctf.export.mlflow_store", "hpctf.run"),

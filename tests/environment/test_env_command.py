@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.environment.remove import remove
+from hpctf.environment.build_folder import remove
 from hpctf.environment.store import Environment, Store
 from hpctf.errors import BuildError
 from hpctf.site.loading import load_site

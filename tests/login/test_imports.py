@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, TensorFlow
-from hpctf.environment.missing import missing_from
+from hpctf.environment.libraries import missing_from
 from hpctf.estimator.script_imports import imports_of, imports_of_entry
 
 from .helpers import hpctf, planned

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctf.environment.modules import environment_with, in_order
+from hpctf.environment.toolchain import environment_with, in_order
 from hpctf.errors import SiteError
 from hpctf.site.model import EnvironmentSettings, Site
 

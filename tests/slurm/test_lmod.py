@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpctf.admin.survey.login_node import find_modules
-from hpctf.environment.modules import environment_with
+from hpctf.environment.toolchain import environment_with
 from hpctf.errors import SiteError
 
 from ..conftest import Person

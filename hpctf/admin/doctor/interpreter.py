@@ -15,9 +15,9 @@ from hpctf.common.trusted_path import check_chosen, parts_of_python
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.build import ensure
 from hpctf.environment.interpreters import find_python
-from hpctf.environment.modules import environment_with, in_order
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import Store
+from hpctf.environment.toolchain import environment_with, in_order
 from hpctf.errors import HpctfError, UsageError
 from hpctf.scheduler.programs import FOLDER, environment_of
 from hpctf.site.model import Site

@@ -16,7 +16,7 @@ from hpctf.admin.survey.inventory import Partition
 from hpctf.admin.survey.probe import Probe, probe
 from hpctf.common.paths import PACKAGE
 from hpctf.common.units import seconds_of
-from hpctf.environment.modules import environment_with
+from hpctf.environment.toolchain import environment_with
 from hpctf.errors import HpctfError, SchedulerError, SiteError, did_you_mean
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.planning.planner import make_plan

@@ -337,7 +337,7 @@ _RUNS_ROOT = "HPCTF_RUNS_ROOT, or runs_root in the site file"
 def _amounts(path: str | os.PathLike[str], needed: int, written: int) -> str:
     """Return how much is free and needed; what was written takes up what had been free."""
     try:
-        found = os.statvfs(_existing(path))
+        found = os.statvfs(existing(path))
     except OSError:
         return ""
     if found.f_files and not found.f_favail:
@@ -348,7 +348,7 @@ def _amounts(path: str | os.PathLike[str], needed: int, written: int) -> str:
 
 def _obstacle(path: str | os.PathLike[str], error: OSError) -> str:
     """Return the folder above `path` that is in the way, if it is not `path` itself."""
-    nearest = _existing(path)
+    nearest = existing(path)
     if error.errno == errno.ENOTDIR:
         return f": {nearest!r} is not a folder"
     if error.errno == errno.EACCES and nearest != os.fspath(path):
@@ -356,7 +356,7 @@ def _obstacle(path: str | os.PathLike[str], error: OSError) -> str:
     return ""
 
 
-def _existing(path: str | os.PathLike[str]) -> str:
+def existing(path: str | os.PathLike[str]) -> str:
     """Return the nearest of a path and the folders above it that is there."""
     nearest = os.fspath(path)
     while not os.path.lexists(nearest) and os.path.dirname(nearest) != nearest:

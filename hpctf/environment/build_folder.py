@@ -8,10 +8,8 @@ tools. Both go away unless the environment is finished; a killed builder's are s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hpctf.common import folders
 from hpctf.common.files import make_folder, read_json, write_json
+from hpctf.common.locks import locked
 from hpctf.common.processes import start_time, user_name
 from hpctf.common.repeating import meanwhile
 from hpctf.environment.progress import Tell
@@ -104,38 +104,22 @@ def alone(key_folder: Path, umask: int, tell: Tell) -> Iterator[None]:
 
     Where the file system has no locks the builders go on side by side: the link decides.
     """
-    path = key_folder / LOCK
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666 & ~umask)
-    except PermissionError:  # somebody else's, in a store that is shared
-        yield
-        return
-    try:
-        _lock(descriptor, tell)
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _json(whoami()), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    said, when = "", 0.0
 
+    def wait(descriptor: int) -> None:
+        nonlocal said, when
+        holder = _holder(descriptor)
+        if holder != said or time.monotonic() - when > _SAY_S:
+            tell(f"Waiting for {holder}, who builds the same environment")
+            said, when = holder, time.monotonic()
+        time.sleep(_LOOK_S)
 
-def _lock(descriptor: int, tell: Tell) -> None:
-    said: str | None = None
-    when = 0.0
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            if holder != said or time.monotonic() - when > _SAY_S:
-                tell(f"Waiting for {holder}, who builds the same environment")
-                said, when = holder, time.monotonic()
-            time.sleep(_LOOK_S)
-        except OSError:
-            return
+    with locked(key_folder / LOCK, umask, wait) as descriptor:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(whoami()).encode(), 0)
+        yield
 
 
 def _holder(descriptor: int) -> str:
@@ -143,10 +127,6 @@ def _holder(descriptor: int) -> str:
         return described(json.loads(os.pread(descriptor, 4096, 0)))
     except ValueError:
         return "somebody"
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value).encode()
 
 
 def sweep(key_folder: Path) -> list[str]:
@@ -205,11 +185,7 @@ def remove_tree(path: Path) -> None:
     gone = path.with_name(f".removed-{os.urandom(4).hex()}-{path.name}")
     try:
         os.rename(path, gone)
-        for _ in range(5):  # a child that dies in these moments may still make files
-            shutil.rmtree(gone, ignore_errors=True)
-            if not os.path.lexists(gone):
-                return
-        shutil.rmtree(gone)
+        folders.remove_tree(gone)
     except OSError as error:
         raise BuildError(f"{str(path)!r} cannot be removed: {error.strerror}.") from None
 

@@ -45,6 +45,12 @@ def is_open_mpi(mpi: str) -> bool:
     return "Open MPI" in mpi
 
 
+def mpi_in(said: str) -> tuple[str, str]:
+    """Return the name and version of the MPI whose program says that; empty if it names neither."""
+    found = ((name, form.search(said)) for name, form in _FORMS)
+    return next(((name, match[1]) for name, match in found if match), ("", ""))
+
+
 def _version(words: list[str], environment: Mapping[str, str]) -> str:
     """Return what names the version in what a command prints; empty if it fails."""
     program = shutil.which(words[0], path=environment.get("PATH", os.defpath))
@@ -66,11 +72,7 @@ def _version(words: list[str], environment: Mapping[str, str]) -> str:
         return ""
     if done.returncode:
         return ""
-    for name, form in _FORMS:
-        found = form.search(done.stdout)
-        if found:
-            return f"{name} {found[1]}"
-    return ""
+    return " ".join(mpi_in(done.stdout)).strip()
 
 
 _MARK = "\0hpctf-environment\0"

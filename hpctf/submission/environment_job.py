@@ -8,7 +8,6 @@ cut short leaves a build that ends by itself.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import PRIVATE_FILE, make_folder, write_json
+from hpctf.common.locks import locked
 from hpctf.common.paths import ENVIRONMENT_JOB
 from hpctf.common.units import seconds_of
 from hpctf.environment.build_job import BUILD
@@ -139,18 +139,18 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, asked: Resources) -> Build
     return BuildJob(job_id, cluster, name, str(folder))
 
 
-def release(job: dict[str, Any], *, locked: bool = False) -> None:
+def release(job: dict[str, Any], *, held: bool = False) -> None:
     """Cancel a build's job, as a run's record names it, unless another job waits for it.
 
     Somebody else's job, and one that Slurm cannot be asked about, goes on: it does no harm.
 
     Parameters
     ----------
-    locked
+    held
         Whether the caller is in `one_at_a_time` already.
     """
     folder = Path(job["folder"]).parent if job["folder"] else Path(os.devnull)
-    lock = contextlib.nullcontext() if locked else _locked(folder, job["name"])
+    lock = contextlib.nullcontext() if held else locked(folder / f"{job['name']}.lock")
     with lock, contextlib.suppress(SchedulerError):
         slurm = Slurm(job["cluster"])
         if slurm.active(job["name"]) == job["job_id"] and not slurm.waits_for(job["job_id"]):
@@ -160,25 +160,8 @@ def release(job: dict[str, Any], *, locked: bool = False) -> None:
 @contextlib.contextmanager
 def one_at_a_time(spec: EnvironmentSpec, site: Site) -> Iterator[None]:
     """Let submissions of one environment wait for each other, so that they share one job."""
-    with _locked(_logs(site), job_name(spec, site)):
+    with locked(_logs(site) / f"{job_name(spec, site)}.lock"):
         yield
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock; where the file system has none, two jobs may build: one of them waits then."""
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(folder / f"{name}.lock", flags, 0o666)
-    except OSError:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _logs(site: Site) -> Path:

@@ -124,7 +124,7 @@ def _in_job(
         try:
             yield Prepared([_after(plan, job.job_id) for plan in plans], site, spec, record)
         except BaseException:
-            environment_job.release(record, locked=True)
+            environment_job.release(record, held=True)
             raise
 
 

@@ -192,7 +192,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     write_json(path, {"value": "old"})
     code = (
         "import os, sys\n"
-        "from hpctf import files\n"
+        "from hpctf.common import files\n"
         "files.os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
         "files.write_json(sys.argv[1], {'value': 'new'})\n"
     )

@@ -20,6 +20,7 @@ from hpctf.admin.doctor.on_nodes import launchers
 from hpctf.admin.doctor.report import Report
 from hpctf.admin.doctor.suggestions import propose, write_proposal
 from hpctf.admin.survey.inventory import parse_mpi_list
+from hpctf.common.folders import file_system
 from hpctf.errors import SiteError
 from hpctf.site.loading import load_site
 from hpctf.site.model import PortRange, Site, Target
@@ -130,8 +131,8 @@ def test_a_site_file_that_is_wrong_is_one_of_the_checks(tmp_path: Path) -> None:
 
 
 def test_the_file_system_of_a_folder_is_named() -> None:
-    assert folder_checks.file_system("/proc/self") == "proc"
-    assert folder_checks.file_system("/dev/shm") == "tmpfs"
+    assert file_system("/proc/self") == "proc"
+    assert file_system("/dev/shm") == "tmpfs"
 
 
 def test_a_root_in_memory_is_not_shared() -> None:

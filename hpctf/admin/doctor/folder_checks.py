@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from hpctf.admin.doctor.report import Check, failed, ok, skipped
+from hpctf.common.files import existing
+from hpctf.common.folders import DISK_TYPES, OWN_TYPES, file_system
 from hpctf.common.paths import without_tilde
 from hpctf.common.units import file_size
 from hpctf.errors import HpctfError
@@ -20,11 +22,6 @@ LEAST_FILES = 1_000
 
 PRIVATE = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Folders that are a node's own on most clusters."""
-
-OWN_TYPES = ("tmpfs", "ramfs", "devtmpfs", "overlay", "squashfs", "zram")
-"""File systems that no two hosts share."""
-DISK_TYPES = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "vfat")
-"""File systems of disks: shared only where this very host exports them."""
 
 _ELSEWHERE = "Choose another runs root: HPCTF_RUNS_ROOT, or runs_root in the site file."
 
@@ -50,7 +47,7 @@ def check_places(site: Site) -> list[Check]:
 
 def _usable(name: str, folder: Path, remedy: str) -> Check:
     """Write into the folder, or see that it can be made."""
-    nearest = existing(folder)
+    nearest = Path(existing(folder))
     if nearest != folder:
         if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
             return ok(name, f"{folder} is not there yet, and can be made")
@@ -70,7 +67,7 @@ def shared(name: str, folder: Path) -> Check:
     """Return whether the folder looks like one that nodes see; only a job can prove it."""
     kind = file_system(existing(folder))
     above = next((one for one in PRIVATE if folder.is_relative_to(one)), None)
-    if above is not None and kind in (*OWN_TYPES, *DISK_TYPES, "unknown"):
+    if above is not None and kind in OWN_TYPES | DISK_TYPES | {"unknown"}:
         return failed(
             name,
             f"{folder} lies under {above} ({kind}), and nodes of most clusters have one of their "
@@ -118,28 +115,3 @@ def _umask(site: Site) -> Check:
             "umask: '0077' in the site file (or '0027' for a group that may read).",
         )
     return ok("umask", text)
-
-
-def file_system(path: str | os.PathLike[str]) -> str:
-    """Return the type of the file system that holds a path, as the kernel names it (proc(5))."""
-    wanted = os.path.realpath(path)
-    best, kind = "", "unknown"
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return kind
-    for line in lines:
-        left, found, right = line.partition(" - ")
-        fields = left.split()
-        if not found or len(fields) < 5:
-            continue
-        where = fields[4].encode().decode("unicode_escape", "replace")
-        inside = wanted == where or wanted.startswith(where.rstrip("/") + "/")
-        if inside and len(where) >= len(best):
-            best, kind = where, right.split()[0]
-    return kind
-
-
-def existing(path: Path) -> Path:
-    """Return the nearest of a path and the folders above it that is there."""
-    return next(one for one in (path, *path.parents) if os.path.lexists(one))

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpctf.environment.toolchain import mpi_in
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
 
@@ -18,6 +19,7 @@ _ASK_MODULES = (
     f"module -t avail 2>&1; echo; echo {_END}"
 )
 _MPI = re.compile(r"^(open|cray-|intel-?|i|mva|hpcx-?)?mp(i|ich|t)[0-9]?\b", re.IGNORECASE)
+_KINDS = {"Open MPI": "openmpi", "Intel(R) MPI": "intel", "Version": "mpich"}
 _CUDA = re.compile(r"^(cuda|cudatoolkit|cudnn|nccl|rocm|nvhpc)\b", re.IGNORECASE)
 _INFINIBAND = "32"
 """ARPHRD_INFINIBAND (linux/if_arp.h), which /sys/class/net/*/type says."""
@@ -117,15 +119,9 @@ def find_mpi(timeout: float) -> Mpi:
 
 def parse_mpi(said: str, info: str = "") -> tuple[str, str, tuple[str, ...]]:
     """Return kind, version and srun's plugins of ``mpirun --version`` and ``ompi_info``."""
-    for kind, form in (
-        ("openmpi", r"\(Open MPI\) (\S+)"),
-        ("intel", r"Intel\(R\) MPI Library.*?Version (\S+)"),
-        ("mpich", r"HYDRA build details:\s+Version:\s+(\S+)"),
-    ):
-        found = re.search(form, said)
-        if found:
-            return kind, found[1], _speaks(kind, found[1], info)
-    return "other", "", ()
+    name, version = mpi_in(said)
+    kind = _KINDS.get(name, "other")
+    return kind, version, _speaks(kind, version, info) if version else ()
 
 
 def _speaks(kind: str, version: str, info: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ back and compared with it, byte by byte.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import os
 import stat
@@ -17,9 +16,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NoReturn
 
 from hpctf.common.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write
+from hpctf.common.locks import lock
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.run_folder.layout import ARCHIVES, RunFolder, check_name
 from hpctf.runs.housekeeping.removal import Guard, Tell, take_away
@@ -123,7 +123,8 @@ def restore(root: Path, name: str, to: Path | None = None) -> RunFolder:
     except OSError as error:
         raise UsageError(f"The archive {str(file)!r} cannot be read: {error.strerror}.") from None
     try:
-        with stream, _alone(stream, file):
+        with stream:
+            _hold(stream, file)
             return _restore(root, file, stream)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UsageError(f"{str(file)!r} is no whole archive of a run: {error}.") from None
@@ -180,7 +181,8 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
     try:
         _make_like(into, root)
         _make_like(place, folder.path.parent)
-        with open(part, "a+b") as stream, _alone(stream, part):
+        with open(part, "a+b") as stream:
+            _hold(stream, part)
             _check_same(stream, part)
             stream.truncate(0)
             try:
@@ -281,16 +283,13 @@ def _name_of(folder: RunFolder) -> str:
     return f"{folder.path.parent.name}/{folder.run_id}"
 
 
-@contextlib.contextmanager
-def _alone(stream: BinaryIO, path: Path) -> Iterator[None]:
+def _hold(stream: BinaryIO, path: Path) -> None:
     """Hold an archive's file, so that no two make it or bring it back at once."""
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{str(path)!r} is in use by another hpctf.") from None
-    except OSError:
-        pass  # a file system without locks
-    yield
+
+    def refuse(_: int) -> NoReturn:
+        raise UsageError(f"{str(path)!r} is in use by another hpctf.")
+
+    lock(stream.fileno(), refuse)
 
 
 def _check_same(stream: BinaryIO, part: Path) -> None:

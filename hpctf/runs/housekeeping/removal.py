@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpctf.common.folders import remove_tree
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.run import Run
 from hpctf.run_folder.documents import read_final
@@ -317,30 +316,11 @@ def _each(paths: Iterable[Path], act: Callable[[Path], None], tell: Tell | None)
 
 
 def _remove_tree(folder: Path) -> None:
-    for _ in range(3):  # what dies in these moments may still make files
-        shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.lexists(folder):
-            return
-        _open_up(folder)
     try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
+        remove_tree(folder)
     except OSError as error:
         name = folder.name.removeprefix(REMOVING)
         raise RunFolderError(
             f"Run {name} cannot be removed: {str(error.filename)!r}: {error.strerror}.",
             f"What is left of it lies in {str(folder)!r}; 'hpctf runs --rm {name}' goes on.",
         ) from None
-
-
-def _open_up(top: Path) -> None:
-    """Let the owner write the folders below one: sources may hold some that nobody may."""
-    for folder, names, _ in os.walk(top):
-        for path in (folder, *(os.path.join(folder, name) for name in names)):
-            try:
-                mode = os.lstat(path).st_mode
-                if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
-                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
-            except OSError:
-                continue  # the removal says what is wrong

@@ -10,7 +10,7 @@ from hpctf.azureml.refusing import NotHere, refuses
 
 @refuses("Run")
 class ChildRun(child_run.ChildRun):
-    """`hpctf.child_run.ChildRun`, which says what to write instead of the names that only a run has."""
+    """A child run that says what to write instead of the names that only a run has."""
 
     @classmethod
     def of(cls, child: child_run.ChildRun) -> ChildRun:

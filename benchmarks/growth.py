@@ -79,9 +79,9 @@ def trained(folder: Path, code: str = "", over: bool = True) -> Run:
 
 def widen(run: Run, ranks: int, seconds: float, ended: bool) -> None:
     """Give a run more ranks, with the states and samples that they have after some time."""
-    plan = json.loads(run.folder.plan.read_text())
+    plan = json.loads(run.folder.plan_file.read_text())
     plan["roles"][0]["count"] = ranks
-    run.folder.plan.write_text(json.dumps(plan))
+    run.folder.plan_file.write_text(json.dumps(plan))
     for index in range(ranks):
         me = Identity(index, 0, ranks, "worker", index, f"n{index // 8}")
         rank = Rank(plan, me, str(run.folder.path), Signals.__new__(Signals))

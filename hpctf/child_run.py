@@ -31,7 +31,7 @@ class ChildRun(Reading):
     def _repr_html_(self) -> str:
         from hpctf.notebook.cards import child_card
 
-        return child_card(self)
+        return child_card(self._about, self.status)
 
     @property
     def id(self) -> str:

@@ -11,12 +11,12 @@ from hpctf.common.files import tail
 from hpctf.errors import TrainingFailed, UnreadableRun, UsageError, did_you_mean
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.logs import LogPrinter
+from hpctf.run_folder.ownership import end_of_log
 from hpctf.run_folder.rank_states import first_failure, ranks_of, tell_failure
 from hpctf.run_folder.trusted_results import trusted_results
 from hpctf.runs.kept_files import copy_file, names_of
-from hpctf.runs.own import end_of_log
-from hpctf.runs.status.query import details, scheduler_of, statuses
-from hpctf.runs.status.state import Status
+from hpctf.runs.status.query import details, look, scheduler_of
+from hpctf.runs.status.state import RunState
 from hpctf.scheduler.jobs import Scheduler
 from hpctf.tracking.metrics import Reading
 
@@ -40,10 +40,9 @@ class Run(Reading):
 
     def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
-        if not os.path.lexists(self.folder.record):
+        if not os.path.lexists(self.folder.record_file):
             raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
         super().__init__(self.folder.path)
-        self._plan: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Run(id={self.id!r}, experiment={self.experiment!r}, job_id={self.job_id!r})"
@@ -51,7 +50,7 @@ class Run(Reading):
     def _repr_html_(self) -> str:
         from hpctf.notebook.cards import run_card
 
-        return run_card(self)
+        return run_card(self.folder)
 
     @staticmethod
     def get_context(allow_offline: bool = True) -> RunContext:
@@ -69,25 +68,22 @@ class Run(Reading):
     @property
     def id(self) -> str:
         """The run's id: its folder's name, and its job's."""
-        return self.folder.run_id
+        return self.folder.id
 
     @property
     def experiment(self) -> str:
         """The name of its experiment."""
-        return self.folder.path.parent.name
+        return self.folder.experiment
 
     @property
     def plan(self) -> dict[str, Any]:
         """``plan.json``: everything that was to run."""
-        if self._plan is None:
-            self._plan = self.folder.read_plan()
-        return self._plan
+        return self.folder.plan
 
     @property
     def job_id(self) -> str | None:
         """Slurm's job id, of a het job the leader's; None before submission."""
-        job_id = self.folder.read_record().get("job_id")
-        return None if job_id is None else str(job_id)
+        return self.folder.job_id
 
     @property
     def cluster(self) -> str | None:
@@ -97,7 +93,7 @@ class Run(Reading):
 
     def scheduler(self) -> Scheduler:
         """Return the scheduler that has the run's job."""
-        return scheduler_of(self)
+        return scheduler_of(self.folder)
 
     @property
     def status(self) -> str:
@@ -108,9 +104,9 @@ class Run(Reading):
         """Return `status`."""
         return self.status
 
-    def look(self) -> Status:
+    def look(self) -> RunState:
         """Return state, reason, exit code and ranks, asking the scheduler unless it is settled."""
-        return statuses([self])[self.id]
+        return look(self.folder)
 
     def get_details(self) -> dict[str, Any]:
         """Return all that is known of the run, ready for JSON.
@@ -118,7 +114,7 @@ class Run(Reading):
         At least ``id``, ``experiment``, ``state``, ``reason``, ``job_id``, ``exit_code`` and
         ``roles`` (each with ``role``, ``index``, ``host``, ``state``, ``exit_code``, ``signal``).
         """
-        return details(self, self.look())
+        return details(self.folder, self.look())
 
     def get_children(self) -> list[ChildRun]:
         """Return the child runs that the training has made, in their order."""
@@ -158,21 +154,21 @@ class Run(Reading):
         """
         from hpctf.notebook.show import show
 
-        show(self, interval_s)
+        show(self.folder, interval_s)
 
     def why(self) -> Explanation:
         """Return why the run waits, runs or failed, in plain words, and what can be done."""
         from hpctf.runs.explain.why import explain
 
-        return explain(self)
+        return explain(self.folder)
 
     def wait_for_completion(
         self,
         show_output: bool = False,
         raise_on_error: bool = True,
-        on_change: Callable[[Status, float], None] | None = None,
+        on_change: Callable[[RunState, float], None] | None = None,
         stream: TextIO | None = None,
-    ) -> Status:
+    ) -> RunState:
         """Wait until the run has ended and its job has left the queue.
 
         Interrupting the wait leaves the run going.
@@ -198,18 +194,18 @@ class Run(Reading):
         role, index = self.plan["roles"][0]["name"], 0
         log = self.folder.logs / f"{role}-{index}.log"
         printer = LogPrinter(log, stream=stream) if show_output else None
-        status = wait(self, on_change, printer)
+        status = wait(self.folder, on_change, printer)
         if raise_on_error:
             self.raise_for(status)
         return status
 
-    def raise_for(self, status: Status) -> None:
+    def raise_for(self, status: RunState) -> None:
         """Raise `TrainingFailed` with the whole story unless the status is Completed."""
         if status.state == "Completed":
             return
         from hpctf.runs.explain.why import says_more
 
-        hint = f"hpctf why {self.id} says more." if says_more(self, status) else None
+        hint = f"hpctf why {self.id} says more." if says_more(self.folder, status) else None
         failure = first_failure(status.ranks)
         ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
         if failure and failure.asked is None and status.state == "Failed":
@@ -236,7 +232,7 @@ class Run(Reading):
         """
         from hpctf.runs.cancelling import cancel
 
-        cancel(self)
+        cancel(self.folder)
 
     def resubmit(self, on_note: Callable[[str], None] | None = None, **changes: Any) -> Run:
         """Submit the run again, with its code, environment and request, and return the new one.
@@ -260,7 +256,8 @@ class Run(Reading):
 
         where = {name: changes.pop(name, None) for name in _WHERE}
         trust = bool(changes.pop("trust", False))
-        return resubmission(self, changes, trust=trust, **where).submit(on_note)
+        again = resubmission(self.folder, changes, trust=trust, **where)
+        return Run(again.submit(on_note))
 
     def delete(self) -> None:
         """Remove the run with its folder (`hpctf.runs.housekeeping.removal.remove`)."""

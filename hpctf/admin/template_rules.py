@@ -20,7 +20,7 @@ from jinja2.meta import find_referenced_templates, find_undeclared_variables
 from hpctf.errors import did_you_mean
 from hpctf.estimator.tensorflow import BACKENDS
 from hpctf.plan import Plan
-from hpctf.submission.script import template_environment
+from hpctf.site.templates import template_environment
 
 SUFFIX = ".sbatch.j2"
 ENTRIES = (

@@ -11,7 +11,7 @@ from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, make_folder
 from hpctf.common.processes import user_name
 from hpctf.errors import UsageError, shown
-from hpctf.run_folder.layout import runs_root_of
+from hpctf.runs.root import runs_root_of
 
 FOLDER = ".azureml-"
 """What the folder of a person's datastore in the runs root begins with: no experiment can be

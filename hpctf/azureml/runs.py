@@ -18,9 +18,10 @@ from hpctf.client.hpctf import artifacts, azureml_run
 from hpctf.common.notes import notify
 from hpctf.errors import UsageError, shown
 from hpctf.estimator import tensorflow
-from hpctf.run_folder.layout import experiment_names, find_run, runs_root_of
+from hpctf.run_folder.layout import experiment_names, find_run
+from hpctf.run_folder.ownership import open_of_run
 from hpctf.runs.kept_files import copy_file
-from hpctf.runs.own import open_of_run
+from hpctf.runs.root import runs_root_of
 from hpctf.runs.search.tables import has_labels
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ import click
 
 from hpctf.common.secrets import hidden, hide
 from hpctf.common.terminal import console, visible
-from hpctf.run_folder.layout import find_run, runs_root_of
+from hpctf.run_folder.layout import find_run
+from hpctf.runs.root import runs_root_of
 
 if TYPE_CHECKING:
     from hpctf.run import Run
     from hpctf.runs.status.listing import Listed
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
 
 Command = Callable[..., Any]
 
@@ -101,7 +102,7 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
         of_experiment: list[Run] = []
         with contextlib.suppress(UsageError):
             check_name("experiment", name)
-            of_experiment = readable_runs(run_folders(root, name), say)
+            of_experiment = [Run(one) for one in readable_runs(run_folders(root, name), say)]
         for run in of_experiment or [open_run(name, site)]:
             found[str(run.folder.path)] = run
     return list(found.values())
@@ -153,7 +154,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     screen.print(table)
 
 
-def wait_for(run: Run, show_output: bool = False) -> Status:
+def wait_for(run: Run, show_output: bool = False) -> RunState:
     """Wait for a run with progress on stderr: a live line on a terminal, plain lines in a pipe."""
     from hpctf.cli.progress import progress
 

@@ -55,7 +55,7 @@ def diff(
     """
     from hpctf.runs.compare.comparison import difference
 
-    a, b = open_run(first, site), open_run(second, site)
+    a, b = open_run(first, site).folder, open_run(second, site).folder
     found = difference(a, b, only or _SECTIONS)
     for note in found.notes:
         notify(note)

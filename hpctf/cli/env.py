@@ -129,7 +129,8 @@ def _read_json(file: str) -> dict[str, Any]:
 def _lock_file(named: str, site: Site) -> Path:
     """Return the lock file that RUN or FILE stands for."""
     from hpctf.environment.store import LOCK_FILE
-    from hpctf.run_folder.layout import find_run, runs_root_of
+    from hpctf.run_folder.layout import find_run
+    from hpctf.runs.root import runs_root_of
 
     if os.sep in named or os.path.isfile(named):
         return Path(named)
@@ -285,8 +286,8 @@ def _count(builds: list[str]) -> str:
 
 
 def _refuse_what_is_used(one: Environment, site: str | None) -> None:
-    from hpctf.run_folder.layout import runs_root_of
     from hpctf.runs.housekeeping.dependents import active_runs_with
+    from hpctf.runs.root import runs_root_of
 
     using = active_runs_with(runs_root_of(site), one.folder)
     if using:

@@ -54,7 +54,7 @@ def logs(
     from hpctf.runs.status.wait import wait
 
     try:
-        wait(run, None, printers)
+        wait(run.folder, None, printers)
     except KeyboardInterrupt:
         say(f"Interrupted: run {run.id} goes on.")
         raise

@@ -11,7 +11,7 @@ from hpctf.cli.common import answer_json, json_option, plain_table, say, say_unr
 from hpctf.cli.run_options import agreed, choice_of, choice_options, yes_option
 from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
-from hpctf.run_folder.layout import runs_root_of
+from hpctf.runs.root import runs_root_of
 
 if TYPE_CHECKING:
     from hpctf.runs.housekeeping.archives import Archived
@@ -101,11 +101,11 @@ def _restore(root: Path, name: str, to: Path | None, as_json: bool) -> None:
     from hpctf.runs.housekeeping.archives import restore
 
     folder = restore(root, name, to)
-    say(f"Run {folder.run_id} is back: {folder.path}")
+    say(f"Run {folder.id} is back: {folder.path}")
     if as_json:
-        answer_json({"id": folder.run_id, "run_folder": str(folder.path)})
+        answer_json({"id": folder.id, "run_folder": str(folder.path)})
     else:
-        click.echo(folder.run_id)
+        click.echo(folder.id)
 
 
 def _plain(one: Archived) -> dict[str, Any]:

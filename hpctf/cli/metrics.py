@@ -131,13 +131,13 @@ def _summary(series: Series) -> tuple[str, str, str, str, str]:
 
 
 def _print_csv(runs: list[AnyRun], names: tuple[str, ...], rank: str | None) -> None:
-    from hpctf.tracking.dataframes import COLUMNS, csv_cell, rows_of
+    from hpctf.tracking.dataframes import COLUMNS, csv_cell
 
     with data_stream() as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("run", *COLUMNS))
         for run in runs:
-            for row in rows_of(run, rank):
+            for row in run.rows(rank):
                 if not names or row[0] in names:
                     writer.writerow((run.id, *map(csv_cell, row)))
 

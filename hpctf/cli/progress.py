@@ -12,9 +12,9 @@ from hpctf.common.units import elapsed
 from hpctf.runs.status.state import describe
 
 if TYPE_CHECKING:
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
 
-OnChange = Callable[["Status", float], None]
+OnChange = Callable[["RunState", float], None]
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def progress() -> Iterator[OnChange]:
 def _plain_lines() -> OnChange:
     last = ""
 
-    def on_change(status: Status, waited: float) -> None:
+    def on_change(status: RunState, waited: float) -> None:
         nonlocal last
         words = describe(status)
         if words != last:

@@ -50,11 +50,13 @@ def _chosen(
 ) -> tuple[list[Run], str | None]:
     """Return the runs that are meant, and the heading of several."""
     from hpctf.run import Run
-    from hpctf.run_folder.layout import find_run, run_folders, runs_root_of
+    from hpctf.run_folder.layout import find_run, run_folders
+    from hpctf.runs.root import runs_root_of
     from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)
-    of_experiment = readable_runs(run_folders(root, names[0]), say) if _is_name(names[0]) else []
+    folders = run_folders(root, names[0]) if _is_name(names[0]) else ()
+    of_experiment = [Run(one) for one in readable_runs(folders, say)]
     if len(names) == 1 and not compare:
         if of_experiment:
             return of_experiment, names[0]

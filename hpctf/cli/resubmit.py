@@ -51,8 +51,10 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
         if "resume_from" in changes:
             raise UsageError("--from-scratch and --resume-from contradict each other.")
         changes["resume_from"] = None
+    from hpctf.run import Run
+
     again = resubmission(
-        open_run(run_name, site),
+        open_run(run_name, site).folder,
         changes,
         site=site,
         keep=not actions["dry_run"],
@@ -62,4 +64,4 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
     if actions["dry_run"]:
         show_plan(again.plan(), actions["as_json"], again.notes)
         return
-    hand_in(again.submit, again.experiment.site.name, actions)
+    hand_in(lambda note: Run(again.submit(note)), again.submitter.site.name, actions)

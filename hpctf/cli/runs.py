@@ -57,7 +57,7 @@ def runs(
 
     RUN is an id, a unique prefix, or @last.
     """
-    from hpctf.run_folder.layout import runs_root_of
+    from hpctf.runs.root import runs_root_of
     from hpctf.runs.search.filters import FIELDS, Facts, sorted_by
     from hpctf.runs.search.selection import choose
 
@@ -122,7 +122,7 @@ def status(run_name: str, site: str | None, as_json: bool) -> None:
 
     run = open_run(run_name, site)
     told = run.look()
-    found = details(run, told)
+    found = details(run.folder, told)
     used = run.get_efficiency() if told.final else None
     if as_json:
         answer_json({**found, "used": used and asdict(used)})
@@ -154,7 +154,7 @@ def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
     run = open_run(run_name, site)
     found = wait_for(run, show_output=follow and not as_json)
     if as_json:
-        answer_json(details(run, found))
+        answer_json(details(run.folder, found))
     run.raise_for(found)
     if not as_json:
         say(f"Run {run.id} completed.")
@@ -168,7 +168,7 @@ def cancel(run_names: tuple[str, ...], site: str | None) -> None:
     from hpctf.runs.cancelling import look_again
 
     for run in [open_run(name, site) for name in run_names]:
-        ended = look_again(run)
+        ended = look_again(run.folder)
         if ended.final:
             say(f"Run {run.id} has ended already: {ended.state}.")
         else:

@@ -22,9 +22,9 @@ from hpctf.cli.training_options import (
     take_actions,
     training_options,
 )
+from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
 from hpctf.estimator.tensorflow import BACKENDS
-from hpctf.estimator.validators import check_path
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow

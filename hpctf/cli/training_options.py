@@ -202,7 +202,7 @@ def hand_in(submit: Any, site: str, actions: dict[str, bool]) -> None:
     if actions["as_json"]:
         from hpctf.runs.status.query import details
 
-        answer_json(details(run, status))
+        answer_json(details(run.folder, status))
     run.raise_for(status)
 
 

@@ -14,7 +14,7 @@ from hpctf.client.hpctf.within import open_file
 from hpctf.common.terminal import visible
 from hpctf.common.units import elapsed
 from hpctf.run_folder.layout import LAST
-from hpctf.runs.own import own_target
+from hpctf.run_folder.ownership import own_target
 from hpctf.runs.status.state import describe
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from hpctf.cli.watch_view import View
     from hpctf.run import Run
-    from hpctf.runs.following import Following
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
+    from hpctf.runs.status.wait import Following
 
 _FOLLOWED = 16
 """Ranks whose files are read: no screen shows many more, and each look asks the file server."""
@@ -51,10 +51,10 @@ def watch(run_name: str, interval: float, site: str | None) -> None:
     Exit 1 if RUN did not complete.
     """
     from hpctf.cli.terminal import can_show
-    from hpctf.runs.following import Following
+    from hpctf.runs.status.wait import Following
 
     run = open_run(run_name, site)
-    watcher = Watcher(run, Following(run))
+    watcher = Watcher(run, Following(run.folder))
     try:
         final = _on_screen(watcher, interval) if can_show() else _in_lines(watcher, interval)
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def _goes_on(run: Run) -> str:
     return f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
 
 
-def _on_screen(watcher: Watcher, interval: float) -> Status | None:
+def _on_screen(watcher: Watcher, interval: float) -> RunState | None:
     """Draw until the run has ended, and return its state; None if somebody has left before."""
     from hpctf.cli.terminal import Screen
     from hpctf.cli.watch_view import paint
@@ -90,7 +90,7 @@ def _on_screen(watcher: Watcher, interval: float) -> Status | None:
             status = watcher.status(0.0)
 
 
-def _in_lines(watcher: Watcher, interval: float) -> Status:
+def _in_lines(watcher: Watcher, interval: float) -> RunState:
     """Print a line for each change of the state, and now and then one of metrics, to the end."""
     from hpctf.cli.watch_view import told, used_now
 
@@ -143,11 +143,11 @@ class Watcher:
         self._live = Live(self.run.folder.path, ranks[:_FOLLOWED])
         self._record: dict[str, Any] = self.run.folder.read_record()
 
-    def status(self, timeout: float = _ANSWER_S) -> Status | None:
+    def status(self, timeout: float = _ANSWER_S) -> RunState | None:
         """Return the status, or None if it is not known yet."""
         return self.following.status(timeout)
 
-    def view(self, status: Status) -> View:
+    def view(self, status: RunState) -> View:
         """Return all that there is to show now."""
         from hpctf.cli.watch_view import View, log_lines
 
@@ -174,7 +174,7 @@ class Watcher:
         job = self._record.get("job_id") or "-"
         return f"job {job}  {plan['site']}/{plan['target']}  {plan['backend']}"
 
-    def _log(self, status: Status) -> Path:
+    def _log(self, status: RunState) -> Path:
         """Return the log that tells most now: of a failed rank, the first one's, or the job's."""
         from hpctf.run_folder.rank_states import first_failure
 

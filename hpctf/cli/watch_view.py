@@ -16,7 +16,7 @@ from hpctf.tracking.samples import Sample, gpu_numbers
 if TYPE_CHECKING:
     from hpctf.client.hpctf.series import Series
     from hpctf.run_folder.rank_states import RankState
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
     from hpctf.tracking.live import Progress
 
 _COLORS = {
@@ -43,7 +43,7 @@ class View(NamedTuple):
 
     id: str
     about: str
-    status: Status
+    status: RunState
     submitted: float
     now: float
     progress: Progress | None
@@ -133,7 +133,7 @@ def _epochs(progress: Progress) -> str:
     return f"epoch {progress.epoch} of {progress.epochs}"
 
 
-def _began(status: Status) -> float | None:
+def _began(status: RunState) -> float | None:
     return min((rank.started for rank in status.ranks if rank.started), default=None)
 
 

@@ -250,3 +250,27 @@ def _mpi(environment: dict[str, str], site: Site) -> str:
             "a node build (environments.build_on: job).",
         )
     return mpi
+
+
+def spec_of(
+    estimator: TensorFlow, site: Site, missing: Sequence[str] = ()
+) -> EnvironmentSpec | None:
+    """Return the environment that an estimator asks for; None if it asks for none.
+
+    Nothing is built or written. Python and MPI are those that the site's modules bring.
+
+    Parameters
+    ----------
+    missing
+        What its script needs and hpctf's own Python lacks: it then asks for an environment without
+        naming a package (`hpctf.environment.libraries.missing_from`).
+
+    Raises
+    ------
+    UsageError
+        Packages, files or versions that cannot be: with file and line.
+    SiteError
+        There is no Python, MPI or module for it here.
+    """
+    asked = asked_of(estimator, missing)
+    return None if asked is None else spec_for(asked, site)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +13,7 @@ from hpctf.environment.requirements import Sources
 from hpctf.errors import UsageError, shown
 
 if TYPE_CHECKING:
-    from hpctf.estimator.tensorflow import TensorFlow
-    from hpctf.site.model import Site
+    pass
 
 RECIPE = 1
 """How hpctf builds: a change that makes other environments of the same packages raises it."""
@@ -158,29 +156,3 @@ def spec_from(plain: dict[str, Any]) -> EnvironmentSpec:
 def _frozen(value: Any) -> Any:
     """Return lists, and lists in lists, as tuples."""
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-def spec_of(
-    estimator: TensorFlow, site: Site, missing: Sequence[str] = ()
-) -> EnvironmentSpec | None:
-    """Return the environment that an estimator asks for; None if it asks for none.
-
-    Nothing is built or written. Python and MPI are those that the site's modules bring.
-
-    Parameters
-    ----------
-    missing
-        What its script needs and hpctf's own Python lacks: it then asks for an environment without
-        naming a package (`hpctf.environment.libraries.missing_from`).
-
-    Raises
-    ------
-    UsageError
-        Packages, files or versions that cannot be: with file and line.
-    SiteError
-        There is no Python, MPI or module for it here.
-    """
-    from hpctf.environment.resolve import asked_of, spec_for
-
-    asked = asked_of(estimator, missing)
-    return None if asked is None else spec_for(asked, site)

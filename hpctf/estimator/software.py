@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError, shown
-from hpctf.estimator.validators import check_flag, check_list, check_name, check_path
+from hpctf.estimator.validators import check_flag, check_list, check_name
 from hpctf.site.model import MODULE
 
 _VERSION = re.compile(r"\A[0-9]+(\.[0-9]+)*(\.\*)?\Z")

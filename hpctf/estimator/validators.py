@@ -10,22 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.command_line import check_path, check_sum, check_word
 from hpctf.common.units import UNLIMITED_S
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.yaml_files import NotReadable, check_program, named
-
-LONGEST_WORD = 131_071
-"""Bytes of the longest argument or ``NAME=VALUE`` that Linux passes on (MAX_ARG_STRLEN)."""
-
-MOST_WORDS = 500_000
-"""Bytes of all of a script's arguments together, and of all variables. Linux passes on a quarter
-of the stack's limit (execve(2)), 2 MB as a rule, and the job's own environment is in it too."""
-
-_POINTER = 9
-"""Bytes that each word costs besides its own: its address, and the NUL at its end."""
-
-LONGEST_PATH = 4095
-"""Bytes of the longest path that Linux takes (PATH_MAX without its NUL)."""
 
 LONGEST_NAME = 255
 
@@ -106,9 +94,9 @@ def check_script_params(script_params: Mapping[str, object] | None) -> dict[str,
         raise UsageError(f"script_params must be a mapping, not {shown(script_params)}.")
     params = {str(key): str(value) for key, value in (script_params or {}).items()}
     for key, value in params.items():
-        _check_word(f"script_params[{shown(key)}]", key)
-        _check_word(f"script_params[{shown(key)}]", value)
-    _check_sum("script_params", [*params, *params.values()])
+        check_word(f"script_params[{shown(key)}]", key)
+        check_word(f"script_params[{shown(key)}]", value)
+    check_sum("script_params", [*params, *params.values()])
     return params
 
 
@@ -128,8 +116,8 @@ def check_arguments(
         raise UsageError(f"arguments of a script must be {_WORDS}, not {shown(arguments)}.")
     words = check_list("arguments of a script", arguments, _WORDS)
     for position, word in enumerate(words):
-        _check_word(f"arguments[{position}]", word)
-    _check_sum("arguments", words)
+        check_word(f"arguments[{position}]", word)
+    check_sum("arguments", words)
     return words
 
 
@@ -144,8 +132,8 @@ def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
         of_hpctf = key.startswith("HPCTF_") and key not in THE_PERSONS_OWN
         if key == "TF_CONFIG" or of_hpctf:
             raise UsageError(f"environment_variables: {shown(key)[1:-1]} is set by hpctf itself.")
-        _check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
-    _check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])
+        check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
+    check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])
     return environment
 
 
@@ -249,18 +237,6 @@ def check_count(name: str, value: int | None, least: int = 1) -> int | None:
     return value
 
 
-def check_path(where: str, path: str | os.PathLike[str]) -> None:
-    """Refuse a path that no file can have: the system would not even look."""
-    text = os.fsdecode(path)
-    if "\0" in text:
-        raise UsageError(f"{where} {shown(text)} does not exist: no path holds a NUL character.")
-    _check_word(where, text)
-    if _size(text) > LONGEST_PATH:
-        raise UsageError(
-            f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes."
-        )
-
-
 def _absolute(parameter: str, path: str | os.PathLike[str]) -> Path:
     """Return a path with ``~`` expanded and seen from here."""
     if not isinstance(path, (str, os.PathLike)):
@@ -278,34 +254,3 @@ def _absence(path: Path) -> str:
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
     return "does not exist"
-
-
-def _size(text: str) -> int:
-    """Return how many bytes a text has on the nodes, whatever the locale is here."""
-    return len(text.encode("utf-8", "surrogateescape"))
-
-
-def _check_sum(where: str, words: Sequence[str]) -> None:
-    """Refuse more words than execve(2) can pass on together."""
-    size = sum(_size(word) + _POINTER for word in words)
-    if size > MOST_WORDS:
-        raise UsageError(
-            f"{where} has {size} bytes in all, but a script can be given {MOST_WORDS} at most.",
-            "Write them to a file of source_directory instead.",
-        )
-
-
-def _check_word(where: str, text: str) -> None:
-    """Refuse text that execve(2) cannot pass on as one argument or variable."""
-    if "\0" in text:
-        raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
-    try:
-        size = _size(text)
-    except UnicodeEncodeError as error:
-        character = text[error.start]
-        raise UsageError(f"{where} holds {character!r}, which is no character.") from None
-    if size > LONGEST_WORD:
-        raise UsageError(
-            f"{where} has {size} bytes, but Linux passes on {LONGEST_WORD} at most.",
-            "Write it to a file of source_directory instead.",
-        )

@@ -10,7 +10,7 @@ from hpctf.common.secrets import HIDDEN, is_secret
 from hpctf.runs.search.filters import Facts
 from hpctf.runs.search.tables import row_of
 from hpctf.runs.status.listing import listed
-from hpctf.tracking.dataframes import COLUMNS, csv_cell, rows_of
+from hpctf.tracking.dataframes import COLUMNS, csv_cell
 
 if TYPE_CHECKING:
     from hpctf.run import Run
@@ -27,7 +27,7 @@ def write_values(runs: Iterable[Run], stream: TextIO, children: bool = True) -> 
     number = 0
     for run in runs:
         for one in [run, *(run.get_children() if children else ())]:
-            for row in rows_of(one):
+            for row in one.rows():
                 writer.writerow((run.experiment, one.id, *map(csv_cell, row)))
                 number += 1
     return number

@@ -17,7 +17,7 @@ from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
-from hpctf.runs.own import is_mine, open_of_run
+from hpctf.run_folder.ownership import is_mine, open_of_run
 from hpctf.scheduler.programs import FOLDER, environment_of
 from hpctf.tracking.tensorboard_events import event_series
 

@@ -21,8 +21,8 @@ from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
 from hpctf.export.mlflow_server import DEFAULT_URI, reachable, shown_uri
 from hpctf.export.runs import Exported, exported
+from hpctf.run_folder.ownership import is_mine
 from hpctf.runs.kept_files import copy_of_run
-from hpctf.runs.own import is_mine
 from hpctf.runs.status.query import statuses
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def to_mlflow(
     from mlflow.exceptions import MlflowException
 
     done = Done(shown_uri(target))
-    found = statuses(runs)
+    found = statuses(run.folder for run in runs)
     try:
         for run in runs:
             if on_run:

@@ -14,12 +14,12 @@ from hpctf.client.hpctf.artifacts import place_of
 from hpctf.common.secrets import hide, labels, secrets_of_run
 from hpctf.report.logged_values import columns_of
 from hpctf.report.settings import settings_of
-from hpctf.runs.own import has_file
+from hpctf.run_folder.ownership import has_file
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.series import Series
     from hpctf.run import Run
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
     from hpctf.tracking.metrics import Reading
 
 _MB = 1e6
@@ -69,7 +69,7 @@ class Exported:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def exported(run: Run, status: Status) -> list[Exported]:
+def exported(run: Run, status: RunState) -> list[Exported]:
     """Return what is exported of a run, and behind it of each of its child runs."""
     record = run.folder.read_record()
     entry = run.plan["entry"]
@@ -80,7 +80,7 @@ def exported(run: Run, status: Status) -> list[Exported]:
     ]
 
 
-def _of_run(run: Run, status: Status, record: dict[str, Any], secrets: set[str]) -> Exported:
+def _of_run(run: Run, status: RunState, record: dict[str, Any], secrets: set[str]) -> Exported:
     series = run.series()
     starts = [rank.started for rank in status.ranks if rank.started]
     ends = [rank.ended for rank in status.ranks if rank.ended]

@@ -19,7 +19,7 @@ from hpctf.common.files import tail
 from hpctf.common.processes import user_name
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.event_files import EventFiles, find_python
-from hpctf.runs.own import is_mine
+from hpctf.run_folder.ownership import is_mine
 from hpctf.runs.status.query import statuses
 from hpctf.scheduler.programs import FOLDER, environment_of
 
@@ -171,7 +171,7 @@ def _follow(
     """Add what runs log that are not over, until interrupted."""
     going = list(runs)
     while True:
-        states = statuses(going)
+        states = statuses(run.folder for run in going)
         began = time.monotonic()
         files.add(going)
         took = time.monotonic() - began

@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from hpctf.client.hpctf.run_metrics import Tracked
+from hpctf.client.hpctf.run_metrics import Child, Tracked
 from hpctf.client.hpctf.values import plain
 from hpctf.common.secrets import hide, labels, secrets_of_run
 from hpctf.common.terminal import visible_value
 from hpctf.common.units import clock, elapsed, in_short
 from hpctf.notebook.sparkline import sparkline
+from hpctf.run_folder.layout import RunFolder, run_folders
 from hpctf.run_folder.rank_states import first_failure, tell_failure
+from hpctf.runs.kept_files import names_of
+from hpctf.runs.status.query import look
 from hpctf.runs.status.state import ranks_in_words
 from hpctf.tracking.curves import is_curve
+from hpctf.tracking.metrics import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.series import Series
-    from hpctf.experiment import Experiment
-    from hpctf.run import Run
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
     from hpctf.tracking.live import Progress
 
 HERE = Path(__file__).parent
@@ -46,8 +47,8 @@ FAILED_LINES = 10
 
 
 def run_card(
-    run: Run,
-    status: Status | None = None,
+    run: RunFolder,
+    status: RunState | None = None,
     series: Mapping[str, Series] | None = None,
     progress: Progress | None = None,
 ) -> str:
@@ -58,9 +59,10 @@ def run_card(
     status, series, progress
         What is known already; by default the run is looked at.
     """
-    status = status or run.look()
-    series = run.series() if series is None else series
-    record = run.folder.read_record()
+    reading = Reading(run.path)
+    status = status or look(run)
+    series = reading.series() if series is None else series
+    record = run.read_record()
     facts: dict[str, Any] = {
         "id": run.id,
         "state": status.state,
@@ -74,12 +76,12 @@ def run_card(
         ],
         "ranks_in_short": ranks_in_words(status),
         "parameters": labels(record.get("parameters")),
-        "tags": labels(run.get_tags()),
-        "children": len(Tracked(str(run.folder.path)).children()),
-        "folder": str(run.folder.path),
+        "tags": labels(reading.get_tags()),
+        "children": len(Tracked(str(run.path)).children()),
+        "folder": str(run.path),
     }
     shown = hide(facts, secrets_of_run(run.plan["entry"], record))
-    files = run.get_file_names() if status.final else []
+    files = names_of(run) if status.final else []
     left = None if progress is None or status.final else progress.left_s(time.time())
     return _render(
         "run.html.j2",
@@ -92,26 +94,26 @@ def run_card(
     )
 
 
-def child_card(child: ChildRun) -> str:
+def child_card(child: Child, state: str) -> str:
     """Return a child run as HTML."""
+    reading = Reading(Path(child.folder))
     return _render(
         "child.html.j2",
         id=child.id,
         name=child.name,
-        state=child.status,
-        parent=child.parent,
-        tags=labels(child.get_tags()),
-        **_metrics(child.series()),
+        state=state,
+        parent=child.about.get("parent"),
+        tags=labels(reading.get_tags()),
+        **_metrics(reading.series()),
     )
 
 
-def experiment_card(experiment: Experiment) -> str:
+def experiment_card(experiment: str, root: Path) -> str:
     """Return an experiment's latest runs as an HTML table, with their last metrics."""
-    from hpctf.run_folder.layout import run_folders
     from hpctf.runs.search.filters import Facts
     from hpctf.runs.status.listing import listed
 
-    folders = run_folders(experiment.runs_root, experiment.name)
+    folders = run_folders(root, experiment)
     latest = listed(islice(folders, RUNS))
     more = sum(1 for _ in folders)
     facts = [Facts(one) for one in latest]
@@ -129,8 +131,8 @@ def experiment_card(experiment: Experiment) -> str:
     ]
     return _render(
         "experiment.html.j2",
-        name=experiment.name,
-        root=str(experiment.runs_root),
+        name=experiment,
+        root=str(root),
         names=names,
         rows=rows,
         more=more,
@@ -155,7 +157,7 @@ def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
     }
 
 
-def _where(run: Run, record: dict[str, Any]) -> str:
+def _where(run: RunFolder, record: dict[str, Any]) -> str:
     plan = run.plan
     words = [f"{plan['site']}/{plan['target']}", str(plan["backend"])]
     if run.job_id is not None:
@@ -165,7 +167,7 @@ def _where(run: Run, record: dict[str, Any]) -> str:
     return " · ".join(words)
 
 
-def _took(status: Status, now: float) -> str:
+def _took(status: RunState, now: float) -> str:
     """Return how long the ranks have run."""
     starts = [rank.started for rank in status.ranks if rank.started]
     ends = [rank.ended for rank in status.ranks if rank.ended]
@@ -174,11 +176,11 @@ def _took(status: Status, now: float) -> str:
     return elapsed(max(0.0, (max(ends) if status.final and ends else now) - min(starts)))
 
 
-def _failure(run: Run, status: Status) -> str:
+def _failure(run: RunFolder, status: RunState) -> str:
     failed = first_failure(status.ranks)
     if failed is None or status.state != "Failed":
         return ""
-    return tell_failure(failed, run.folder.path, FAILED_LINES)
+    return tell_failure(failed, run.path, FAILED_LINES)
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, str]:

@@ -11,19 +11,21 @@ from hpctf.common.terminal import visible
 from hpctf.errors import HpctfError
 from hpctf.notebook.cards import run_card
 from hpctf.run_folder.rank_states import ranks_of
-from hpctf.runs.following import Following
+from hpctf.runs.status.query import look
 from hpctf.runs.status.state import describe
+from hpctf.runs.status.wait import Following
 from hpctf.tracking.live import Live
+from hpctf.tracking.metrics import Reading
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
+    from hpctf.run_folder.layout import RunFolder
 
 FOLLOWED = 16
 """Ranks whose journals are read, as `hpctf watch` does."""
 _ANSWER_S = 5.0
 
 
-def show(run: Run, interval_s: float) -> None:
+def show(run: RunFolder, interval_s: float) -> None:
     """Show a run in the notebook's cell, and keep it up to date until the run is over.
 
     Without a notebook its state is printed once.
@@ -46,13 +48,13 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def in_words(run: Run) -> str:
+def in_words(run: RunFolder) -> str:
     """Return a run's state and last metrics in a line."""
     from hpctf.notebook.cards import numbers
 
-    last = {name: one.value for name, one in run.last_metrics().items()}
+    last = {name: one.value for name, one in Reading(run.path).last_metrics().items()}
     words = ", ".join(f"{name} {value}" for name, value in numbers(last).items())
-    return visible(f"{run.id}: {describe(run.look())}" + (f"; {words}" if words else ""))
+    return visible(f"{run.id}: {describe(look(run))}" + (f"; {words}" if words else ""))
 
 
 class LiveCard:
@@ -61,12 +63,12 @@ class LiveCard:
     ``over`` tells whether nothing will change any more.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.over = False
         self._following = Following(run)
         ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
-        self._live = Live(run.folder.path, ranks[:FOLLOWED])
+        self._live = Live(run.path, ranks[:FOLLOWED])
 
     def html(self) -> str:
         """Return the card as it is now.
@@ -76,7 +78,7 @@ class LiveCard:
         HpctfError
             What keeps the state from being told.
         """
-        status = self._following.status(_ANSWER_S) or self.run.look()
+        status = self._following.status(_ANSWER_S) or look(self.run)
         self._live.look()
         if status.final:
             self.over = True

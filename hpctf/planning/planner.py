@@ -233,7 +233,7 @@ def _spec(
         missing = missing_from(estimator, read)
         if not missing:
             return None, ()
-    from hpctf.environment.spec import spec_of
+    from hpctf.environment.resolve import spec_of
 
     spec = spec_of(estimator, site, missing)
     note = (

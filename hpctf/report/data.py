@@ -16,9 +16,9 @@ from hpctf.common.units import memory_size
 from hpctf.report.logged_values import Logged, logged_of, shown
 from hpctf.report.settings import Settings, settings_of
 from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
-from hpctf.runs.own import open_of_run
 from hpctf.tracking.curves import (
     Line,
     Panel,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.series import Series
     from hpctf.run import Run
-    from hpctf.runs.status.state import Status
+    from hpctf.runs.status.state import RunState
 
 EVENT_FILES = "event files"
 """Whose the curves are that TensorBoard's event files hold, in place of a rank."""
@@ -117,7 +117,7 @@ class RunData:
         return (self.made if self.ended is None else self.ended) - self.started
 
 
-def gather(run: Run, status: Status | None = None, lines: int = 0) -> dict[str, Any]:
+def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str, Any]:
     """Return all that a report tells of a run as plain data, without what is secret.
 
     Parameters
@@ -135,7 +135,7 @@ def gather(run: Run, status: Status | None = None, lines: int = 0) -> dict[str, 
     return found
 
 
-def _gathered(run: Run, record: dict[str, Any], status: Status, lines: int) -> RunData:
+def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) -> RunData:
     now = time.time()
     ends = [rank.ended for rank in status.ranks if rank.ended]
     line = timeline_of(run, now, status.final)
@@ -196,7 +196,7 @@ def _texts(words: Any) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-def _why(run: Run, status: Status) -> list[str]:
+def _why(run: Run, status: RunState) -> list[str]:
     if status.state == "Completed":
         return []
     return str(run.why()).splitlines()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.common.units import number
-from hpctf.runs.own import open_of_run
+from hpctf.run_folder.ownership import open_of_run
 from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return what the report tells of each run; several share the room of the page's lines."""
     if len(runs) == 1:
         return [gather(runs[0])]
-    states = statuses(runs)
+    states = statuses(run.folder for run in runs)
     lines = max(1, sum(len(run.last_metrics()) for run in runs))
     return [gather(run, states[run.id], lines) for run in runs]
 
@@ -49,7 +49,7 @@ def report_html(runs: Sequence[Run], title: str | None = None) -> str:
     experiments = list(dict.fromkeys(run.experiment for run in chosen))
     code = None
     if len(chosen) == 2:
-        code = difference(chosen[0], chosen[1], only=["code"]).code
+        code = difference(chosen[0].folder, chosen[1].folder, only=["code"]).code
     return render_runs(
         title or ", ".join(experiments),
         gathered,

@@ -10,8 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpctf.client.hpctf.artifacts import ARTIFACTS
 from hpctf.client.hpctf.run_metrics import JOURNALS
@@ -32,9 +33,6 @@ from hpctf.common.secrets import confided, confided_values
 from hpctf.common.terminal import visible
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.run_folder.documents import FORMAT, read_plan, read_record
-
-if TYPE_CHECKING:
-    from hpctf.site.model import Site
 
 read_with(open_file)
 
@@ -59,7 +57,8 @@ class RunFolder:
     path: Path
 
     @property
-    def run_id(self) -> str:
+    def id(self) -> str:
+        """The run's id: its folder's name, and its job's."""
         return self.path.name
 
     @property
@@ -68,13 +67,30 @@ class RunFolder:
         return self.path.parent.parent
 
     @property
-    def record(self) -> Path:
+    def experiment(self) -> str:
+        """The name of the run's experiment."""
+        return self.path.parent.name
+
+    @property
+    def record_file(self) -> Path:
         """``run.json``: what was asked, by whom, and the job's id."""
         return self.path / "run.json"
 
     @property
-    def plan(self) -> Path:
+    def plan_file(self) -> Path:
+        """``plan.json``: everything that was to run."""
         return self.path / "plan.json"
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """The content of ``plan.json``, which never changes: read once."""
+        return read_plan(self.path)
+
+    @property
+    def job_id(self) -> str | None:
+        """Slurm's job id, of a het job the leader's; None before submission."""
+        job_id = self.read_record().get("job_id")
+        return None if job_id is None else str(job_id)
 
     @property
     def script(self) -> Path:
@@ -152,7 +168,10 @@ class RunFolder:
     def write_documents(self, plan: dict[str, Any], record: dict[str, Any]) -> None:
         """Write ``plan.json`` and ``run.json``, and what is confidential of them apart."""
         known = confided_values({"plan": plan, "record": record})
-        documents = {self.plan: confided(plan, known), self.record: confided(record, known)}
+        documents = {
+            self.plan_file: confided(plan, known),
+            self.record_file: confided(record, known),
+        }
         kept = {path.name: places for path, (_, places) in documents.items() if places}
         if kept:
             write_json(self.path / CONFIDENTIAL, kept, PRIVATE_FILE)
@@ -207,7 +226,7 @@ class RunFolder:
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of ``run.json``, atomically."""
-        write_json(self.record, {**read_json(self.record), **changes}, shared=True)
+        write_json(self.record_file, {**read_json(self.record_file), **changes}, shared=True)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
@@ -257,30 +276,6 @@ def check_root(root: str) -> Path:
     return path
 
 
-def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the runs root: the argument, HPCTF_RUNS_ROOT, or the site's.
-
-    A site that is given by name is read only if it must say.
-
-    Raises
-    ------
-    SiteError
-        The site has locked its runs root, and another one is asked for.
-    """
-    variable = os.environ.get("HPCTF_RUNS_ROOT")
-    chosen = runs_root or variable
-    if not chosen or not isinstance(site, (str, type(None))):
-        from hpctf.site.loading import load_site
-        from hpctf.site.locks import refuse_locked
-        from hpctf.site.model import Site
-
-        found = site if isinstance(site, Site) else load_site(site)
-        if chosen and os.fspath(chosen) != found.runs_root:
-            refuse_locked(found, "runs_root", "runs_root=" if runs_root else "HPCTF_RUNS_ROOT")
-        chosen = chosen or found.runs_root
-    return check_root(os.fspath(chosen))
-
-
 def run_folders(root: Path, experiment: str | None = None) -> Iterator[RunFolder]:
     """Yield the runs under a root, the latest first."""
     experiments = [root / experiment] if experiment else _subfolders(root)
@@ -316,8 +311,8 @@ def find_runs(root: Path, names: Iterable[str]) -> list[RunFolder]:
         A name is no run's, or that of several.
     """
     known = list(run_folders(root))
-    ids = Counter(run.run_id for run in known)
-    by_id = {run.run_id: run for run in known if ids[run.run_id] == 1}
+    ids = Counter(run.id for run in known)
+    by_id = {run.id: run for run in known if ids[run.id] == 1}
     return [by_id.get(name) or find_run(root, name, known) for name in names]
 
 
@@ -340,13 +335,13 @@ def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) ->
         if latest is None:
             raise RunNotFound(f"There are no runs under {root}.")
         return latest
-    matching = [run for run in known if run.run_id.startswith(name)] if name else []
-    exact = [run for run in matching if run.run_id == name]
+    matching = [run for run in known if run.id.startswith(name)] if name else []
+    exact = [run for run in matching if run.id == name]
     if len(exact or matching) == 1:
         return (exact or matching)[0]
     if not matching:
         raise RunNotFound(f"There is no run {name!r} under {root}.", _where_else(root, name))
-    some = ", ".join(run.run_id for run in matching[:3])
+    some = ", ".join(run.id for run in matching[:3])
     raise RunNotFound(f"{len(matching)} runs begin with {name!r}: {some} ...")
 
 

@@ -1,11 +1,11 @@
 """Which results may be read: they are pickles, and a pickle runs code.
 
-A result is read only of a run that this user's hpctf has submitted (`hpctf.runs.own`), from a
-regular file that the user owns, in folders that nobody else may write. The folders' descriptors
-are held from the check to the reading, so what was checked is what is read: it does no harm if
-somebody who may write a folder further up (a group's project folder, say) puts another in its place
-meanwhile. A folder further up that everybody may write, without the sticky bit that keeps everybody
-else's entries theirs, is refused all the same.
+A result is read only of a run that this user's hpctf has submitted (`hpctf.run_folder.ownership`),
+from a regular file that the user owns, in folders that nobody else may write. The folders'
+descriptors are held from the check to the reading, so what was checked is what is read: it does no
+harm if somebody who may write a folder further up (a group's project folder, say) puts another in
+its place meanwhile. A folder further up that everybody may write, without the sticky bit that keeps
+everybody else's entries theirs, is refused all the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hpctf.errors import RunFolderError
-from hpctf.runs.own import OTHERS_WRITE, is_sealed
+from hpctf.run_folder.ownership import OTHERS_WRITE, is_sealed
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESULT = "_result.pkl"

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 from hpctf.common.files import write_json
 from hpctf.common.processes import user_name
 from hpctf.errors import SchedulerError
-from hpctf.runs.own import owner_of
-from hpctf.runs.status.query import ask_for, queued_again
+from hpctf.run_folder.ownership import owner_of
+from hpctf.runs.status.query import ask_for, look, queued_again, scheduler_of
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
-    from hpctf.runs.status.state import Status
+    from hpctf.run_folder.layout import RunFolder
+    from hpctf.runs.status.state import RunState
 
 
-def cancel(run: Run) -> None:
+def cancel(run: RunFolder) -> None:
     """Cancel a run; one that has ended stays as it is (`Run.cancel`)."""
     status = look_again(run)
     if status.final:
         return
     job_id = run.job_id
-    owner = owner_of(run.folder.path)
+    owner = owner_of(run.path)
     if owner is not None:
         raise SchedulerError(
             f"Run {run.id} belongs to {owner}: which job it is, only its folder says.",
@@ -34,30 +34,30 @@ def cancel(run: Run) -> None:
         )
     _check_whose(run, job_id)
 
-    write_json(run.folder.cancelled, {"time": time.time(), "by": user_name()}, shared=True)
+    write_json(run.cancelled, {"time": time.time(), "by": user_name()}, shared=True)
     try:
-        run.scheduler().cancel(job_id)
+        scheduler_of(run).cancel(job_id)
     except Exception:
-        run.folder.cancelled.unlink(missing_ok=True)
+        run.cancelled.unlink(missing_ok=True)
         raise
 
-    build = run.folder.read_record().get("build")
+    build = run.read_record().get("build")
     if build:
         from hpctf.submission.environment_job import release
 
         release(build)
 
 
-def look_again(run: Run) -> Status:
+def look_again(run: RunFolder) -> RunState:
     """Return a run's status; of one whose submission was cut short the scheduler is asked once
     more: its job may have come after all."""
-    status = run.look()
+    status = look(run)
     if status.final and run.job_id is None and queued_again([run]):
-        return run.look()
+        return look(run)
     return status
 
 
-def _check_whose(run: Run, job_id: str) -> None:
+def _check_whose(run: RunFolder, job_id: str) -> None:
     """Ask the scheduler for this very job, and raise `SchedulerError` unless it has it."""
     try:
         job = ask_for(run, job_id)

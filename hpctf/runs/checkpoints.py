@@ -21,8 +21,8 @@ from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, follow_umask_below
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.estimator.script_options import takes_option
-from hpctf.run import Run
 from hpctf.run_folder.layout import RunFolder, find_run, run_folders
+from hpctf.runs.status.query import look
 from hpctf.source.copying import cannot_read
 from hpctf.tracking.metrics import Reading
 
@@ -111,8 +111,9 @@ def resumption_of(resume_from: object, root: Path, *, takes_outputs: bool = Fals
     UsageError
         There is no such run or folder, it has nothing to begin with, or the run still writes it.
     """
-    if isinstance(resume_from, Run):
-        resume_from = resume_from.folder.path
+    folder = getattr(resume_from, "folder", None)  # of a `hpctf.Run`
+    if isinstance(folder, RunFolder):
+        resume_from = folder.path
     elif isinstance(resume_from, Reading):
         raise _is_child(repr(resume_from), resume_from._folder.parents[1].name)
     if not isinstance(resume_from, (str, os.PathLike)):
@@ -121,22 +122,22 @@ def resumption_of(resume_from: object, root: Path, *, takes_outputs: bool = Fals
         )
     name = os.path.expanduser(os.fspath(resume_from))
     if os.sep not in name and not isinstance(resume_from, os.PathLike):
-        return _of_run(Run(_find_run(root, name)), takes_outputs)
+        return _of_run(_find_run(root, name), takes_outputs)
 
     folder = RunFolder(Path(os.path.abspath(name)))
     above = RunFolder(folder.path.parent)
     if not _is_there(folder.path):
         for one in (folder, above):
-            if _RUN_ID.search(one.run_id):
-                _find_run(one.path.parent.parent, one.run_id)  # archived, or removed
+            if _RUN_ID.search(one.id):
+                _find_run(one.path.parent.parent, one.id)  # archived, or removed
         raise UsageError(
             f"resume_from: the folder {shown(str(folder.path))} does not exist.",
             "Name a run, or a folder of checkpoints.",
         )
-    if takes_outputs and folder.path == above.outputs and os.path.isfile(above.record):
-        return _of_run(Run(above), takes_outputs)
-    if os.path.isfile(folder.record):
-        return _of_run(Run(folder), takes_outputs)
+    if takes_outputs and folder.path == above.outputs and os.path.isfile(above.record_file):
+        return _of_run(above, takes_outputs)
+    if os.path.isfile(folder.record_file):
+        return _of_run(folder, takes_outputs)
     if _is_empty(folder.path):
         raise UsageError(
             f"resume_from: the folder {shown(str(folder.path))} is empty.",
@@ -191,7 +192,7 @@ def _find_run(root: Path, name: str) -> RunFolder:
     except RunNotFound as error:
         for run in run_folders(root):
             if name in [child.id for child in Tracked(str(run.path)).children()]:
-                raise _is_child(name, run.run_id) from None
+                raise _is_child(name, run.id) from None
         raise RunNotFound(f"resume_from: {error.message}", error.hint) from None
 
 
@@ -202,17 +203,17 @@ def _is_child(name: str, parent: str) -> UsageError:
     )
 
 
-def _of_run(run: Run, takes_outputs: bool) -> Resumption:
+def _of_run(run: RunFolder, takes_outputs: bool) -> Resumption:
     try:
-        status = run.look()
+        status = look(run)
     except PermissionError as error:
-        raise _unreadable(run.folder.path, error) from None
+        raise _unreadable(run.path, error) from None
     if not status.final:
         raise UsageError(
             f"resume_from: run {run.id} is {status.state} and may be writing its checkpoints.",
             f"Wait for it (hpctf wait {run.id}), or cancel it.",
         )
-    folder = run.folder
+    folder = run
     checkpoints = None if _is_empty(folder.checkpoints) else folder.checkpoints
     if takes_outputs:
         outputs = None if _is_empty(folder.outputs) else folder.outputs

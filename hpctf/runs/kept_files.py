@@ -12,7 +12,7 @@ from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.within import is_readable_within
 from hpctf.errors import UnreadableRun
 from hpctf.run_folder.layout import RunFolder
-from hpctf.runs.own import has_file, open_of_run
+from hpctf.run_folder.ownership import has_file, open_of_run
 from hpctf.runs.provenance import snapshot_contents
 from hpctf.source.snapshot import NEVER
 

@@ -15,15 +15,14 @@ from hpctf.common.notes import notify
 from hpctf.common.secrets import HIDDEN
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.estimator.request import SOFTWARE, changed, estimator_from, plain
-from hpctf.experiment import Experiment
-from hpctf.run import Run
 from hpctf.run_folder.layout import RunFolder, check_root
+from hpctf.run_folder.ownership import require_mine
 from hpctf.run_folder.trusted_results import trusted_results
-from hpctf.runs.own import require_mine
 from hpctf.runs.parameters import parameters_of
 from hpctf.runs.provenance import DIFF, Origin, snapshot_contents
 from hpctf.runs.site_choice import ChosenSite
 from hpctf.runs.status.query import queued_again
+from hpctf.runs.submitting import Labels, Submitter, submitter
 from hpctf.site.settings import check_settings
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Resubmission:
         What is not as it was.
     """
 
-    experiment: Experiment
+    submitter: Submitter
     estimator: TensorFlow
     origin: Origin
     name: str
@@ -55,24 +54,19 @@ class Resubmission:
 
     def plan(self) -> Planned:
         """Return what submitting it would do; nothing is written."""
-        return self.experiment.plan(self.estimator, self.name, origin=self.origin)
+        return self.submitter.plan(self.estimator, self.name, origin=self.origin)
 
-    def submit(self, on_note: Callable[[str], None] | None = None) -> Run:
-        """Submit it, and return the new run (`Experiment.submit`)."""
+    def submit(self, on_note: Callable[[str], None] | None = None) -> RunFolder:
+        """Submit it, and return the new run's folder (`hpctf.Experiment.submit`)."""
         for note in self.notes:
             (on_note or notify)(note)
-        return self.experiment.submit(
-            self.estimator,
-            on_note,
-            name=self.name,
-            tags=self.origin.request["tags"],
-            properties=self.origin.request["properties"],
-            origin=self.origin,
-        )
+        request = self.origin.request
+        labels = Labels(request["tags"], request["properties"])
+        return self.submitter.submit([self.estimator], on_note, self.name, labels, self.origin)[0]
 
 
 def resubmission(
-    run: Run,
+    run: RunFolder,
     changes: Mapping[str, Any] | None = None,
     *,
     site: str | os.PathLike[str] | None = None,
@@ -110,50 +104,50 @@ def resubmission(
         (`hpctf.run_folder.trusted_results`).
     """
     if not trust:
-        require_mine(run.folder.path, "its code, its environment and its site's shell lines")
-    record = run.folder.read_record()
+        require_mine(run.path, "its code, its environment and its site's shell lines")
+    record = run.read_record()
     _refuse_unless_lost(run, record)
     old = _request(run, record)
     request = changed(old, changes or {})
     _refuse_without_secrets(run, request)
     chosen = _site(run, record, request, site, settings, keep)
     found = chosen.load()
-    exp = Experiment(experiment or run.experiment, found, _root(run, found))
+    to = submitter(experiment or run.experiment, found, _root(run, found))
     notes: list[str] = []
-    spec = _environment(run.folder, found, notes.append)
+    spec = _environment(run, found, notes.append)
     estimator = _estimator(run, request, spec, notes.append, trust)
     origin = Origin(
         request=plain({**request, **chosen.plain()}),
         parameters=record["parameters"] if estimator.function else parameters_of(estimator),
         source_directory=record["source_directory"],
         git=record.get("git"),
-        diff=_diff(run.folder),
+        diff=_diff(run),
         resubmitted_from=run.id,
         names=_names(run, notes.append),
         spec=spec,
     )
-    return Resubmission(exp, estimator, origin, name or run.id.rsplit("_", 2)[0], tuple(notes))
+    return Resubmission(to, estimator, origin, name or run.id.rsplit("_", 2)[0], tuple(notes))
 
 
-def _request(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+def _request(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
     request: dict[str, Any] | None = record.get("request")
     if request is None:
         command = " ".join(str(word) for word in record["command"][1:])
         raise UsageError(
             f"Run {run.id} cannot be submitted again: hpctf {_version(record)} did not write down "
             "what was asked.",
-            f"Its code is {run.folder.snapshot}, its command was: hpctf {command}",
+            f"Its code is {run.snapshot}, its command was: hpctf {command}",
         )
-    if not run.folder.snapshot.is_dir():
+    if not run.snapshot.is_dir():
         raise UsageError(
-            f"Run {run.id} cannot be submitted again: its snapshot {run.folder.snapshot} is gone, "
+            f"Run {run.id} cannot be submitted again: its snapshot {run.snapshot} is gone, "
             "or you may not read it.",
             "hpctf submit takes the source folder as it is today.",
         )
     return request
 
 
-def _refuse_unless_lost(run: Run, record: dict[str, Any]) -> None:
+def _refuse_unless_lost(run: RunFolder, record: dict[str, Any]) -> None:
     """Refuse to submit one's run a second time whose submission was cut short, unless the scheduler
     is sure not to have its job."""
     if record.get("job_id") is not None or record.get("uid", os.geteuid()) != os.geteuid():
@@ -166,7 +160,7 @@ def _refuse_unless_lost(run: Run, record: dict[str, Any]) -> None:
         )
 
 
-def _refuse_without_secrets(run: Run, request: dict[str, Any]) -> None:
+def _refuse_without_secrets(run: RunFolder, request: dict[str, Any]) -> None:
     """Refuse a request whose secrets stayed with the run's owner (docs/run-folder.md)."""
     variables, parameters = request.get("environment_variables"), request.get("script_params")
     named = {**(variables or {}), **(parameters or {})}
@@ -186,7 +180,7 @@ def _version(record: dict[str, Any]) -> str:
 
 
 def _site(
-    run: Run,
+    run: RunFolder,
     record: dict[str, Any],
     request: dict[str, Any],
     site: str | os.PathLike[str] | None,
@@ -194,9 +188,9 @@ def _site(
     keep: bool,
 ) -> ChosenSite:
     """Return the site of then with its settings, or another one with those given alone."""
-    own = run.folder.snapshot / "hpctf.yaml"
+    own = run.snapshot / "hpctf.yaml"
     source = record["source_directory"]
-    project = run.folder.snapshot if own.is_file() or source is None else Path(source)
+    project = run.snapshot if own.is_file() or source is None else Path(source)
     given = _words(check_settings(settings))
     if site is not None:
         return ChosenSite(site, given, project, keep)
@@ -214,13 +208,13 @@ def _words(settings: Settings | None) -> list[str]:
     return list(settings or [])
 
 
-def _root(run: Run, site: Site) -> Path | None:
+def _root(run: RunFolder, site: Site) -> Path | None:
     """Return the old run's root if it is none of the usual ones, but may be written."""
     usual = os.environ.get("HPCTF_RUNS_ROOT") or site.runs_root
-    root = run.folder.root
+    root = run.root
     if check_root(usual) == root or "runs_root" in site.locked or not os.access(root, os.W_OK):
         return None
-    mine = run.folder.path.stat().st_uid == os.geteuid()
+    mine = run.path.stat().st_uid == os.geteuid()
     return root if mine and not os.environ.get("HPCTF_RUNS_ROOT") else None
 
 
@@ -252,7 +246,7 @@ def _environment(
 
 
 def _estimator(
-    run: Run,
+    run: RunFolder,
     request: dict[str, Any],
     spec: EnvironmentSpec | None,
     tell: Callable[[str], None],
@@ -271,13 +265,13 @@ def _estimator(
             tell(f"the run's Python {python} is not here any more: it is {sys.executable} now")
     function = request.get("function")
     if function is None:
-        return estimator_from(asked, run.folder.snapshot)
-    has_source = run.folder.read_record()["source_directory"] is not None
+        return estimator_from(asked, run.snapshot)
+    has_source = run.read_record()["source_directory"] is not None
     kept = _kept_payload(run, function["name"], trust)
-    return estimator_from(asked, run.folder.snapshot if has_source else None, kept)
+    return estimator_from(asked, run.snapshot if has_source else None, kept)
 
 
-def _kept_payload(run: Run, name: str, trust: bool) -> KeptPayload:
+def _kept_payload(run: RunFolder, name: str, trust: bool) -> KeptPayload:
     from hpctf.submission.payload import KeptPayload
 
     version = run.plan["entry"]["command"][3]
@@ -288,7 +282,7 @@ def _kept_payload(run: Run, name: str, trust: bool) -> KeptPayload:
             f"Python {own}: functions cannot go from one to the other.",
             f"Run hpctf with Python {version}, or submit the function anew.",
         )
-    with trusted_results(run.folder.path, _PAYLOAD, trust) as submitit:
+    with trusted_results(run.path, _PAYLOAD, trust) as submitit:
         try:
             return KeptPayload((submitit / _PAYLOAD).read_bytes(), name)
         except OSError as error:
@@ -298,11 +292,11 @@ def _kept_payload(run: Run, name: str, trust: bool) -> KeptPayload:
             ) from None
 
 
-def _names(run: Run, tell: Callable[[str], None]) -> frozenset[str] | None:
+def _names(run: RunFolder, tell: Callable[[str], None]) -> frozenset[str] | None:
     """Return what was in the snapshot before the training wrote there; tell what has changed."""
-    if run.folder.read_record()["source_directory"] is None:
+    if run.read_record()["source_directory"] is None:
         return None
-    known = snapshot_contents(run.folder)
+    known = snapshot_contents(run)
     other = [name for name, before in known.items() if not _is_as(run, name, before)]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
@@ -310,9 +304,9 @@ def _names(run: Run, tell: Callable[[str], None]) -> frozenset[str] | None:
     return frozenset(known)
 
 
-def _is_as(run: Run, name: str, before: list[int]) -> bool:
+def _is_as(run: RunFolder, name: str, before: list[int]) -> bool:
     try:
-        status = (run.folder.snapshot / name).lstat()
+        status = (run.snapshot / name).lstat()
     except OSError:
         return False
     return not before or [status.st_size, status.st_mtime_ns] == before

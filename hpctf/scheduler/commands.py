@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -10,6 +11,11 @@ from hpctf.scheduler.programs import FOLDER, environment_of
 
 _WORD = 100_000
 """Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""
+
+_FIELD = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
+
+UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED")
+"""What scontrol writes for nothing."""
 
 
 def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
@@ -77,3 +83,9 @@ def _not_here(command: str) -> SchedulerError:
         f"There is no {command!r} on this machine.",
         "Run hpctf where Slurm's commands are, or choose --site local.",
     )
+
+
+def fields(line: str) -> dict[str, str]:
+    """Return scontrol's ``Key=value Key=value``, whose values may hold blanks and ``=``."""
+    parts = _FIELD.split(line)
+    return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2], strict=True)}

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from hpctf.errors import SchedulerError
-from hpctf.runs.explain.job_info import fields
 from hpctf.scheduler import commands
+from hpctf.scheduler.commands import fields
 from hpctf.scheduler.jobs import Identity, JobStatus
 
 _SQUEUE_S = 20.0

@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from hpctf._version import __version__
+from hpctf.common.command_line import check_path
 from hpctf.common.files import PRIVATE_FILE, read_json, write_json
 from hpctf.common.paths import cache_folder
 from hpctf.common.trusted_path import is_own
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.estimator.validators import check_path
 from hpctf.site import model
 from hpctf.site.discovery import Asked, check_site_file, find_layers, find_project, folders, is_path
 from hpctf.site.layers import Inputs, Layers, digest

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from hpctf.common.command_line import LONGEST_PATH
 from hpctf.common.files import PRIVATE_UMASK
 from hpctf.errors import RunFolderError, UsageError
 from hpctf.site.yaml_files import NotReadable, named, read_text
@@ -26,9 +27,6 @@ IGNORE_FILES = (IGNORE_FILE, ".amlignore", ".gitignore")
 
 DEEPEST = 200
 """Folders within folders. Python removes a folder by a call for each level."""
-
-LONGEST_PATH = 4095
-"""Bytes of the longest path that Linux takes (PATH_MAX without its NUL)."""
 
 Ignores = Callable[[str], bool]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import UsageError
@@ -10,37 +10,12 @@ from hpctf.errors import UsageError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from hpctf.tracking.metrics import Reading
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a formula begins with, in one spreadsheet or another (OWASP, "CSV Injection")."""
 
 COLUMNS = ("name", "step", "value", "time", "rank")
-
-
-def rows_of(reading: Reading, rank: str | None = None) -> list[tuple[str, int, Any, float, str]]:
-    """Return every value that was logged, as (name, step, value, time, rank).
-
-    Those without a step have their place among the name's values for it. The rank of what stands
-    in TensorBoard's event files is empty.
-
-    Parameters
-    ----------
-    rank
-        That rank's alone, such as ``worker-1``; by default those of all.
-    """
-    every: list[tuple[str, Iterable[Any]]] = [
-        (name, journal.series.values()) for name, journal in reading.journals(rank).items()
-    ]
-    if rank is None:
-        every.append(("", reading.event_series().values()))
-    return [
-        (series.name, step, value, at, name)
-        for name, found in every
-        for series in found
-        if series.kind == "value"
-        for step, value, at in zip(series.axis(), series.values, series.times, strict=True)
-    ]
+Row = tuple[str, int, Any, float, str]
+"""A value that was logged: what `COLUMNS` says."""
 
 
 def csv_cell(value: Any) -> Any:
@@ -55,10 +30,11 @@ def csv_cell(value: Any) -> Any:
     return value
 
 
-def frame_of(reading: Reading, rank: str | None = None) -> DataFrame:
-    """Return `rows_of` as a data frame; times are UTC."""
+def frame_of(rows: Sequence[Row]) -> DataFrame:
+    """Return values that were logged (`hpctf.tracking.metrics.Reading.rows`) as a data frame; times
+    are UTC."""
     pandas = _pandas()
-    frame = pandas.DataFrame(rows_of(reading, rank), columns=list(COLUMNS))
+    frame = pandas.DataFrame(rows, columns=list(COLUMNS))
     frame["time"] = pandas.to_datetime(frame["time"], unit="s", utc=True)
     return frame
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hpctf.client.hpctf.journal_reader import Journal
     from hpctf.client.hpctf.series import Series
+    from hpctf.tracking.dataframes import Row
 
 
 class Reading:
@@ -100,6 +101,30 @@ class Reading:
         }
         return {**of_events, **self._tracked.last()}
 
+    def rows(self, rank: str | None = None) -> list[Row]:
+        """Return every value that was logged, as (name, step, value, time, rank).
+
+        Those without a step have their place among the name's values for it. The rank of what
+        stands in TensorBoard's event files is empty.
+
+        Parameters
+        ----------
+        rank
+            That rank's alone, such as ``worker-1``; by default those of all.
+        """
+        every: list[tuple[str, Iterable[Series]]] = [
+            (name, journal.series.values()) for name, journal in self.journals(rank).items()
+        ]
+        if rank is None:
+            every.append(("", self.event_series().values()))
+        return [
+            (series.name, step, value, at, name)
+            for name, found in every
+            for series in found
+            if series.kind == "value"
+            for step, value, at in zip(series.axis(), series.values, series.times, strict=True)
+        ]
+
     def to_pandas(self, rank: str | None = None) -> DataFrame:
         """Return every number that was logged as a pandas data frame.
 
@@ -113,7 +138,7 @@ class Reading:
         """
         from hpctf.tracking.dataframes import frame_of
 
-        return frame_of(self, rank)
+        return frame_of(self.rows(rank))
 
     def get_tags(self) -> dict[str, Any]:
         """Return the tags, the latest value of each."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpctf.client.hpctf.series import Series
-from hpctf.runs.own import open_of_run
+from hpctf.run_folder.ownership import open_of_run
 
 _FILE = re.compile(r"\.out\.tfevents\.(?P<time>\d+)")
 _ROOMS = ("snapshot/logs", "outputs")

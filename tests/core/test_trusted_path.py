@@ -25,8 +25,8 @@ from hpctf.environment.store import Store
 from hpctf.errors import HpctfError, UntrustedPath
 from hpctf.site.loading import load_site
 from hpctf.site.model import EnvironmentSettings, Site, TrustSettings
+from hpctf.site.templates import template_environment
 from hpctf.site.trust import template_folder
-from hpctf.submission.script import template_environment
 
 from ..conftest import TEST_USER, skip_or_fail
 

@@ -62,6 +62,6 @@ def test_one_that_is_gone_is_built_of_the_same_versions(
     assert locks[0].packages == locks[1].packages
     last = new.resubmit()  # which finds the new one
     assert last.folder.read_record()["environment"] == new.folder.read_record()["environment"]
-    request = json.loads(new.folder.record.read_text())["request"]
+    request = json.loads(new.folder.record_file.read_text())["request"]
     assert request["pip_requirements_file"] == str(tmp_path / "proj/needs.txt")
     last.wait_for_completion()

@@ -14,7 +14,8 @@ from hpctf.environment import resolve as asked_module
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.interpreters import _found_here
 from hpctf.environment.requirements import Reader, Sources
-from hpctf.environment.spec import EnvironmentSpec, spec_from, spec_of
+from hpctf.environment.resolve import spec_of
+from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.toolchain import mpi_of
 from hpctf.errors import SiteError, UsageError
 from hpctf.site.loading import load_site

@@ -145,11 +145,11 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
             project(tmp_path / "proj", text="import time\ntime.sleep(2)\n"), entry_script="train.py"
         )
     )
-    record = json.loads(run.folder.record.read_text())
+    record = json.loads(run.folder.record_file.read_text())
     wait_until(lambda: (run.folder.state / "job.jsonl").read_text() != "", 20)
     cut = {**record, "job_id": None, "job_host": None, "job_start_time": None}
     cut["submitter"] = {**record["submitter"], "start_time": "0"}  # a process that is no more
-    run.folder.record.write_text(json.dumps(cut))
+    run.folder.record_file.write_text(json.dumps(cut))
     clock.injected()
     assert run.wait_for_completion().state == "Completed"
     clock.right()
@@ -162,33 +162,33 @@ def test_a_local_run_is_not_lost_while_its_launcher_may_start(
 ) -> None:
     run = experiment.submit(TensorFlow(project(tmp_path / "proj"), entry_script="train.py"))
     run.wait_for_completion()
-    record = json.loads(run.folder.record.read_text())
+    record = json.loads(run.folder.record_file.read_text())
     cut = {**record, "job_id": None, "job_host": None, "job_start_time": None}
     cut["submitter"] = {**record["submitter"], "start_time": "0"}  # a process that is no more
-    run.folder.record.write_text(json.dumps(cut))
+    run.folder.record_file.write_text(json.dumps(cut))
     (run.folder.state / "job.jsonl").write_text("")
     run.folder.final.unlink()
     clock.injected()
     assert run.look().state == "NotStarted", "its launcher began just now"
-    for path in (run.folder.record, run.folder.path):
+    for path in (run.folder.record_file, run.folder.path):
         os.utime(path, (time.time() - 3600,) * 2)
     words = [sys.executable, "-c", "import time; time.sleep(600)", "local", str(run.folder.path)]
     launcher = subprocess.Popen(words)  # its modules take their time
     try:
         wait_until(lambda: is_running("local", str(run.folder.path)), 20)
         assert run.look().state == "NotStarted"
-        assert "it is being submitted" in queued_again([run])[run.id]
+        assert "it is being submitted" in queued_again([run.folder])[run.id]
     finally:
         launcher.kill()
         launcher.wait()
     assert "cut short" in run.look().reason and run.look().state == "Failed"
     clock.right()
-    assert queued_again([run]) == {}
+    assert queued_again([run.folder]) == {}
 
     away = {**cut, "host": "login2", "submitter": {**cut["submitter"], "host": "login2"}}
-    run.folder.record.write_text(json.dumps(away))
+    run.folder.record_file.write_text(json.dumps(away))
     for silent_s, state in ((600, "NotStarted"), (7200, "Failed")):  # cannot be seen from here
-        for path in (run.folder.record, run.folder.path):
+        for path in (run.folder.record_file, run.folder.path):
             os.utime(path, (time.time() - silent_s,) * 2)
         assert run.look().state == state
 

@@ -19,10 +19,10 @@ import pytest
 
 from hpctf import Run, UsageError
 from hpctf.errors import RunFolderError
+from hpctf.run_folder.ownership import SEAL
 from hpctf.runs.housekeeping import archives as module
 from hpctf.runs.housekeeping.archives import archive, archives, restore
 from hpctf.runs.housekeeping.removal import REMOVING
-from hpctf.runs.own import SEAL
 from hpctf.runs.status.listing import list_runs
 
 from ..conftest import ROOT
@@ -362,7 +362,7 @@ def test_archiving_several_keeps_what_was_done_before_a_failure(
     write = module._write
 
     def full_for_the_second(stream: Any, folder: Any) -> None:
-        if folder.run_id == run.id:
+        if folder.id == run.id:
             raise OSError(28, os.strerror(28))
         write(stream, folder)
 

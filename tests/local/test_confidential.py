@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpctf import Experiment, Run
+from hpctf import Run
 from hpctf.notebook.cards import experiment_card, run_card
 from hpctf.submission.sbatch import write_script
 
@@ -144,7 +144,7 @@ def test_no_command_shows_or_writes_one(
         # Of sites, what is kept; of the script, a file of its own that it made private.
         mine = {"cache", "snapshot"} & set(path.parts) and is_private(path)
         assert mine or not found_in(path.read_bytes().decode(errors="replace")), path
-    shown = run_card(run) + experiment_card(Experiment("train", runs_root=run.folder.root))
+    shown = run_card(run.folder) + experiment_card("train", run.folder.root)
     assert not found_in(shown)
 
 

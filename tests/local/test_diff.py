@@ -65,7 +65,7 @@ def two(experiment: Experiment, tmp_path: Path) -> tuple[Run, Run]:
 
 
 def test_parameters_by_name_and_secrets_hidden(two: tuple[Run, Run]) -> None:
-    found = difference(*two, only=["parameters"])
+    found = difference(*(run.folder for run in two), only=["parameters"])
     values = {one.name: (one.a, one.b) for one in found.parameters or ()}
     assert values == {
         "arguments.lr": (0.1, 0.2),
@@ -81,7 +81,7 @@ def test_parameters_by_name_and_secrets_hidden(two: tuple[Run, Run]) -> None:
 
 
 def test_code_file_by_file(two: tuple[Run, Run]) -> None:
-    code = difference(*two, only=["code"]).code
+    code = difference(*(run.folder for run in two), only=["code"]).code
     assert code is not None
     files = {one.name: one for one in code.files}
     assert {name: one.change for name, one in files.items()} == {
@@ -103,7 +103,7 @@ def test_code_file_by_file(two: tuple[Run, Run]) -> None:
 
 
 def test_the_text_diff_is_one_that_patch_takes(two: tuple[Run, Run], tmp_path: Path) -> None:
-    code = difference(*two, only=["code"]).code
+    code = difference(*(run.folder for run in two), only=["code"]).code
     assert code is not None
     text = "".join(one.diff or "" for one in code.files)
     copy = tmp_path / "copy"
@@ -115,7 +115,7 @@ def test_the_text_diff_is_one_that_patch_takes(two: tuple[Run, Run], tmp_path: P
 
 
 def test_metrics_side_by_side(two: tuple[Run, Run]) -> None:
-    metrics = difference(*two, only=["metrics"]).metrics or ()
+    metrics = difference(*(run.folder for run in two), only=["metrics"]).metrics or ()
     rows = {one.name: (one.a, one.b, one.difference) for one in metrics}
     assert rows == {
         "loss": (0.5, 0.25, -0.25),
@@ -132,7 +132,7 @@ def test_packages_of_lock_files_and_what_the_ranks_found(two: tuple[Run, Run]) -
         (run.folder.state / "software-0.json").write_text(
             json.dumps({"versions": {"TensorFlow": f"2.{version}"}})
         )
-    found = difference(*two, only=["environment"]).environment
+    found = difference(*(run.folder for run in two), only=["environment"]).environment
     assert {one.name: (one.a, one.b) for one in found or ()} == {
         "packages.tiny": ("1.0", "1.1"),
         "packages.old": ("1", None),
@@ -149,7 +149,7 @@ def test_functions_are_compared_by_their_text(experiment: Experiment) -> None:
 
     a = experiment.submit(TensorFlow(function=train))
     b = experiment.submit(TensorFlow(function=train_more))
-    code = difference(a, b, only=["code"]).code
+    code = difference(a.folder, b.folder, only=["code"]).code
     assert code is not None
     assert [one.name for one in code.files] == ["function"]
     assert "-        return 1\n" in str(code.files[0].diff)
@@ -160,7 +160,7 @@ def test_functions_are_compared_by_their_text(experiment: Experiment) -> None:
 def test_a_run_does_not_differ_from_its_resubmission(two: tuple[Run, Run]) -> None:
     new = two[0].resubmit()
     new.wait_for_completion()
-    found = difference(two[0], new)
+    found = difference(two[0].folder, new.folder)
     assert (found.parameters, found.environment) == ((), ())
     assert found.code is not None and found.code.files == ()
 
@@ -169,11 +169,11 @@ def test_runs_of_an_hpctf_without_requests_are_compared_by_their_plans(
     two: tuple[Run, Run],
 ) -> None:
     for run in two:
-        record = json.loads(run.folder.record.read_text())
+        record = json.loads(run.folder.record_file.read_text())
         del record["request"], record["parameters"]
-        run.folder.record.write_text(json.dumps(record))
+        run.folder.record_file.write_text(json.dumps(record))
         (run.folder.path / "snapshot.json").unlink()
-    found = difference(*two)
+    found = difference(*(run.folder for run in two))
     names = {one.name for one in found.parameters or ()}
     assert names == {"plan.components.0.directives.time", "plan.time_limit_s"}
     assert len(found.notes) == 2
@@ -215,4 +215,4 @@ def test_colours_are_for_terminals(two: tuple[Run, Run], tmp_path: Path) -> None
 
 def test_an_unknown_section_is_refused(two: tuple[Run, Run]) -> None:
     with pytest.raises(UsageError, match="no section 'metric'"):
-        difference(*two, only=["metric"])
+        difference(*(run.folder for run in two), only=["metric"])

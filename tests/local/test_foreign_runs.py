@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from hpctf import Experiment, Run
+from hpctf import Run
 from hpctf.common.processes import start_time
 from hpctf.errors import HpctfError, RunFolderError, SchedulerError
 from hpctf.export.event_files import EventFiles, find_python
 from hpctf.notebook.cards import experiment_card, run_card
+from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.ownership import SEAL, is_mine
 from hpctf.runs.housekeeping.archives import archive, restore
-from hpctf.runs.own import SEAL, is_mine
 
 from ..conftest import TEST_USER, skip_or_fail
 from ..login.helpers import hpctf
@@ -109,9 +110,9 @@ def test_no_command_reads_what_links_of_a_strangers_run_lead_to(
         give_away(Run(path))
         out = tmp_path / f"out-{number}"
         out.mkdir()
-        card = experiment_card(Experiment("test", runs_root=run.folder.root))
+        card = experiment_card("test", run.folder.root)
         with contextlib.suppress(HpctfError):
-            card += run_card(Run(path))
+            card += run_card(RunFolder(path))
         assert CANARY not in card
         calls = commands(path.name, run.id, out, tools_python, slow=not number)
         for said in run_all(calls, tools_python, out, env):
@@ -143,9 +144,9 @@ def test_no_python_of_a_strangers_run_is_started(run: Run, tmp_path: Path) -> No
     mark, program = tmp_path / "MARK", tmp_path / "python"
     program.write_text(f"#!/bin/sh\ntouch {mark}\n")
     program.chmod(0o755)
-    plan = json.loads(run.folder.plan.read_text())
+    plan = json.loads(run.folder.plan_file.read_text())
     plan["entry"]["python"] = str(program)
-    run.folder.plan.write_text(json.dumps(plan))
+    run.folder.plan_file.write_text(json.dumps(plan))
     give_away(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
@@ -246,8 +247,8 @@ def test_a_childs_name_leads_nowhere(run: Run, tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("role", ["/etc/passwd", "../../x", "", 5, None])
 def test_a_role_that_no_plan_has_names_no_file(run: Run, tmp_path: Path, role: object) -> None:
-    plan = json.loads(run.folder.plan.read_text())
+    plan = json.loads(run.folder.plan_file.read_text())
     plan["roles"][0]["name"] = role
-    run.folder.plan.write_text(json.dumps(plan))
+    run.folder.plan_file.write_text(json.dumps(plan))
     done = hpctf("logs", run.id, cwd=tmp_path)
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr

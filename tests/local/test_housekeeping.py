@@ -247,7 +247,7 @@ def test_somebody_elses_run_is_refused(run: Run, tmp_path: Path, words: list[str
     done = hpctf(*words, run.id, "--yes", cwd=tmp_path)
     assert done.returncode == 2
     assert f"Run {run.id} must stay: it belongs to nobody." in done.stderr
-    assert run.folder.record.exists()
+    assert run.folder.record_file.exists()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.run_folder.layout import RunFolder, run_folders
 from hpctf.runs.status.listing import UPGRADE_S, list_runs, listed
-from hpctf.runs.summary import KEYS
+from hpctf.runs.status.state import KEYS
 
 from ..login.helpers import hpctf, project
 
@@ -49,7 +49,7 @@ def test_a_listing_tells_what_status_does_with_a_number_for_the_roles(
 
 def test_a_settled_run_is_listed_from_one_small_file(run: Run, tmp_path: Path) -> None:
     before = rows(tmp_path)
-    run.folder.plan.unlink()
+    run.folder.plan_file.unlink()
     for path in run.folder.state.glob("*.jsonl"):
         path.unlink()
     assert rows(tmp_path) == before
@@ -114,7 +114,7 @@ def test_hidden_folders_are_no_runs(run: Run) -> None:
     root = run.folder.path.parent.parent
     for place in (root / "test/.removing-x", root / ".archive/x"):
         shutil.copytree(run.folder.path, place, symlinks=True)
-    assert [folder.run_id for folder in run_folders(root)] == [run.id]
+    assert [folder.id for folder in run_folders(root)] == [run.id]
 
 
 def test_states_and_a_limit_narrow_a_listing(run: Run, experiment: Experiment) -> None:

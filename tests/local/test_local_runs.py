@@ -156,7 +156,7 @@ def test_a_controller_that_was_killed_makes_the_run_failed(
     assert run.job_id is not None
     os.kill(int(run.job_id), 9)
     long_ago = time.time() - 3600
-    os.utime(run.folder.record, (long_ago, long_ago))
+    os.utime(run.folder.record_file, (long_ago, long_ago))
     status = run.wait_for_completion(raise_on_error=False)
     assert status.state == "Failed"
     assert "left no record" in status.reason

@@ -175,7 +175,7 @@ def test_a_run_that_is_removed_meanwhile_leaves_no_half_of_a_new_one(
     experiment: Experiment, source: Path
 ) -> None:
     run = submitted(experiment, source)
-    ready = resubmission(run)
+    ready = resubmission(run.folder)
     run.delete()
     with pytest.raises(RunFolderError, match="snapshot"):
         ready.submit()

@@ -102,7 +102,7 @@ def test_a_cancelled_run_is_told_to_the_group_too(tmp_path: Path) -> None:
     run = experiment.submit(TensorFlow(source, entry_script="train.py"))
     run.cancel()
     assert run.wait_for_completion(raise_on_error=False).state == "Canceled"
-    for path in (run.folder.cancelled, run.folder.final, run.folder.record):
+    for path in (run.folder.cancelled, run.folder.final, run.folder.record_file):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 

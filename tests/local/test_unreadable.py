@@ -367,4 +367,4 @@ def test_programs_are_warned_of_a_run_that_cannot_be_read(root: Path, bad: Path,
     experiment = Experiment("test", site="local", runs_root=root)
     with pytest.warns(RuntimeWarning, match=f"Cannot read run {bad.name}: run.json: it is empty"):
         assert [run.id for run in experiment.get_runs()] == [good]
-    assert "Unreadable" in experiment_card(experiment)
+    assert "Unreadable" in experiment_card(experiment.name, experiment.runs_root)

@@ -56,7 +56,7 @@ def ready(tmp_path: Path, text: str, python: str) -> RunFolder:
     ).plan
     folder = RunFolder(path)
     folder.make(plan.ranks())
-    folder.plan.write_text(plan.to_json())
+    folder.plan_file.write_text(plan.to_json())
     folder.snapshot.mkdir()
     (folder.snapshot / "train.py").write_text(text)
     return folder

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpctf import Mpi, MultiWorker, ParameterServer, TensorFlow, UsageError
-from hpctf.estimator.validators import LONGEST_WORD
+from hpctf.common.command_line import LONGEST_WORD
 from hpctf.plan import Plan
 
 from .helpers import planned, project

@@ -79,15 +79,15 @@ def test_what_profile_defines_is_found_and_its_path_comes_last(
     """A module system in a folder of the site's own is known to /etc/profile alone."""
     defines(monkeypatch, "")
     monkeypatch.delenv("BASH_FUNC_module%%")
-    from hpctf.submission import script
+    from hpctf.environment import toolchain
 
-    text = script.render_environment(["gcc"])
+    text = toolchain.render_environment(["gcc"])
     profile = tmp_path / "profile"
     profile.write_text("PATH=/site/bin\nmodule() { export LOADEDMODULES=$2; }\n")
     text = text.replace("/etc/profile;", f"{profile};").replace("!= /etc/profile", f"!= {profile}")
     for elsewhere in ("/etc/profile.d/", "/usr/share/"):
         text = text.replace(elsewhere, "/nowhere/")
-    monkeypatch.setattr(script, "render_environment", lambda modules: text)
+    monkeypatch.setattr(toolchain, "render_environment", lambda _: text)
     made = environment_with(["gcc"])
     assert (made["LOADEDMODULES"], made["PATH"]) == ("gcc", f"{os.environ['PATH']}:/site/bin")
 

@@ -13,7 +13,7 @@ from hpctf.cli.braille import Curve, plot
 from hpctf.cli.watch_view import View, log_lines, paint, used_now
 from hpctf.client.hpctf.series import Series
 from hpctf.run_folder.rank_states import RankState
-from hpctf.runs.status.state import Status
+from hpctf.runs.status.state import RunState
 from hpctf.tracking.live import Progress
 from hpctf.tracking.samples import Sample
 
@@ -38,7 +38,7 @@ def view(ranks: int = 2, metrics: int = 3, log: int = 50, **more: Any) -> View:
     found = View(
         id="digits_1_a",
         about="job 7  slurm/gpu  collective",
-        status=Status("Running", "", None, states),
+        status=RunState("Running", "", None, states),
         submitted=800.0,
         now=1000.0,
         progress=Progress(3, 12, 990.0, 1, 970.0),
@@ -85,7 +85,7 @@ def test_ranks_that_there_is_no_room_for_are_counted() -> None:
 
 def test_what_failed_is_told_with_its_exit_code() -> None:
     failed = RankState("ps", 0, "Failed", host="n1", started=900.0, ended=950.0, exit_code=7)
-    status = Status("Failed", "ps-0 on n1 failed", 7, (failed,))
+    status = RunState("Failed", "ps-0 on n1 failed", 7, (failed,))
     seen = text_of(view(status=status))
     assert "Failed (7)" in seen and "ps-0 on n1 failed" in seen
 

@@ -13,7 +13,7 @@ from hpctf.common.folders import DISK_TYPES, OWN_TYPES, file_system
 from hpctf.common.paths import without_tilde
 from hpctf.common.units import file_size
 from hpctf.errors import HpctfError
-from hpctf.run_folder.layout import runs_root_of
+from hpctf.runs.root import runs_root_of
 from hpctf.site.model import Site
 
 LEAST_BYTES = 1_000_000_000

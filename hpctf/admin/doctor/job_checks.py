@@ -7,7 +7,7 @@ from typing import Any
 
 from hpctf.admin.doctor.jobs import Outcome, Request
 from hpctf.admin.doctor.report import Check, Report, failed, ok, skipped
-from hpctf.run_folder.layout import runs_root_of
+from hpctf.runs.root import runs_root_of
 from hpctf.site.loading import find_target
 
 CLOCK_S = 5.0

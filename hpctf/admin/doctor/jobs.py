@@ -30,7 +30,7 @@ from hpctf.run_folder.layout import run_folders
 from hpctf.run_folder.rank_states import JobRecord, read_job
 from hpctf.runs.status.listing import readable_runs
 from hpctf.runs.status.query import statuses
-from hpctf.runs.status.state import Status
+from hpctf.runs.status.state import RunState
 from hpctf.scheduler.programs import FOLDER, environment_of
 from hpctf.site.loading import find_target
 from hpctf.site.model import Site
@@ -80,7 +80,7 @@ class Outcome:
     gave_up: str = ""
     waited_s: float = 0.0
     job_id: str = ""
-    status: Status | None = None
+    status: RunState | None = None
     record: JobRecord = field(default_factory=JobRecord)
     facts: list[dict[str, Any]] = field(default_factory=list)
     worlds: list[dict[str, Any]] = field(default_factory=list)
@@ -167,11 +167,11 @@ class Jobs:
             self._read(kind, run)
         return self._outcomes
 
-    def _look(self, waiting: dict[str, Run]) -> dict[str, Status]:
-        found = statuses(waiting.values())
+    def _look(self, waiting: dict[str, Run]) -> dict[str, RunState]:
+        found = statuses(run.folder for run in waiting.values())
         return {kind: found[run.id] for kind, run in waiting.items()}
 
-    def _too_late(self, kind: str, status: Status, waited: float) -> bool:
+    def _too_late(self, kind: str, status: RunState, waited: float) -> bool:
         queued = status.state in ("NotStarted", "Queued", "Preparing")
         if queued:
             return waited > self.request.wait_s
@@ -315,7 +315,7 @@ class Jobs:
         folders = run_folders(experiment.runs_root, experiment.name)
         runs = readable_runs(folders, self._tell)
         for run in runs:
-            _cancel(run)
+            _cancel(Run(run))
         until = time.monotonic() + LEAVE_S
         left = {run.id: run for run in runs}
         while left:
@@ -324,7 +324,7 @@ class Jobs:
                     left.pop(run_id)
             time.sleep(0.3 if left else 0)
         for run in runs:
-            run.folder.remove()
+            run.remove()
         with contextlib.suppress(OSError):
             for folder in self._made:
                 folder.rmdir()

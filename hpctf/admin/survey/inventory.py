@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hpctf.common.answers import mpi_types
-from hpctf.runs.explain.job_info import UNSET, fields
+from hpctf.scheduler.commands import UNSET, fields
 
 NODE_FORMAT = "%R|%T|%D|%c|%m|%z|%f|%G"
 """sinfo's columns for `parse_nodes`: partition, state, nodes, CPUs, MB, S:C:T, features, gres."""

@@ -75,7 +75,7 @@ def code_difference(
 ) -> CodeDifference:
     """Return how the code of two runs differs, as it was when they were submitted."""
     git = (_git(records[0]), _git(records[1]))
-    missing = tuple(one.run_id for one in (a, b) if not one.snapshot.is_dir())
+    missing = tuple(one.id for one in (a, b) if not one.snapshot.is_dir())
     if missing:
         return CodeDifference(git, missing=missing)
     names = sorted({*_names(a), *_names(b)})

@@ -6,15 +6,14 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpctf.common.files import read_json
 from hpctf.common.secrets import HIDDEN, is_secret, public
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.compare.code import CodeDifference, code_difference
-
-if TYPE_CHECKING:
-    from hpctf.run import Run
+from hpctf.tracking.metrics import Reading
 
 SECTIONS = ("parameters", "code", "environment", "metrics")
 
@@ -70,7 +69,7 @@ class Difference:
     notes: tuple[str, ...] = ()
 
 
-def difference(a: Run, b: Run, only: Collection[str] = SECTIONS) -> Difference:
+def difference(a: RunFolder, b: RunFolder, only: Collection[str] = SECTIONS) -> Difference:
     """Return what two runs do not share.
 
     Values of environment variables and options whose names speak of tokens, passwords, secrets and
@@ -92,18 +91,18 @@ def difference(a: Run, b: Run, only: Collection[str] = SECTIONS) -> Difference:
                 f"There is no section {name!r}.{did_you_mean(name, list(SECTIONS))}",
                 f"The sections: {', '.join(SECTIONS)}.",
             )
-    records = (a.folder.read_record(), b.folder.read_record())
+    records = (a.read_record(), b.read_record())
     return Difference(
         (a.id, b.id),
         _parameters(a, b, records) if "parameters" in only else None,
-        code_difference(a.folder, b.folder, records) if "code" in only else None,
+        code_difference(a, b, records) if "code" in only else None,
         _environment(a, b, records) if "environment" in only else None,
         _metrics(a, b) if "metrics" in only else None,
         _notes(a, b, records),
     )
 
 
-def _notes(a: Run, b: Run, records: Pair) -> tuple[str, ...]:
+def _notes(a: RunFolder, b: RunFolder, records: Pair) -> tuple[str, ...]:
     return tuple(
         f"run {run.id} is of an hpctf that did not write down what was asked: its plan alone counts"
         for run, record in zip((a, b), records, strict=True)
@@ -111,7 +110,7 @@ def _notes(a: Run, b: Run, records: Pair) -> tuple[str, ...]:
     )
 
 
-def _parameters(a: Run, b: Run, records: Pair) -> tuple[Value, ...]:
+def _parameters(a: RunFolder, b: RunFolder, records: Pair) -> tuple[Value, ...]:
     asked = [_asked(record) for record in records]
     planned = [_planned(run) for run in (a, b)]
     return (*_different(*asked), *_different(*planned))
@@ -124,14 +123,14 @@ def _asked(record: Mapping[str, Any]) -> dict[str, Any]:
     return _flat({"arguments": record.get("parameters") or {}, **kept})
 
 
-def _planned(run: Run) -> dict[str, Any]:
+def _planned(run: RunFolder) -> dict[str, Any]:
     """Return what of a plan is not the run's own name, and not in the request word by word."""
     plan = {name: value for name, value in run.plan.items() if name not in _OF_ONE_RUN}
     plan["components"] = [
         {**component, "directives": dict(component["directives"])}
         for component in plan["components"]
     ]
-    own = {str(run.folder.path): "RUN_FOLDER", run.plan["run_folder"]: "RUN_FOLDER", run.id: "RUN"}
+    own = {str(run.path): "RUN_FOLDER", run.plan["run_folder"]: "RUN_FOLDER", run.id: "RUN"}
     flat = _flat({"plan": plan})
     return {name: _without(value, own) for name, value in flat.items()}
 
@@ -174,11 +173,11 @@ def _hidden(value: Value) -> Value:
     return Value(value.name, public(value.a), public(value.b))
 
 
-def _environment(a: Run, b: Run, records: Pair) -> tuple[Value, ...]:
+def _environment(a: RunFolder, b: RunFolder, records: Pair) -> tuple[Value, ...]:
     return _different(*(_software(run, rec) for run, rec in zip((a, b), records, strict=True)))
 
 
-def _software(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
+def _software(run: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run ran in: packages of its lock, and versions that its ranks found."""
     plan = run.plan
     found = {
@@ -188,8 +187,8 @@ def _software(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
         "modules": " ".join(plan["launch"]["modules"]) or None,
     }
     found |= {f"versions.{name}": text for name, text in record.get("versions", {}).items()}
-    found |= {f"found.{name}": text for name, text in _found(run.folder.state).items()}
-    found |= {f"packages.{name}": text for name, text in _packages(run.folder.path).items()}
+    found |= {f"found.{name}": text for name, text in _found(run.state).items()}
+    found |= {f"packages.{name}": text for name, text in _packages(run.path).items()}
     return found
 
 
@@ -225,8 +224,8 @@ def _packages(folder: Path) -> dict[str, str]:
     return packages
 
 
-def _metrics(a: Run, b: Run) -> tuple[Metric, ...]:
-    mine, theirs = a.last_metrics(), b.last_metrics()
+def _metrics(a: RunFolder, b: RunFolder) -> tuple[Metric, ...]:
+    mine, theirs = (Reading(one.path).last_metrics() for one in (a, b))
     names = [*mine, *(name for name in theirs if name not in mine)]
     return tuple(
         _metric(

@@ -9,12 +9,9 @@ from hpctf.common.units import bytes_of
 from hpctf.errors import SchedulerError
 from hpctf.runs.explain.limits import Limit
 from hpctf.scheduler import commands
+from hpctf.scheduler.commands import fields
 
 _ANSWER_S = 10.0
-_FIELD = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
-UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED")
-"""What scontrol writes for nothing."""
-
 _NOT_YET = ("Dependency", "BeginTime", "JobHeld")
 """Begins the reasons of jobs that Slurm does not look at yet."""
 
@@ -159,9 +156,3 @@ def _turn(priority: str, submitted: str, job_id: str) -> tuple[int, str, int] | 
     if not (priority.isdigit() and job_id.isdigit()):
         return None
     return -int(priority), submitted, int(job_id)
-
-
-def fields(line: str) -> dict[str, str]:
-    """Return scontrol's ``Key=value Key=value``, whose values may hold blanks and ``=``."""
-    parts = _FIELD.split(line)
-    return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2], strict=True)}

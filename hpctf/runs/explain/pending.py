@@ -7,7 +7,8 @@ import time
 from typing import NamedTuple
 
 from hpctf.runs.explain import limits, reasons
-from hpctf.runs.explain.job_info import UNSET, Figures, Node
+from hpctf.runs.explain.job_info import Figures, Node
+from hpctf.scheduler.commands import UNSET
 
 
 class Waiting(NamedTuple):

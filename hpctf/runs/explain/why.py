@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.units import clock
 from hpctf.errors import SchedulerError
+from hpctf.run_folder.ownership import end_of_log
 from hpctf.run_folder.rank_states import RankState, first_failure, first_interrupted, read_job
 from hpctf.runs.explain import log_patterns
-from hpctf.runs.explain.job_info import UNSET, Figures
-from hpctf.runs.own import end_of_log
+from hpctf.runs.explain.job_info import Figures
+from hpctf.runs.status.determine import REASONS
 from hpctf.runs.status.job_log import awaits_environment
-from hpctf.runs.status.state import REASONS, Status
+from hpctf.runs.status.query import look, scheduler_of
+from hpctf.runs.status.state import RunState
 from hpctf.scheduler import states
+from hpctf.scheduler.commands import UNSET
 from hpctf.scheduler.jobs import Identity
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
+    from hpctf.run_folder.layout import RunFolder
 
 _LINES = 8
 _LOOK_BACK = 60
@@ -44,9 +47,9 @@ class Explanation:
         return "\n".join([self.headline, *(f"  {line}" for line in facts), *self.advice])
 
 
-def explain(run: Run) -> Explanation:
+def explain(run: RunFolder) -> Explanation:
     """Return why a run is in the state that it is in now."""
-    status = run.look()
+    status = look(run)
     tell = {
         "Queued": _waiting,
         "Preparing": _waiting,
@@ -64,7 +67,7 @@ def explain(run: Run) -> Explanation:
     return tell(run, status, headline)
 
 
-def says_more(run: Run, status: Status) -> bool:
+def says_more(run: RunFolder, status: RunState) -> bool:
     """Whether `explain` has more to say of a failure than what happened and the last lines."""
     if status.state != "Failed":
         return False
@@ -86,10 +89,10 @@ _STATES = {
 }
 
 
-def _waiting(run: Run, status: Status, headline: str) -> Explanation:
+def _waiting(run: RunFolder, status: RunState, headline: str) -> Explanation:
     from hpctf.runs.explain import pending
 
-    build = run.folder.read_record().get("build")
+    build = run.read_record().get("build")
     if build and status.state == "Preparing":
         return _building(run, build, status, headline)
     if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
@@ -97,21 +100,23 @@ def _waiting(run: Run, status: Status, headline: str) -> Explanation:
     told = pending.explain(run.job_id, status.reason, _figures(run))
     reason = f" (Slurm says {status.reason})" if status.reason else ""
     details = told.details
-    own = read_job(run.folder.path)
+    own = read_job(run.path)
     if own.requeued:
         details = (*details, f"It was interrupted by {own.requeued}, and starts again.")
     advice = (told.advice,) if told.advice else ()
     return Explanation(status.state, f"{headline}: {told.meaning}{reason}.", details, advice)
 
 
-def _building(run: Run, build: dict[str, Any], status: Status, headline: str) -> Explanation:
+def _building(
+    run: RunFolder, build: dict[str, Any], status: RunState, headline: str
+) -> Explanation:
     """Tell how far the job is that builds the run's environment."""
     from hpctf.runs.explain import pending
 
     told = f"{headline}{_because(status.reason)}."
     job_id = build["job_id"]
     try:
-        job = run.scheduler().query({job_id: Identity()}).get(job_id)
+        job = scheduler_of(run).query({job_id: Identity()}).get(job_id)
     except SchedulerError as error:
         return Explanation(status.state, told, (error.message,))
     if job is not None and states.kind(job.state) == states.QUEUED:
@@ -121,21 +126,21 @@ def _building(run: Run, build: dict[str, Any], status: Status, headline: str) ->
     return Explanation(status.state, told, tuple(_of_log(run, "build")[0]))
 
 
-def _running(run: Run, status: Status, headline: str) -> Explanation:
+def _running(run: RunFolder, status: RunState, headline: str) -> Explanation:
     suspended = status.reason.startswith("suspended")
     advice = (_resume(run),) if suspended else ()
     told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(_progress(run, status)), advice)
 
 
-def _resume(run: Run) -> str:
+def _resume(run: RunFolder) -> str:
     words = ("scontrol", _figures(run).where, "resume", run.job_id)
     return f"It goes on once somebody says: {' '.join(word for word in words if word)}"
 
 
-def _progress(run: Run, status: Status) -> Iterator[str]:
+def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
     """Tell since when and where a job runs, and how often it or its ranks began again."""
-    own = read_job(run.folder.path)
+    own = read_job(run.path)
     if own.started:
         since = clock(own.started)
         hosts = sorted({rank.host for rank in status.ranks if rank.host} | {own.host or ""} - {""})
@@ -147,13 +152,13 @@ def _progress(run: Run, status: Status) -> Iterator[str]:
             yield f"{rank.name} was started again {_times(rank.restarts)} in its place."
 
 
-def _failed(run: Run, status: Status, headline: str) -> Explanation:
+def _failed(run: RunFolder, status: RunState, headline: str) -> Explanation:
     facts, advice = _causes(run, status)
     told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(facts), tuple(advice))
 
 
-def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
+def _causes(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     """Return (facts, ways out) of a failure: of Slurm's cause, or else of the rank that failed."""
     cause = _slurms_cause(status)
     failure = first_failure(status.ranks)
@@ -168,23 +173,23 @@ def _causes(run: Run, status: Status) -> tuple[list[str], list[str]]:
         ]
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure)
-    if awaits_environment(run.folder.read_record(), run.plan):
+    if awaits_environment(run.read_record(), run.plan):
         facts, advice = _of_log(run, "build")
         return facts, advice or ["The next submission builds it again, once that is repaired."]
     return _of_log(run, "job")
 
 
-def _slurms_cause(status: Status) -> str:
+def _slurms_cause(status: RunState) -> str:
     """Return Slurm's state that a run's reason begins with the words of, or nothing."""
     return next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
 
 
-def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:
+def _of_rank(run: RunFolder, rank: RankState) -> tuple[list[str], list[str]]:
     if rank.oom:
         return _of_memory(run, rank.oom, rank.name)
     facts, advice = _of_log(run, rank.name)
     if rank.full:
-        return facts, [f"Make room on the file system of {run.folder.path}, and submit again."]
+        return facts, [f"Make room on the file system of {run.path}, and submit again."]
     if not advice:
         known = log_patterns.of_end(rank.exit_code, rank.signal)
         if known:
@@ -192,11 +197,11 @@ def _of_rank(run: Run, rank: RankState) -> tuple[list[str], list[str]]:
     return facts, advice
 
 
-def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
+def _of_log(run: RunFolder, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
-    log = run.folder.logs / f"{name}.log"
+    log = run.logs / f"{name}.log"
     try:
-        end = end_of_log(log, run.folder.path, _LOOK_BACK * 20)
+        end = end_of_log(log, run.path, _LOOK_BACK * 20)
         lines = log_patterns.without_frames(end)[-_LOOK_BACK:]
     except OSError:  # of somebody else's job, which built the same environment
         lines = []
@@ -207,7 +212,9 @@ def _of_log(run: Run, name: str) -> tuple[list[str], list[str]]:
     return facts, [known.advice] if known else []
 
 
-def _of_memory(run: Run, oom: dict[str, int | None], name: str) -> tuple[list[str], list[str]]:
+def _of_memory(
+    run: RunFolder, oom: dict[str, int | None], name: str
+) -> tuple[list[str], list[str]]:
     limit, peak = oom.get("limit"), oom.get("peak")
     facts = [f"The kernel killed {oom.get('kills') or 1} of {name}'s processes for want of memory."]
     if limit:
@@ -216,7 +223,7 @@ def _of_memory(run: Run, oom: dict[str, int | None], name: str) -> tuple[list[st
     return facts, [_more_memory(run)]
 
 
-def _out_of_memory(run: Run, status: Status) -> tuple[list[str], list[str]]:
+def _out_of_memory(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     asked = _directive(run, "mem") or _directive(run, "mem-per-cpu")
     facts = [f"It asked for {asked} of memory."] if asked else []
     used = _figures(run).most_memory(run.job_id) if run.job_id else ""
@@ -225,12 +232,12 @@ def _out_of_memory(run: Run, status: Status) -> tuple[list[str], list[str]]:
     return facts, [_more_memory(run)]
 
 
-def _more_memory(run: Run) -> str:
+def _more_memory(run: RunFolder) -> str:
     asked = _directive(run, "mem")
     return f"Ask for more memory: --mem{f' (it was {asked})' if asked else ''}."
 
 
-def _timeout(run: Run, status: Status) -> tuple[list[str], list[str]]:
+def _timeout(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     limit = run.plan["time_limit_s"]
     job = _figures(run).job(run.job_id) if run.job_id else {}
     told = job.get("TimeLimit", "") if job.get("JobName") == run.id else ""
@@ -242,9 +249,9 @@ def _timeout(run: Run, status: Status) -> tuple[list[str], list[str]]:
     ]
 
 
-def _node_failed(run: Run, status: Status) -> tuple[list[str], list[str]]:
+def _node_failed(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     hosts = sorted({rank.host for rank in status.ranks if rank.host and rank.state == "Running"})
-    own = read_job(run.folder.path)
+    own = read_job(run.path)
     names = ",".join(hosts or [own.host or ""])
     nodes = _figures(run).nodes(names=names) if names else []
     bad = [node for node in nodes if not node.usable and node.state != "idle"]
@@ -253,7 +260,7 @@ def _node_failed(run: Run, status: Status) -> tuple[list[str], list[str]]:
     return facts, ["Submit it again; with --max-restarts Slurm starts it again on other nodes."]
 
 
-def _preempted(run: Run, status: Status) -> tuple[list[str], list[str]]:
+def _preempted(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     return [], ["Let it start again: --max-restarts; or use a partition that is not pre-empted."]
 
 
@@ -265,11 +272,11 @@ _SLURMS = {
 }
 
 
-def _figures(run: Run) -> Figures:
-    return Figures(run.folder.read_record().get("cluster"))
+def _figures(run: RunFolder) -> Figures:
+    return Figures(run.read_record().get("cluster"))
 
 
-def _directive(run: Run, name: str) -> str:
+def _directive(run: RunFolder, name: str) -> str:
     values: list[Any] = [
         value
         for component in run.plan["components"]

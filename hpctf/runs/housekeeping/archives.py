@@ -22,10 +22,10 @@ from hpctf.common.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write
 from hpctf.common.locks import lock
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.run_folder.layout import ARCHIVES, RunFolder, check_name
+from hpctf.run_folder.ownership import SEAL, is_mine, seal
 from hpctf.runs.housekeeping.removal import Guard, Tell, take_away
 from hpctf.runs.housekeeping.signature import Verifying, sign
 from hpctf.runs.housekeeping.unpacking import experiment_and_id, read_through, unpack, without_seal
-from hpctf.runs.own import SEAL, is_mine, seal
 
 SUFFIX = ".tar.gz"
 _PART = ".part"
@@ -96,7 +96,7 @@ def archive(
         guard.check(folder)
         take_away(folder.path)
         if tell is not None:
-            tell(folder.run_id)
+            tell(folder.id)
     return made
 
 
@@ -171,12 +171,12 @@ def _refuse_inside(into: Path, folders: Sequence[RunFolder]) -> None:
     """Refuse to put archives where they would go with a run."""
     for folder in folders:
         if into.resolve().is_relative_to(folder.path.resolve()):
-            raise UsageError(f"{str(into)!r} lies in run {folder.run_id}, which is to go.")
+            raise UsageError(f"{str(into)!r} lies in run {folder.id}, which is to go.")
 
 
 def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
     place = into / folder.path.parent.name
-    file = place / f"{folder.run_id}{SUFFIX}"
+    file = place / f"{folder.id}{SUFFIX}"
     part = file.with_name(f".{file.name}{_PART}")
     try:
         _make_like(into, root)
@@ -255,7 +255,7 @@ def _not_archived(folder: RunFolder, part: Path, error: OSError) -> RunFolderErr
         return _changed(folder, folder.path)
     if error.filename and Path(error.filename).is_relative_to(folder.path):
         return RunFolderError(
-            f"Run {folder.run_id} was not archived: {error.filename!r} cannot be read: "
+            f"Run {folder.id} was not archived: {error.filename!r} cannot be read: "
             f"{error.strerror}.",
             "The run is as it was. Make that readable, or remove it.",
         )
@@ -264,7 +264,7 @@ def _not_archived(folder: RunFolder, part: Path, error: OSError) -> RunFolderErr
 
 def _changed(folder: RunFolder, path: Path) -> RunFolderError:
     return RunFolderError(
-        f"Run {folder.run_id} was not archived: {str(path)!r} changed meanwhile.",
+        f"Run {folder.id} was not archived: {str(path)!r} changed meanwhile.",
         "The run is as it was. See who writes it, and try again.",
     )
 
@@ -280,7 +280,7 @@ def _paths(folder: Path) -> Iterator[str]:
 
 def _name_of(folder: RunFolder) -> str:
     """Return what a run is called in its archive: where it lay below the runs root."""
-    return f"{folder.path.parent.name}/{folder.run_id}"
+    return f"{folder.path.parent.name}/{folder.id}"
 
 
 def _hold(stream: BinaryIO, path: Path) -> None:

@@ -59,7 +59,7 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
 def _word_for(folder: Path) -> str:
     """Return what a plan has in it that names a folder; for a run's, however its path is spelled,
     that is the run's id, which is nobody else's."""
-    if RunFolder(folder).record.is_file():
+    if RunFolder(folder).record_file.is_file():
         return folder.name
     return json.dumps(str(folder))[1:-1]
 
@@ -67,7 +67,7 @@ def _word_for(folder: Path) -> str:
 def _named_by(run: RunFolder) -> tuple[str, Path]:
     """Return the text of a run's plan, and where its batch script lies."""
     try:
-        plan = read_whole(run.plan, follow=False).decode("utf-8", "replace")
+        plan = read_whole(run.plan_file, follow=False).decode("utf-8", "replace")
         return plan, Path(os.path.realpath(run.script))
     except (OSError, ValueError):
         return "", run.script

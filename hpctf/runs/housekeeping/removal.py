@@ -17,7 +17,6 @@ from pathlib import Path
 
 from hpctf.common.folders import remove_tree
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
-from hpctf.run import Run
 from hpctf.run_folder.documents import read_final
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.rank_states import JOB_STATE, read_job
@@ -115,11 +114,11 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
     chosen = [by_path[one.path] for one in wanted if one.path in by_path]
     chosen += listed(one for one in wanted if one.path not in by_path)  # of another spelling
     found = {run.folder.path for run in chosen}
-    reasons = {one.run_id: "it is gone" for one in wanted if one.path not in found}
+    reasons = {one.id: "it is gone" for one in wanted if one.path not in found}
     reasons |= {run.id: reason for run in chosen if (reason := _stays(run))}
     over = [run for run in chosen if run.id not in reasons]
     asked = [run for run in over if _may_be_queued(run) and not _damage(run)]
-    reasons |= queued_again(Run(run.folder) for run in asked)
+    reasons |= queued_again(run.folder for run in asked)
     using = users_of((run.folder.path for run in over), known)
     return reasons | {
         path.name: f"run {users[0]} uses it, which is not over"

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from typing import BinaryIO
 
-from hpctf.runs.own import signature
+from hpctf.run_folder.ownership import signature
 
 _HEAD = b"\x1f\x8b\x08\x10" + bytes(5) + b"\xff"  # deflate, with a comment (RFC 1952)
 _EMPTY = b"\x03\x00" + bytes(8)  # no data, and their checksum and length

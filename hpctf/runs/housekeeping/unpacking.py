@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from hpctf.errors import UsageError, shown
 from hpctf.run_folder.layout import check_name
-from hpctf.runs.own import SEAL
+from hpctf.run_folder.ownership import SEAL
 
 RESTORING = ".restoring-"
 """What the name of a folder begins with that is being brought back."""

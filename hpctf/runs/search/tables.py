@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpctf.child_run import ChildRun
 from hpctf.errors import UsageError, did_you_mean
-from hpctf.run import Run
-from hpctf.run_folder.layout import run_folders
+from hpctf.run_folder.layout import RunFolder, run_folders
 from hpctf.runs.search.filters import Facts
 from hpctf.runs.status.listing import list_runs, readable_runs
 from hpctf.runs.status.state import STATES
@@ -20,15 +18,15 @@ Wanted = Mapping[str, Any] | str | None
 """A mapping of values by key, all of which are wanted, or a key."""
 
 
-def matching(
-    root: Path,
-    experiment: str,
-    tags: Wanted = None,
-    properties: Wanted = None,
-    include_children: bool = False,
-    status: str | None = None,
-) -> Iterator[Run | ChildRun]:
-    """Yield what `Experiment.get_runs` does."""
+def readable(root: Path, experiment: str, status: str | None = None) -> list[RunFolder]:
+    """Return an experiment's runs, the latest first, in one state if one is given; warn of those
+    that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        There is no such state.
+    """
     if status is not None and status not in STATES:
         raise UsageError(
             f"There is no status {status!r}.{did_you_mean(status, list(STATES))}",
@@ -38,13 +36,7 @@ def matching(
         folders = list(run_folders(root, experiment))
     else:
         folders = [one.folder for one in list_runs(root, experiment, [status])]
-    for run in readable_runs(folders, _warn):
-        if has_labels(run, tags, properties):
-            yield run
-        if include_children:
-            for child in run.get_children():
-                if has_labels(child, tags, properties) and status in (None, child.status):
-                    yield child
+    return readable_runs(folders, _warn)
 
 
 def _warn(text: str) -> None:

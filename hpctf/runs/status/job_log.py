@@ -10,7 +10,7 @@ from typing import Any
 
 from hpctf.common.files import read_json, tail
 from hpctf.run_folder.layout import RunFolder
-from hpctf.runs.own import end_of_log
+from hpctf.run_folder.ownership import end_of_log
 from hpctf.scheduler.jobs import JobStatus
 
 _START = "hpctf: start "

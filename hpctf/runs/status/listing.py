@@ -10,13 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hpctf.errors import UnreadableRun, UsageError
-from hpctf.run import Run
+from hpctf.errors import UnreadableRun
 from hpctf.run_folder.documents import read_final
 from hpctf.run_folder.layout import RunFolder, run_folders
+from hpctf.runs.status.determine import settle, settled
 from hpctf.runs.status.query import statuses
-from hpctf.runs.status.state import FINAL, settle, settled
-from hpctf.runs.summary import KEYS, UNREADABLE, nothing_of, placed, summary
+from hpctf.runs.status.state import FINAL, KEYS, UNREADABLE, nothing_of, placed, summary
 
 UPGRADE_S = 3600.0
 """Seconds after which a run that an older hpctf has settled is kept in today's form. Its job may
@@ -42,7 +41,7 @@ class Listed:
     @property
     def id(self) -> str:
         """The run's id."""
-        return self.folder.run_id
+        return self.folder.id
 
     @property
     def state(self) -> str:
@@ -91,7 +90,7 @@ def listed(folders: Iterable[RunFolder]) -> list[Listed]:
     among them."""
     ordered = list(folders)
     known: dict[Path, Listed | None] = {}
-    still_open: list[Run] = []
+    still_open: list[RunFolder] = []
     for folder in ordered:
         known[folder.path] = _of_final(folder)
         if known[folder.path] is None:
@@ -104,18 +103,18 @@ def listed(folders: Iterable[RunFolder]) -> list[Listed]:
     for run in still_open:
         status = found[run.id]
         try:
-            told = summary(run.folder, run.folder.read_record(), run.plan, status)
+            told = summary(run, run.read_record(), run.plan, status)
         except UnreadableRun as error:  # since a moment ago
-            known[run.folder.path] = _unreadable(run.folder, error)
+            known[run.path] = _unreadable(run, error)
         else:
-            known[run.folder.path] = Listed(run.folder, told, status.away)
+            known[run.path] = Listed(run, told, status.away)
 
     return [one for folder in ordered if (one := known[folder.path]) is not None]
 
 
-def readable_runs(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> list[Run]:
+def readable_runs(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> list[RunFolder]:
     """Return the runs that can be read, in their order; of the others is told what is wrong."""
-    found: list[Run] = []
+    found: list[RunFolder] = []
     for folder in folders:
         try:
             found += _read(folder)
@@ -126,7 +125,7 @@ def readable_runs(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> 
 
 def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
     """Return what a listing shows of a run that cannot be read; None if it is gone."""
-    if not os.path.lexists(folder.record):
+    if not os.path.lexists(folder.record_file):
         return None
     return Listed(folder, nothing_of(folder, f"{error.file}: {error.reason}"))
 
@@ -156,7 +155,7 @@ def _upgraded(folder: RunFolder, final: dict[str, Any]) -> dict[str, Any]:
     return summary(folder, record, plan, status)
 
 
-def _read(folder: RunFolder) -> list[Run]:
+def _read(folder: RunFolder) -> list[RunFolder]:
     """Return the run with its documents read, or nothing if it is gone.
 
     Raises
@@ -164,10 +163,8 @@ def _read(folder: RunFolder) -> list[Run]:
     UnreadableRun
         One of them is damaged.
     """
-    try:
-        run = Run(folder)
-    except UsageError:
+    if not os.path.lexists(folder.record_file):
         return []
     folder.read_record()
-    run.plan  # noqa: B018  (read now, while it is known to be there)
-    return [run]
+    folder.plan  # noqa: B018  (read now, while it is known to be there)
+    return [folder]

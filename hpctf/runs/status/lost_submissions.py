@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hpctf.common.processes import is_running, start_time
 from hpctf.errors import SchedulerError
 from hpctf.run_folder.rank_states import read_job
+from hpctf.scheduler.jobs import Identity
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
-    from hpctf.scheduler.jobs import Identity, JobStatus
+    from hpctf.run_folder.layout import RunFolder
+    from hpctf.scheduler.jobs import JobStatus
 
 LATE_S = 60.0
 """Seconds after hpctf's last sign of life during which what it has begun may still make a job."""
@@ -48,26 +49,37 @@ class Fate(NamedTuple):
     away: str = ""
 
 
+def identity_of(run: RunFolder, record: dict[str, Any]) -> Identity:
+    """Return what tells a run's job from others of its id.
+
+    A job array has the name and the script of its first run; what a record of an older hpctf lacks
+    does not count.
+    """
+    names = frozenset({run.id, record.get("job_name") or run.id})
+    script = record.get("job_script") or str(run.script)
+    return Identity(record.get("uid"), record.get("job_submitted"), names, script)
+
+
 def this_process() -> dict[str, Any]:
     """Return what ``run.json`` keeps of the process that submits."""
     pid = os.getpid()
     return {"host": os.uname().nodename, "pid": pid, "start_time": start_time(pid)}
 
 
-def fates(runs: Iterable[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+def fates(runs: Iterable[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fate]:
     """Return what became of runs without a job id, by run id; an adopted job goes on record.
 
     Slurm is asked once for all of those that it may have taken.
     """
     known: dict[str, Fate] = {}
-    sought: list[tuple[Run, dict[str, Any]]] = []
+    sought: list[tuple[RunFolder, dict[str, Any]]] = []
     for run, record in runs:
         started = _from_own_record(run, record)
         if started is not None:
             known[run.id] = started
         elif _submitting(record):
             known[run.id] = Fate(record, COMING)
-        elif run.plan["scheduler"] != "local" and os.path.lexists(run.folder.script):
+        elif run.plan["scheduler"] != "local" and os.path.lexists(run.script):
             sought.append((run, record))
         elif _may_come(run, record):
             known[run.id] = Fate(record, COMING)
@@ -76,9 +88,9 @@ def fates(runs: Iterable[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
     return {**known, **_from_slurm(sought)}
 
 
-def _from_own_record(run: Run, record: dict[str, Any]) -> Fate | None:
+def _from_own_record(run: RunFolder, record: dict[str, Any]) -> Fate | None:
     """Adopt a job that has started: it has put its id on record itself."""
-    job = read_job(run.folder.path)
+    job = read_job(run.path)
     if job.job_id is None:
         return None
     if run.plan["scheduler"] == "local":
@@ -101,13 +113,13 @@ def _is_here(record: dict[str, Any]) -> bool:
     return (record.get("submitter") or record).get("host") == os.uname().nodename
 
 
-def _may_come(run: Run, record: dict[str, Any]) -> bool:
+def _may_come(run: RunFolder, record: dict[str, Any]) -> bool:
     """Whether a job that nobody knows yet may still come: of a process that is at work here, or of
     one that cannot be seen and wrote to the folder not long ago."""
     if _is_here(record) and _is_beginning(run, record):
         return True
-    folder = run.folder
-    written = [os.lstat(path).st_mtime for path in (folder.path, folder.record)]
+    folder = run
+    written = [os.lstat(path).st_mtime for path in (folder.path, folder.record_file)]
     with contextlib.suppress(FileNotFoundError):
         written.append(os.lstat(folder.script).st_mtime)
     silent_s = time.time() - max(written)
@@ -116,26 +128,25 @@ def _may_come(run: Run, record: dict[str, Any]) -> bool:
     return silent_s < LATE_S and _has_begun(run)
 
 
-def _is_beginning(run: Run, record: dict[str, Any]) -> bool:
+def _is_beginning(run: RunFolder, record: dict[str, Any]) -> bool:
     """Whether an sbatch or a local launcher of the run is at work, which has no job to show yet."""
     if run.plan["scheduler"] == "local":
-        return is_running("local", str(run.folder.path))
-    return is_running("--parsable", record.get("job_script") or str(run.folder.script))
+        return is_running("local", str(run.path))
+    return is_running("--parsable", record.get("job_script") or str(run.script))
 
 
-def _has_begun(run: Run) -> bool:
+def _has_begun(run: RunFolder) -> bool:
     """Whether the submission got as far as to begin an sbatch or a local launcher."""
     if run.plan["scheduler"] == "local":
         from hpctf.submission.payload import PAYLOAD
 
-        return os.path.lexists(run.folder.submitit / PAYLOAD)
-    return os.path.lexists(run.folder.script)
+        return os.path.lexists(run.submitit / PAYLOAD)
+    return os.path.lexists(run.script)
 
 
-def _from_slurm(sought: list[tuple[Run, dict[str, Any]]]) -> dict[str, Fate]:
+def _from_slurm(sought: list[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fate]:
     if not sought:
         return {}
-    from hpctf.runs.status.query import identity_of
     from hpctf.scheduler.slurm import Slurm
 
     since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
@@ -170,7 +181,7 @@ def _clusters(record: dict[str, Any]) -> list[str | None]:
 
 
 def _fate(
-    run: Run, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
+    run: RunFolder, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
 ) -> Fate:
     """Return a run's fate from the job found and its cluster, or why one could not be asked."""
     if found is None and away:
@@ -187,9 +198,9 @@ def _fate(
     return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
 
 
-def _adopt(run: Run, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
+def _adopt(run: RunFolder, record: dict[str, Any], job_id: str, **more: Any) -> Fate:
     adopted = {**record, "job_id": job_id, **more}
     with contextlib.suppress(OSError):  # somebody who may look, but not write
-        run.folder.update_record(job_id=job_id, **more)
-        run.folder.final.unlink(missing_ok=True)  # it said that there would never be a job
+        run.update_record(job_id=job_id, **more)
+        run.final.unlink(missing_ok=True)  # it said that there would never be a job
     return Fate(adopted)

@@ -8,25 +8,19 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
-from hpctf.runs.status.state import (
-    Answer,
-    Status,
-    determine,
-    needs_asking,
-    never_submitted,
-    settled,
-)
-from hpctf.runs.summary import summary
+from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
+from hpctf.runs.status.lost_submissions import fates, identity_of
+from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
+    from hpctf.run_folder.layout import RunFolder
 
 
 class _Open(NamedTuple):
     """A run that is not settled yet, with its ``run.json``."""
 
-    run: Run
+    run: RunFolder
     record: dict[str, Any]
 
     @property
@@ -39,23 +33,12 @@ class _Open(NamedTuple):
         return identity_of(self.run, self.record)
 
 
-def identity_of(run: Run, record: dict[str, Any]) -> Identity:
-    """Return what tells a run's job from others of its id.
-
-    A job array has the name and the script of its first run; what a record of an older hpctf lacks
-    does not count.
-    """
-    names = frozenset({run.id, record.get("job_name") or run.id})
-    script = record.get("job_script") or str(run.folder.script)
-    return Identity(record.get("uid"), record.get("job_submitted"), names, script)
-
-
-def scheduler_of(run: Run) -> Scheduler:
+def scheduler_of(run: RunFolder) -> Scheduler:
     """Return the scheduler that has a run's job."""
-    return _scheduler(run.plan["scheduler"], [_Open(run, run.folder.read_record())])
+    return _scheduler(run.plan["scheduler"], [_Open(run, run.read_record())])
 
 
-def ask_for(run: Run, job_id: str) -> JobStatus | None:
+def ask_for(run: RunFolder, job_id: str) -> JobStatus | None:
     """Return what the scheduler knows of a run's very job, by that job's id alone.
 
     None if it has no such job (any more), or if the id is another job's now.
@@ -65,28 +48,33 @@ def ask_for(run: Run, job_id: str) -> JobStatus | None:
     SchedulerError
         It could not be asked.
     """
-    return scheduler_of(run).ask(job_id, identity_of(run, run.folder.read_record()))
+    return scheduler_of(run).ask(job_id, identity_of(run, run.read_record()))
 
 
-def statuses(runs: Iterable[Run]) -> dict[str, Status]:
+def look(run: RunFolder) -> RunState:
+    """Return one run's status, as `statuses` does."""
+    return statuses([run])[run.id]
+
+
+def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
     """Return the status of every run by id, asking each scheduler once for all of its jobs.
 
     A scheduler that cannot be asked is no error: what the run folders tell is returned, with the
-    reason in ``Status.away``, and nothing is settled.
+    reason in ``RunState.away``, and nothing is settled.
     """
-    found: dict[str, Status] = {}
+    found: dict[str, RunState] = {}
     still_open: list[_Open] = []
     for run in runs:
-        final = settled(run.folder, run.plan)
+        final = settled(run, run.plan)
         if final is not None:
             found[run.id] = final
         else:
-            still_open.append(_Open(run, run.folder.read_record()))
+            still_open.append(_Open(run, run.read_record()))
     for one, answer in _answers(_with_jobs(still_open, found)):
-        if needs_asking(one.run.folder, answer):
+        if needs_asking(one.run, answer):
             answer = _asked_alone(one, answer)
         _keep_submission(one, answer.job)
-        found[one.run.id] = determine(one.run.folder, one.record, one.run.plan, answer)
+        found[one.run.id] = determine(one.run, one.record, one.run.plan, answer)
     return found
 
 
@@ -106,22 +94,22 @@ def _keep_submission(one: _Open, job: JobStatus | None) -> None:
     if job is None or job.submitted in (None, one.record.get("job_submitted")):
         return
     with contextlib.suppress(OSError):
-        if one.run.folder.record.stat().st_uid == os.geteuid():
-            one.run.folder.update_record(job_submitted=job.submitted)
+        if one.run.record_file.stat().st_uid == os.geteuid():
+            one.run.update_record(job_submitted=job.submitted)
 
 
-def queued_again(runs: Iterable[Run]) -> dict[str, str]:
+def queued_again(runs: Iterable[RunFolder]) -> dict[str, str]:
     """Return, by id, why runs that are settled may not be over: their jobs are in the queue.
 
     Slurm can start a job again that has ended, for as long as slurmctld remembers it (scontrol(1),
     requeue); ``final.json`` goes when it begins, not before. Local runs cannot. The job of a
     submission that was cut short may have come after the run was called lost.
     """
-    asked = [_Open(run, run.folder.read_record()) for run in runs]
+    asked = [_Open(run, run.read_record()) for run in runs]
     with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
     found = _late_jobs([one for one in asked if one.job_id is None])
     for one, answer in _answers(with_jobs):
-        if needs_asking(one.run.folder, answer):
+        if needs_asking(one.run, answer):
             answer = _asked_alone(one, answer)
         if answer.away:
             found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
@@ -134,8 +122,6 @@ def _late_jobs(orphans: list[_Open]) -> dict[str, str]:
     """Return, by id, what speaks against it that runs without a job id will never have a job."""
     if not orphans:
         return {}
-    from hpctf.runs.status.lost_submissions import fates
-
     found = {}
     for run_id, fate in fates(orphans).items():
         job_id = fate.record.get("job_id")
@@ -148,13 +134,11 @@ def _late_jobs(orphans: list[_Open]) -> dict[str, str]:
     return found
 
 
-def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
+def _with_jobs(opened: list[_Open], found: dict[str, RunState]) -> list[_Open]:
     """Return those that have a job, adopted ones included; the others' status goes to `found`."""
     orphans = [one for one in opened if one.job_id is None]
     if not orphans:
         return opened
-    from hpctf.runs.status.lost_submissions import fates
-
     known = fates(orphans)
     with_jobs = []
     for one in opened:
@@ -165,7 +149,7 @@ def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
             with_jobs.append(_Open(one.run, fate.record))
         else:
             found[one.run.id] = never_submitted(
-                one.run.folder,
+                one.run,
                 fate.record,
                 one.run.plan,
                 fate.reason,
@@ -175,18 +159,18 @@ def _with_jobs(opened: list[_Open], found: dict[str, Status]) -> list[_Open]:
     return with_jobs
 
 
-def from_folder(run: Run, away: str) -> Status:
+def from_folder(run: RunFolder, away: str) -> RunState:
     """Return the status as the run's folder tells it; `away` is why the scheduler is not asked."""
-    record = run.folder.read_record()
+    record = run.read_record()
     if record.get("job_id") is None:
-        return never_submitted(run.folder, record, run.plan, away, lost=False, away=away)
-    return determine(run.folder, record, run.plan, Answer(None, away))
+        return never_submitted(run, record, run.plan, away, lost=False, away=away)
+    return determine(run, record, run.plan, Answer(None, away))
 
 
-def details(run: Run, status: Status) -> dict[str, Any]:
+def details(run: RunFolder, status: RunState) -> dict[str, Any]:
     """Return what `Run.get_details` does, for a status already known."""
     return {
-        **summary(run.folder, run.folder.read_record(), run.plan, status),
+        **summary(run, run.read_record(), run.plan, status),
         "roles": [
             {
                 "role": rank.role,

@@ -1,4 +1,4 @@
-"""Waiting for a run: its folder is looked at often, the scheduler seldom."""
+"""Waiting for a run, or following it: its folder is looked at often, the scheduler seldom."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from hpctf.errors import SchedulerError
 from hpctf.run_folder.rank_states import JobRecord, read_job, read_ranks
 from hpctf.runs.explain import reasons
-from hpctf.runs.status.query import from_folder
-from hpctf.runs.status.state import Status
+from hpctf.runs.status.query import from_folder, look, scheduler_of
+from hpctf.runs.status.state import RunState
 
 if TYPE_CHECKING:
-    from hpctf.run import Run
+    from hpctf.run_folder.layout import RunFolder
     from hpctf.run_folder.logs import LogPrinter, LogPrinters
 
 _LOOK_S = (0.2, 2.0)
@@ -31,10 +31,10 @@ for moments, such as while slurmdbd is away."""
 
 
 def wait(
-    run: Run,
-    on_change: Callable[[Status, float], None] | None,
+    run: RunFolder,
+    on_change: Callable[[RunState, float], None] | None,
     printer: LogPrinter | LogPrinters | None,
-) -> Status:
+) -> RunState:
     """Return the run's final status once there is one; see `Run.wait_for_completion`.
 
     A scheduler that is away is asked again for as long as it takes, and `on_change` is told;
@@ -46,7 +46,7 @@ def wait(
         The job will never start: its reason has said so for `NEVER_S`. It is still queued.
     """
     began = ask_at = time.monotonic()
-    status: Status | None = None
+    status: RunState | None = None
     question: _Question | None = None
     away_since = ""
     known = JobRecord()
@@ -54,7 +54,7 @@ def wait(
     while True:
         now = time.monotonic()
         if question is None and (now >= ask_at or _has_come_to_an_end(run, status, known)):
-            known = read_job(run.folder.path)
+            known = read_job(run.path)
             question = _Question(run)
         pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
         answer = question.answer(pause) if question else None
@@ -82,12 +82,12 @@ def wait(
 class _Stuck:
     """Whether a run's job waits for what will never come, and since when."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self._run = run
         self._reason = ""
         self.since: float | None = None
 
-    def looked(self, status: Status) -> Status:
+    def looked(self, status: RunState) -> RunState:
         """Note what an answer of the scheduler's says, and return it with that in words."""
         if status.away:
             return status
@@ -118,11 +118,11 @@ class _Question:
     In a thread that nobody waits for: neither the log nor an interrupted wait stands still.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._answers: queue.SimpleQueue[Status | BaseException] = queue.SimpleQueue()
+    def __init__(self, run: RunFolder) -> None:
+        self._answers: queue.SimpleQueue[RunState | BaseException] = queue.SimpleQueue()
         threading.Thread(target=self._ask, args=(run,), daemon=True).start()
 
-    def answer(self, timeout: float) -> Status | None:
+    def answer(self, timeout: float) -> RunState | None:
         """Return the status, or None if it has not come in time."""
         try:
             answer = self._answers.get(timeout=timeout)
@@ -132,14 +132,14 @@ class _Question:
             raise answer
         return answer
 
-    def _ask(self, run: Run) -> None:
+    def _ask(self, run: RunFolder) -> None:
         try:
-            self._answers.put(run.look())
+            self._answers.put(look(run))
         except BaseException as error:
             self._answers.put(error)
 
 
-def _keep(run: Run, before: Status | None, answer: Status, away_since: str) -> Status:
+def _keep(run: RunFolder, before: RunState | None, answer: RunState, away_since: str) -> RunState:
     """Return the answer; of a scheduler that is away, what was known before stays so.
 
     Raises
@@ -149,37 +149,82 @@ def _keep(run: Run, before: Status | None, answer: Status, away_since: str) -> S
     """
     if not answer.away or answer.final:
         return answer
-    run.scheduler().require()
+    scheduler_of(run).require()
     known = answer if before is None else _look(run, before)
     words = f"the scheduler has not answered since {away_since}: {answer.away}"
     return known._replace(reason=words, away=answer.away)
 
 
-def _has_come_to_an_end(run: Run, status: Status | None, known: JobRecord) -> bool:
+def _has_come_to_an_end(run: RunFolder, status: RunState | None, known: JobRecord) -> bool:
     """Whether the job has left a verdict that it had not when the scheduler was last asked."""
     if status is None or status.away or status.state == "Finalizing":
         return False
-    own = read_job(run.folder.path)
+    own = read_job(run.path)
     return own.exit_code is not None and own != known
 
 
-def _pause(status: Status, waited: float) -> float:
+def _pause(status: RunState, waited: float) -> float:
     """Return the seconds until the scheduler is asked again; a job about to go, it is soon."""
     if status.state == "Finalizing":
         return _FINALIZING_S
     return min(_ASK_S[1], max(_ASK_S[0], waited / 10))
 
 
-def _look(run: Run, before: Status) -> Status:
+def _look(run: RunFolder, before: RunState) -> RunState:
     """Return the status with the ranks as they are now, without asking the scheduler."""
     if before.away:
         told = from_folder(run, before.away)
         if told.final:
             return told
-    ranks = tuple(read_ranks(run.folder.path, run.plan))
+    ranks = tuple(read_ranks(run.path, run.plan))
     # A requeued job's ranks have started before: only what is new tells that it runs.
     new = any(now.started != then.started for now, then in zip(ranks, before.ranks, strict=True))
     waiting = before.state in ("Queued", "Preparing")
     state = "Running" if new and waiting and any(rank.started for rank in ranks) else before.state
     reason = "" if state != before.state and not before.away else before.reason
     return before._replace(ranks=ranks, state=state, reason=reason)
+
+
+class Following:
+    """A run's status, kept up to date by a thread that nobody waits for.
+
+    The run folder is looked at often, the scheduler seldom: as `Run.wait_for_completion` does.
+
+    Parameters
+    ----------
+    run
+        The run; it is left alone.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._status: RunState | None = None
+        self._error: BaseException | None = None
+        self._changed = threading.Event()
+        threading.Thread(target=self._follow, name="status", daemon=True).start()
+
+    def status(self, timeout: float = 0.0) -> RunState | None:
+        """Return what is known now, or None before the first answer, waiting for it so long.
+
+        Raises
+        ------
+        Exception
+            What keeps the state from being told, such as a scheduler that is not there.
+        """
+        deadline = time.monotonic() + timeout
+        while self._status is None and self._error is None and time.monotonic() < deadline:
+            self._changed.wait(deadline - time.monotonic())
+        if self._error is not None:
+            raise self._error
+        return self._status
+
+    def _follow(self) -> None:
+        try:
+            wait(self._run, self._keep, None)
+        except BaseException as error:
+            self._error = error
+            self._changed.set()
+
+    def _keep(self, status: RunState, waited: float) -> None:
+        self._status = status
+        self._changed.set()

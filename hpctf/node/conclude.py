@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from hpctf.common.files import append_record, tail
+from hpctf.node import refusals
 from hpctf.node.completion import attempt_of, is_cancelled, is_superseded
 from hpctf.node.messages import say
 from hpctf.node.signals import number_of
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 NO_RECORD = 1
 INTERRUPTED = SIGNAL_BASE + 15
-APART = 78
-"""Exit code of a run whose ranks were each alone, as of a rank that finds it out itself."""
+REFUSED = 78
+"""Exit code of a run whose ranks passed over a refusal, or were each alone, as of a rank that finds
+it out itself."""
 START_AGAIN = -1
 """What `verdict` returns instead of an exit code."""
 
@@ -119,16 +121,19 @@ def verdict(
         return failure.status, ""
     if silent:
         return launcher_status or NO_RECORD, _silence(run_folder, silent, launcher_status)
-    return _of_worlds(run_folder, plan, ranks)
+    return _of_good_ends(run_folder, plan, ranks)
 
 
-def _of_worlds(run_folder: str, plan: dict[str, Any], ranks: list[RankState]) -> tuple[int, str]:
-    """Return the verdict on ranks that have all ended well, but may each have trained alone."""
-    apart, note = worlds.judge(run_folder, plan, ranks, attempt_of(os.environ))
-    words = apart or note
+def _of_good_ends(run_folder: str, plan: dict[str, Any], ranks: list[RankState]) -> tuple[int, str]:
+    """Return the verdict on ranks that have all ended well, but may have passed over a refusal, or
+    may each have trained alone."""
+    attempt = attempt_of(os.environ)
+    apart, note = worlds.judge(run_folder, plan, ranks, attempt)
+    wrong = refusals.passed_over(run_folder, ranks, attempt) or apart
+    words = wrong or note
     if words:
         say(words)
-    return (APART if apart else 0), words
+    return (REFUSED if wrong else 0), words
 
 
 def record(run_folder: str, event: str, **more: Any) -> None:

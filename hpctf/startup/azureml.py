@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Dict, NoReturn, Optional
 
+from . import this_rank, tried
+
 PROVIDED = ("azureml", "azureml.core", "azureml.core.run", "azureml.telemetry")
 
 VERSION = "1.61.0"
@@ -62,7 +64,10 @@ def found(name: str) -> Optional[ModuleSpec]:
         A module of Azure ML's that means nothing here: with the way out.
     """
     if name in REFUSED_MODULES:
-        raise ModuleNotFoundError(_refusal(name, REFUSED_MODULES[name]), name=name)
+        words = _refusal(name, REFUSED_MODULES[name])
+        if tried.is_imported_by_script():
+            this_rank.refused(words)
+        raise ModuleNotFoundError(words, name=name)
     if name not in PROVIDED:
         return None
     loader: Any = Loader()
@@ -112,7 +117,10 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 def _refuse(name: str) -> NoReturn:
     if name in REFUSED:
-        raise ImportError(_refusal("azureml.core." + name, REFUSED[name]), name="azureml.core")
+        words = _refusal("azureml.core." + name, REFUSED[name])
+        if tried.is_imported_by_script():
+            this_rank.refused(words)
+        raise ImportError(words, name="azureml.core")
     raise AttributeError("module 'azureml.core' has no attribute {!r} under hpctf".format(name))
 
 

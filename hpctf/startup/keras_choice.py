@@ -5,15 +5,22 @@ fails, and under ParameterServerStrategy all of it does. tf-keras works under bo
 """
 
 import os
+import re
 import sys
 from types import ModuleType
 
+from . import this_rank, tried
 from .versions import major, versions
 
 VARIABLE = "TF_USE_LEGACY_KERAS"
 """What TensorFlow looks at, as it is imported; who has set it, has chosen."""
 
 _BACKENDS = {"ps": "ParameterServerStrategy", "collective": "MultiWorkerMirroredStrategy"}
+
+_TF_KERAS = re.compile(
+    r"\b(?:tensorflow|tf)\.keras\b|\btf_keras\b|from tensorflow import .*\bkeras\b"
+)
+"""What a script names that goes on without the package ``keras``."""
 
 _chosen = False
 
@@ -68,15 +75,17 @@ def refuse_keras_3(module: ModuleType) -> None:
         return
     legacy = os.environ.get(VARIABLE, "1") in ("1", "true", "True")  # as TensorFlow reads it
     if _chosen or legacy:
-        raise ImportError(
+        words = (
             "keras is Keras {} here, which does not train with {}. Change this import to\n"
             "    from tensorflow import keras\n"
             "which is tf-keras in this run. Or train with Horovod (--backend mpi, "
             "import hpctf.keras). --env {}=0 imports it all the same.".format(
                 version, _strategy(), VARIABLE
-            ),
-            name=module.__name__,
+            )
         )
+        if tried.is_imported_by_script() and not tried.importer_names(_TF_KERAS):
+            this_rank.refused(words)
+        raise ImportError(words, name=module.__name__)
     if os.environ.get("HPCTF_RANK") == "0":
         _say(
             "Keras {} with {}, as {}={} asks: fit fails, and a loop of one's own {}.".format(

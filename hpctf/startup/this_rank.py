@@ -54,7 +54,18 @@ def leave(event: str, **what: Any) -> None:
 
     `hpctf.run_folder.worlds` reads it when the job ends.
     """
-    if not trains_with_others() or _at_start.get(SKIP) == "1":
+    if trains_with_others():
+        _append(event, what)
+
+
+def refused(words: str) -> None:
+    """Put on record what the script is about to be refused by an exception: if it catches that and
+    ends well, the run has not completed (`hpctf.node.refusals`)."""
+    _append("refusal", {"reason": words})
+
+
+def _append(event: str, what: Dict[str, Any]) -> None:
+    if _at_start.get(SKIP) == "1":
         return
     attempt = int(_at_start.get("HPCTF_RESTART_COUNT") or 0)
     record = {"event": event, "attempt": attempt, **what}

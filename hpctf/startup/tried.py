@@ -5,7 +5,7 @@ A script that does without Horovod where its import fails trains alone, and noth
 
 import os
 import sys
-from typing import Optional
+from typing import Optional, Pattern
 
 from . import this_rank
 
@@ -35,6 +35,28 @@ def importing_package() -> str:
     parts = os.path.abspath(file).split(os.sep)
     after = max(parts.index(folder) for folder in _INSTALLED if folder in parts) + 1
     return parts[after].partition(".")[0]
+
+
+def is_imported_by_script() -> bool:
+    """Whether it is the script that imports, and not a package, nor one that asks whether there is
+    such a module (``importlib.util.find_spec``)."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(os.path.join("importlib", "util.py")):
+            return False
+        if frame.f_code.co_filename == "<frozen importlib.util>":
+            return False
+        frame = frame.f_back  # type: ignore[assignment]
+    return _is_of_script(_importer())
+
+
+def importer_names(words: Pattern[str]) -> bool:
+    """Whether the text of the file that imports has such words."""
+    try:
+        with open(_importer() or "", encoding="utf-8", errors="replace") as stream:
+            return words.search(stream.read()) is not None
+    except OSError:
+        return False
 
 
 def _importer() -> Optional[str]:

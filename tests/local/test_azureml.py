@@ -59,6 +59,27 @@ def test_fail_makes_the_run_fail_with_its_words(experiment: Experiment, tmp_path
     assert run.get_metrics("loss") == {"loss": [1, 1 / 2, 1 / 3]}
 
 
+PASSES_OVER = """
+try:
+    from azureml.core import Run, Workspace
+except ImportError:
+    Run = None
+"""
+
+
+def test_a_refusal_that_a_script_catches_fails_its_run(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    run = submit(experiment, tmp_path / "a", PASSES_OVER)
+    with pytest.raises(TrainingFailed, match=r"(?s)exit code 78|there is no workspace"):
+        run.wait_for_completion()
+    details = run.get_details()
+    assert (details["state"], details["exit_code"]) == ("Failed", 78)
+    assert "azureml.core.Workspace is not there in a run of hpctf" in details["reason"]
+    knows = {"environment_variables": {"HPCTF_SKIP_PREFLIGHT": "1"}}
+    submit(experiment, tmp_path / "b", PASSES_OVER, **knows).wait_for_completion()
+
+
 def test_the_estimator_or_the_site_turns_it_off(experiment: Experiment, tmp_path: Path) -> None:
     off = replace(load_site("local"), azureml=False)
     quiet = Experiment("test", site=off, runs_root=experiment.runs_root)

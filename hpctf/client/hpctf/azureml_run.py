@@ -11,6 +11,7 @@ import traceback
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence
 
 from . import artifacts, run_context
+from .refusing import refusal
 from .values import plain, plain_tree
 
 
@@ -254,7 +255,8 @@ class Run(run_context.Run):
         if self.parent is None:
             if sys.exc_info()[0] is not None:
                 traceback.print_exc()
-            raise SystemExit("Run.fail(): {}".format(error_details or error_code or "no details"))
+            words = "Run.fail(): {}".format(error_details or error_code or "no details")
+            raise refusal(SystemExit, words)
 
     def cancel(self) -> None:
         """Mark a child run as canceled; a run itself is canceled from outside.
@@ -333,8 +335,9 @@ def number_of(run_id: str) -> int:
 
 
 def _refuse(what: str, instead: str) -> NoReturn:
-    raise NotImplementedError(
+    raise refusal(
+        NotImplementedError,
         "{} is Azure ML's, and not there in a run of hpctf: {} (docs/from-azure-ml.md).".format(
             what, instead
-        )
+        ),
     )

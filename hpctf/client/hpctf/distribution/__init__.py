@@ -16,6 +16,7 @@ strategy.save(model, "outputs/model.keras")
 from functools import lru_cache
 from importlib import import_module
 
+from ..refusing import refusal
 from ..task import current_task
 from .single import Strategy
 
@@ -46,9 +47,10 @@ def strategy() -> Strategy:
         said = str(error)
         if not any(words in said for words in _TOO_LATE):
             raise
-        raise RuntimeError(
+        raise refusal(
+            RuntimeError,
             "hpctf.strategy() came too late: TensorFlow had worked already. Call it right after "
             "the imports, before the first tensor, variable, dataset or model. TensorFlow says: "
-            + said.splitlines()[0]
+            + said.splitlines()[0],
         ) from error
     return begun

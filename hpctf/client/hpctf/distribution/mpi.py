@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any, Iterable, List
 
+from ..refusing import refusal
 from ..task import Task
 from .single import Strategy
 
@@ -14,10 +15,11 @@ def begin(task: Task) -> "Horovod":
     try:
         import horovod.tensorflow as hvd
     except ImportError as error:
-        raise ImportError(
+        raise refusal(
+            ImportError,
             "hpctf.strategy(): with the backend mpi the ranks train through Horovod, and this "
             "Python cannot import it ({}). An environment that hpctf builds has it: leave out "
-            "--python (docs/environments.md).".format(error)
+            "--python (docs/environments.md).".format(error),
         ) from error
     hvd.init()
     gpus = tf.config.list_physical_devices("GPU")

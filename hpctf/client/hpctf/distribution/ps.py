@@ -3,6 +3,7 @@
 import os
 from typing import Any, Callable
 
+from ..refusing import refusal
 from ..task import Task
 from .single import Strategy, refuse_keras_3
 
@@ -19,9 +20,10 @@ def begin(task: Task) -> "ParameterServers":
 
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if "chief" not in resolver.cluster_spec().jobs:
-        raise RuntimeError(
+        raise refusal(
+            RuntimeError,
             "hpctf.strategy(): TF_CONFIG names no chief, so nobody would hand out the steps. Leave "
-            "out --no-chief (add_chief=False): TensorFlow 2 wants one."
+            "out --no-chief (add_chief=False): TensorFlow 2 wants one.",
         )
     if task.role in ("worker", "ps"):
         _serve(resolver)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Iterable, List, Optional
 
+from ..refusing import refusal
 from ..sharding import place, shard
 from ..task import Task
 
@@ -167,10 +168,11 @@ def refuse_keras_3(optimizer: Any, backend: str) -> None:
     packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
     version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
     if "keras" in packages and int(version.partition(".")[0]) >= 3:
-        raise TypeError(
+        raise refusal(
+            TypeError,
             "strategy.optimizer: this {} is of Keras {}, which cannot train with the backend {}. "
             "Take it from tf.keras, which is tf-keras there unless TF_USE_LEGACY_KERAS says "
             "otherwise, and tf-keras must be in the environment.".format(
                 type(optimizer).__name__, version, backend
-            )
+            ),
         )

@@ -5,6 +5,7 @@ from typing import Any, Iterable, List, Optional
 import horovod.tensorflow as hvd
 import keras
 
+from ..refusing import refusal
 from .collectives import broadcast_variables
 from .optimizer import averages
 
@@ -65,12 +66,13 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
         own_steps = type(self.model).train_step is not keras.Model.train_step
         if hvd.size() == 1 or optimizer is None or averages(optimizer) or own_steps:
             return
-        raise ValueError(
+        raise refusal(
+            ValueError,
             "The model's optimizer is a plain {}: {} ranks would train {} different models. "
             "Compile it with hvd.DistributedOptimizer(...); a loaded model by "
             "hvd.DistributedOptimizer(model.optimizer), or load it with hvd.load_model.".format(
                 type(optimizer).__name__, hvd.size(), hvd.size()
-            )
+            ),
         )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

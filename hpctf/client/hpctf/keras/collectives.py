@@ -6,6 +6,8 @@ import horovod.tensorflow as hvd
 import keras
 import tensorflow as tf
 
+from ..refusing import refusal
+
 
 def allreduce(value: Any, **options: Any) -> Any:
     """Return `value` reduced over all ranks: by default the average (`horovod.allreduce`)."""
@@ -42,9 +44,10 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
         return
     counts = hvd.allgather(tf.constant([len(plain)]), name="hpctf_variables").numpy().tolist()
     if len(set(counts)) > 1:
-        raise ValueError(
+        raise refusal(
+            ValueError,
             "broadcast_variables: the ranks have different numbers of variables {}. Build the same "
-            "model and optimizer on all ranks first.".format(counts)
+            "model and optimizer on all ranks first.".format(counts),
         )
 
     # The names are the places in the list: those of Keras count what a process has made, and a
@@ -177,8 +180,9 @@ def refuse_xla() -> None:
     except ImportError:  # it moves: TensorFlow's own message comes then, at the first step
         return
     if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
-        raise ValueError(
+        raise refusal(
+            ValueError,
             "hpctf.keras: XLA cannot compile the exchange of gradients between ranks. Pass "
             "jit_compile=False to model.compile (or to tf.function); on GPUs Keras's 'auto' is "
-            "True. BroadcastGlobalVariablesCallback does it for you."
+            "True. BroadcastGlobalVariablesCallback does it for you.",
         )

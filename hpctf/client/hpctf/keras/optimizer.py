@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 import horovod.tensorflow as hvd
 import keras
 
+from ..refusing import refusal
 from .collectives import Exchange
 
 _numbers = count()
@@ -55,9 +56,11 @@ def DistributedOptimizer(
         Another `op`, or an accumulation that Keras does not have.
     """
     if not hvd.is_initialized():
-        raise RuntimeError("DistributedOptimizer: call init() first (hvd.init()).")
+        raise refusal(RuntimeError, "DistributedOptimizer: call init() first (hvd.init()).")
     if op not in (hvd.Average, hvd.Sum):
-        raise ValueError("DistributedOptimizer: op is {!r}, not Average or Sum.".format(op))
+        raise refusal(
+            ValueError, "DistributedOptimizer: op is {!r}, not Average or Sum.".format(op)
+        )
     optimizer = keras.optimizers.get(optimizer)
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if backward_passes_per_step > 1:
@@ -106,19 +109,21 @@ class Averaging:
             variables = list(variables)
         known: Any = variables or getattr(self, "_trainable_variables", [])
         if any(getattr(v, "overwrite_with_gradient", False) for v in known):
-            raise NotImplementedError(
+            raise refusal(
+                NotImplementedError,
                 "hpctf.keras: float8 training keeps scales of its own on each rank, which cannot "
-                "be averaged. Use mixed_bfloat16 or mixed_float16."
+                "be averaged. Use mixed_bfloat16 or mixed_float16.",
             )
         object.__setattr__(self, "_exchanged", False)
         done = super().apply(grads, variables)  # type: ignore[misc]
         # Accumulated gradients wait for their turn; all others must have been exchanged by now.
         waits = getattr(self, "gradient_accumulation_steps", None)
         if grads and not waits and not self._exchanged:  # type: ignore[attr-defined]
-            raise RuntimeError(
+            raise refusal(
+                RuntimeError,
                 "hpctf.keras: {} applies gradients in a way of its own, and they were not averaged "
                 "over the ranks. Wrap the optimizers within it instead, or one of Keras's own "
-                "classes.".format(type(self).__name__)
+                "classes.".format(type(self).__name__),
             )
         return done
 
@@ -149,16 +154,20 @@ def _become(optimizer: Any, exchange: Exchange) -> None:
 
 def _accumulate(optimizer: Any, passes: int, averaged: bool) -> None:
     if not averaged:
-        raise ValueError(
+        raise refusal(
+            ValueError,
             "DistributedOptimizer: backward_passes_per_step={} would sum the gradients of {} "
             "passes, which Keras 3 does not. Say average_aggregated_gradients=True as well, or "
-            "make the optimizer with gradient_accumulation_steps={}.".format(passes, passes, passes)
+            "make the optimizer with gradient_accumulation_steps={}.".format(
+                passes, passes, passes
+            ),
         )
     if optimizer.built or optimizer.gradient_accumulation_steps:
-        raise ValueError(
+        raise refusal(
+            ValueError,
             "DistributedOptimizer: backward_passes_per_step={} comes too late: the optimizer has "
             "been built, or accumulates already. Make it with gradient_accumulation_steps={} and "
-            "leave backward_passes_per_step out.".format(passes, passes)
+            "leave backward_passes_per_step out.".format(passes, passes),
         )
     optimizer.gradient_accumulation_steps = passes
 

@@ -1,72 +1,132 @@
-"""Curves in the terminal."""
+"""Curves in the terminal: braille dots, two by four a character."""
 
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from hpctf.common.terminal import visible
+from rich.text import Text
 
-WIDTH, HEIGHT = 80, 18
-"""Columns and lines of a plot that goes into a pipe, and the lines of one in a terminal."""
+from hpctf.common.units import in_short
+
+_COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bits of a braille character's dots, by row and column (Unicode, U+2800)."""
+_BLANK = 0x2800
+_LABEL = 8
+"""Width of the numbers beside the axis."""
+_BETWEEN = 4
+"""Lines from one of these numbers to the next."""
+_WITH_MIDDLE = 50
+"""Columns of a plot whose middle is named, too."""
 
 
 class Curve(NamedTuple):
-    """A curve's name, which may be empty, its steps and its values."""
+    """A name and its points; what is no finite number among the values is left out."""
 
-    label: str
-    steps: Sequence[int]
-    values: Sequence[Any]
-
-
-def draw(
-    title: str,
-    curves: Sequence[Curve],
-    *,
-    log_scale: bool = False,
-    width: int | None = None,
-    height: int = HEIGHT,
-    colour: bool | None = None,
-) -> str:
-    """Return curves as text.
-
-    Parameters
-    ----------
-    log_scale
-        Whether the values' axis is logarithmic; values that are not above 0 are left out then.
-    width, height
-        Columns and lines; by default the terminal's width.
-    colour
-        Whether it has colours; by default if stdout is a terminal.
-    """
-    import plotext
-
-    plotext.clear_figure()
-    plotext.theme("pro")
-    columns = shutil.get_terminal_size((WIDTH, HEIGHT)).columns
-    plotext.plotsize(width or columns, height)
-    plotext.title(visible(title))
-    if log_scale:
-        plotext.yscale("log")
-    for curve in curves:
-        steps, values = _drawable(curve, log_scale)
-        if values:
-            plotext.plot(steps, values, label=visible(curve.label) or None, marker="braille")
-    text: str = plotext.build()
-    if not (sys.stdout.isatty() if colour is None else colour):
-        text = plotext.uncolorize(text)
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[Any]
 
 
-def _drawable(curve: Curve, log_scale: bool) -> tuple[list[int], list[float]]:
-    points = [
-        (step, float(value))
-        for step, value in zip(curve.steps, curve.values, strict=True)
-        if isinstance(value, (int, float))
-        and math.isfinite(value)
-        and not (log_scale and value <= 0)
+def legend(curves: Sequence[Curve]) -> list[Text]:
+    """Return the names of curves with their last values, in their colors."""
+    return [
+        Text(f"{curve.name} {in_short(curve.ys[-1]) if curve.ys else ''}".strip(), color(owner))
+        for owner, curve in enumerate(curves)
     ]
-    return [step for step, _ in points], [value for _, value in points]
+
+
+def color(owner: int) -> str:
+    """Return the color of a curve, by its place."""
+    return _COLORS[owner % len(_COLORS)]
+
+
+def plot(
+    curves: Sequence[Curve], width: int, height: int, *, log_scale: bool = False
+) -> list[Text]:
+    """Return `height` lines of at most `width` columns: the curves, and their axes' ends.
+
+    On a logarithmic scale, values that are not above 0 are left out.
+    """
+    drawn = [_points(curve, log_scale) for curve in curves]
+    columns, rows = width - _LABEL - 1, height - 1
+    if not any(drawn) or columns < 4 or rows < 1:
+        return [Text() for _ in range(height)]
+    xs, ys = zip(*(point for points in drawn for point in points), strict=True)
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+
+    canvas = _Canvas(columns, rows)
+    for owner, points in enumerate(drawn):
+        canvas.draw(
+            [
+                (_scaled(x, left, right, 2 * columns), _scaled(y, high, low, 4 * rows))
+                for x, y in points
+            ],
+            owner,
+        )
+    lines = []
+    for row in range(rows):
+        label = ""
+        if row == rows - 1 or (row % _BETWEEN == 0 and row < rows - 2):
+            value = high - (high - low) * row / max(1, rows - 1)
+            label = in_short(10**value if log_scale else value)
+        lines.append(Text.assemble((f"{label[:_LABEL]:>{_LABEL}}│", "dim"), canvas.line(row)))
+
+    first, last = in_short(left), in_short(right)
+    room = max(1, columns - len(first) - len(last))
+    middle = in_short((left + right) / 2) if columns >= _WITH_MIDDLE else ""
+    axis = f"{first}{middle:^{room}}{last}"[:columns]
+    return [*lines, Text(f"{'':{_LABEL}}└{axis}", "dim", no_wrap=True)]
+
+
+class _Canvas:
+    """Characters of dots, each of the color of the curve that came there first."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self._columns = columns
+        self._dots = [[0] * columns for _ in range(rows)]
+        self._owners = [[0] * columns for _ in range(rows)]
+
+    def draw(self, points: Sequence[tuple[int, int]], owner: int) -> None:
+        """Draw the lines from point to point."""
+        before = points[0] if points else (0, 0)
+        for point in points:
+            steps = max(abs(point[0] - before[0]), abs(point[1] - before[1]), 1)
+            for step in range(steps + 1):
+                x = round(before[0] + (point[0] - before[0]) * step / steps)
+                y = round(before[1] + (point[1] - before[1]) * step / steps)
+                self._dot(x, y, owner)
+            before = point
+
+    def line(self, row: int) -> Text:
+        """Return one line of characters."""
+        text = Text(no_wrap=True)
+        cells = zip(self._dots[row], self._owners[row], strict=True)
+        for owner, part in groupby(cells, key=lambda cell: cell[1]):  # few colors, few bytes
+            dots = "".join(chr(_BLANK + dots) if dots else " " for dots, _ in part)
+            text.append(dots, color(owner))
+        return text
+
+    def _dot(self, x: int, y: int, owner: int) -> None:
+        row, column = y // 4, x // 2
+        if not self._dots[row][column]:
+            self._owners[row][column] = owner
+        self._dots[row][column] |= _DOTS[y % 4][x % 2]
+
+
+def _points(curve: Curve, log_scale: bool) -> list[tuple[float, float]]:
+    return [
+        (x, math.log10(y) if log_scale else y)
+        for x, y in zip(curve.xs, curve.ys, strict=True)
+        if isinstance(y, (int, float)) and math.isfinite(y) and not (log_scale and y <= 0)
+    ]
+
+
+def _scaled(value: float, first: float, last: float, dots: int) -> int:
+    """Return which of so many dots stands for a value between two others."""
+    if first == last:
+        return dots // 2
+    return round((value - first) / (last - first) * (dots - 1))

@@ -11,9 +11,12 @@ import click
 
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
 from hpctf.client.hpctf.columns import Numbers
-from hpctf.common.terminal import data_stream, painted
+from hpctf.common.terminal import console, data_stream
 from hpctf.common.units import number
 from hpctf.errors import UsageError, did_you_mean
+
+_HEIGHT = 18
+"""Lines of a plot."""
 
 if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
@@ -154,14 +157,21 @@ def _strict(value: Any) -> Any:
 
 
 def _plot(found: dict[str, dict[str, Series]], log_scale: bool) -> None:
-    from hpctf.cli.curves import Curve, draw
+    from rich.text import Text
 
+    from hpctf.cli.curves import Curve, legend, plot
+
+    screen = console(highlight=False)
     names = dict.fromkeys(name for by in found.values() for name in by)
     for name in names:
         curves = [
-            Curve(run_id if len(found) > 1 else "", by[name].axis(), by[name].values)
+            Curve(run_id if len(found) > 1 else name, by[name].axis(), by[name].values)
             for run_id, by in found.items()
             if name in by and by[name].kind == "value" and len(by[name].values) > 1
         ]
         if curves:
-            painted(draw(name, curves, log_scale=log_scale))
+            heads = [*([Text(name)] if len(found) > 1 else ()), *legend(curves)]
+            drawn = plot(curves, screen.width, _HEIGHT, log_scale=log_scale)
+            for line in [*heads, *drawn, Text()]:
+                line.rstrip()
+                screen.print(line, soft_wrap=True)

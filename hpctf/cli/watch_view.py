@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
-from hpctf.cli.braille import Curve, plot
+from hpctf.cli.curves import Curve, legend, plot
 from hpctf.common.terminal import log_line, visible
 from hpctf.common.units import elapsed, in_short, memory_size
 from hpctf.tracking.samples import Sample, gpu_numbers
@@ -218,7 +218,7 @@ def _curves(groups: Sequence[list[Series]], width: int, height: int) -> list[Tex
     lines: list[Text] = []
     for row in range(down):
         plots = [
-            plot([_curve(one) for one in group], each - 2, high)
+            _titled([_curve(one) for one in group], each - 2, high)
             for group in groups[row * across : (row + 1) * across]
         ]
         for parts in zip(*plots, strict=True):
@@ -236,8 +236,13 @@ def _curve(series: Series) -> Curve:
     places = range((len(series.values) - 1) % stride, len(series.values), stride)
     steps = [n if series.steps[n] is None else series.steps[n] for n in places]
     values = [series.values[n] for n in places]
-    numbers = [value if isinstance(value, (int, float)) else float("nan") for value in values]
-    return Curve(visible(series.name), steps, numbers)
+    return Curve(visible(series.name), steps, values)
+
+
+def _titled(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
+    title = Text("  ", no_wrap=True).join(legend(curves))
+    title.truncate(width, overflow="ellipsis")
+    return [title, *plot(curves, width, height - 1)]
 
 
 def _log(view: View, height: int) -> list[Text]:

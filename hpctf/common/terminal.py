@@ -163,11 +163,6 @@ def data_stream() -> Iterator[TextIO]:
         through.detach()  # else it would close stdout
 
 
-def painted(text: str) -> None:
-    """Print text of our own that holds colors, on stdout; what others wrote of it is `visible`."""
-    print(text, file=getattr(sys.stdout, "unguarded", sys.stdout))
-
-
 def console(stream: Any = None, **options: Any) -> Console:
     """Return rich's console for a stream, by default stdout: texts on it are `visible`."""
     from rich.console import Console

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpctf.cli.braille import Curve, plot
+from hpctf.cli.curves import Curve, legend, plot
 from hpctf.cli.watch_view import View, log_lines, paint, used_now
 from hpctf.client.hpctf.series import Series
 from hpctf.run_folder.rank_states import RankState
@@ -121,14 +121,25 @@ def dots(lines: list[Any]) -> list[tuple[int, int]]:
 
 
 def test_a_falling_curve_goes_from_the_upper_left_to_the_lower_right() -> None:
-    lines = plot([Curve("loss", [0, 1, 2], [4.0, 2.0, 0.0])], 40, 10)
+    curve = Curve("loss", [0, 1, 2], [4.0, 2.0, 0.0])
+    lines = [*legend([curve]), *plot([curve], 40, 9)]
     found = sorted(dots(lines), key=lambda place: place[1])
     assert (found[0][0], found[-1][0]) == (1, 8)
     assert (found[0][1], found[-1][1]) == (9, 39)
     assert [row for row, _ in found] == sorted(row for row, _ in found)
     assert lines[0].plain.strip() == "loss 0"
     assert lines[1].plain.startswith("       4│") and lines[8].plain.startswith("       0│")
+    assert lines[5].plain.startswith("   1.714│")
     assert lines[9].plain.split() == ["└0", "2"]
+
+
+def test_a_logarithmic_scale_makes_a_line_of_powers_and_leaves_out_what_has_none() -> None:
+    lines = plot([Curve("loss", [0, 1, 2, 3], [100.0, 10.0, 1.0, -1])], 80, 9, log_scale=True)
+    found = sorted(dots(lines), key=lambda place: place[1])
+    assert lines[0].plain.startswith("     100│") and lines[7].plain.startswith("       1│")
+    assert lines[8].plain.split() == ["└0", "1", "2"]
+    middle = next(row for row, column in found if column == 9 + 35)
+    assert middle in (3, 4)
 
 
 @pytest.mark.parametrize("values", [[1.0], [2.0, 2.0], [math.nan, 1.0, math.inf, 3.0], [math.nan]])

@@ -86,7 +86,7 @@ class Request(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Record:
-    """``run.json``. What an older hpctf did not write has the default."""
+    """``run.json``. What is not there has the default."""
 
     id: str
     experiment: str = ""
@@ -113,17 +113,12 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-class _State(TypedDict):
-    """What an older hpctf wrote into ``state/final.json``."""
+class Final(TypedDict):
+    """``state/final.json``."""
 
     state: Literal["Completed", "Failed", "Canceled"]
     reason: str
     exit_code: int | None
-
-
-class Final(_State, total=False):
-    """``state/final.json``."""
-
     id: str
     experiment: str
     run_folder: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -75,7 +76,8 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
 
     # Settled as failed by mistake, and long ago: removing and archiving ask for the job once more.
     final = folder_of(person, run) / "state/final.json"
-    final.write_text('{{"state": "Failed", "reason": "by mistake", "exit_code": null}}'.format())
+    mistake = {"state": "Failed", "reason": "by mistake", "ranks": 1, "time": 0.0}
+    final.write_text(json.dumps({**person.status(run), **mistake}))
     long_ago(person, run)
     for words in (["runs", "--rm", run, "--yes"], ["archive", run, "--yes"]):
         for programs, why in (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.run_folder.layout import RunFolder, run_folders
-from hpctf.runs.status.listing import UPGRADE_S, list_runs, listed
+from hpctf.runs.status.listing import list_runs, listed
 from hpctf.runs.status.state import KEYS
 
 from ..login.helpers import hpctf, project
@@ -64,36 +63,10 @@ def test_a_run_that_was_moved_is_listed_where_it_is(run: Run) -> None:
     assert (one.details["experiment"], one.details["run_folder"]) == ("other", str(moved))
 
 
-def as_an_older_hpctf_settled(run: Run, seconds_ago: float) -> None:
-    final = json.loads(run.folder.final.read_text())
-    kept = {key: final[key] for key in ("state", "reason", "exit_code")}
-    run.folder.final.write_text(json.dumps({**kept, "time": time.time() - seconds_ago}))
+HALF = '{"state": "Failed", "reason": "", "exit_code": 1}'
 
 
-def test_a_run_that_an_older_hpctf_settled_is_listed_and_kept_as_today(
-    run: Run, tmp_path: Path
-) -> None:
-    before = rows(tmp_path)
-    as_an_older_hpctf_settled(run, 2 * UPGRADE_S)
-    when = json.loads(run.folder.final.read_text())["time"]
-    assert rows(tmp_path) == before
-    final = json.loads(run.folder.final.read_text())
-    assert final.keys() >= KEYS
-    assert final["time"] == when
-
-
-def test_what_an_older_hpctf_settled_a_moment_ago_is_not_written_again(
-    run: Run, tmp_path: Path
-) -> None:
-    """Its job may begin again, and takes final.json away."""
-    before = rows(tmp_path)
-    as_an_older_hpctf_settled(run, 5)
-    text = run.folder.final.read_text()
-    assert rows(tmp_path) == before
-    assert run.folder.final.read_text() == text
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"state": "Compl'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"state": "Compl', HALF])
 def test_a_broken_final_state_is_found_out_anew(run: Run, tmp_path: Path, text: str) -> None:
     before = rows(tmp_path)
     run.folder.final.write_text(text)

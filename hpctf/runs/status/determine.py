@@ -121,11 +121,7 @@ def never_submitted(
 
 
 def settle(
-    folder: RunFolder,
-    record: dict[str, Any],
-    plan: dict[str, Any],
-    status: RunState,
-    when: float | None = None,
+    folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], status: RunState
 ) -> None:
     """Keep a final state, with all that a listing shows: it reads this one file of the run. Beside
     it lie the last metrics."""
@@ -134,9 +130,7 @@ def settle(
     final = summary(folder, record, plan, status)
     with contextlib.suppress(OSError):  # somebody who may look, but not write
         Reading(folder.path).keep_last()
-        write_json(
-            folder.final, {**final, "time": time.time() if when is None else when}, shared=True
-        )
+        write_json(folder.final, {**final, "time": time.time()}, shared=True)
 
 
 class _Case(NamedTuple):

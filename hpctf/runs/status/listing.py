@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,13 +12,8 @@ from typing import Any
 from hpctf.errors import UnreadableRun
 from hpctf.run_folder.documents import read_final
 from hpctf.run_folder.layout import RunFolder, run_folders
-from hpctf.runs.status.determine import settle, settled
 from hpctf.runs.status.query import statuses
-from hpctf.runs.status.state import FINAL, KEYS, UNREADABLE, nothing_of, placed, summary
-
-UPGRADE_S = 3600.0
-"""Seconds after which a run that an older hpctf has settled is kept in today's form. Its job may
-be started again before, and that removes ``final.json``, which must not come back."""
+from hpctf.runs.status.state import FINAL, UNREADABLE, nothing_of, placed, summary
 
 
 @dataclass(frozen=True)
@@ -132,27 +126,10 @@ def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
 
 def _of_final(folder: RunFolder) -> Listed | None:
     """Return a settled run as its ``final.json`` tells; None if it is open, or gone."""
-    try:
-        final = read_final(folder.path)
-        if final is None:
-            return None
-        if not final.keys() >= KEYS:
-            final = _upgraded(folder, final)
-    except (OSError, UnreadableRun):
+    final = read_final(folder.path)
+    if final is None:
         return None
     return Listed(folder, placed(folder, {k: v for k, v in final.items() if k != "time"}))
-
-
-def _upgraded(folder: RunFolder, final: dict[str, Any]) -> dict[str, Any]:
-    """Return what an older hpctf has kept less of, and keep all of it from now on."""
-    record, plan = folder.read_record(), folder.read_plan()
-    status = settled(folder, plan)
-    if status is None:
-        raise FileNotFoundError(folder.final)
-    when = float(final.get("time") or 0.0)
-    if time.time() - when > UPGRADE_S:
-        settle(folder, record, plan, status, when)
-    return summary(folder, record, plan, status)
 
 
 def _read(folder: RunFolder) -> list[RunFolder]:

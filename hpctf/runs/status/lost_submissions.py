@@ -52,8 +52,7 @@ class Fate(NamedTuple):
 def identity_of(run: RunFolder, record: dict[str, Any]) -> Identity:
     """Return what tells a run's job from others of its id.
 
-    A job array has the name and the script of its first run; what a record of an older hpctf lacks
-    does not count.
+    A job array has the name and the script of its first run; what a record lacks does not count.
     """
     names = frozenset({run.id, record.get("job_name") or run.id})
     script = record.get("job_script") or str(run.script)

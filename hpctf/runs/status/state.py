@@ -21,7 +21,7 @@ OF_THE_PLAN = ("backend", "site", "target")
 KEYS = frozenset(
     ("state", "reason", "exit_code", "ended", "ranks", "time", *OF_THE_RECORD, *OF_THE_PLAN)
 )
-"""What ``state/final.json`` holds; where one is missing, an older hpctf has written it."""
+"""What ``state/final.json`` holds."""
 
 UNREADABLE = "Unreadable"
 """What a listing has for the state of a run that cannot be read."""

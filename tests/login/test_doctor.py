@@ -329,19 +329,36 @@ def test_a_proposal_keeps_all_else_and_every_comment(tmp_path: Path) -> None:
     assert not propose(settings, str(path), None, str(path)).diff
 
 
-def test_a_proposal_goes_beside_a_file_whose_comments_would_be_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "name: mine\nmpi: {launcher: srun}  # short\n",
+            "name: mine\nmpi: {plugin: pmi2, launcher: srun}  # short\n",
+        ),
+        ("name: mine\nmpi: {} # no\n", "name: mine\nmpi: {plugin: pmi2} # no\n"),
+        ("{name: mine}  # all\n", '{mpi: {"plugin": "pmi2"}, name: mine}  # all\n'),
+        ("name: mine\numask: 0027", "name: mine\numask: 0027\nmpi:\n  plugin: pmi2\n"),
+    ],
+)
+def test_a_proposal_is_put_where_it_belongs(tmp_path: Path, before: str, after: str) -> None:
     path = tmp_path / "mine.yaml"
-    text = "name: mine\nmpi: {launcher: srun}  # short\n"
+    path.write_text(before)
+    assert write_proposal(propose({"mpi.plugin": "pmi2"}, str(path), None, str(path))) == path
+    assert path.read_text() == after
+    assert load_site(path).mpi.plugin == "pmi2"
+
+
+def test_a_proposal_goes_beside_a_file_whose_text_cannot_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    text = "name: mine\ntargets:\n  a: &a {account: me}  # shared\n  b: *a\ndefault_target: a\n"
     path.write_text(text)
-    proposed = propose({"mpi.plugin": "pmi2"}, str(path), None, str(path))
+    proposed = propose({"targets.b.partition": "x"}, str(path), None, str(path))
     assert write_proposal(proposed) == tmp_path / "mine.yaml.proposed"
     assert path.read_text() == text
-    assert "has comments" in proposed.notes[0]
-    plain = tmp_path / "plain.yaml"
-    plain.write_text("name: mine\numask: 0027\nmpi: {launcher: srun}\n")
-    write_proposal(propose({"mpi.plugin": "pmi2"}, str(plain), None, str(plain)))
-    site = load_site(plain)
-    assert (site.mpi.plugin, site.mpi.launcher, site.umask) == ("pmi2", "srun", "0027")
+    assert str(proposed.beside) in proposed.notes[0]
+    site = load_site(str(proposed.beside.rename(tmp_path / "new.yaml")))
+    assert (site.targets["a"].partition, site.targets["b"].partition) == (None, "x")
 
 
 def test_locked_keys_are_never_proposed(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class Proposed:
     """A change of a site file.
 
     ``path`` is the file, ``text`` what it would hold; ``beside`` where it is written instead if
-    the file has comments, which a program cannot keep. ``diff`` is empty if nothing would change.
+    the file has what a change of its text does not reach, such as aliases. ``diff`` is empty if
+    nothing would change.
     """
 
     path: Path
@@ -74,7 +75,7 @@ def propose(
         text, whole = _changed(before, content, wanted)
         if not whole:
             beside = path.with_name(f"{path.name}.proposed")
-            notes.append(f"{path} has comments that would be lost: it stays as it is.")
+            notes.append(f"Cannot put this into {path} as it is written: see {beside}.")
     diff = "".join(
         difflib.unified_diff(
             before.splitlines(keepends=True),
@@ -123,7 +124,7 @@ def _changed(before: str, content: dict[str, Any], wanted: Mapping[str, Any]) ->
     """Return the text with other values, and whether it keeps all that was there.
 
     Values are put into the text as it is, comments and all; where that does not come out right
-    (aliases, mappings in braces), the whole is written anew.
+    (aliases), the whole is written anew.
     """
     import yaml
 
@@ -135,8 +136,7 @@ def _changed(before: str, content: dict[str, Any], wanted: Mapping[str, Any]) ->
         text = _put(text, key.split("."), value)
     if before and _is(text, merged):
         return text, True
-    made = yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)
-    return made, not _has_comments(before)
+    return str(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)), not before
 
 
 def _put(text: str, keys: list[str], value: Any) -> str:
@@ -145,7 +145,7 @@ def _put(text: str, keys: list[str], value: Any) -> str:
     import yaml
 
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        node: Any = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError:
         return text
     depth = 0
@@ -154,19 +154,24 @@ def _put(text: str, keys: list[str], value: Any) -> str:
         if not found:
             break
         node, depth = found[-1], depth + 1
-    if node is None or (depth < len(keys) and not isinstance(node, yaml.MappingNode)):
+    if depth < len(keys) and not (node is None or isinstance(node, yaml.MappingNode)):
         return text
     if depth == len(keys):
         start, end = node.start_mark.index, node.end_mark.index
         return text[:start] + _scalar(value) + text[end:]
     rest = keys[depth:]
-    start, column = node.start_mark.index, node.start_mark.column
+    if node is not None and node.flow_style:
+        start, inner = node.start_mark.index + 1, value
+        for key in reversed(rest[1:]):
+            inner = {key: inner}
+        comma = ", " if node.value else ""
+        return f"{text[:start]}{rest[0]}: {_scalar(inner)}{comma}{text[start:]}"
     lines = [f"{'  ' * level}{key}:" for level, key in enumerate(rest)]
     lines[-1] += f" {_scalar(value)}"
     if not depth:  # a section of its own
         end = "" if text.endswith("\n") else "\n"
         return "\n".join([f"{text}{end}{lines[0]}", *lines[1:], ""])
-    margin = "\n" + " " * column
+    start, margin = node.start_mark.index, "\n" + " " * node.start_mark.column
     return f"{text[:start]}{margin.join(lines)}{margin}{text[start:]}"
 
 
@@ -210,15 +215,3 @@ def _read(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError(f"{path} cannot be read: {error}.") from None
-
-
-def _has_comments(text: str) -> bool:
-    """Return whether a YAML text has comments, which its values do not."""
-    import yaml
-
-    values = "".join(
-        token.value
-        for token in yaml.scan(text, yaml.SafeLoader)
-        if isinstance(token, yaml.ScalarToken)
-    )
-    return text.count("#") > values.count("#")

@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 IN_ORDER := tests/environment tests/training tests/local tests/pages tests/faults tests/correctness \
     tests/slurm tests/cluster tests/login tests/core
 
-.PHONY: demo test test-here test-debian13 reliability correctness pictures lint clean
+.PHONY: demo test test-here test-debian13 reliability correctness pictures lint hooks clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -18,6 +18,10 @@ IN_ORDER := tests/environment tests/training tests/local tests/pages tests/fault
 
 .venv/.test: .venv/.installed
 	tools/venv .venv $(EDITABLE) '.[test]'
+	touch $@
+
+.venv/.dev: .venv/.test
+	tools/venv .venv $(EDITABLE) '.[dev]'
 	touch $@
 
 .venv/.demo: .venv/.installed
@@ -64,6 +68,10 @@ lint: .venv/.test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# From then on each commit is checked before it is made (.pre-commit-config.yaml).
+hooks: .venv/.dev
+	.venv/bin/pre-commit install
 
 clean:
 	rm -rf .venv build dist *.egg-info

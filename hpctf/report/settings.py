@@ -7,12 +7,13 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpctf.client.hpctf.within import open_file
-from hpctf.common.files import read_json
-from hpctf.common.secrets import HIDDEN, is_secret, without_secrets
+from hpctf.common.secrets import HIDDEN, is_secret, labels, without_secrets
+from hpctf.errors import HpctfError
+from hpctf.runs.compare.comparison import packages_of, versions_of
 
 if TYPE_CHECKING:
     from hpctf.run import Run
+    from hpctf.run_folder.layout import RunFolder
 
 Pairs = list[tuple[str, str]]
 
@@ -21,8 +22,8 @@ Pairs = list[tuple[str, str]]
 class Settings:
     """Names and values, in the order in which they are shown.
 
-    ``parameters`` are the script's own arguments, ``plan`` what was asked of the machine,
-    ``variables`` the person's environment variables, ``software`` what it ran with.
+    ``parameters`` are the script's or function's own arguments, ``plan`` what the machine was to
+    give, ``variables`` the person's environment variables, ``software`` what it ran with.
     """
 
     parameters: dict[str, str]
@@ -38,7 +39,7 @@ def settings_of(run: Run, record: dict[str, Any]) -> Settings:
     """Return what a run was asked to be; `record` is its ``run.json``."""
     plan = run.plan
     return Settings(
-        parameters=parameters_of(plan["entry"]),
+        parameters=labels(record.get("parameters")),
         plan=_told(_plan(plan)),
         roles=[_role(role) for role in plan["roles"]],
         components=[_component(n, one) for n, one in enumerate(plan["components"])],
@@ -47,37 +48,8 @@ def settings_of(run: Run, record: dict[str, Any]) -> Settings:
             for name, value in sorted(plan["entry"]["environment"].items())
         ],
         software=_told(_software(run, record)),
-        packages=_packages(run),
+        packages=_packages(run.folder),
     )
-
-
-def parameters_of(entry: dict[str, Any]) -> dict[str, str]:
-    """Return a script's arguments by name: ``--epochs 5``, ``--epochs=5``, ``--fast``; others by
-    their place. Those of a function are in its pickle, which is not read for a report."""
-    if entry["kind"] == "function":
-        return {}
-    command = [str(word) for word in entry["command"]]
-    words = command[2 if command[0] == entry["python"] else 1 :]  # after the script
-    found: dict[str, str] = {}
-    name = ""
-    for place, word in enumerate(words, 1):
-        if word.startswith("-") and not _is_number(word):
-            name, equals, value = word.partition("=")
-            found[name] = value if equals else ""
-            name = "" if equals else name
-        elif name:
-            found[name] = f"{found[name]} {word}".strip()
-        else:
-            found[f"argument {place}"] = word
-    return {key: HIDDEN if is_secret(key) else value for key, value in found.items()}
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _told(pairs: Pairs) -> Pairs:
@@ -117,7 +89,7 @@ def _software(run: Run, record: dict[str, Any]) -> Pairs:
     versions = record.get("versions") or {}
     return [
         ("Python of the training", entry["python"]),
-        *sorted(_versions(run).items()),
+        *sorted(versions_of(run.folder.state).items()),
         ("Environment", str(record.get("environment") or "")),
         ("Modules", " ".join(launch["modules"])),
         ("Container", container["image"] if container else ""),
@@ -127,22 +99,8 @@ def _software(run: Run, record: dict[str, Any]) -> Pairs:
     ]
 
 
-def _versions(run: Run) -> dict[str, str]:
-    """Return what the first rank of the last start said of its software, if it was asked."""
-    found: dict[str, Any] = {}
-    for path in sorted(run.folder.state.glob("software-*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            found = read_json(path)["versions"]
-    return {str(name): str(version) for name, version in found.items()}
-
-
-def _packages(run: Run) -> Pairs:
+def _packages(folder: RunFolder) -> Pairs:
     """Return names and versions of the lock file, if hpctf built the environment."""
-    try:
-        with open_file(run.folder.path / "environment.lock") as stream:
-            lines = stream.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-    found = [line.split(" ;")[0] for line in lines if line and not line.startswith(("#", "-"))]
-    pairs = [tuple(line.replace(" @ ", "==").partition("==")[::2]) for line in found]
-    return [(name.strip(), version.strip()) for name, version in pairs]
+    with contextlib.suppress(HpctfError, OSError):
+        return list(packages_of(folder.path).items())
+    return []

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hpctf import Run
+from hpctf import Run, TensorFlow
 from hpctf.client.hpctf.series import Series
-from hpctf.common.secrets import HIDDEN, hide, is_secret, secrets_of, without_secrets
+from hpctf.common.secrets import HIDDEN, hide, is_secret, labels, secrets_of, without_secrets
 from hpctf.plan import Component, Role
-from hpctf.report.settings import parameters_of
 from hpctf.report.timeline import WIDTH, timeline_of
+from hpctf.runs.parameters import parameters_of
 from hpctf.tracking.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
 
 from .test_plan import PS_PLAN
@@ -119,20 +119,29 @@ def test_steps_beyond_what_a_browser_counts_do_no_harm() -> None:
     assert line.times == [1.0, 1.0] and all(map(math.isfinite, line.x))
 
 
-def test_parameters_are_read_from_the_command_line() -> None:
-    command = "python train.py data.csv --epochs 5 --rate=0.1 --fast --shift -3 --password x"
-    script = {"kind": "script", "python": "python"}
-    program = {**script, "command": ["./train.sh", "--epochs", "5"]}
-    assert parameters_of(program) == {"--epochs": "5"}
-    assert parameters_of({"kind": "function", "command": ["python", "call.py", "x"]}) == {}
-    assert parameters_of({**script, "command": command.split()}) == {
-        "argument 1": "data.csv",
-        "--epochs": "5",
-        "--rate": "0.1",
-        "--fast": "",
-        "--shift": "-3",
-        "--password": HIDDEN,
+def test_parameters_are_read_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    words = [
+        "data.csv",
+        "--epochs",
+        "5",
+        "--rate=0.1",
+        "--fast",
+        "--shift",
+        "-3",
+        "--password",
+        "x",
+    ]
+    found = parameters_of(TensorFlow(tmp_path, entry_script="train.py", arguments=words))
+    assert found == {
+        "arg1": "data.csv",
+        "epochs": 5,
+        "rate": 0.1,
+        "fast": True,
+        "shift": -3,
+        "password": "x",
     }
+    assert labels(found)["password"] == HIDDEN and labels(found)["shift"] == "-3"
 
 
 def run_with(folder: Path, states: dict[str, list[dict[str, object]]], workers: int) -> Run:

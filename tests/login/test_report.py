@@ -78,7 +78,7 @@ def test_what_cannot_be_is_said(root: Path, tmp_path: Path, words: list[str], sa
 def test_json_has_all_that_the_report_tells(root: Path, tmp_path: Path) -> None:
     done = report(root, tmp_path, "@last", "--json")
     (told,) = json.loads(done.stdout)
-    assert told["state"] == "Failed" and told["settings"]["parameters"]["--rate"] == "0.1"
+    assert told["state"] == "Failed" and told["settings"]["parameters"]["rate"] == "0.1"
     assert {"loss", "with gaps"} <= {panel["name"] for panel in told["curves"]}
     assert [child["name"] for child in told["children"]] == ["fold-0", "fold-1"]
     assert "outputs/<img src=x onerror=alert(2)>.txt" in [one["name"] for one in told["files"]]
@@ -102,7 +102,7 @@ def test_no_secret_gets_out(runs: list[Run], secret: str) -> None:
 def test_runs_that_are_compared_tell_in_what_they_differ(runs: list[Run]) -> None:
     text = report_html(runs)
     assert "Parameters that differ" in text
-    assert '<span class="differs">--rate</span>' in text
+    assert '<span class="differs">rate</span>' in text
 
 
 def test_two_runs_that_are_compared_tell_the_lines_of_code_that_differ(
@@ -151,7 +151,7 @@ def test_a_functions_run_and_one_that_never_began_have_reports(tmp_path: Path) -
     run = experiment.submit(TensorFlow(function=dict, arguments={"rate": 0.1}))
     run.wait_for_completion()
     (told,) = gather_all([run])
-    assert told["settings"]["parameters"] == {} and run.id in render_run(told)
+    assert told["settings"]["parameters"] == {"rate": "0.1"} and run.id in render_run(told)
     run.folder.update_record(job_id=None)
     for path in run.folder.state.iterdir():
         path.write_text("")

@@ -231,8 +231,8 @@ def test_a_click_on_a_column_sorts_the_runs(browser: Browser, pages: dict[str, P
     with opened(browser, pages["both"]) as here:
         table = here.page.get_by_role("table", name="The runs")
         heads = table.locator("thead th").all_inner_texts()
-        column = heads.index("--rate")
-        head = table.get_by_role("button", name="--rate")
+        column = heads.index("rate")
+        head = table.get_by_role("button", name="rate")
 
         def rates() -> list[str]:
             rows = table.locator("tbody tr").all()
@@ -242,7 +242,7 @@ def test_a_click_on_a_column_sorts_the_runs(browser: Browser, pages: dict[str, P
         assert rates() == ["0.002", "0.1"]
         head.click()
         assert rates() == ["0.1", "0.002"]
-        assert table.locator("th[aria-sort=descending]").inner_text() == "--rate"
+        assert table.locator("th[aria-sort=descending]").inner_text() == "rate"
 
 
 def test_several_runs_lie_over_each_other(browser: Browser, pages: dict[str, Path]) -> None:

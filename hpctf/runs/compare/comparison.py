@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.client.hpctf.within import is_readable_within
 from hpctf.common.files import read_json
 from hpctf.common.secrets import HIDDEN, is_secret, public
 from hpctf.errors import UsageError, did_you_mean
@@ -187,27 +188,27 @@ def _software(run: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:
         "modules": " ".join(plan["launch"]["modules"]) or None,
     }
     found |= {f"versions.{name}": text for name, text in record.get("versions", {}).items()}
-    found |= {f"found.{name}": text for name, text in _found(run.state).items()}
-    found |= {f"packages.{name}": text for name, text in _packages(run.path).items()}
+    found |= {f"found.{name}": text for name, text in versions_of(run.state).items()}
+    found |= {f"packages.{name}": text for name, text in packages_of(run.path).items()}
     return found
 
 
-def _found(state: Path) -> dict[str, str]:
+def versions_of(state: Path) -> dict[str, str]:
     """Return the versions that the first rank of the last attempt had, by what they are called."""
     for path in sorted(state.glob("software-*.json"), reverse=True):
         try:
-            versions: dict[str, str] = read_json(path)["versions"]
-        except (OSError, ValueError, KeyError, TypeError):
+            found = read_json(path)["versions"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        return versions
+        return {str(name): str(version) for name, version in found}
     return {}
 
 
-def _packages(folder: Path) -> dict[str, str]:
+def packages_of(folder: Path) -> dict[str, str]:
     """Return the packages of a run's lock file by name; none if it has no lock."""
     from hpctf.environment.lock import LOCK_FILE, read_lock
 
-    if not (folder / LOCK_FILE).is_file():
+    if not is_readable_within(folder / LOCK_FILE):
         return {}
     lock = read_lock(folder / LOCK_FILE)
     packages = {}

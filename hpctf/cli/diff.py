@@ -16,7 +16,6 @@ from hpctf.cli.common import (
     plain_table,
     site_option,
 )
-from hpctf.common.notes import notify
 from hpctf.common.terminal import console, visible
 from hpctf.common.units import number
 
@@ -57,8 +56,6 @@ def diff(
 
     a, b = open_run(first, site).folder, open_run(second, site).folder
     found = difference(a, b, only or _SECTIONS)
-    for note in found.notes:
-        notify(note)
     if as_json:
         content = {name: value for name, value in asdict(found).items() if value is not None}
         answer_json(_without_text(content) if stat else content)

@@ -137,9 +137,8 @@ def _read(path: str, attempt: int) -> Seen:
             continue
         event, library = record.get("event"), str(record.get("library"))
         size, rank = record.get("size"), record.get("rank")
-        if event == "world" and record.get("part"):
-            part = size if isinstance(size, int) else 2  # an older hpctf says no size
-            seen.parts[library] = max(seen.parts.get(library, 0), part)
+        if event == "world" and record.get("part") and isinstance(size, int):
+            seen.parts[library] = max(seen.parts.get(library, 0), size)
         elif event == "world" and isinstance(size, int) and isinstance(rank, int):
             seen.refused = ""  # it was tried again
             world = World(not record.get("child"), size, rank)

@@ -97,7 +97,7 @@ def resubmission(
     Raises
     ------
     UsageError
-        The run is of an hpctf that kept no request, its snapshot is gone, or it cannot be changed
+        The run's snapshot is gone, or it cannot be changed
         so; or its submission was cut short, and it has a job after all, or may have.
     RunFolderError
         The run is not the user's own, or it is of a function, and its pickle is not to be trusted
@@ -130,14 +130,9 @@ def resubmission(
 
 
 def _request(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
-    request: dict[str, Any] | None = record.get("request")
+    request: dict[str, Any] | None = record["request"]
     if request is None:
-        command = " ".join(str(word) for word in record["command"][1:])
-        raise UsageError(
-            f"Run {run.id} cannot be submitted again: hpctf {_version(record)} did not write down "
-            "what was asked.",
-            f"Its code is {run.snapshot}, its command was: hpctf {command}",
-        )
+        raise UnreadableRun(str(run.path), "run.json", "it holds no request: it is damaged")
     if not run.snapshot.is_dir():
         raise UsageError(
             f"Run {run.id} cannot be submitted again: its snapshot {run.snapshot} is gone, "
@@ -173,10 +168,6 @@ def _refuse_without_secrets(run: RunFolder, request: dict[str, Any]) -> None:
             "run's folder may read it.",
             "Pass it anew: --env NAME=VALUE, or all of the script's arguments after --.",
         )
-
-
-def _version(record: dict[str, Any]) -> str:
-    return str(record["versions"].get("hpctf", "(its version is not on record)"))
 
 
 def _site(

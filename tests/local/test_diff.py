@@ -165,21 +165,6 @@ def test_a_run_does_not_differ_from_its_resubmission(two: tuple[Run, Run]) -> No
     assert found.code is not None and found.code.files == ()
 
 
-def test_runs_of_an_hpctf_without_requests_are_compared_by_their_plans(
-    two: tuple[Run, Run],
-) -> None:
-    for run in two:
-        record = json.loads(run.folder.record_file.read_text())
-        del record["request"], record["parameters"]
-        run.folder.record_file.write_text(json.dumps(record))
-        (run.folder.path / "snapshot.json").unlink()
-    found = difference(*(run.folder for run in two))
-    names = {one.name for one in found.parameters or ()}
-    assert names == {"plan.components.0.directives.time", "plan.time_limit_s"}
-    assert len(found.notes) == 2
-    assert found.code is not None and "train.py" in {one.name for one in found.code.files}
-
-
 def test_the_command_line(two: tuple[Run, Run], tmp_path: Path) -> None:
     a, b = two[0].id, two[1].id
     done = hpctf("diff", a, b, cwd=tmp_path)
@@ -192,7 +177,7 @@ def test_the_command_line(two: tuple[Run, Run], tmp_path: Path) -> None:
     assert "train.py: changed, +2 -2\n" in stat
     assert "Parameters" not in stat and "run.log" not in stat
     answer = json.loads(hpctf("diff", a, b, "--json", cwd=tmp_path).stdout)
-    assert set(answer) == {"runs", "parameters", "code", "environment", "metrics", "notes"}
+    assert set(answer) == {"runs", "parameters", "code", "environment", "metrics"}
     assert "abc" not in json.dumps(answer["parameters"])
     same = hpctf("diff", a, a, "--only", "code", cwd=tmp_path)
     assert (same.returncode, "no difference" in same.stdout) == (0, True)

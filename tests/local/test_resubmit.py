@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, ParameterServer, Run, TensorFlow
-from hpctf.errors import RunFolderError, RunNotFound, UsageError
+from hpctf.errors import RunFolderError, RunNotFound, UnreadableRun, UsageError
 from hpctf.runs.housekeeping.archives import archive
 from hpctf.runs.resubmission import resubmission
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_submitted_again_says_so(
         run.resubmit(pip_packages=["x"])
     record = run.folder.read_record()
     run.folder.update_record(request=None)
-    with pytest.raises(UsageError, match="did not write down what was asked"):
+    with pytest.raises(UnreadableRun, match="it holds no request"):
         run.resubmit()
     run.folder.update_record(request=record["request"])
     run.folder.snapshot.rename(tmp_path / "away")

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def code_difference(
     a: RunFolder, b: RunFolder, records: tuple[dict[str, Any], dict[str, Any]]
 ) -> CodeDifference:
     """Return how the code of two runs differs, as it was when they were submitted."""
-    git = (_git(records[0]), _git(records[1]))
+    git = (records[0]["git"], records[1]["git"])
     missing = tuple(one.id for one in (a, b) if not one.snapshot.is_dir())
     if missing:
         return CodeDifference(git, missing=missing)
@@ -82,13 +81,6 @@ def code_difference(
     found = [_file(a.snapshot / name, b.snapshot / name, name) for name in names]
     function = _functions(records)
     return CodeDifference(git, tuple(one for one in (function, *found) if one is not None))
-
-
-def _git(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    git: dict[str, Any] | None = record.get("git")
-    if git is None and record.get("git_commit"):
-        return {"commit": record["git_commit"]}
-    return git
 
 
 def _names(folder: RunFolder) -> list[str]:

@@ -58,8 +58,6 @@ class Difference:
         Files that differ, and what git said.
     metrics
         Last values of all metrics, also of those that agree.
-    notes
-        What could not be compared.
     """
 
     runs: tuple[str, str]
@@ -67,7 +65,6 @@ class Difference:
     code: CodeDifference | None = None
     environment: tuple[Value, ...] | None = None
     metrics: tuple[Metric, ...] | None = None
-    notes: tuple[str, ...] = ()
 
 
 def difference(a: RunFolder, b: RunFolder, only: Collection[str] = SECTIONS) -> Difference:
@@ -99,15 +96,6 @@ def difference(a: RunFolder, b: RunFolder, only: Collection[str] = SECTIONS) -> 
         code_difference(a, b, records) if "code" in only else None,
         _environment(a, b, records) if "environment" in only else None,
         _metrics(a, b) if "metrics" in only else None,
-        _notes(a, b, records),
-    )
-
-
-def _notes(a: RunFolder, b: RunFolder, records: Pair) -> tuple[str, ...]:
-    return tuple(
-        f"run {run.id} is of an hpctf that did not write down what was asked: its plan alone counts"
-        for run, record in zip((a, b), records, strict=True)
-        if record.get("request") is None
     )
 
 

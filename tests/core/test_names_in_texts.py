@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ..conftest import ROOT
+from .test_architecture import FLOORS
 
 PACKAGE = ROOT / "hpctf"
 DOCUMENTS = sorted(
@@ -206,3 +207,12 @@ def test_names_in_backticks_are_there() -> None:
             f"{path.relative_to(ROOT)}: {name}" for name in names if not is_known(name, path)
         ]
     assert not missing, "\n".join(missing)
+
+
+def test_contributing_has_a_line_for_each_floor_in_their_order() -> None:
+    """The map names every folder and module that `FLOORS` names, from the ground up."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    _, _, table = text.partition("| folder or module |")
+    rows = [line.split("|")[1] for line in table.split("\n\n")[0].splitlines()[2:]]
+    floors = [line.split() for line in FLOORS.strip().splitlines()]
+    assert [[name.strip("`/") for name in row.split()] for row in rows] == floors

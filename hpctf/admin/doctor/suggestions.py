@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Mapping
@@ -12,10 +13,9 @@ from typing import Any
 from hpctf.common.files import cannot_write, write_atomic
 from hpctf.errors import SiteError, UsageError
 from hpctf.site.discovery import folders, is_path
-from hpctf.site.layers import site_loader
+from hpctf.site.layers import Inputs, merge, parse_layer
 from hpctf.site.locks import lock_of
 from hpctf.site.model import Site
-from hpctf.site.yaml_files import NotReadable, named, parse_yaml
 
 _MODE = 0o644
 """A site file holds no secrets, and colleagues may want to read it."""
@@ -66,13 +66,13 @@ def propose(
         if lock
     ]
     wanted = {key: value for key, value in settings.items() if not held.get(key)}
-    before = _read(path)
-    content = _parsed(path, before)
+    before = Inputs().read(path) or ""
+    content = parse_layer("user", path, before).values if before.strip() else {}
     if wanted and file and not before and not is_path(asked):
         before, content = "", {"name": path.stem, "extends": asked}
     text, beside = before, None
     if wanted:
-        text, whole = _changed(before, content, wanted)
+        text, whole = _changed(path, before, content, wanted)
         if not whole:
             beside = path.with_name(f"{path.name}.proposed")
             notes.append(f"Cannot put this into {path} as it is written: see {beside}.")
@@ -120,7 +120,9 @@ def own_file(site: str) -> Path:
     return folders()["user"] / f"{site}.yaml"
 
 
-def _changed(before: str, content: dict[str, Any], wanted: Mapping[str, Any]) -> tuple[str, bool]:
+def _changed(
+    path: Path, before: str, content: dict[str, Any], wanted: Mapping[str, Any]
+) -> tuple[str, bool]:
     """Return the text with other values, and whether it keeps all that was there.
 
     Values are put into the text as it is, comments and all; where that does not come out right
@@ -128,14 +130,14 @@ def _changed(before: str, content: dict[str, Any], wanted: Mapping[str, Any]) ->
     """
     import yaml
 
-    merged = content
+    merged, text = content, before
     for key, value in wanted.items():
-        merged = _with(merged, key.split("."), value)
-    text = before
+        merged = merge(merged, _nested(key.split("."), value))
     for key, value in reversed(list(wanted.items())):  # each goes above its siblings
         text = _put(text, key.split("."), value)
-    if before and _is(text, merged):
-        return text, True
+    with contextlib.suppress(SiteError):
+        if before and parse_layer("user", path, text).values == merged:
+            return text, True
     return str(yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)), not before
 
 
@@ -161,9 +163,7 @@ def _put(text: str, keys: list[str], value: Any) -> str:
         return text[:start] + _scalar(value) + text[end:]
     rest = keys[depth:]
     if node is not None and node.flow_style:
-        start, inner = node.start_mark.index + 1, value
-        for key in reversed(rest[1:]):
-            inner = {key: inner}
+        start, inner = node.start_mark.index + 1, _nested(rest[1:], value)
         comma = ", " if node.value else ""
         return f"{text[:start]}{rest[0]}: {_scalar(inner)}{comma}{text[start:]}"
     lines = [f"{'  ' * level}{key}:" for level, key in enumerate(rest)]
@@ -181,37 +181,8 @@ def _scalar(value: Any) -> str:
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 
-def _is(text: str, content: dict[str, Any]) -> bool:
-    try:
-        return bool(parse_yaml(text, site_loader()) == content)
-    except NotReadable:
-        return False
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    try:
-        content = parse_yaml(text, site_loader()) if text.strip() else {}
-    except NotReadable as error:
-        raise SiteError(f"{named(path, error.line)}: this is not YAML: {error}.") from None
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise SiteError(f"{named(path)} is no mapping, as a site file is.")
-    return content
-
-
-def _with(content: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
-    """Return a mapping in which a nested key has a value; all else stays as it is."""
-    key, *rest = keys
-    if not rest:
-        return {**content, key: value}
-    inner = content.get(key)
-    return {**content, key: _with(inner if isinstance(inner, dict) else {}, rest, value)}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise SiteError(f"{path} cannot be read: {error}.") from None
+def _nested(keys: list[str], value: Any) -> Any:
+    """Return a mapping in which a nested key has a value; without keys, the value."""
+    for key in reversed(keys):
+        value = {key: value}
+    return value

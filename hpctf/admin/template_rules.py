@@ -254,18 +254,12 @@ def _shell_line_names(tree: nodes.Template) -> set[str]:
     """Return the names that only ever hold the site's own shell lines."""
     names: set[str] = set()
     other: set[str] = set()
+    node: Any
     for node in tree.find_all((nodes.For, nodes.Assign)):
-        target, value = (
-            (node.target, node.iter) if isinstance(node, nodes.For) else _assignment(node)
-        )
-        if isinstance(target, nodes.Name):
-            (names if _is_shell(value, names) else other).add(target.name)
+        if isinstance(node.target, nodes.Name):
+            value = node.iter if isinstance(node, nodes.For) else node.node
+            (names if _is_shell(value, names) else other).add(node.target.name)
     return names - other
-
-
-def _assignment(node: nodes.Node) -> tuple[nodes.Node, nodes.Node]:
-    assign = cast(nodes.Assign, node)
-    return assign.target, assign.node
 
 
 def _is_shell(node: nodes.Node, names: set[str]) -> bool:

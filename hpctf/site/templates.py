@@ -71,7 +71,11 @@ def template_environment(site_folder: str | None, keep: bool = False) -> jinja2.
     folders = [site_folder, TEMPLATES] if site_folder else [TEMPLATES]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
-            [jinja2.FileSystemLoader(folders, "utf-8-sig"), jinja2.PrefixLoader({"hpctf": _ours()})]
+            [
+                jinja2.FileSystemLoader(folders, "utf-8-sig", followlinks=True),
+                # A site's mpi.sbatch.j2 can so extend ours: {% extends "hpctf/mpi.sbatch.j2" %}
+                jinja2.PrefixLoader({"hpctf": jinja2.FileSystemLoader([TEMPLATES])}),
+            ]
         ),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
@@ -97,12 +101,6 @@ def _bytecode_cache() -> jinja2.BytecodeCache | None:
     if not is_own(folder):
         return None  # what is compiled is executed
     return jinja2.FileSystemBytecodeCache(str(folder))
-
-
-def _ours() -> jinja2.FileSystemLoader:
-    """hpctf's own templates under ``hpctf/``, so that a site's ``mpi.sbatch.j2`` can extend ours
-    of the same name: ``{% extends "hpctf/mpi.sbatch.j2" %}``."""
-    return jinja2.FileSystemLoader([TEMPLATES])
 
 
 def _quote(value: Any) -> Any:

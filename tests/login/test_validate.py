@@ -218,6 +218,16 @@ def test_every_problem_of_every_template_is_told_at_once(tmp_path: Path) -> None
     assert len(problems) == len(starts) + 1
 
 
+def test_templates_behind_a_link_are_found(tmp_path: Path, no_slurm: Path) -> None:
+    (no_slurm / "shellcheck").unlink()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "ours.j2").write_text('{% extends "hpctf/mpi.sbatch.j2" %}\n')
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "common").symlink_to(tmp_path / "shared")
+    (tmp_path / "templates" / "mpi.sbatch.j2").write_text('{% extends "common/ours.j2" %}\n')
+    assert validated(site_file(tmp_path, "name: mine\ntemplates: templates\n")).problems == []
+
+
 def test_a_template_that_is_no_text_is_told(tmp_path: Path) -> None:
     path = site_file(tmp_path, "name: mine\ntemplates: templates\n", mpi="x")
     (tmp_path / "templates" / "mpi.sbatch.j2").write_bytes(b"\xff\xfe")

@@ -4,12 +4,7 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
-# Three at a time on two cores, for those on the cluster often wait. What takes longest comes first,
-# but for what needs the cluster: in the beginning, it is for those alone that break it.
-IN_ORDER := tests/environment tests/training tests/local tests/pages tests/faults tests/correctness \
-    tests/slurm tests/cluster tests/login tests/core
-
-.PHONY: demo test test-here test-debian13 reliability correctness pictures lint hooks clean
+.PHONY: demo unit test test-here test-debian13 reliability correctness pictures lint hooks clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -31,6 +26,10 @@ IN_ORDER := tests/environment tests/training tests/local tests/pages tests/fault
 demo: .venv/.demo
 	examples/demo
 
+# For whoever makes a small change: without root, Slurm, TensorFlow and a browser.
+unit: .venv/.test
+	.venv/bin/python -m pytest -n auto --dist loadfile -m 'not (slurm or tensorflow or browser or index or slow)' $(PYTEST_ARGS)
+
 test: .venv/.test
 	tools/debian-packages
 ifeq ($(PYTEST_ARGS),)
@@ -39,8 +38,9 @@ else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
 
+# Three at a time on two cores, for those on the cluster often wait; in the order of tests/conftest.py.
 test-here:
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(IN_ORDER)
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 # What touches Slurm, MPI and Python once more, in a Debian 13 of its own, beside which all else may
 # run; PART=some or PART=horovod is less of it (tools/debian13-tests --help).
@@ -62,7 +62,7 @@ correctness: .venv/.test
 # Writes the pages' pictures in docs/pictures, of real trainings.
 pictures: .venv/.test
 	tools/debian-packages
-	.venv/bin/python -m pytest tests/pages/test_pictures.py tests/pages/test_notebook.py --pictures
+	.venv/bin/python -m pytest tests/report/test_pictures.py tests/notebook/test_jupyterlab.py --pictures
 
 lint: .venv/.test
 	.venv/bin/ruff check .

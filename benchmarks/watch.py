@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from hpctf import Experiment, Run, TensorFlow  # noqa: E402
-from tests.terminal import Terminal  # noqa: E402
-from tests.waiting import wait_until  # noqa: E402
+from tests.support.terminal import Terminal  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
 
 SECONDS = 10
 SIZES = ((80, 24), (160, 50))

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,12 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from hpctf import Experiment
+from tests.cluster import fixture as shared_cluster
+from tests.cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
+from tests.support.browser import browser  # noqa: F401  (fixture)
+from tests.support.built import build_environment, build_tools
 
-from .browser import browser  # noqa: F401  (fixture)
-from .built import build_environment, build_tools
-from .cluster import fixture as shared_cluster
-from .cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
+pytest_plugins = ("tests.support.ended_runs", "tests.support.pictures")
 
 _OF_THE_TESTS = ("HPCTF_CLUSTER_DIR", "HPCTF_EXAMPLE_PYTHON", "HPCTF_UPDATE_GOLDEN")
 """Variables that steer the tests themselves."""
@@ -53,14 +54,36 @@ def pytest_configure(config: pytest.Config) -> None:
     _take_signals()
 
 
+_NEEDS = {
+    "slurm": ("cluster",),
+    "tensorflow": ("training_python",),
+    "browser": ("browser",),
+    "slow": ("installed", "tools_python", "wheels"),
+}
+"""What a test needs that has these fixtures. `make unit` is all that needs nothing."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what breaks the cluster, while others do without it. And mark what wants the
-    training environment: without TensorFlow is ``-m 'not tensorflow'``."""
-    items.sort(key=lambda item: not _breaks_the_cluster(item))
+    """Mark what tests need, and order them: what breaks the cluster begins, while others do without
+    it, and what takes longest follows."""
     for item in items:
-        if "training_python" in _fixtures(item):
-            item.add_marker(pytest.mark.tensorflow)
+        for mark, fixtures in _NEEDS.items():
+            if not _fixtures(item).isdisjoint(fixtures):
+                item.add_marker(mark)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    marks = {mark.name for mark in item.iter_markers()}
+    return [
+        _breaks_the_cluster(item),
+        "index" in marks and "slurm" not in marks,
+        "tensorflow" in marks and "slurm" not in marks,
+        "slow" in marks and "slurm" not in marks,
+        "slurm" in marks,
+        True,
+    ].index(True)
 
 
 class _Files(LoadFileScheduling):
@@ -99,8 +122,8 @@ def _breaks_the_cluster(item: pytest.Item) -> bool:
     return "faults" in _fixtures(item)
 
 
-def _fixtures(item: pytest.Item) -> Sequence[str]:
-    return getattr(item, "fixturenames", ())
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
 
 
 def _take_signals() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .fixture import TEST_USER, Cluster, is_up
+from tests.cluster.fixture import TEST_USER, Cluster, is_up
 
 pytestmark = pytest.mark.slurm
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from ..cluster.fixture import TEST_USER, Cluster
-from ..conftest import Person, make_person
-from . import report
-from .cells import ALONE_AS_PS, Job
+from tests.cluster.fixture import TEST_USER, Cluster
+from tests.conftest import Person, make_person
+from tests.correctness import report
+from tests.correctness.cells import ALONE_AS_PS, Job
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ..measured import DOCS, Measurements, table, where_and_when
-from .cells import BACKENDS, EXACT, LIBRARIES
+from tests.correctness.cells import BACKENDS, EXACT, LIBRARIES
+from tests.support.measured import DOCS, Measurements, table, where_and_when
 
 _FILE = DOCS / "correctness.md"
 _SCRIPTS = "../tests/correctness/scripts"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..measured import note
-from .cells import (
+from tests.correctness.cells import (
     ALONE,
     ALONE_AS_PS,
     ALONE_LEGACY,
@@ -18,7 +17,8 @@ from .cells import (
     nodes,
     servers,
 )
-from .conftest import Trainings, apart, between
+from tests.correctness.conftest import Trainings, apart, between
+from tests.support.measured import note
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 

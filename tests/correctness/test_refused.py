@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from ..measured import note
-from .cells import COLLECTIVE, LEGACY, MPI, PS, RANKS, Job, nodes, servers
-from .conftest import Trainings
+from tests.correctness.cells import COLLECTIVE, LEGACY, MPI, PS, RANKS, Job, nodes, servers
+from tests.correctness.conftest import Trainings
+from tests.support.measured import note
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 

@@ -6,8 +6,7 @@ from itertools import product
 
 import pytest
 
-from ..measured import note
-from .cells import (
+from tests.correctness.cells import (
     ALONE,
     ALONE_AS_PS,
     BACKENDS,
@@ -20,7 +19,8 @@ from .cells import (
     SYNCHRONOUS,
     Cell,
 )
-from .conftest import Trainings, apart, between
+from tests.correctness.conftest import Trainings, apart, between
+from tests.support.measured import note
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 

@@ -13,7 +13,7 @@ import textwrap
 from importlib import metadata
 from pathlib import Path
 
-from ..built import CACHE
+from tests.support.built import CACHE
 
 _SAY = "import sys; print('{}.{}.{}'.format(*sys.version_info))"
 VERSION = subprocess.check_output(["/usr/bin/python3", "-c", _SAY], text=True).strip()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .stand_ins import make_site, make_wheels
+from tests.support.stand_in_wheels import make_site, make_wheels
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,18 @@ from hpctf.environment.progress import telling
 from hpctf.environment.store import Store
 from hpctf.errors import BuildError, SiteError
 from hpctf.site.loading import load_site
-
-from ..conftest import PYENV, ROOT, skip_or_fail
-from ..disks import mounted
-from ..waiting import wait_until
-from .stand_ins import ask, env_command, hpctf_env, make_conda, make_site, make_wheel, start_env
+from tests.conftest import PYENV, ROOT, skip_or_fail
+from tests.support.disks import mounted
+from tests.support.stand_in_wheels import (
+    ask,
+    env_command,
+    hpctf_env,
+    make_conda,
+    make_site,
+    make_wheel,
+    start_env,
+)
+from tests.support.waiting import wait_until
 
 
 def run(python: Path, code: str) -> str:

@@ -25,9 +25,9 @@ from hpctf.environment.store import Store
 from hpctf.environment.with_rattler import make
 from hpctf.errors import BuildError
 from hpctf.site.model import Site
-
-from .conda_channels import GREETER, SHORT, base_channel, index, package
-from .stand_ins import ask, hpctf_env, make_site
+from tests.conftest import ROOT
+from tests.environment.conda_channels import GREETER, SHORT, base_channel, index, package
+from tests.support.stand_in_wheels import ask, hpctf_env, make_site
 
 
 @pytest.fixture(scope="session")
@@ -332,7 +332,7 @@ def test_without_the_extra_one_sentence_names_it(tmp_path: Path, wheels: Path) -
     root = os.environ.get("PYTHONPATH", "")
     done = hpctf_env(
         "build", "--conda", "numpy", site=site, check=False,
-        PATH="/usr/bin:/bin", PYTHONPATH=f"{blocked.parent}:{Path(__file__).parents[2]}:{root}",
+        PATH="/usr/bin:/bin", PYTHONPATH=f"{blocked.parent}:{ROOT}:{root}",
     )  # fmt: skip
     assert done.returncode == 3
     assert "no micromamba or mamba or conda on PATH" in done.stderr

@@ -20,12 +20,11 @@ import pytest
 from hpctf.environment.build import ensure
 from hpctf.environment.store import Store
 from hpctf.errors import BuildError
-
-from ..waiting import wait_until
-from .canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
-from .conda_channels import GREETER, SHORT, base_channel, index, package
-from .stand_ins import ask, hpctf_env, make_site, start_env
-from .test_conda import solved
+from tests.environment.canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
+from tests.environment.conda_channels import GREETER, SHORT, base_channel, index, package
+from tests.environment.test_conda import solved
+from tests.support.stand_in_wheels import ask, hpctf_env, make_site, start_env
+from tests.support.waiting import wait_until
 
 CHANNEL = "/private/channel"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ..built import CACHE
-from ..conftest import ROOT
-from .conda_channels import SHORT, base_channel
+from tests.conftest import ROOT
+from tests.environment.conda_channels import SHORT, base_channel
+from tests.support.built import CACHE
 
 TRAIN = """
 import json, os, subprocess, sys

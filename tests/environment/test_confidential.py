@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from .canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
-from .stand_ins import hpctf_env, make_site, make_wheel
+from tests.environment.canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServer, leaks
+from tests.support.stand_in_wheels import hpctf_env, make_site, make_wheel
 
 
 class Index(WatchfulServer):

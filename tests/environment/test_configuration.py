@@ -12,8 +12,7 @@ import pytest
 
 from hpctf.environment.configuration import CONDA_KEYS, UV_KEYS, UV_PIP_KEYS
 from hpctf.environment.pip import uv
-
-from .stand_ins import hpctf_env, make_conda, make_site
+from tests.support.stand_in_wheels import hpctf_env, make_conda, make_site
 
 KEPT = re.compile(
     r"INDEX|FIND_LINKS|CACHE|KEYRING|TLS|CERT|HOST|HTTP|TIMEOUT|CONCURRENT|CONFIG_FILE|OFFLINE|RETRIES|PROXY|LINK_MODE"

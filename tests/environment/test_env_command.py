@@ -16,9 +16,8 @@ from hpctf.environment.build_folder import remove
 from hpctf.environment.store import Environment, Store
 from hpctf.errors import BuildError
 from hpctf.site.loading import load_site
-
-from ..waiting import wait_until
-from .stand_ins import ask, hpctf_env, start_env
+from tests.support.stand_in_wheels import ask, hpctf_env, start_env
+from tests.support.waiting import wait_until
 
 
 def build(site: Path, *packages: str) -> Path:

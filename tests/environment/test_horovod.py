@@ -17,10 +17,9 @@ from hpctf.environment.spec import spec_from
 from hpctf.environment.store import Environment
 from hpctf.errors import BuildError
 from hpctf.site.model import EnvironmentSettings
-
-from ..built import CACHE, OLDER_TENSORFLOW, build_environment
-from ..conftest import skip_or_fail
-from .stand_ins import hpctf_env, make_site
+from tests.conftest import skip_or_fail
+from tests.support.built import CACHE, OLDER_TENSORFLOW, build_environment
+from tests.support.stand_in_wheels import hpctf_env, make_site
 
 pytestmark = pytest.mark.tensorflow
 

@@ -11,9 +11,8 @@ import pytest
 from hpctf import Experiment, Run, TensorFlow
 from hpctf.environment.lock import read_lock
 from hpctf.environment.store import LOCK_FILE
-
-from ..login.helpers import project
-from .stand_ins import make_site, make_wheel, make_wheels
+from tests.support.projects import project
+from tests.support.stand_in_wheels import make_site, make_wheel, make_wheels
 
 SAY = "import tiny, sys\nopen('outputs/tiny', 'w').write(f'{tiny.__version__} {sys.prefix}')\n"
 

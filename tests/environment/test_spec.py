@@ -20,8 +20,7 @@ from hpctf.environment.toolchain import mpi_of
 from hpctf.errors import SiteError, UsageError
 from hpctf.site.loading import load_site
 from hpctf.site.model import EnvironmentSettings
-
-from .stand_ins import ask, make_site, make_wheel
+from tests.support.stand_in_wheels import ask, make_site, make_wheel
 
 
 def key_of(site: Path, **asked: Any) -> str:

@@ -24,13 +24,12 @@ import pytest
 
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.rank import HEARTBEAT_S
-
-from ..cluster.fixture import Cluster
-from ..login.helpers import project
-from ..measured import note
-from ..waiting import wait_until
-from . import report
-from .inject import Faults
+from tests.cluster.fixture import Cluster
+from tests.faults import report
+from tests.faults.inject import Faults
+from tests.support.measured import note
+from tests.support.projects import project
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

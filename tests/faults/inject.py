@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..cluster.fixture import Cluster, up
-from ..waiting import wait_until
+from tests.cluster.fixture import Cluster, up
+from tests.support.waiting import wait_until
 
 _HERE = Path(__file__).resolve().parent
 _LIB = _HERE.parent / "cluster" / "lib.sh"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..measured import DOCS, Measurements, table, where_and_when
+from tests.support.measured import DOCS, Measurements, table, where_and_when
 
 _FILE = DOCS / "reliability.md"
 

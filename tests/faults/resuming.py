@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..conftest import Person
-from ..waiting import wait_until
+from tests.conftest import Person
+from tests.support.waiting import wait_until
 
 TRAIN = """
 import json, os, signal, sys, time

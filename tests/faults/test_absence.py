@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hpctf.runs.status.wait import NEVER_S
-
-from ..conftest import Person
-from ..waiting import wait_until
-from .conftest import Clock
-from .inject import Faults
-from .test_state import folder_of, submit, told
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.faults.inject import Faults
+from tests.faults.test_state import folder_of, submit, told
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -18,9 +18,8 @@ from hpctf import Experiment, TensorFlow
 from hpctf.errors import HpctfError, RunFolderError, UsageError
 from hpctf.source import copying, snapshot
 from hpctf.source.snapshot import take_snapshot
-
-from ..conftest import skip_or_fail
-from .conftest import Clock
+from tests.conftest import skip_or_fail
+from tests.faults.conftest import Clock
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from ..conftest import Person
-from ..slurm.test_doctor import IDLE, SITE, examined, nothing_is_left
-from ..waiting import wait_until
-from .inject import Faults
+from tests.admin.doctor.test_doctor_on_slurm import IDLE, SITE, examined, nothing_is_left
+from tests.conftest import Person
+from tests.faults.inject import Faults
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

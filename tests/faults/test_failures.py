@@ -14,12 +14,11 @@ import pytest
 
 from hpctf import Run
 from hpctf.common.processes import start_time
-
-from ..cluster.fixture import crashes
-from ..conftest import Person
-from ..waiting import wait_until
-from .conftest import Clock
-from .inject import Faults
+from tests.cluster.fixture import crashes
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.faults.inject import Faults
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -15,10 +15,9 @@ import pytest
 from hpctf import Experiment, TensorFlow
 from hpctf.common.files import append_record, cannot_write, read_records, write_json
 from hpctf.errors import HpctfError, RunFolderError
-
-from ..conftest import Person
-from ..disks import mounted
-from .conftest import Clock
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.support.disks import mounted
 
 
 def estimator(source: Path) -> TensorFlow:

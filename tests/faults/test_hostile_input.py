@@ -21,9 +21,8 @@ from hpctf import TensorFlow, UsageError
 from hpctf.common.secrets import HIDDEN, is_secret
 from hpctf.plan import Plan
 from hpctf.submission.script import render
-
-from .asking import CAPTURE, Refused, Ways
-from .hostile import FOR_COMMAND_LINES, VALUES
+from tests.faults.asking import CAPTURE, Refused, Ways
+from tests.faults.hostile import FOR_COMMAND_LINES, VALUES
 
 WAYS = ("command line", "job file", "python")
 

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 
 from hpctf import Experiment
 from hpctf.errors import UsageError
-
-from ..conftest import Person
-from .asking import CAPTURE, bytes_of, estimator, flow, words
-from .hostile import FOR_COMMAND_LINES, LONG
-from .test_hostile_input import no_canary
+from tests.conftest import Person
+from tests.faults.asking import CAPTURE, bytes_of, estimator, flow, words
+from tests.faults.hostile import FOR_COMMAND_LINES, LONG
+from tests.faults.test_hostile_input import no_canary
 
 SBATCH = """#!/bin/bash
 export SLURM_JOB_ID=4242 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=$HOSTNAME

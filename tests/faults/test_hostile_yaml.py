@@ -14,9 +14,8 @@ import pytest
 
 from hpctf.errors import HpctfError
 from hpctf.site.loading import load_site
-
-from .hostile import YAML
-from .test_hostile_input import no_canary
+from tests.faults.hostile import YAML
+from tests.faults.test_hostile_input import no_canary
 
 KINDS = ["job", "site"]
 

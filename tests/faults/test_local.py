@@ -16,11 +16,10 @@ import pytest
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.common.processes import is_running, start_time
 from hpctf.runs.status.query import queued_again
-
-from ..disks import mounted
-from ..login.helpers import project
-from ..waiting import wait_until
-from .conftest import Clock
+from tests.faults.conftest import Clock
+from tests.support.disks import mounted
+from tests.support.projects import project
+from tests.support.waiting import wait_until
 
 EPOCHS = """
 import json, os, signal, sys, time

@@ -13,11 +13,10 @@ import pytest
 
 from hpctf.cluster_spec import Ports
 from hpctf.common.files import read_records
-
-from ..conftest import TEST_USER, Person
-from ..waiting import wait_until
-from .conftest import Clock
-from .inject import Faults
+from tests.conftest import TEST_USER, Person
+from tests.faults.conftest import Clock
+from tests.faults.inject import Faults
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..conftest import Person
-from ..waiting import wait_until
-from .conftest import Clock
-from .inject import Faults
-from .resuming import (
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.faults.inject import Faults
+from tests.faults.resuming import (
     EPOCHS,
     KINDS,
     SCRIPT,
@@ -26,6 +25,7 @@ from .resuming import (
     folder_of,
     starts,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

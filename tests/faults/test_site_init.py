@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..conftest import Person
-from .inject import Faults
+from tests.conftest import Person
+from tests.faults.inject import Faults
 
 pytestmark = pytest.mark.slurm
 

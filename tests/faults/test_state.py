@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Person
-from ..waiting import wait_until
-from .conftest import Clock
-from .inject import Faults
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.faults.inject import Faults
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

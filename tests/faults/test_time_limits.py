@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ..cluster.fixture import TEST_USER, Cluster
-from ..conftest import Person, make_person
-from .conftest import Clock
-from .resuming import begin_all, check_all_resumed, record_of, starts
+from tests.cluster.fixture import TEST_USER, Cluster
+from tests.conftest import Person, make_person
+from tests.faults.conftest import Clock
+from tests.faults.resuming import begin_all, check_all_resumed, record_of, starts
 
 pytestmark = pytest.mark.slurm
 

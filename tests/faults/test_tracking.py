@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from hpctf import Run
-
-from ..conftest import Person
-from ..waiting import wait_until
-from .conftest import Clock
+from tests.conftest import Person
+from tests.faults.conftest import Clock
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

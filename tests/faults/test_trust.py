@@ -16,8 +16,7 @@ import pytest
 from hpctf import Experiment, Run, TensorFlow
 from hpctf.errors import RunFolderError
 from hpctf.run_folder.trusted_results import trusted_results
-
-from ..conftest import TEST_USER, Person, skip_or_fail
+from tests.conftest import TEST_USER, Person, skip_or_fail
 
 
 class Payload:

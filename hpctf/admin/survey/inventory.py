@@ -1,6 +1,6 @@
 """What a Slurm consists of, read from its commands' text: configuration, partitions, nodes, people.
 
-The forms are those of Slurm 19.05 to 24.11; tests/login/recorded holds what was recorded.
+The forms are those of Slurm 19.05 to 24.11; tests/support/recorded holds what was recorded.
 """
 
 from __future__ import annotations

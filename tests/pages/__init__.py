@@ -1,1 +1,0 @@
-"""Pages that hpctf makes, as a real browser shows them."""

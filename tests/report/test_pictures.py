@@ -1,0 +1,103 @@
+"""The pictures in docs/report.md and docs/export.md, of real trainings (`make pictures`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hpctf import Experiment, MultiWorker, Run, TensorFlow
+from hpctf.report.write import write_report
+from tests.conftest import ROOT
+from tests.support.browser import DESKTOP, PHONE, tab
+from tests.support.exported import free_port, in_mlflow, mlflow_server, run_in, tensorboard
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+LARGEST = 150_000
+"""Bytes of a picture: all of them are in every clone."""
+
+
+@pytest.fixture(scope="module")
+def trained(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Digits, learned at two rates, and by two workers together."""
+    experiment = Experiment("digits", "local", tmp_path_factory.mktemp("trained") / "runs")
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("single.py", {"arguments": ["--epochs", 10, "--learning-rate", 0.003]}),
+        ("single.py", {"arguments": ["--epochs", 10, "--learning-rate", 0.0005]}),
+        ("multiworker.py", {"distributed_training": MultiWorker(worker_count=2)}),
+    ]
+    runs = []
+    for script, options in asked:
+        estimator = TensorFlow(
+            ROOT / "examples/digits", entry_script=script, python=training_python, **options
+        )
+        runs.append(experiment.submit(estimator))
+        runs[-1].wait_for_completion()
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "look"),
+    [
+        ("report-desktop", slice(0, 1), {"viewport": DESKTOP, "color_scheme": "light"}),
+        ("report-phone-dark", slice(2, 3), {"viewport": PHONE, "color_scheme": "dark"}),
+        ("report-compare", slice(0, 2), {"viewport": DESKTOP, "color_scheme": "light"}),
+    ],
+)
+def test_the_pictures_show_real_trainings(
+    browser: Browser,
+    trained: list[Run],
+    pictures: Path,
+    tmp_path: Path,
+    name: str,
+    which: slice,
+    look: dict[str, Any],
+) -> None:
+    page = write_report(trained[which], tmp_path / "report.html")
+    pictures.mkdir(exist_ok=True)
+    with tab(browser, page, **look) as here:
+        assert here.page.locator("figure.panel h3", has_text="loss").count()
+        if look["viewport"] == PHONE:
+            here.page.evaluate("document.getElementById('curves').scrollIntoView()")
+        here.page.screenshot(path=pictures / f"{name}.png")
+        assert (here.requests, here.errors) == ([], [])
+    assert (pictures / f"{name}.png").stat().st_size < LARGEST
+
+
+SMALL = {"viewport": {"width": 1000, "height": 700}}
+
+
+def test_the_picture_of_mlflow_shows_a_real_training(
+    browser: Browser, trained: list[Run], tools_python: str, pictures: Path, tmp_path: Path
+) -> None:
+    pictures.mkdir(exist_ok=True)
+    store = "sqlite:///mlflow.db"
+    run = trained[0]
+    run_in(tools_python, "-m", "hpctf", "export", "mlflow", run.folder.path, cwd=tmp_path)
+    mlflow_id = in_mlflow(tools_python, store, tmp_path)[run.id]["mlflow_id"]
+    words = ["--backend-store-uri", store]
+    with mlflow_server(tools_python, tmp_path, free_port(), *words) as address:
+        page = f"{address}/#/experiments/1/runs/{mlflow_id}/model-metrics"
+        with tab(browser, page, **SMALL) as here:
+            here.page.locator(".js-plotly-plot .lines path").first.wait_for(timeout=60_000)
+            here.page.screenshot(path=pictures / "mlflow.png")
+    assert (pictures / "mlflow.png").stat().st_size < LARGEST
+
+
+def test_the_picture_of_tensorboard_shows_real_trainings(
+    browser: Browser, trained: list[Run], tools_python: str, pictures: Path, tmp_path: Path
+) -> None:
+    pictures.mkdir(exist_ok=True)
+    folders = [run.folder.path for run in trained[:2]]
+    with (
+        tensorboard(tools_python, tmp_path, *folders) as address,
+        tab(browser, f"{address}#timeseries") as here,
+    ):
+        here.page.locator("scalar-card line-chart").first.wait_for()
+        here.page.get_by_text("Smoothed").first.wait_for()
+        here.page.wait_for_load_state("networkidle")  # curves are drawn once their data is there
+        here.page.screenshot(path=pictures / "tensorboard.png")
+    assert (pictures / "tensorboard.png").stat().st_size < LARGEST

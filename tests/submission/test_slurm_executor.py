@@ -1,0 +1,86 @@
+"""hpctf's submitit jobs, used as submitit's own: watcher, ids, results."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from hpctf.errors import SchedulerError
+from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.slurm import Slurm, leader
+from hpctf.submission.sbatch import parse
+from hpctf.submission.slurm_executor import TemplateExecutor
+from tests.cluster.fixture import Cluster
+from tests.conftest import Person
+
+SUBMITITS_OWN_WORDS = """
+    from hpctf import Experiment, ParameterServer, TensorFlow
+    from hpctf.submission.slurm_executor import TemplateJob
+
+    def work():
+        import os
+        return os.environ["HPCTF_RANK"]
+
+    run = Experiment("watch").submit(TensorFlow(
+        function=work, distributed_training=ParameterServer(2, 1, coordinator=False)))
+    job = TemplateJob(run.folder.submitit, run.job_id, tasks=range(4))
+    job.wait()  # until every result is there; the job itself may take a moment longer
+    run.wait_for_completion()
+    print(job.done(), job.watcher.is_done(job.job_id, mode="force"), job.task(0).result(),
+          type(job.submission()).__name__)
+    gone = TemplateJob(run.folder.submitit, "9999999")
+    print(gone.watcher.is_done("9999999", mode="force"), gone.state)
+"""
+
+
+@pytest.mark.slurm
+def test_the_watcher_needs_no_accounting_and_knows_het_jobs(person: Person) -> None:
+    program = person.write("program.py", textwrap.dedent(SUBMITITS_OWN_WORDS))
+    no_sacct = person.write("bin/sacct", "#!/bin/sh\necho 'Slurm accounting is off' >&2\nexit 1\n")
+    no_sacct.chmod(0o755)
+    path = f"{no_sacct.parent}:/usr/bin:/bin"
+    python = person.bin / "python"
+    done = person.cluster.run(
+        python, program, user=person.user, cwd=person.home, env={**person.env, "PATH": path}
+    )
+    assert done.stdout.splitlines() == ["True True 0 DelayedSubmission", "True GONE"]
+
+
+@pytest.mark.slurm
+def test_one_query_tells_of_many_jobs_and_leaves_out_unknown_ones(cluster: Cluster) -> None:
+    ids = [
+        cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=true").stdout.strip()
+        for _ in range(3)
+    ]
+    het = cluster.run(
+        *("sbatch", "--parsable", "--output=/dev/null", "--ntasks=1", ":", "--ntasks=1"),
+        "--wrap=true",
+    ).stdout.strip()
+    known = Slurm().query(dict.fromkeys([*ids, het, "9999999"], Identity()))
+    assert sorted(known) == sorted([*ids, het])
+    assert Slurm().query({"9999999": Identity()}) == {}
+    assert Slurm().ask("9999999", Identity()) is None
+    assert Slurm().query({}) == {}
+    cluster.wait_until_idle()
+
+
+def test_a_job_is_known_by_its_leaders_id() -> None:
+    assert [leader(text) for text in ("4", "4+1", "4.batch", "4;west", "4_2")] == [
+        "4",
+        "4",
+        "4",
+        "4",
+        "4_2",
+    ]
+
+
+def test_sbatchs_answer_may_name_the_cluster() -> None:
+    assert TemplateExecutor._get_job_id_from_submission_command(b"17;west\n") == "17"
+    assert parse("17;west\n") == ("17", "west")
+    assert parse("17\n") == ("17", None)
+
+
+def test_an_answer_without_an_id_says_that_a_job_may_be_there() -> None:
+    with pytest.raises(SchedulerError, match="does not name a job"):
+        TemplateExecutor._get_job_id_from_submission_command("sbatch: warning\n")

@@ -1,0 +1,75 @@
+"""What the login-side tests share: a project, a plan of it, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpctf import TensorFlow
+from hpctf.common.paths import SITE_CONFIGS
+from hpctf.plan import Plan
+from hpctf.planning.planner import Planned, make_plan
+from hpctf.site.loading import load_site
+from hpctf.site.model import Site
+
+HERE = Path(__file__).parent
+CLUSTER_SITE = HERE / "sites" / "cluster.yaml"
+"""A site that uses all that a site file can say."""
+PACKAGED = sorted(path.stem for path in Path(SITE_CONFIGS).glob("*.yaml"))
+"""The sites that come with hpctf."""
+
+
+def project(folder: Path, script: str = "train.py", text: str = "print('hello')\n") -> Path:
+    """Make a source folder with one script and return it."""
+    path = folder / script
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return folder
+
+
+def site_of(name: str | Path | Site = "slurm", **changes: Any) -> Site:
+    """Return a site, with some of its keys replaced as if its YAML said so."""
+    return replace(name if isinstance(name, Site) else load_site(name), **changes)
+
+
+def planned(
+    source: Path,
+    site: str | Path | Site = "slurm",
+    run_folder: str = "/shared/runs/e/e_1_a",
+    **asked: Any,
+) -> Planned:
+    """Plan a training of `source`."""
+    estimator = TensorFlow(source, entry_script="train.py", **asked)
+    return make_plan(
+        estimator, site_of(site), run_id="e_1_a", experiment="e", run_folder=run_folder
+    )
+
+
+def options(plan: Plan, component: int = 0) -> dict[str, str]:
+    """Return the sbatch options of one component."""
+    return dict(plan.components[component].directives)
+
+
+def hpctf(
+    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, text: bool = True
+) -> subprocess.CompletedProcess[Any]:
+    """Run an hpctf command in `cwd`, as from a shell."""
+    return subprocess.run(
+        [sys.executable, "-c", "from hpctf.cli import main; main()", *words],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(HERE.parents[1]),  # this checkout, whatever is installed
+            "HPCTF_RUNS_ROOT": str(cwd / "runs"),
+            **(env or {}),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=text,
+        timeout=60,
+    )

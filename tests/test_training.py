@@ -1,0 +1,168 @@
+"""Real training of real digits on the real cluster: every example, on every backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpctf import Run
+from tests.conftest import TEST_USER, Person
+
+pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
+
+ENOUGH = 0.95
+"""Accuracy on the held-out digits that every backend must reach."""
+
+USER_AND_ROOT = pytest.mark.parametrize(
+    "trainer", [TEST_USER, None], ids=["user", "root"], indirect=True
+)
+
+
+def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
+    """Submit an example, wait for it, and return the metrics that it wrote; those that it logged
+    to its run agree with them."""
+    python = trainer.env["HPCTF_EXAMPLE_PYTHON"]
+    options = ["--python", python, *words, "--wait"]
+    run = trainer.hpctf("submit", *options, f"examples/{script}").stdout.strip()
+    status = trainer.status(run)
+    assert status["state"] == "Completed"
+    results = json.loads(trainer.hpctf("result", run, "--json").stdout)["results"]
+    assert [(one["role"], one["index"]) for one in results] == [
+        (role["role"], role["index"]) for role in status["roles"]
+    ]
+    assert trainer.jobs() == []
+    metrics: dict[str, float] = json.loads(trainer.output("metrics.json", run))
+    assert metrics["accuracy"] >= ENOUGH
+    if "epochs" in metrics:
+        logged = Run(status["run_folder"]).series()
+        assert logged["held_out_accuracy"].values == [pytest.approx(metrics["accuracy"], abs=1e-4)]
+        assert len(logged["loss"].values) == metrics["epochs"]
+    return metrics
+
+
+@USER_AND_ROOT
+def test_one_process_with_keras(trainer: Person) -> None:
+    train(trainer, "digits/single.py")
+    assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+
+
+@USER_AND_ROOT
+@pytest.mark.parametrize("site", ["slurm", "slurm-mpirun"])
+def test_horovod_over_mpi(trainer: Person, site: str) -> None:
+    words = ["--site", site, "--backend", "mpi", "--nodes", "2"]
+    train(trainer, "digits/horovod_train.py", *words)
+
+
+@USER_AND_ROOT
+@pytest.mark.parametrize("placement", ["hetjob", "shared"])
+def test_parameter_servers_with_a_coordinator(trainer: Person, placement: str) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
+    train(trainer, "digits/ps.py", *words)
+
+
+@pytest.mark.parametrize("placement", ["hetjob", "shared"])
+def test_parameter_servers_with_the_script_on_every_task(trainer: Person, placement: str) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
+    train(trainer, "digits/ps.py", *words, "--ps-mode", "script")
+
+
+@USER_AND_ROOT
+def test_multi_worker_mirrored(trainer: Person) -> None:
+    train(trainer, "digits/multiworker.py", "--backend", "collective", "--nodes", "2")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--backend", "mpi", "--nodes", "2"],
+        ["--backend", "collective", "--nodes", "2"],
+        ["--backend", "ps", "--workers", "2", "--ps", "1"],
+        ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-mode", "script"],
+    ],
+    ids=["single", "mpi", "collective", "ps", "ps-script"],
+)
+def test_one_script_on_every_backend(trainer: Person, words: list[str]) -> None:
+    metrics = train(trainer, "digits/anywhere.py", *words)
+    assert metrics["size"] == (2 if words else 1)
+    assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+
+
+def test_job_files(trainer: Person) -> None:
+    for job in sorted((trainer.home / "examples/digits/jobs").glob("*.yaml")):
+        train(trainer, str(job.relative_to(trainer.home / "examples")))
+
+
+def test_function_entry(trainer: Person) -> None:
+    done = trainer.cluster.run(
+        trainer.bin / "python",
+        "examples/function.py",
+        user=trainer.user,
+        cwd=trainer.home,
+        env=trainer.env,
+        timeout=300,
+    )
+    assert "accuracy" in done.stdout
+
+
+def test_notebook(trainer: Person) -> None:
+    trainer.cluster.run(
+        trainer.bin / "jupyter-execute",
+        "--inplace",
+        "notebook.ipynb",
+        user=trainer.user,
+        cwd=trainer.home / "examples",
+        env=trainer.env,
+        timeout=300,
+    )
+    notebook = json.loads((trainer.home / "examples/notebook.ipynb").read_text())
+    printed = [
+        "".join(output.get("text", ""))
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    assert any("accuracy" in text for text in printed)
+
+
+def test_mpi4py_exchanges_between_nodes(trainer: Person) -> None:
+    trainer.write(
+        "examples/reduce.py",
+        "import json\n"
+        "from mpi4py import MPI\n"
+        "world = MPI.COMM_WORLD\n"
+        "total = world.allreduce(world.rank + 1)\n"
+        "hosts = world.gather(MPI.Get_processor_name())\n"
+        "if world.rank == 0:\n"
+        "    accuracy = float(total == 10 and len(set(hosts)) == 2)\n"
+        "    json.dump({'accuracy': accuracy}, open('outputs/metrics.json', 'w'))\n",
+    )
+    for site in ("slurm", "slurm-mpirun"):
+        words = ["--site", site, "--backend", "mpi", "--nodes", "2", "--procs-per-node", "2"]
+        train(trainer, "reduce.py", *words)
+
+
+def test_the_timeline_and_each_ranks_profile_are_in_the_outputs(trainer: Person) -> None:
+    words = ["--backend", "mpi", "--nodes", "2", "--profile", "--timeline"]
+    train(trainer, "digits/horovod_train.py", *words)
+    assert any(
+        event.get("name") == "MPI_ALLREDUCE"
+        for event in json.loads(trainer.output("horovod-timeline.json"))
+    )
+    for worker in ("worker-0", "worker-1"):
+        assert b"HorovodAllreduce" in profile(trainer, worker)[0]
+
+
+def test_the_profile_of_parameter_servers_holds_workers_and_ps(trainer: Person) -> None:
+    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--profile-steps", "5-30"]
+    train(trainer, "digits/ps.py", *words)
+    written = profile(trainer, "chief-0")
+    assert len(written) == 4  # the chief, two workers, one ps
+    assert sum(b"__inference_step" in one for one in written) == 3
+
+
+def profile(trainer: Person, task: str) -> list[bytes]:
+    """Return what TensorFlow's profiler has written for a task of the last run."""
+    outputs = Path(trainer.status()["run_folder"]) / "outputs"
+    return [path.read_bytes() for path in sorted(outputs.glob(f"profile/{task}/**/*.xplane.pb"))]

@@ -25,6 +25,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_UMASK = 0o077
 
 _ANYBODY = 0o777
+_BLOCK = 1 << 20
 _reader = None
 
 
@@ -188,6 +189,16 @@ def read_whole(path: str | os.PathLike[str], *, follow: bool = True) -> bytes:
         if found.st_size > MOST_BYTES:
             raise ValueError(f"it has {found.st_size} bytes, more than {MOST_BYTES}")
         return stream.read(MOST_BYTES)
+
+
+def same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
+    """Whether what is left of two files is the same."""
+    while True:
+        block = one.read(_BLOCK)
+        if block != other.read(_BLOCK):
+            return False
+        if not block:
+            return True
 
 
 def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:

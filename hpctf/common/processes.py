@@ -1,4 +1,4 @@
-"""Processes of this machine: whether one is still the one that was meant."""
+"""Processes of this machine, whether one is still the one that was meant, and users' names."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # Python 3.13 raises the latter
         return str(os.geteuid())
+
+
+def name_of_user(user: int) -> str:
+    """Return a user's name; where none is known, the number."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import stat
 
 from hpctf.common.files import cannot_write
+from hpctf.common.processes import name_of_user
 from hpctf.errors import RunFolderError
 
 _REASONS = {
@@ -62,9 +62,4 @@ def _whose(name: str) -> str:
 
 
 def _owner(user: int) -> str:
-    if user == os.geteuid():
-        return "you"
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"
+    return "you" if user == os.geteuid() else name_of_user(user)

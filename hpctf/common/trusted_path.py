@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hpctf.common.processes import name_of_user
 from hpctf.errors import UntrustedPath
 
 _MOST_LINKS = 40  # as Linux: path_resolution(7)
@@ -266,7 +267,7 @@ def _doubts_of(path: str, found: os.stat_result, last: bool, by: Trusted) -> Ite
     mode = stat.S_IMODE(found.st_mode)
     if not by.has(found.st_uid):
         planted = bool(os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH)
-        yield Doubt(path, f"belongs to {_user_name(found.st_uid)}", planted=planted)
+        yield Doubt(path, f"belongs to {name_of_user(found.st_uid)}", planted=planted)
     if stat.S_ISLNK(found.st_mode):
         return  # its mode says nothing: symlink(7)
     if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and not last:
@@ -285,7 +286,7 @@ def _others_by_group_bits(path: str, found: os.stat_result, by: Trusted) -> Iter
         entries = [(_ACL_GROUP_OBJ, found.st_gid)]
     for tag, number in entries:
         if tag == _ACL_USER and not by.has(number):
-            yield f"user {_user_name(number)}"
+            yield f"user {name_of_user(number)}"
         elif tag == _ACL_GROUP and not by.has_group(number, found.st_uid):
             yield f"group {_group_name(number)}"
         elif tag == _ACL_GROUP_OBJ and not by.has_group(found.st_gid, found.st_uid):
@@ -365,13 +366,6 @@ def _group_id(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
-
-
-def _user_name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"
 
 
 def _group_name(group: int) -> str:

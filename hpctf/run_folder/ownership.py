@@ -13,13 +13,13 @@ import contextlib
 import hashlib
 import hmac
 import os
-import pwd
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
 from hpctf.common.files import PRIVATE_FILE, tail, write_atomic
+from hpctf.common.processes import name_of_user
 from hpctf.errors import RunFolderError
 
 SEAL = "seal"
@@ -58,7 +58,7 @@ def why_not_mine(folder: str | os.PathLike[str]) -> str | None:
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
-            return f"belongs to {_name_of(found.st_uid)}"
+            return f"belongs to {name_of_user(found.st_uid)}"
         if found.st_mode & OTHERS_WRITE:
             return f"may be written by others (mode {stat.S_IMODE(found.st_mode):o})"
         return None if is_sealed(descriptor, path.name) else "was not submitted by you"
@@ -69,7 +69,7 @@ def why_not_mine(folder: str | os.PathLike[str]) -> str | None:
 def owner_of(folder: str | os.PathLike[str]) -> str | None:
     """Return whose a run's folder is, if not the user's own."""
     owner = os.stat(folder).st_uid
-    return None if owner == os.geteuid() else _name_of(owner)
+    return None if owner == os.geteuid() else name_of_user(owner)
 
 
 def is_sealed(folder: int, run_id: str) -> bool:
@@ -167,10 +167,3 @@ def _private(path: str | os.PathLike[str], folder: int | None = None) -> bytes |
         found = os.fstat(descriptor)
         private = found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
         return stream.read(2 * _KEY_BYTES) if stat.S_ISREG(found.st_mode) and private else None
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"

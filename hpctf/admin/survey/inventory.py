@@ -67,12 +67,6 @@ class Config:
         return () if value == "none" else tuple(value.split(",")) if value else ()
 
     @property
-    def enforced(self) -> tuple[str, ...]:
-        """What accounting insists on (AccountingStorageEnforce), such as ``associations``."""
-        value = self.get("AccountingStorageEnforce")
-        return () if value == "none" else tuple(value.split(",")) if value else ()
-
-    @property
     def has_accounting(self) -> bool:
         """Whether there is a slurmdbd, which sacct and sacctmgr ask."""
         kind = self.get("AccountingStorageType")
@@ -82,11 +76,6 @@ class Config:
         """Return the number of a value such as ``30 sec``."""
         number = self.get(key).partition(" ")[0]
         return int(number) if number.isdigit() else None
-
-    @property
-    def max_array_size(self) -> int | None:
-        """One more than the highest index of a job array."""
-        return self.seconds("MaxArraySize")
 
 
 @dataclass(frozen=True)
@@ -140,13 +129,11 @@ class Partition:
     max_time: str | None
     default_time: str | None
     max_nodes: int | None
-    min_nodes: int
     total_nodes: int
     total_cpus: int
     max_cpus_per_node: int | None
     def_mem_per_cpu: int | None
     def_mem_per_node: int | None
-    max_mem_per_node: int | None
     allow_groups: tuple[str, ...]
     allow_accounts: tuple[str, ...]
     deny_accounts: tuple[str, ...]
@@ -213,13 +200,11 @@ def _partition(row: Mapping[str, str]) -> Partition:
         max_time=_time(row.get("MaxTime", "")),
         default_time=_time(row.get("DefaultTime", "")),
         max_nodes=_number(row.get("MaxNodes", "")),
-        min_nodes=_number(row.get("MinNodes", "")) or 0,
         total_nodes=_number(row.get("TotalNodes", "")) or 0,
         total_cpus=_number(row.get("TotalCPUs", "")) or 0,
         max_cpus_per_node=_number(row.get("MaxCPUsPerNode", "")),
         def_mem_per_cpu=_number(row.get("DefMemPerCPU", "")),
         def_mem_per_node=_number(row.get("DefMemPerNode", "")),
-        max_mem_per_node=_number(row.get("MaxMemPerNode", "")),
         allow_groups=_some(row.get("AllowGroups", "")),
         allow_accounts=_some(row.get("AllowAccounts", "")),
         deny_accounts=_some(row.get("DenyAccounts", "")),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
+from hpctf.common.files import same_bytes
 from hpctf.common.secrets import hidden_in_code
 from hpctf.errors import UnreadableRun
 from hpctf.run_folder.layout import RunFolder
@@ -161,12 +162,7 @@ def _look(path: Path) -> dict[str, Any] | None:
 
 def _same_bytes(a: Path, b: Path) -> bool:
     with open_file(a) as one, open_file(b) as other:
-        while True:
-            block = one.read(_BLOCK)
-            if block != other.read(_BLOCK):
-                return False
-            if not block:
-                return True
+        return same_bytes(one, other)
 
 
 def _text(path: Path, look: dict[str, Any] | None) -> str | None:

@@ -8,7 +8,6 @@ finishes it.
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from hpctf.common.folders import remove_tree
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.run_folder.documents import read_final
 from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.ownership import owner_of
 from hpctf.run_folder.rank_states import JOB_STATE, read_job
 from hpctf.runs.housekeeping.dependents import users_of
 from hpctf.runs.housekeeping.disk_usage import Usage, usage
@@ -183,7 +183,7 @@ def remove(root: Path, folders: Sequence[RunFolder], tell: Tell | None = None) -
 
 def finish_removals(root: Path, tell: Tell | None = None) -> list[str]:
     """Remove what interrupted removals have left under a root; return the runs' ids."""
-    left = [path for path in root.glob(f"*/{REMOVING}*") if _owner(path) == os.geteuid()]
+    left = [path for path in root.glob(f"*/{REMOVING}*") if path.lstat().st_uid == os.geteuid()]
     return _each(left, _remove_tree, tell)
 
 
@@ -217,15 +217,6 @@ def take_away(folder: Path) -> None:
     _remove_tree(hidden)
 
 
-def owner_of(path: Path) -> str:
-    """Return the name of the user whom a file or folder belongs to."""
-    uid = _owner(path)
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
 def _stays(run: Listed) -> str:
     """Return why a run must stay, as far as its own folder and its state tell; empty if it may go.
 
@@ -234,8 +225,9 @@ def _stays(run: Listed) -> str:
     path = run.folder.path
     if path.is_symlink():
         return f"its folder is a link to {str(path.resolve())!r}"
-    if _owner(path) != os.geteuid():
-        return f"it belongs to {owner_of(path)}"
+    owner = owner_of(path)
+    if owner is not None:
+        return f"it belongs to {owner}"
     damage = _damage(run)
     if damage and not _ended_long_ago(run.folder):
         by_hand = f"rm -r {shlex.quote(str(path))}"
@@ -288,10 +280,6 @@ def _may_be_queued(run: Listed) -> bool:
     except FileNotFoundError:
         return True  # final by its own word, while the scheduler is away
     return lately or read_job(run.folder.path).exit_code is None
-
-
-def _owner(path: Path) -> int:
-    return os.lstat(path).st_uid
 
 
 def _each(paths: Iterable[Path], act: Callable[[Path], None], tell: Tell | None) -> list[str]:

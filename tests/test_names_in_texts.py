@@ -34,7 +34,9 @@ OTHERS = sorted(path for name in ("tests", "benchmarks") for path in (ROOT / nam
 FOLDERS = ("hpctf", "docs", "tests", "templates", "tools", "benchmarks", "examples", "site-configs")
 _PATH = re.compile(rf"(?<![\w/.~{{}}$@-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
 _DOTTED = re.compile(r"(?<![\w/.@-])hpctf(?:\.[A-Za-z_]\w*)+(?![\w/])")
-_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_PAGE = re.compile(r"docs/[\w/-]+\.md")
 _BACKTICKS = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)*)(?:\(\))?`(?!`)")
 
 _COMMENT = re.compile(r"(?<!\S)#.*")
@@ -189,14 +191,26 @@ def test_files_and_modules_that_are_named_are_there(kind: str) -> None:
     assert not missing, "\n".join(missing)
 
 
+def anchors_in(path: Path) -> set[str]:
+    """Return what GitHub makes of a document's headings."""
+    headings = _HEADING.findall(path.read_text()) if path.suffix == ".md" else []
+    return {re.sub(r"[^\w\- ]", "", one).lower().replace(" ", "-") for one in headings}
+
+
 def test_links_of_documents_lead_somewhere() -> None:
-    missing = [
-        f"{path.relative_to(ROOT)}: {link}"
-        for path in DOCUMENTS
-        for link in _LINK.findall(path.read_text())
-        if not (path.parent / link).exists()
-    ]
+    missing = []
+    for path in DOCUMENTS:
+        for link, anchor in _LINK.findall(path.read_text()):
+            target = path.parent / link if link else path
+            if not target.exists() or (anchor and anchor not in anchors_in(target)):
+                missing.append(f"{path.relative_to(ROOT)}: {link}#{anchor}")
     assert not missing, "\n".join(missing)
+
+
+def test_pages_that_messages_name_are_there() -> None:
+    pages = {page: path for path in SOURCES for page in _PAGE.findall(path.read_text())}
+    assert len(pages) > 5
+    assert not {page: path for page, path in pages.items() if not (ROOT / page).is_file()}
 
 
 def test_names_in_backticks_are_there() -> None:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from hpctf.common.files import cannot_write, write_atomic, write_json
+from hpctf.common.notes import notify
 from hpctf.common.processes import user_name
 from hpctf.common.secrets import hidden, without_credentials
 from hpctf.common.trusted_path import check as check_trusted
@@ -195,7 +196,7 @@ class _Build:
         check_python(spec.python, self.store.trusted)
         doubt = doubts(spec.python)
         if doubt and not (self.store.umask & 0o077 == 0o077 and _is_mine(spec.python)):
-            self.tell(f"warning: {doubt}")
+            notify(doubt)
         self.tell(f"Making a virtual environment with Python {spec.python_version}, {spec.python}")
         return self.pip.make(folder, spec.python, seed=bool(spec.horovod) and not spec.locked)
 
@@ -261,9 +262,9 @@ class _Build:
         if not tensorflow:
             raise BuildError("Horovod is asked for, but the packages bring no TensorFlow.")
         if self.spec.gpu and not self.spec.gpu_operations:
-            self.tell(
-                "note: the site does not say environments.horovod.gpu_operations: "
-                "Horovod sums in the host's memory, not on the GPUs"
+            notify(
+                "The site does not say environments.horovod.gpu_operations: "
+                "Horovod sums in the host's memory, not on the GPUs."
             )
         wheel = horovod_wheel(
             self.spec,
@@ -288,7 +289,7 @@ class _Build:
         self.tell(f"Checking it: {what}")
         found = check(self.spec, python, self.commands, self.made.work, self.site.mpi)
         if found.get("ranks") == 1:
-            self.tell("note: there is no mpirun here, so one rank was checked, and not two")
+            notify("There is no mpirun here: one rank was checked, not two.")
         words = f"TensorFlow {found['tensorflow']}"
         if "horovod" in found:
             words += f", Horovod {found['horovod']}, {found['mpi_library']}"

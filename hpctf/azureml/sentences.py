@@ -253,7 +253,8 @@ OF_MODULE: dict[str, str] = {
     "azureml.opendatasets": "Download the data to a folder that the nodes can read, and name it "
     "with Dataset.File.from_files('/path').",
     "azureml.dataprep": _TABLE,
-    "azureml.contrib": _CLOUD,
+    "azureml.contrib": "This is Azure's own: leave the line out; TensorBoard starts with hpctf "
+    "tensorboard RUN.",
 }
 """What to write instead of a module's names, for the longest module's name that fits."""
 

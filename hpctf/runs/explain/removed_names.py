@@ -12,6 +12,7 @@ TF_1 = (
     "...' tensorflow by tensorflow.compat.v1)."
 )
 LEGACY_KERAS = "--env TF_USE_LEGACY_KERAS=1"
+WITH_ADDONS = "--framework-version 2.15 --pip tensorflow-addons"
 
 PATTERNS = [
     (
@@ -73,8 +74,8 @@ PATTERNS = [
     (
         r"(`keras\.optimizers\.legacy`) is not supported in Keras 3"
         r"|A (KerasTensor) cannot be used as input to a TensorFlow function"
-        r"|(?:keras\.layers\.|'keras\S*\.layers' has no attribute ')(experimental)\b"
-        r"|'keras\S*\.optimizers' has no attribute '(experimental)'",
+        r"|(?:keras\.layers\.|'\S*keras\S*\.layers' has no attribute ')(experimental)\b"
+        r"|'\S*keras\S*\.optimizers' has no attribute '(experimental)'",
         "the script is written for Keras 2: Keras 3 has no {1}, or does not take it here",
         f"Use Keras 2 (from tensorflow import keras): pass {LEGACY_KERAS}.",
     ),
@@ -84,19 +85,61 @@ PATTERNS = [
         "Take its names from keras.layers.",
     ),
     (
+        r"No module named '(?:tensorflow\.)?keras\.(utils|callbacks|optimizers|models)\.\w+",
+        "Keras no longer has modules within keras.{1}",
+        "Take its names from keras.{1}.",
+    ),
+    (
+        r"No module named '(?:tensorflow\.)?keras\.(objectives)\b",
+        "Keras no longer has keras.{1}",
+        "Write keras.losses for keras.objectives.",
+    ),
+    (
+        r"No module named '(?:tensorflow\.)?keras\.backend\.(\w+)",
+        "Keras no longer has {1}",
+        "Write tensorflow.keras.backend for keras.backend.tensorflow_backend.",
+    ),
+    (
+        r"cannot import name '(\w+)' from '(?:tensorflow\.)?keras\.optimizers'",
+        "Keras has no {1} among its optimizers",
+        "Import the class itself, such as: from keras.optimizers import Adam.",
+    ),
+    (
+        r"(?:cannot import name|has no attribute) '(multi_gpu_model)'",
+        "Keras no longer has {1}",
+        "Leave it out, and make and compile the model within tf.distribute.MirroredStrategy()."
+        "scope(), which takes all GPUs.",
+    ),
+    (
+        r"object has no attribute '(_set_inputs|_make_\w+_function)'",
+        "Keras no longer has {1}, which was its own",
+        "Leave that line out: a model that has been called, or compiled, needs none of it.",
+    ),
+    (
+        r"object has no attribute '((?:in|out)put_shape|(?:in|out)bound_nodes"
+        r"|get_(?:in|out)put_(?:shape_|mask_)?at)'",
+        "the script is written for Keras 2: layers of Keras 3 have no {1}",
+        f"Use Keras 2: pass {LEGACY_KERAS}.",
+    ),
+    (
+        r"object has no attribute '(reset_states)'",
+        "Keras no longer has {1} there",
+        "Write reset_state for reset_states.",
+    ),
+    (
         r"(?:cannot import name|has no attribute) '(np_utils)'",
         "Keras no longer has {1}",
         "Take its functions from keras.utils.",
     ),
     (
         r"cannot import name '(CuDNN\w+)' from"
-        r"|'keras\S*\.layers' has no attribute '(CuDNN\w+)'",
+        r"|'\S*keras\S*\.layers' has no attribute '(CuDNN\w+)'",
         "Keras 3 has no {1}: LSTM and GRU use cuDNN by themselves",
         "Write keras.layers.LSTM for CuDNNLSTM, and keras.layers.GRU for CuDNNGRU.",
     ),
     (
         r"No module named 'keras\.preprocessing\.(\w+)'"
-        r"|cannot import name '(\w+)' from 'keras\.preprocessing\.\w+'",
+        r"|cannot import name '(\w+)' from 'keras\.preprocessing(?:\.\w+)?'",
         "the package keras, version 3, no longer has {1}",
         "Write tensorflow.keras.preprocessing for keras.preprocessing.",
     ),
@@ -106,14 +149,14 @@ PATTERNS = [
         "Use keras.wrappers.SKLearnClassifier or keras.wrappers.SKLearnRegressor of Keras 3.",
     ),
     (
-        r"'keras\S*\.mixed_precision' has no attribute '(experimental)'"
+        r"'\S*keras\S*\.mixed_precision' has no attribute '(experimental)'"
         r"|cannot import name '(experimental)' from '\S*keras\.mixed_precision'",
         "mixed precision is no longer experimental in Keras ({1})",
         "Take Policy and LossScaleOptimizer from keras.mixed_precision, and write "
         "set_global_policy for set_policy.",
     ),
     (
-        r"'keras\S*\.backend' has no attribute '([gs]et_session)'",
+        r"'\S*keras\S*\.backend' has no attribute '([gs]et_session)'",
         "Keras has no {1}, since TensorFlow 2 has no sessions",
         "Leave the session out (tf.config.set_visible_devices chooses a GPU); or write "
         f"tf.compat.v1.keras.backend for keras.backend, and pass {LEGACY_KERAS}.",
@@ -143,8 +186,18 @@ PATTERNS = [
     (
         r"(?:module 'tensorflow\S*' has no attribute|No module named) '(?:tensorflow\.)?(contrib)",
         "the script uses tf.{1}, which ended with TensorFlow 1",
-        "Write that part anew, with tf.keras or the package that has it now (tf-slim, "
-        "tensorflow-probability, tensorflow-addons).",
+        "Write that part anew with tf.keras. Or take it from tensorflow_addons or tf_slim: pass "
+        f"{WITH_ADDONS} --pip tf-slim.",
+    ),
+    (
+        r"No module named '(tensorflow_addons)",
+        "{1} is not installed in the training's Python, {python}, and ended with TensorFlow 2.15",
+        f"Pass {WITH_ADDONS}.",
+    ),
+    (
+        r"(?:No module named|cannot import name '\w+' from|module) '(tensorflow\.python\.keras)\b",
+        "the script takes names from {1}, which is TensorFlow's own, and old",
+        "Write tensorflow.keras for tensorflow.python.keras.",
     ),
     (
         r"module 'tensorflow\S*' has no attribute '(estimator)'"
@@ -154,7 +207,8 @@ PATTERNS = [
         "Use the last TensorFlow that has it: pass --framework-version 2.15.",
     ),
     (
-        r"module 'tensorflow[\w.]*' has no attribute '(\w+)'"
+        r"module 'tensorflow(?!\.keras)[\w.]*' has no attribute '(\w+)'"
+        r"|type object '(?:IteratorBase|TFLiteConverterV2)' has no attribute '(\w+)'"
         r"|module 'keras[\w.]*\.(?:initializers|losses|metrics)' has no attribute '(\w+)'"
         r"|cannot import name '(\w+)' from '(?:tensorflow(?!\.keras)"
         r"|keras[\w.]*\.(?:initializers|losses|metrics)\b)"
@@ -162,6 +216,14 @@ PATTERNS = [
         r"|Dataset' object has no attribute '(make_\w+_iterator|output_(?:classes|shapes|types))'",
         "TensorFlow 2 has no {1} where the script looks for it",
         TF_1,
+    ),
+    (
+        r"module '[\w.]*\bkeras[\w.]*' has no attribute '(\w+)'"
+        r"|cannot import name '(\w+)' from '(?:tensorflow\.)?keras\b[\w.]*'"
+        r"|No module named '(?:tensorflow\.)?keras\.(\w+)",
+        "Keras 3 has no {1} where the script looks for it",
+        f"If it is written for Keras 2 (tensorflow.keras): pass {LEGACY_KERAS}. If it is older, "
+        "look for the name of today at https://keras.io/api.",
     ),
     (
         r"^\w+: (.*(?:(?:not|un)\w* .*\beager (?:execution|mode)|\beager execution is enabled).*)"

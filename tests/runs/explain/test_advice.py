@@ -67,6 +67,12 @@ tf.keras.models.load_model("of-keras-2")
     "layers.experimental": MODEL + "tf.keras.layers.experimental.preprocessing.Rescaling(1.0)\n",
     "session": MODEL + "tf.compat.v1.keras.backend.set_session(None)\n",
     "from layers.experimental": "from tensorflow.keras.layers.experimental import preprocessing\n",
+    "input_shape": MODEL + "model(x)\nassert model.layers[0].input_shape == (4, 2)\n",
+    "learning_phase": MODEL + "tf.keras.backend.learning_phase()\n",
+    "experimental": MODEL + "tf.keras.experimental.CosineDecay(0.1, 10)\n",
+    "from experimental": "from tensorflow.keras.experimental import CosineDecay\n",
+    "LocallyConnected1D": MODEL + "tf.keras.layers.LocallyConnected1D(1, 1)\n",
+    "from layers": "from tensorflow.keras.layers import LocallyConnected2D\n",
     "tf.layers": """\
 import tensorflow.compat.v1 as tf
 with tf.Graph().as_default():
@@ -146,6 +152,45 @@ KERAS_1 = {
         ("predict_classes(x)", "predict(x).argmax(axis=-1)"),
     ),
     "predict_proba": (MODEL + "model.predict_proba(x)\n", ("predict_proba", "predict")),
+    "texts": (
+        "from keras.preprocessing import text\ntext.Tokenizer(3)\n",
+        ("keras.preprocessing", "tensorflow.keras.preprocessing"),
+    ),
+    "vis_utils": (
+        "from keras.utils.vis_utils import plot_model\n",
+        ("keras.utils.vis_utils", "keras.utils"),
+    ),
+    "callbacks": (
+        "from keras.callbacks.callbacks import Callback\n",
+        ("keras.callbacks.callbacks", "keras.callbacks"),
+    ),
+    "objectives": ("from keras.objectives import get\n", ("keras.objectives", "keras.losses")),
+    "tensorflow_backend": (
+        "from keras.backend.tensorflow_backend import clear_session\n",
+        ("keras.backend.tensorflow_backend", "tensorflow.keras.backend"),
+    ),
+    "adam_v2": (
+        "from keras.optimizers import adam_v2\nadam_v2.Adam(0.1)\n",
+        ("adam_v2\nadam_v2.", "Adam\n"),
+    ),
+    "multi_gpu_model": (
+        MODEL + "from tensorflow.keras.utils import multi_gpu_model\nmulti_gpu_model(model, 2)\n",
+        (
+            "from tensorflow.keras.utils import multi_gpu_model\nmulti_gpu_model(model, 2)\n",
+            "with tf.distribute.MirroredStrategy().scope():\n"
+            "    model = tf.keras.Sequential([tf.keras.layers.Dense(1)])\n"
+            "    model.compile('sgd', 'mse')\nmodel.fit(x, y)\n",
+        ),
+    ),
+    "python.keras": (
+        "from tensorflow.python.keras.optimizers import Adam\nAdam(0.1)\n",
+        ("tensorflow.python.keras", "tensorflow.keras"),
+    ),
+    "reset_states": (
+        "import tensorflow as tf\ntf.keras.metrics.Mean().reset_states()\n",
+        ("reset_states", "reset_state"),
+    ),
+    "_set_inputs": (MODEL + "model._set_inputs(x)\n", ("model._set_inputs(x)", "model(x)")),
     "acc": (
         MODEL + "model.compile('sgd', 'mse', metrics=['accuracy'])\n"
         "model.fit(x, y).history['acc']\n",
@@ -209,6 +254,24 @@ ESTIMATORS = {
     "from estimator": "from tensorflow import estimator\nestimator.ModeKeys.TRAIN\n",
     "from within": "from tensorflow.estimator import ModeKeys\n",
 }
+CONTRIB = {
+    "contrib": "import tensorflow as tf\ntf.contrib.crf.crf_log_likelihood\n",
+    "from contrib": "from tensorflow.contrib import slim\n",
+    "within contrib": "import tensorflow.contrib.slim as slim\n",
+    "addons": "import tensorflow_addons as tfa\ntfa.optimizers.AdamW(weight_decay=0.1)\n",
+}
+WITH_ADDONS = {
+    "addons": CONTRIB["addons"],
+    "contrib": "import tensorflow_addons as tfa\ntfa.text.crf_log_likelihood\n",
+    "from contrib": """\
+import tensorflow.compat.v1 as tf
+import tf_slim as slim
+with tf.Graph().as_default():
+    slim.fully_connected(tf.zeros([1, 2]), 3)
+""",
+}
+"""The same with the packages that are advised."""
+
 NEEDS_MORE = ("ref", "load")
 """What takes Horovod and tf-keras besides."""
 KERAS_2_ALONE = {name: script for name, script in KERAS_2.items() if name not in NEEDS_MORE}
@@ -221,6 +284,7 @@ BROKEN = {
     "examples": EXAMPLES,
     "board": BOARD,
     **ESTIMATORS,
+    **CONTRIB,
 }
 
 
@@ -367,17 +431,17 @@ def test_data_in_the_place_of_the_tutorials(
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 is for Python 3.11")
 def test_the_last_tensorflow_with_estimators(said: dict[str, Any], tmp_path: Path) -> None:
-    """Also for what Keras 3 took away from the package keras."""
-    scripts = {name: BROKEN[name] for name in ESTIMATORS}
-    versions = set()
-    for name in scripts:
-        versions |= set(
-            re.findall(r"--framework-version (\S+)\.$", advice_on(said["scripts"][name]))
-        )
-    made = build_environment(versions.pop(), backend="single")
-    assert made.returncode == 0 and not versions, made.stderr
-    answer = ask(made.stdout.strip(), tmp_path, {"scripts": {**scripts, **KERAS_2_ALONE}})
-    assert answer == {"scripts": dict.fromkeys([*scripts, *KERAS_2_ALONE], "")}
+    """Also for what Keras 3 took away from the package keras, and for tf.contrib."""
+    advice = {name: advice_on(said["scripts"][name]) for name in (*ESTIMATORS, *CONTRIB)}
+    words = {re.findall(r"ass (--framework-version .+)\.$", each)[0] for each in advice.values()}
+    longest = max(words, key=len)
+    assert all(longest.startswith(each) for each in words)
+    _, version, *packages = shlex.split(longest)
+    made = build_environment(version, *packages, backend="single")
+    assert made.returncode == 0, made.stderr
+    scripts = {**ESTIMATORS, **WITH_ADDONS, **KERAS_2_ALONE}
+    answer = ask(made.stdout.strip(), tmp_path, {"scripts": scripts})
+    assert answer == {"scripts": dict.fromkeys(scripts, "")}
 
 
 def test_tensorboard_installed_as_is_advised(said: dict[str, Any], tmp_path: Path) -> None:

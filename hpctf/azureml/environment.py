@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.azureml.refusing import OfSite, refuses, sealed
+from hpctf.environment.conda_file import read_conda_file
 from hpctf.errors import UsageError, shown
-from hpctf.site.yaml_files import NotReadable, named, parse_yaml, read_text
 
 _CURATED = re.compile(r"^azureml-tensorflow-(?P<version>\d+\.\d+)", re.IGNORECASE)
 
@@ -183,17 +183,7 @@ class CondaDependencies:
         return name
 
     def _read(self, path: Path) -> None:
-        import yaml
-
-        try:
-            content = parse_yaml(read_text(path), yaml.SafeLoader)
-        except FileNotFoundError:
-            raise UsageError(f"The conda file {named(path)} does not exist.") from None
-        except NotReadable as error:
-            where = named(path, error.line)
-            raise UsageError(f"The conda file {where} cannot be read: {error}.") from None
-        if not isinstance(content, Mapping):
-            raise UsageError(f"The conda file {named(path)} holds no dependencies.")
+        _, content = read_conda_file(path)
         self._channels = [str(name) for name in content.get("channels") or ()]
         for item in content.get("dependencies") or ():
             if isinstance(item, Mapping):

@@ -93,7 +93,7 @@ def _content(path: Path) -> dict[Any, Any]:
         where = named(path, error.line)
         raise UsageError(f"The job file {where} cannot be read: {error}.") from None
     try:
-        content = _as_written(text)
+        content = parse_yaml(text, as_written=True)
     except NotReadable as error:
         where = named(path, error.line)
         raise UsageError(f"The job file {where} is not YAML that can be used: {error}.") from None
@@ -173,17 +173,3 @@ def _text(value: Any) -> str:
     if "\0" in value:
         raise click.BadParameter(f"{shown(value)} holds a NUL character.")
     return value
-
-
-def _as_written(text: str) -> Any:
-    """Read YAML with every value as the text it was written as, like a command line's words:
-    ``yes``, ``007`` and ``1:30:00`` are no booleans and numbers yet. Only null is none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {  # noqa: RUF012
-            first: [(tag, form) for tag, form in known if tag.endswith((":null", ":merge"))]
-            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    return parse_yaml(text, Loader)

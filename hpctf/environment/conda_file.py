@@ -123,22 +123,7 @@ def _python(where: str, text: str, operator: str | None, version: str | None, kn
 def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str], dict[str, str]]:
     """Return the specifications of an ``environment.yml`` with where they stand, its channels, and
     its variables."""
-    import yaml
-
-    try:
-        text = read_text(path)
-        content = parse_yaml(text, yaml.SafeLoader)
-    except FileNotFoundError:
-        raise UsageError(f"The conda file {named(path)} does not exist.") from None
-    except NotReadable as error:
-        raise UsageError(
-            f"The conda file {named(path, error.line)} cannot be read: {error}."
-        ) from None
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"The conda file {named(path)} is not a mapping.",
-            "It begins with dependencies: or name:.",
-        )
+    text, content = read_conda_file(path)
     for key in content:
         if key not in _KNOWN:
             raise UsageError(
@@ -165,6 +150,31 @@ def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str], di
     names = [str(name) for name in _list(content, "channels", path, text)]
     channels = [_seen_from(path.parent, name) for name in names if name != "nodefaults"]
     return specs, channels, _variables(content, path, text)
+
+
+def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of an ``environment.yml``, and what it says.
+
+    Raises
+    ------
+    UsageError
+        It is not there, or is not a YAML mapping.
+    """
+    try:
+        text = read_text(path)
+        content = parse_yaml(text)
+    except FileNotFoundError:
+        raise UsageError(f"The conda file {named(path)} does not exist.") from None
+    except NotReadable as error:
+        raise UsageError(
+            f"The conda file {named(path, error.line)} cannot be read: {error}."
+        ) from None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"The conda file {named(path)} is not a mapping.",
+            "It begins with dependencies: or name:.",
+        )
+    return text, content
 
 
 def _variables(content: dict[str, Any], path: Path, text: str) -> dict[str, str]:

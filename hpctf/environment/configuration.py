@@ -115,7 +115,7 @@ def conda_configuration(environment: Mapping[str, str]) -> dict[str, Any]:
     files += [Path(environment[name]) for name in ("CONDARC", "MAMBARC") if environment.get(name)]
     found: dict[str, Any] = {}
     for path in files:
-        content = _read(path, _yaml) if path.is_file() else None
+        content = _read(path, parse_yaml) if path.is_file() else None
         if isinstance(content, dict):
             said = {key: content[key] for key in CONDA_KEYS if content.get(key) is not None}
             found = _joined({key: _meant(said[key], environment) for key in said}, found)
@@ -182,12 +182,6 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
             f"Cannot read your configuration {named(path)}: {reason}.",
             "Correct the file: hpctf takes the addresses of package indexes and channels from it.",
         ) from None
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    return parse_yaml(text, yaml.SafeLoader)
 
 
 def _home(environment: Mapping[str, str]) -> str:

@@ -256,7 +256,7 @@ def parse_layer(kind: str, path: Path, text: str, what: str = "a site file") -> 
         It is no YAML, or no mapping.
     """
     try:
-        raw = parse_yaml(text, site_loader())
+        raw = parse_yaml(text)
     except NotReadable as error:
         where = named(path, error.line)
         raise SiteError(f"{where}: this is not YAML that can be used: {error}.") from None
@@ -271,19 +271,3 @@ def see_templates_from(folder: Path, values: dict[Any, Any]) -> None:
     templates = values.get("templates")
     if isinstance(templates, str) and not templates.startswith("~"):
         values["templates"] = str(folder / templates)
-
-
-def site_loader() -> Any:
-    """Return YAML's loader without numbers of base 60 and 8: ``1:30:00`` is a time, ``0027`` a
-    umask."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def number(loader: Any, node: Any) -> Any:
-        as_text = ":" in node.value or (node.value.startswith("0") and node.value[1:].isdigit())
-        return node.value if as_text else loader.construct_yaml_int(node)
-
-    Loader.add_constructor("tag:yaml.org,2002:int", number)
-    return Loader

@@ -159,7 +159,7 @@ def _kept_file(asked: Asked) -> Path:
     return cache_folder() / "sites" / f"{digest(text)[:20]}.json"
 
 
-_RULES = ("model", "layers", "discovery", "settings", "schema", "locks")
+_RULES = ("model", "layers", "discovery", "settings", "schema", "locks", "yaml_files")
 
 
 def _changed(module: str) -> int:

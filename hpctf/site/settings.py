@@ -17,7 +17,7 @@ from hpctf.site.keys import (
     split,
     takes_text_alone,
 )
-from hpctf.site.layers import Layer, site_loader
+from hpctf.site.layers import Layer
 from hpctf.site.model import Site
 from hpctf.site.yaml_files import NotReadable, parse_yaml, plain
 
@@ -176,7 +176,7 @@ def _value(name: str, path: tuple[str, ...], text: str) -> Any:
     if takes_text_alone(path) and path == ("runs_root",):
         return str(text)
     try:
-        value = parse_yaml(text, site_loader())
+        value = parse_yaml(text)
     except NotReadable as error:
         if takes_text_alone(path):
             return str(text)

@@ -174,14 +174,16 @@ def parse_toml(text: str) -> dict[str, Any]:
     return content
 
 
-def parse_yaml(text: str, loader: Any) -> Any:
+def parse_yaml(text: str, *, as_written: bool = False) -> Any:
     """Return what YAML text says; a key that is there twice is refused.
+
+    Numbers of base 60 and 8 are text: ``1:30:00`` is a time, ``0027`` a umask.
 
     Parameters
     ----------
-    loader
-        The class of PyYAML's loader to use, one written in Python: on brackets within each other
-        by the thousand libyaml's kills the whole process.
+    as_written
+        Whether each value is the text it was written as, like a command line's words: ``yes`` and
+        ``7`` are not yet a boolean and a number. Only null is None.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def parse_yaml(text: str, loader: Any) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _careful(loader))
+        return yaml.load(text, _loader(as_written))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = None if mark is None else mark.line + 1
@@ -205,11 +207,15 @@ def parse_yaml(text: str, loader: Any) -> Any:
         raise NotReadable(f"a value does not fit its tag ({error!r})") from None
 
 
-def _careful(loader: Any) -> Any:
-    """Return the loader with checks that PyYAML leaves out."""
+def _loader(as_written: bool) -> Any:
+    """Return PyYAML's loader with checks that it leaves out.
+
+    It is the one written in Python: on brackets within each other by the thousand libyaml's kills
+    the whole process.
+    """
     import yaml
 
-    class Careful(loader):  # type: ignore[misc]
+    class Loader(yaml.SafeLoader):
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)
             seen: set[str] = set()
@@ -227,7 +233,18 @@ def _careful(loader: Any) -> Any:
             kept = {(key.tag, str(key.value)): (key, value) for key, value in node.value}
             node.value = list(kept.values())
 
-    return Careful
+        def construct_yaml_int(self, node: Any) -> Any:
+            digits = node.value
+            as_text = ":" in digits or (digits.startswith("0") and digits[1:].isdigit())
+            return digits if as_text else super().construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    if as_written:
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, form) for tag, form in known if tag.endswith((":null", ":merge"))]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+    return Loader
 
 
 _MERGE = "tag:yaml.org,2002:merge"

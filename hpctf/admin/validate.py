@@ -22,7 +22,7 @@ from hpctf.errors import SiteError, UsageError
 from hpctf.estimator.tensorflow import BACKENDS, ParameterServer, TensorFlow
 from hpctf.plan import Plan
 from hpctf.planning.planner import make_plan
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 from hpctf.site.layers import Layers
 from hpctf.site.model import Site, Target
 from hpctf.submission.script import render, render_local
@@ -326,17 +326,7 @@ def _without_place(words: str) -> str:
 
 
 def _run(*command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in command],
-        env=environment_of(str(command[0])),
-        cwd=FOLDER,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        input=text,
-        timeout=_PATIENCE_S,
-        check=False,
-    )
+    return ask([str(word) for word in command], _PATIENCE_S, text=text)
 
 
 _AWAY = re.compile(

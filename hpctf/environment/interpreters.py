@@ -16,7 +16,7 @@ from functools import lru_cache
 from hpctf.common.answers import PRINT, answer_of
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check, parts_of_python
 from hpctf.errors import SiteError, UntrustedPath, UsageError, shown
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 
 OLDEST = (3, 8)
 """The oldest Python that hpctf's side of a training runs with."""
@@ -141,16 +141,7 @@ def inspect(path: str) -> Interpreter | None:
     code = "import json, sys; answer = [sys.implementation.name, sys.version_info[:3], "
     code += f"getattr(sys, '_base_executable', sys.executable), sys.maxsize]; {PRINT}"
     try:
-        done = subprocess.run(
-            [path, "-I", "-S", "-c", code],
-            env=environment_of("python"),
-            cwd=FOLDER,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = ask([path, "-I", "-S", "-c", code], 30, kind="python")
         name, version, executable, most = answer_of(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None

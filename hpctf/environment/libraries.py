@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hpctf.common.answers import PRINT, answer_of
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.requirements import name_of, requirement_of
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -77,16 +77,9 @@ def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
         The person's own variables for the training: PYTHONPATH may be among them.
     """
     try:
-        done = subprocess.run(
-            [python, "-c", _ASK, json.dumps(_NAMES)],
-            cwd=FOLDER,  # `-c` puts the current folder on the path, where anything may lie
-            env={**environment_of("python"), **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        # `-c` puts the current folder on the path, where anything may lie: not in that of `ask`.
+        words = [python, "-c", _ASK, json.dumps(_NAMES)]
+        done = ask(words, 30, kind="python", variables=variables)
         return Libraries(**answer_of(done.stdout))
     except (OSError, ValueError, TypeError, subprocess.TimeoutExpired):
         return None

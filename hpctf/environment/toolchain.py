@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
 from hpctf.errors import SiteError
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import FOLDER, ask, environment_of
 
 _FORMS = (
     ("Open MPI", re.compile(r"^mpicc: Open MPI (\d[\w.]*)", re.MULTILINE)),
@@ -57,17 +57,7 @@ def _version(words: list[str], environment: Mapping[str, str]) -> str:
     if program is None:
         return ""
     try:
-        done = subprocess.run(
-            [program, *words[1:]],
-            env=environment_of("mpirun", environment),
-            cwd=FOLDER,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
+        done = ask([program, *words[1:]], 30, kind="mpirun", env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     if done.returncode:

@@ -18,7 +18,7 @@ from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
 from hpctf.run_folder.ownership import is_mine, open_of_run
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import FOLDER, ask, environment_of
 from hpctf.tracking.tensorboard_events import event_series
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def find_python(runs: Sequence[Run], asked: str | None = None) -> str:
     named = [os.path.abspath(asked) if os.sep in asked else asked] if asked else []
     for python in dict.fromkeys(named or [sys.executable, *trained_with]):
         try:
-            done = subprocess.run(
-                [python, "-I", "-c", _PROBE],
-                env=environment_of("python"),
-                cwd=FOLDER,
-                capture_output=True,
-                timeout=_PATIENCE_S,
-            )
+            done = ask([python, "-I", "-c", _PROBE], _PATIENCE_S, kind="python")
             if not done.returncode:
                 return python
         except (OSError, subprocess.TimeoutExpired):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from hpctf.planning.keras import settle_keras
 from hpctf.planning.locked_options import refuse_locked_options
 from hpctf.planning.resources import Resources
 from hpctf.run_folder import worlds
-from hpctf.scheduler.programs import FOLDER, chosen_by_shell, environment_of, shell_notes
+from hpctf.scheduler.programs import ask, chosen_by_shell, shell_notes
 from hpctf.scheduler.sbatch_options import check_directive_value, check_run_folder
 from hpctf.site.loading import find_target
 from hpctf.site.model import Site
@@ -319,10 +318,7 @@ def _check_same_python(python: str) -> None:
     if python == sys.executable:
         return
     code = f"import json, sys; answer = '%d.%d' % sys.version_info[:2]; {PRINT}"
-    ask = [python, "-I", "-S", "-c", code]
-    done = subprocess.run(
-        ask, env=environment_of("python"), cwd=FOLDER, capture_output=True, text=True, check=False
-    )
+    done = ask([python, "-I", "-S", "-c", code], kind="python")
     answer = ""
     with contextlib.suppress(ValueError):
         answer = answer_of(done.stdout)

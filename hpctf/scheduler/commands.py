@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 
 _WORD = 100_000
 """Longest word of a command, in bytes; Linux allows 131,072 (execve(2), MAX_ARG_STRLEN)."""
@@ -32,17 +32,7 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
         It is not there, does not answer in time, or fails; its own words are kept.
     """
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            env=environment_of(command[0]),
-            cwd=FOLDER,
-        )
+        done = ask(command, timeout)
     except FileNotFoundError:
         raise _not_here(command[0]) from None
     except subprocess.TimeoutExpired:

@@ -15,7 +15,8 @@ import os
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from subprocess import CompletedProcess
 
 FOLDER = "/"
 """Where programs start that read and write no files beside themselves: nobody else may put a
@@ -219,6 +220,48 @@ def environment_of(program: str, env: Mapping[str, str] | None = None) -> dict[s
     for rule in rules:
         made.update(rule.sets)
     return made
+
+
+def ask(
+    words: Sequence[str],
+    timeout: float | None = None,
+    *,
+    kind: str = "",
+    env: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+    text: str = "",
+) -> CompletedProcess[str]:
+    """Run a program that answers on stdout, in `FOLDER`, and return how it ended.
+
+    Parameters
+    ----------
+    kind, env
+        For `environment_of`; by default the program's own name, and this process's environment.
+    variables
+        The person's own, on top of that.
+    text
+        What it reads on stdin.
+
+    Raises
+    ------
+    OSError
+        It cannot be started.
+    subprocess.TimeoutExpired
+        It has not answered in so many seconds.
+    """
+    import subprocess
+
+    return subprocess.run(
+        words,
+        env={**environment_of(kind or words[0], env), **(variables or {})},
+        cwd=FOLDER,
+        input=text,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
 
 
 def _without_ours(path: str) -> str:

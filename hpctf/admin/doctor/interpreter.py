@@ -19,7 +19,7 @@ from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.store import Store
 from hpctf.environment.toolchain import environment_with, in_order
 from hpctf.errors import HpctfError, UsageError
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 
@@ -101,14 +101,7 @@ def mpi4py_alone(site: Site) -> EnvironmentSpec:
 def has_mpi4py(python: str) -> bool:
     """Return whether an interpreter has mpi4py; MPI itself is not started."""
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", "import mpi4py"],
-            env=environment_of("python"),
-            cwd=FOLDER,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        done = ask([python, "-I", "-c", "import mpi4py"], 60, kind="python")
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

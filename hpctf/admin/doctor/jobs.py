@@ -31,7 +31,7 @@ from hpctf.run_folder.rank_states import JobRecord, read_job
 from hpctf.runs.status.listing import readable_runs
 from hpctf.runs.status.query import statuses
 from hpctf.runs.status.state import RunState
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 from hpctf.site.loading import find_target
 from hpctf.site.model import Site
 from hpctf.submission.sbatch import uninterrupted
@@ -287,14 +287,7 @@ class Jobs:
         command += ["--chdir=/", f"--wrap={step}"]
         self._looking.add(name)
         try:
-            done = subprocess.run(
-                command,
-                env=environment_of("sbatch"),
-                cwd=FOLDER,
-                capture_output=True,
-                timeout=self.request.wait_s + LEAVE_S,
-                check=False,
-            )
+            done = ask(command, self.request.wait_s + LEAVE_S)
         except (OSError, subprocess.TimeoutExpired):
             return ""
         self._looking.discard(name)
@@ -304,13 +297,7 @@ class Jobs:
         """Cancel what has not ended, wait until it is gone, and remove all files."""
         for name in self._looking:
             with contextlib.suppress(OSError):
-                subprocess.run(
-                    ["scancel", f"--name={name}"],
-                    env=environment_of("scancel"),
-                    cwd=FOLDER,
-                    capture_output=True,
-                    check=False,
-                )
+                ask(["scancel", f"--name={name}"])
         experiment = self._experiment
         folders = run_folders(experiment.runs_root, experiment.name)
         runs = readable_runs(folders, self._tell)

@@ -91,7 +91,7 @@ def doctor(
         show(report)
     written = _proposal(report, write)
     if as_json:
-        answer_json({**report.plain(), "written": written})
+        answer_json({**report.as_json(), "written": written})
     context.exit(report.exit_code)
 
 

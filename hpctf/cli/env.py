@@ -77,7 +77,7 @@ def build(site: str | None, settings: tuple[str, ...], **options: Any) -> None:
 def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
     """Return what to build, or the interpreter of what a lock names and is still there."""
     from hpctf.environment.lock import environment_of, locked_spec, read_lock
-    from hpctf.environment.resolve import Asked, spec_for
+    from hpctf.environment.resolve import SoftwareRequest, spec_for
     from hpctf.environment.spec import spec_from
     from hpctf.environment.store import Store
 
@@ -98,7 +98,7 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
         raise UsageError(
             "Nothing is asked for.", "Name packages (--pip scikit-learn), or a --framework-version."
         )
-    asked = Asked(
+    asked = SoftwareRequest(
         base=Path.cwd(),
         pip_packages=options["pip"],
         pip_requirements_file=options["pip_file"],

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.site.yaml_files import NotReadable, named, parse_yaml, plain, read_text
+from hpctf.site.yaml_files import NotReadable, named, parse_yaml, printable, read_text
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
@@ -76,7 +76,7 @@ def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str
         if value is None:
             continue
         if name in options:
-            raise UsageError(f"{named(path)}: {plain(given)}: this is there twice.")
+            raise UsageError(f"{named(path)}: {printable(given)}: this is there twice.")
         try:
             options[name] = _convert(name, value, by_name.get(name))
         except click.BadParameter as error:

@@ -93,7 +93,7 @@ def explain_site(
 
     found = explain(load_layers(site, settings=settings), key)
     if as_json:
-        answer_json([one.plain() for one in found])
+        answer_json([one.as_json() for one in found])
         return
     rows = []
     for one in found:

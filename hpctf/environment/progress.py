@@ -28,11 +28,11 @@ def telling(stream: IO[str] | None = None) -> Iterator[Tell]:
     to = sys.stderr if stream is None else stream
     start = time.monotonic()
 
-    def plain(words: str) -> None:
+    def print_line(words: str) -> None:
         print(f"[{elapsed(time.monotonic() - start)}] {words}", file=to, flush=True)
 
     if not to.isatty():
-        yield plain
+        yield print_line
         return
     from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 

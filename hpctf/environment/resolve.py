@@ -29,7 +29,7 @@ _CONDA_PYTHON = "3.11"
 
 
 @dataclass(frozen=True)
-class Asked:
+class SoftwareRequest:
     """What a person says about a training environment, with Azure ML's names.
 
     Files are seen from `base`, which is the source folder of an estimator.
@@ -47,14 +47,14 @@ class Asked:
     modules: tuple[str, ...] = ()
 
 
-def asked_of(estimator: TensorFlow, missing: Sequence[str] = ()) -> Asked | None:
+def software_request(estimator: TensorFlow, missing: Sequence[str] = ()) -> SoftwareRequest | None:
     """Return what an estimator says of its environment; None if it says nothing to build.
 
     `missing` is `spec_of`'s.
     """
     if estimator.user_managed or not (missing or names_packages(estimator)):
         return None
-    return Asked(
+    return SoftwareRequest(
         base=Path(estimator.source_directory or os.getcwd()),
         pip_packages=tuple(estimator.pip_packages),
         pip_requirements_file=estimator.pip_requirements_file,
@@ -68,7 +68,7 @@ def asked_of(estimator: TensorFlow, missing: Sequence[str] = ()) -> Asked | None
     )
 
 
-def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:
+def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
     """Return the environment that is asked for, as it would be built on a site.
 
     Raises
@@ -132,7 +132,7 @@ def spec_for(asked: Asked, site: Site) -> EnvironmentSpec:
 
 
 def _horovod(
-    asked: Asked, site: Site, pip: Requirements, conda: CondaPackages | None
+    asked: SoftwareRequest, site: Site, pip: Requirements, conda: CondaPackages | None
 ) -> tuple[Requirements, str | None]:
     """Return the packages without Horovod, and the version of it that hpctf builds.
 
@@ -158,7 +158,7 @@ def _horovod(
 
 
 def _tensorflow(
-    asked: Asked,
+    asked: SoftwareRequest,
     site: Site,
     pip: Requirements,
     conda: CondaPackages | None,
@@ -272,5 +272,5 @@ def spec_of(
     SiteError
         There is no Python, MPI or module for it here.
     """
-    asked = asked_of(estimator, missing)
+    asked = software_request(estimator, missing)
     return None if asked is None else spec_for(asked, site)

@@ -122,20 +122,20 @@ class EnvironmentSpec:
         words += ["mpi"] if self.horovod else []
         return re.sub(r"[^A-Za-z0-9.-]", "_", "-".join([*words, digest]))
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the spec as what JSON can hold; `spec_from` makes it a spec again."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return content
 
     def public(self) -> dict[str, Any]:
-        """Return it as `plain`, without the passwords of addresses: what is kept and shown. With
-        another password it is the same environment."""
-        content: dict[str, Any] = without_credentials(self.plain())
+        """Return it as `as_json` does, without the passwords of addresses: what is kept and shown.
+        With another password it is the same environment."""
+        content: dict[str, Any] = without_credentials(self.as_json())
         return content
 
 
-def spec_from(plain: dict[str, Any]) -> EnvironmentSpec:
-    """Return the spec that `EnvironmentSpec.plain` made plain.
+def spec_from(content: dict[str, Any]) -> EnvironmentSpec:
+    """Return the spec that `EnvironmentSpec.as_json` returned.
 
     Raises
     ------
@@ -144,10 +144,10 @@ def spec_from(plain: dict[str, Any]) -> EnvironmentSpec:
     """
     known = {f.name for f in fields(EnvironmentSpec)}
     try:
-        if set(plain) - known:
-            raise TypeError(f"unknown: {', '.join(sorted(set(plain) - known))}")
-        values = {name: _frozen(value) for name, value in plain.items() if name != "sources"}
-        sources = Sources(**{k: _frozen(v) for k, v in plain.get("sources", {}).items()})
+        if set(content) - known:
+            raise TypeError(f"unknown: {', '.join(sorted(set(content) - known))}")
+        values = {name: _frozen(value) for name, value in content.items() if name != "sources"}
+        sources = Sources(**{k: _frozen(v) for k, v in content.get("sources", {}).items()})
         return EnvironmentSpec(**values, sources=sources)
     except (TypeError, AttributeError) as error:
         raise UsageError(f"This is no environment's description: {shown(str(error))}.") from None

@@ -18,9 +18,9 @@ def trains(tree: ast.Module) -> bool:
     if "submit" in read:
         return False
     froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and is_azure(node.module)]
-    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names = {alias.name for node in froms for alias in node.names}
-    of_run = all(node.module in PROVIDED for node in froms) and not any(map(is_azure, plain))
+    of_run = all(node.module in PROVIDED for node in froms) and not any(map(is_azure, modules))
     return "get_context" in read or (of_run and names == {"Run"})
 
 

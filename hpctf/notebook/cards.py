@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from hpctf.client.hpctf.run_metrics import Child, Tracked
-from hpctf.client.hpctf.values import plain
+from hpctf.client.hpctf.values import scalar
 from hpctf.common.secrets import hide, labels, secrets_of_run
 from hpctf.common.terminal import visible_value
 from hpctf.common.units import clock, elapsed, in_short
@@ -189,7 +189,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _number(value: Any) -> str:
-    return in_short(value if isinstance(value, (int, float)) else plain(value, "a metric"))
+    return in_short(value if isinstance(value, (int, float)) else scalar(value, "a metric"))
 
 
 def _render(template: str, **values: Any) -> str:

@@ -130,8 +130,8 @@ def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str
     """
     record = run.folder.read_record()
     data = _gathered(run, record, status or run.look(), lines)
-    plain = {**asdict(data), "queued": data.queued, "duration": data.duration}
-    found: dict[str, Any] = hide(plain, secrets_of_run(run.plan["entry"], record))
+    content = {**asdict(data), "queued": data.queued, "duration": data.duration}
+    found: dict[str, Any] = hide(content, secrets_of_run(run.plan["entry"], record))
     return found
 
 

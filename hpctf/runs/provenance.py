@@ -86,7 +86,7 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
     Parameters
     ----------
     more
-        What else was asked: how the site was named (`hpctf.runs.site_choice.ChosenSite.plain`),
+        What else was asked: how the site was named (`hpctf.runs.site_choice.ChosenSite.as_json`),
         and the tags and properties.
     """
     sources = {estimator.source_directory for estimator in estimators}
@@ -100,7 +100,7 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
                 request={**request_of(estimator), **plain(more)},
                 parameters=parameters_of(estimator),
                 source_directory=None if source is None else str(source),
-                git=None if state is None else state.plain(),
+                git=None if state is None else state.as_json(),
                 diff=diff,
             )
         )

@@ -117,7 +117,7 @@ def resubmission(
     spec = _environment(run, found, notes.append)
     estimator = _estimator(run, request, spec, notes.append, trust)
     origin = Origin(
-        request=plain({**request, **chosen.plain()}),
+        request=plain({**request, **chosen.as_json()}),
         parameters=record["parameters"] if estimator.function else parameters_of(estimator),
         source_directory=record["source_directory"],
         git=record.get("git"),

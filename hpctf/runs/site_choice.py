@@ -39,7 +39,7 @@ class ChosenSite:
         """Return the site as it is now."""
         return load_site(self.name, settings=self.settings, project=self.project, keep=self.keep)
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return it for the record: a file by its absolute path."""
         name = os.fspath(self.name or os.environ.get("HPCTF_SITE") or default_name(self.project))
         path = os.path.abspath(os.path.expanduser(name)) if is_path(name) else name

@@ -53,7 +53,7 @@ class Submitter:
     experiment
         Its name.
     chosen
-        How the site was chosen, for the request on record (`ChosenSite.plain`).
+        How the site was chosen, for the request on record (`ChosenSite.as_json`).
     """
 
     experiment: str
@@ -196,7 +196,7 @@ def submitter(
         loaded, chosen = site, {"site": site.name, "settings": []}
     else:
         named = site if isinstance(site, ChosenSite) else ChosenSite(site)
-        loaded, chosen = named.load(), named.plain()
+        loaded, chosen = named.load(), named.as_json()
     return Submitter(name, loaded, chosen, runs_root_of(loaded, runs_root))
 
 

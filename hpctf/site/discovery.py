@@ -25,7 +25,7 @@ PROJECT_FILE = "hpctf.yaml"
 
 
 @dataclass(frozen=True)
-class Asked:
+class SiteQuery:
     """What a site is looked for by.
 
     Parameters
@@ -152,7 +152,7 @@ def _upwards(source: str | os.PathLike[str] | None) -> Iterator[Path]:
     yield from (here, *here.parents)
 
 
-def find_layers(asked: Asked, inputs: Inputs) -> Layers:
+def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
     """Return all layers of the site that is asked for.
 
     Raises

@@ -21,7 +21,7 @@ class Said:
     value: Any
     origin: Origin
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         origin = self.origin
         return {
@@ -54,13 +54,13 @@ class Explained:
     overrode: tuple[Said, ...] = ()
     lock: tuple[str, Origin] | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         lock = None if self.lock is None else {"key": self.lock[0], "from": str(self.lock[1])}
         return {
             "key": self.key,
-            **self.said.plain(),
-            "overrode": [one.plain() for one in self.overrode],
+            **self.said.as_json(),
+            "overrode": [one.as_json() for one in self.overrode],
             "locked": lock,
         }
 

@@ -121,10 +121,10 @@ def default_of(path: Path) -> tuple[bool, Any]:
 
 
 def _default_of_target(path: Path) -> tuple[bool, Any]:
-    plain = asdict(Target())
-    if len(path) != 1 or path[0] not in plain:
+    keys = asdict(Target())
+    if len(path) != 1 or path[0] not in keys:
         return False, None
-    value = plain[path[0]]
+    value = keys[path[0]]
     return True, list(value) if isinstance(value, tuple) else value
 
 

@@ -17,7 +17,14 @@ from hpctf.common.paths import cache_folder
 from hpctf.common.trusted_path import is_own
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site import model
-from hpctf.site.discovery import Asked, check_site_file, find_layers, find_project, folders, is_path
+from hpctf.site.discovery import (
+    SiteQuery,
+    check_site_file,
+    find_layers,
+    find_project,
+    folders,
+    is_path,
+)
 from hpctf.site.layers import Inputs, Layers, digest
 from hpctf.site.model import Site, Target, site_from
 from hpctf.site.settings import Settings, check_settings, variables
@@ -105,14 +112,14 @@ def _asked(
     name: str | os.PathLike[str] | None,
     settings: Settings | None,
     project: str | os.PathLike[str] | None,
-) -> Asked:
+) -> SiteQuery:
     wanted = os.fspath(name) if name is not None else os.environ.get("HPCTF_SITE") or None
     if wanted is not None and is_path(wanted):
         check_path("site", wanted)
         wanted = os.path.abspath(os.path.expanduser(wanted))
     elif wanted == "":
         raise UsageError("The site's name is empty.", "'hpctf site list' shows what there is.")
-    return Asked(
+    return SiteQuery(
         wanted,
         default_site_name(),
         find_project(project),
@@ -121,7 +128,7 @@ def _asked(
     )
 
 
-def _load(asked: Asked, keep: bool) -> Site:
+def _load(asked: SiteQuery, keep: bool) -> Site:
     """Return the site, checked now or when all of its layers read the same before.
 
     What has been checked is kept in the user's cache folder: the check costs more time than all
@@ -146,7 +153,7 @@ def _load(asked: Asked, keep: bool) -> Site:
     return replace(site, templates=os.path.expanduser(site.templates))
 
 
-def _kept_file(asked: Asked) -> Path:
+def _kept_file(asked: SiteQuery) -> Path:
     """Return where the checked site is kept: under all that it is looked for by, but the content
     of its files."""
     settings = dict(asked.settings) if isinstance(asked.settings, Mapping) else asked.settings

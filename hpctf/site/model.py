@@ -378,16 +378,16 @@ _SECTIONS: dict[str, Any] = {
 }
 
 
-def site_from(plain: dict[str, Any]) -> Site:
+def site_from(content: dict[str, Any]) -> Site:
     """Return the site that `dataclasses.asdict` made plain, also after a way through JSON."""
-    targets = {name: Target(**_built(target)) for name, target in plain["targets"].items()}
-    return Site(**{**_built(plain), "targets": targets})
+    targets = {name: Target(**_built(target)) for name, target in content["targets"].items()}
+    return Site(**{**_built(content), "targets": targets})
 
 
-def _built(plain: dict[str, Any]) -> dict[str, Any]:
+def _built(content: dict[str, Any]) -> dict[str, Any]:
     """Return a mapping's values as they were: sections, and tuples where JSON has lists."""
     built: dict[str, Any] = {}
-    for key, value in plain.items():
+    for key, value in content.items():
         if key in _SECTIONS:
             built[key] = _SECTIONS[key](**_built(value))
         else:

@@ -14,7 +14,7 @@ from hpctf.site.keys import dotted, keys_at
 from hpctf.site.layers import DEEPEST, Layers, look
 from hpctf.site.locks import lock_problems
 from hpctf.site.model import Site
-from hpctf.site.yaml_files import plain
+from hpctf.site.yaml_files import printable
 
 _MOST_PROBLEMS = 50
 _ROUNDS = 10
@@ -98,7 +98,7 @@ def _explain(layers: Layers, merged: Any, problem: Problem) -> list[str]:
         if kind == "literal_error" and isinstance(found, str):
             near = did_you_mean(found, re.findall("'([^']+)'", problem["ctx"]["expected"]))
             message += f".{near}" if near else ""
-    return [f"{layers.origin(path)}: {plain(dotted(path)) or 'site'}: {message}"]
+    return [f"{layers.origin(path)}: {printable(dotted(path)) or 'site'}: {message}"]
 
 
 def _must(problem: Problem, path: tuple[Any, ...]) -> str:
@@ -121,7 +121,7 @@ def _unknown_key(layers: Layers, path: tuple[Any, ...]) -> list[str]:
     if known:
         message += f" Known here: {', '.join(known)}"
     origins = [origin for origin, _ in layers.history(path)] or [layers.origin(path)]
-    return [f"{origin}: {plain(dotted(path))}: {message}" for origin in origins]
+    return [f"{origin}: {printable(dotted(path))}: {message}" for origin in origins]
 
 
 def _path_of(merged: Any, problem: Problem) -> tuple[Any, ...]:

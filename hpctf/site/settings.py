@@ -19,7 +19,7 @@ from hpctf.site.keys import (
 )
 from hpctf.site.layers import Layer
 from hpctf.site.model import Site
-from hpctf.site.yaml_files import NotReadable, parse_yaml, plain
+from hpctf.site.yaml_files import NotReadable, parse_yaml, printable
 
 PREFIX = "HPCTF_"
 
@@ -147,7 +147,7 @@ def _pairs(settings: Settings | None) -> list[tuple[str, Any, str]]:
                 f"--set {shown(word)} is not of the form KEY=VALUE.",
                 "For example --set mpi.plugin=pmi2; 'hpctf site explain' lists the keys.",
             )
-        pairs.append((key.strip(), _Text(value), f"--set {plain(key.strip())}"))
+        pairs.append((key.strip(), _Text(value), f"--set {printable(key.strip())}"))
     return pairs
 
 

@@ -33,14 +33,14 @@ class NotReadable(ValueError):
         self.line = line
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Return text for a message: as it is, unless it is long or would not show."""
     return text if text.isprintable() and len(text) < 500 else shown(text)
 
 
 def named(path: Path, line: int | None = None) -> str:
     """Return ``path`` or ``path:line`` for a message."""
-    return f"{plain(str(path))}:{line}" if line else plain(str(path))
+    return f"{printable(str(path))}:{line}" if line else printable(str(path))
 
 
 def read_text(path: Path) -> str:

@@ -54,7 +54,7 @@ class GitState:
     remote: str | None = None
     problem: str | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
         return asdict(self)
 
@@ -130,9 +130,9 @@ def _remote(git: _Git, upstream: str | None) -> str | None:
 
 def _diff(git: _Git) -> bytes:
     """Return how the folder differs from its commit; other programs are not called for it."""
-    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--relative")
+    options = ("--no-ext-diff", "--no-textconv", "--no-color", "--relative")
     try:
-        text = git.ask("diff", *plain, "HEAD", "--", ".")
+        text = git.ask("diff", *options, "HEAD", "--", ".")
     except _NoAnswer as error:
         return f"The difference to the commit is not known: {error}.\n".encode()
     if len(text) <= MOST_DIFF:

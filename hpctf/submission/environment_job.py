@@ -125,7 +125,7 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, asked: Resources) -> Build
     folder = logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
     make_folder(folder, umask)
     # The passwords of indexes are among them.
-    write_json(folder / BUILD, {"spec": spec.plain(), "site": asdict(site)}, PRIVATE_FILE)
+    write_json(folder / BUILD, {"spec": spec.as_json(), "site": asdict(site)}, PRIVATE_FILE)
     script = folder / "job.sbatch"
     write_script(script, render(build_plan(spec, site, asked, str(folder))))
     with uninterrupted():

@@ -13,7 +13,7 @@ from hpctf.run_folder.rank_states import ranks_of
 from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
 
 
-class Asked(NamedTuple):
+class Requested(NamedTuple):
     """What one node was asked for; None where the run did not say, or took all that there is."""
 
     cpus: int | None
@@ -120,7 +120,7 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
     return Efficiency(tuple(_node(host, ranks, plan) for host, ranks in hosts.items()))
 
 
-def asked(plan: dict[str, Any], role: str) -> Asked:
+def asked(plan: dict[str, Any], role: str) -> Requested:
     """Return what each node of a role's component was asked for, by the plan's directives.
 
     Of CPUs a task has one where nobody says more (sbatch(1), --cpus-per-task). Not known are a
@@ -130,7 +130,7 @@ def asked(plan: dict[str, Any], role: str) -> Asked:
     component = plan["components"][number]
     gpus = int(component["gpus_per_node"])
     if plan["scheduler"] != "slurm":
-        return Asked(None, None, gpus)
+        return Requested(None, None, gpus)
     said = dict(component["directives"])
     tasks = math.ceil(component["tasks"] / component["nodes"])
     cpus = tasks * (component["cpus_per_task"] or 1)
@@ -141,7 +141,7 @@ def asked(plan: dict[str, Any], role: str) -> Asked:
         for key, count in (("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
             each = bytes_of(said.get(key, ""))
             memory = each * count if each else memory
-    return Asked(None if "exclusive" in said else cpus or None, memory, gpus)
+    return Requested(None if "exclusive" in said else cpus or None, memory, gpus)
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpctf.client.hpctf.run_metrics import Labels, Last
-from hpctf.client.hpctf.values import plain, restored
+from hpctf.client.hpctf.values import restored, scalar
 from hpctf.common.files import read_json, write_json
 from hpctf.run_folder.rank_states import read_job
 
@@ -82,7 +82,7 @@ def _file(place: Path) -> Path:
 def _plain(metrics: Mapping[str, Last]) -> Iterator[tuple[str, list[Any]]]:
     for name, last in metrics.items():
         with contextlib.suppress(TypeError):  # a damaged line: no metric has such a value
-            yield name, [plain(last.value, "a metric"), last.step, last.time]
+            yield name, [scalar(last.value, "a metric"), last.step, last.time]
 
 
 def _pairs(content: Mapping[str, Any]) -> Labels:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpctf.client.hpctf.run_metrics import JOURNALS, SUBMITTER, Child, Labels, Last, Tracked
-from hpctf.client.hpctf.values import plain
+from hpctf.client.hpctf.values import scalar
 from hpctf.common.files import append_record
 from hpctf.common.secrets import public
 from hpctf.errors import UsageError
@@ -195,7 +195,7 @@ def checked_tags(tags: Mapping[str, Any], kind: str = "tag") -> dict[str, Any]:
         A value is no number, string, bool or None.
     """
     try:
-        return {str(key): plain(value, f"{kind} {key!r}") for key, value in tags.items()}
+        return {str(key): scalar(value, f"{kind} {key!r}") for key, value in tags.items()}
     except TypeError as error:
         raise UsageError(str(error)) from None
 

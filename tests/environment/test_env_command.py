@@ -55,7 +55,7 @@ def test_build_reads_files_from_here(site: Path) -> None:
 def test_build_makes_what_a_spec_file_says(site: Path) -> None:
     spec, loaded = ask(site, pip_packages=("tiny",))
     file = site.parent / "spec.json"
-    file.write_text(json.dumps(spec.plain()))
+    file.write_text(json.dumps(spec.as_json()))
     done = hpctf_env("build", "--spec", file, site=site)
     assert Path(done.stdout.strip()) == Store(loaded).python_of(spec)
     assert hpctf_env("lock", file, site=site).stdout == (

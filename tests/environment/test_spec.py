@@ -82,7 +82,7 @@ def test_another_python_mpi_or_module_is_another_environment(field: str) -> None
 
 def test_a_spec_goes_through_json(site: Path) -> None:
     spec, _ = ask(site, pip_packages=("a[x]>=1 ; python_version > '3'",), mpi=True)
-    again = spec_from(json.loads(json.dumps(spec.plain())))
+    again = spec_from(json.loads(json.dumps(spec.as_json())))
     assert (again, again.key) == (spec, spec.key)
     with pytest.raises(UsageError, match="no environment's description"):
         spec_from({"kind": "pip", "colour": "blue"})

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpctf.environment.resolve import Asked, spec_for
+from hpctf.environment.resolve import SoftwareRequest, spec_for
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
@@ -83,7 +83,7 @@ def make_site(folder: Path, wheels: Path, umask: str = "0077", **environments: A
 def ask(site: Path, base: Path | None = None, **asked: Any) -> tuple[EnvironmentSpec, Site]:
     """Return what a person asks for, as it would be built on a site of a file."""
     loaded = load_site(site)
-    return spec_for(Asked(base=base or site.parent, **asked), loaded), loaded
+    return spec_for(SoftwareRequest(base=base or site.parent, **asked), loaded), loaded
 
 
 def env_command(*words: str | Path, site: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpctf.common.units import bytes_of
-from hpctf.tracking.efficiency import Asked, Efficiency, asked, efficiency
+from hpctf.tracking.efficiency import Efficiency, Requested, asked, efficiency
 
 GB = 1 << 30
 
@@ -56,19 +56,19 @@ def test_sizes_are_read_as_slurm_writes_them(text: str, size: int | None) -> Non
 @pytest.mark.parametrize(
     ("plan", "expected"),
     [
-        (plan_of(("mem", "64G"), cpus_per_task=4), Asked(8, 64 * GB, 0)),
-        (plan_of(("mem", "64G"), nodes=2), Asked(1, 64 * GB, 0)),
-        (plan_of(("mem-per-cpu", "2G"), cpus_per_task=3), Asked(6, 12 * GB, 0)),
+        (plan_of(("mem", "64G"), cpus_per_task=4), Requested(8, 64 * GB, 0)),
+        (plan_of(("mem", "64G"), nodes=2), Requested(1, 64 * GB, 0)),
+        (plan_of(("mem-per-cpu", "2G"), cpus_per_task=3), Requested(6, 12 * GB, 0)),
         (
             plan_of(("mem-per-gpu", "10G"), ("cpus-per-gpu", "8"), gpus_per_node=4),
-            Asked(32, 40 * GB, 4),
+            Requested(32, 40 * GB, 4),
         ),
-        (plan_of(), Asked(2, None, 0)),
-        (plan_of(("exclusive", ""), ("mem", "0")), Asked(None, None, 0)),
-        ({**plan_of(("mem", "64G")), "scheduler": "local"}, Asked(None, None, 0)),
+        (plan_of(), Requested(2, None, 0)),
+        (plan_of(("exclusive", ""), ("mem", "0")), Requested(None, None, 0)),
+        ({**plan_of(("mem", "64G")), "scheduler": "local"}, Requested(None, None, 0)),
     ],
 )
-def test_what_a_node_was_asked_for(plan: dict[str, Any], expected: Asked) -> None:
+def test_what_a_node_was_asked_for(plan: dict[str, Any], expected: Requested) -> None:
     assert asked(plan, "worker") == expected
 
 

@@ -129,12 +129,12 @@ def _examine_by_job(
     except HpctfError as error:
         report.add(failed("job", error.message, error.hint or ""))
         return
-    plain = job_checks.judge_job(report, request, outcomes["job"])
-    job_checks.judge_hetjob(report, request, outcomes.get("hetjob"), plain)
+    job_starts = job_checks.judge_job(report, request, outcomes["job"])
+    job_checks.judge_hetjob(report, request, outcomes.get("hetjob"), job_starts)
     network_checks.judge_ports(report, request, outcomes.values())
     if not request.mpi:
         report.add(skipped("MPI", chosen.why_no_mpi, chosen.way))
-    elif plain or outcomes["job"].tried:
+    elif job_starts or outcomes["job"].tried:
         network_checks.judge_mpi(report, request, outcomes["job"])
     else:
         report.add(skipped("MPI", job_checks.NOT_RUN))

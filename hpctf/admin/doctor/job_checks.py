@@ -245,14 +245,16 @@ def visible(gpus: dict[str, Any]) -> int:
     return len(gpus["smi"]) if gpus.get("smi") is not None else int(gpus["devices"])
 
 
-def judge_hetjob(report: Report, request: Request, outcome: Outcome | None, plain: bool) -> None:
-    """Say whether heterogeneous jobs start; `plain` tells whether the other job did."""
+def judge_hetjob(
+    report: Report, request: Request, outcome: Outcome | None, job_starts: bool
+) -> None:
+    """Say whether heterogeneous jobs start; `job_starts` tells whether the other job did."""
     name = "het jobs"
     if outcome is None:
         report.add(skipped(name, "ps.placement is shared: no het job is needed"))
         return
     remedy = "ps.placement: shared in the site file: parameter servers beside the workers."
-    if not plain and not outcome.facts:
+    if not job_starts and not outcome.facts:
         report.add(skipped(name, "no other job has run either"))
     elif outcome.refused or outcome.gave_up:
         why = outcome.refused or (

@@ -96,7 +96,7 @@ class Report:
             return SLURM_AWAY
         return FAILED if self.failures else OK
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
         return {
             "site": self.site,

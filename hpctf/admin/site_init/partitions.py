@@ -120,11 +120,11 @@ def _of_partition(
 
 def _free(wanted: str, taken: set[str]) -> str:
     """Return a name that targets may have, and no other target has."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted).lstrip("_.-")[:200] or "partition"
-    name, number = plain, 1
+    allowed = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted).lstrip("_.-")[:200] or "partition"
+    name, number = allowed, 1
     while name in taken:
         number += 1
-        name = f"{plain}-{number}"
+        name = f"{allowed}-{number}"
     return name
 
 

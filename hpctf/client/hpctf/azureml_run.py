@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Optio
 
 from . import artifacts, run_context
 from .refusing import refusal
-from .values import plain, plain_tree
+from .values import json_tree, scalar
 
 
 class Experiment(str):
@@ -97,7 +97,7 @@ class Run(run_context.Run):
     def log_row(self, name: str, description: Optional[str] = None, **columns: Any) -> None:
         """Log a row of a table; each keyword is a column, ``step`` as well."""
         what = "log_row({!r}, ...)".format(name)
-        self._log(name, "row", {key: plain(value, what) for key, value in columns.items()}, None)
+        self._log(name, "row", {key: scalar(value, what) for key, value in columns.items()}, None)
 
     def log_table(  # type: ignore[override]
         self,
@@ -139,7 +139,7 @@ class Run(run_context.Run):
         self._log_chart(name, "residuals", value)
 
     def _log_chart(self, name: str, kind: str, value: Any) -> None:
-        self._log(name, kind, plain_tree(value, "log_{}({!r}, ...)".format(kind, name)), None)
+        self._log(name, kind, json_tree(value, "log_{}({!r}, ...)".format(kind, name)), None)
 
     def remove_tags(self, tags: Any) -> NoReturn:
         """Refused: a tag can get another value, and no less."""

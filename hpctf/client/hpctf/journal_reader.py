@@ -100,8 +100,8 @@ class Journal:
     def _take_points(self, points: "List[Point]", text: bytes) -> bool:
         """Add the records of the lines of `text`, `points`, a name at a time, and return True; do
         nothing if a new process begins among them, or a series has other values than before."""
-        plain: Dict[str, List[Point]] = {name: [] for name in self._plain}
-        put = {name: mine.append for name, mine in plain.items()}
+        points_of_series: Dict[str, List[Point]] = {name: [] for name in self._plain}
+        put = {name: mine.append for name, mine in points_of_series.items()}
         others = []
         for n, point in enumerate(points):
             try:
@@ -121,7 +121,7 @@ class Journal:
                 return False
 
         more = {}
-        for name, mine in plain.items():
+        for name, mine in points_of_series.items():
             columns = self._plain[name].columns_of(mine)
             if columns is None:
                 return False

@@ -14,7 +14,7 @@ from . import artifacts
 from .journal import Journal
 from .offline import Printer
 from .run_metrics import CHILDREN, JOURNALS, Tracked
-from .values import plain, plain_list, plain_tree
+from .values import json_tree, scalar, scalars
 
 _journals: Dict[str, Journal] = {}
 
@@ -113,16 +113,16 @@ class Run:
             The value is none of these. A full disk raises nothing: training goes on.
         """
         if not self._scalar(name, value, step):
-            self._log(name, "value", plain(value, "log({!r}, ...)".format(name)), step)
+            self._log(name, "value", scalar(value, "log({!r}, ...)".format(name)), step)
 
     def log_list(self, name: str, values: Iterable[Any], step: Optional[int] = None) -> None:
         """Log a list of values under a name; lists that are logged later are added to its end."""
-        self._log(name, "list", plain_list(values, "log_list({!r}, ...)".format(name)), step)
+        self._log(name, "list", scalars(values, "log_list({!r}, ...)".format(name)), step)
 
     def log_row(self, name: str, *, step: Optional[int] = None, **columns: Any) -> None:
         """Log one row of a table: ``run.log_row("speed", batch=64, images=1200.0)``."""
         what = "log_row({!r}, ...)".format(name)
-        self._log(name, "row", {key: plain(value, what) for key, value in columns.items()}, step)
+        self._log(name, "row", {key: scalar(value, what) for key, value in columns.items()}, step)
 
     def log_table(self, name: str, value: Mapping[str, Any], step: Optional[int] = None) -> None:
         """Log a table: a mapping from each column's name to its list of values, or to one value."""
@@ -131,7 +131,7 @@ class Run:
             raise TypeError(
                 "{} takes a mapping from column to values, not {!r}".format(what, value)
             )
-        self._log(name, "table", plain_tree(value, what), step)
+        self._log(name, "table", json_tree(value, what), step)
 
     def log_image(
         self,
@@ -184,8 +184,8 @@ class Run:
         if isinstance(value, Mapping):
             value = value.get("data", value)
             value, labels = value["matrix"], value.get("class_labels", labels)
-        matrix = plain_list(value, what)
-        named = list(range(len(matrix))) if labels is None else plain_list(labels, what)
+        matrix = scalars(value, what)
+        named = list(range(len(matrix))) if labels is None else scalars(labels, what)
         if any(not isinstance(row, list) or len(row) != len(named) for row in [named, *matrix]):
             raise ValueError(
                 "{} takes n × n counts and n labels, but got {} rows and {} labels".format(
@@ -196,7 +196,9 @@ class Run:
 
     def tag(self, key: str, value: Any = None) -> None:
         """Give the run a tag, or a tag another value; runs are found by their tags."""
-        self._journal.append({"tag": str(key), "value": plain(value, "tag({!r}, ...)".format(key))})
+        self._journal.append(
+            {"tag": str(key), "value": scalar(value, "tag({!r}, ...)".format(key))}
+        )
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Give the run several tags."""
@@ -207,11 +209,11 @@ class Run:
         """Give the run properties, which never change once they are set."""
         for key, value in properties.items():
             what = "add_properties({{{!r}: ...}})".format(key)
-            self._journal.append({"property": str(key), "value": plain(value, what)})
+            self._journal.append({"property": str(key), "value": scalar(value, what)})
 
     def progress(self, **done: Any) -> None:
         """Say how far the training is: ``run.progress(epoch=3, epochs=12)``."""
-        self._journal.append({"progress": {k: plain(v, "progress()") for k, v in done.items()}})
+        self._journal.append({"progress": {k: scalar(v, "progress()") for k, v in done.items()}})
 
     def upload_file(self, name: str, path_or_stream: Any) -> None:
         """Keep a copy of a file, or of what a stream holds, with the run, under `name`; one of
@@ -343,7 +345,7 @@ def _journal(
 
 def _whole(step: Any, name: str) -> int:
     """Return a step as an int: it may be numpy's or TensorFlow's, or a float such as 3.0."""
-    found = plain(step, "log({!r}, ..., step=...)".format(name))
+    found = scalar(step, "log({!r}, ..., step=...)".format(name))
     if isinstance(found, (int, float)) and found == int(found):
         return int(found)
     shown = found if isinstance(found, dict) else repr(step)  # Python shows no huge numbers

@@ -16,7 +16,7 @@ LARGEST = int(sys.float_info.max)
 _NOT_FINITE = "float"
 
 
-def plain(value: Any, what: str) -> Any:
+def scalar(value: Any, what: str) -> Any:
     """Return a number, a string, a bool or None as JSON has it; of any other single value its text.
 
     Parameters
@@ -49,7 +49,7 @@ def plain(value: Any, what: str) -> Any:
     return known
 
 
-def plain_list(values: Any, what: str) -> List[Any]:
+def scalars(values: Any, what: str) -> List[Any]:
     """Return a list, tuple, array or tensor, of any depth, with elements as `plain` makes them."""
     if hasattr(values, "tolist") or hasattr(values, "numpy"):
         values = _array(values, what).tolist()
@@ -58,10 +58,10 @@ def plain_list(values: Any, what: str) -> List[Any]:
     return [_nested(value, what) for value in values]
 
 
-def plain_tree(value: Any, what: str) -> Any:
+def json_tree(value: Any, what: str) -> Any:
     """Return mappings and lists of values, of any depth, as JSON has them."""
     if isinstance(value, Mapping):
-        return {str(key): plain_tree(inner, what) for key, inner in value.items()}
+        return {str(key): json_tree(inner, what) for key, inner in value.items()}
     return _nested(value, what)
 
 
@@ -110,10 +110,10 @@ def _builtin(value: Any) -> Any:
 
 def _nested(value: Any, what: str) -> Any:
     if isinstance(value, (list, tuple)) or (getattr(value, "shape", None) not in (None, ())):
-        return plain_list(value, what)
+        return scalars(value, what)
     if isinstance(value, Mapping):
-        return plain_tree(value, what)
-    return plain(value, what)
+        return json_tree(value, what)
+    return scalar(value, what)
 
 
 def _array(value: Any, what: str) -> Any:

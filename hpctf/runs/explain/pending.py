@@ -23,7 +23,7 @@ def explain(job_id: str, reason: str, figures: Figures) -> Waiting:
     """Return why a job waits; `reason` is what squeue said, where nothing newer is known."""
     job = figures.job(job_id)
     said = job.get("Reason", "")
-    words = reasons.plain(reason if said in UNSET else said)
+    words = reasons.bare(reason if said in UNSET else said)
     found = reasons.explain(words, job_id, figures.where)
     details = _details(words, job, figures)
     start = _when(job.get("StartTime", ""))

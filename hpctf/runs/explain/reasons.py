@@ -184,7 +184,7 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
     Details after a comma, such as the nodes of ``ReqNodeNotAvail, UnavailableNodes:n4``, are the
     caller's.
     """
-    words = plain(reason)
+    words = bare(reason)
     gone = _RESERVATION.fullmatch(words)
     if gone:
         words = "ReservationDeleted" if gone[1] else "ReservationInvalid"
@@ -196,7 +196,7 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
     return found._replace(advice=advice.format(job=job_id))
 
 
-def plain(reason: str) -> str:
+def bare(reason: str) -> str:
     """Return a reason with blanks, as squeue writes it; scontrol writes ``_`` for them.
 
     No reason is ``None``, as Slurm writes it.

@@ -48,10 +48,10 @@ def experiment_and_id(file: Path, stream: BinaryIO) -> tuple[str, str]:
 @contextlib.contextmanager
 def read_through(stream: Readable) -> Iterator[tarfile.TarFile]:
     """Open an archive and, afterwards, read what is left of it: gzip's checksum comes last."""
-    with gzip.open(stream, "rb") as plain:  # type: ignore[call-overload]
-        with tarfile.open(fileobj=plain, mode="r:") as tar:
+    with gzip.open(stream, "rb") as unzipped:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=unzipped, mode="r:") as tar:
             yield tar
-        while plain.read(_CHUNK):
+        while unzipped.read(_CHUNK):
             pass
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.errors import SiteError
-from hpctf.site.yaml_files import NotReadable, named, parse_yaml
+from hpctf.site.yaml_files import NotReadable, loader_class, named, parse_yaml
 
 DEEPEST = 6
 """How deep mappings are merged: deeper than the schema goes, and no deeper, since YAML's mappings
@@ -84,21 +84,22 @@ class Layer:
         yield from _leaves((), self.values)
 
     @cached_property
-    def _node(self) -> Any:
-        import yaml
-
-        return yaml.compose(self.text, yaml.SafeLoader)
+    def _nodes(self) -> tuple[Any, Any]:
+        loader = loader_class()(self.text)
+        return loader, loader.get_single_node()
 
     def _line(self, path: Sequence[Any]) -> int:
         import yaml
 
-        node, line = self._node, 1
+        loader, node = self._nodes
+        line = 1
         for part in path:
             if isinstance(node, yaml.MappingNode):
-                pair = _pair(node, str(part))
-                if pair is None:
+                loader.flatten_mapping(node)  # with what it merges by ``<<``
+                pairs = [pair for pair in node.value if pair[0].value == str(part)]
+                if not pairs:
                     break
-                line, node = pair[0].start_mark.line + 1, pair[1]
+                line, node = pairs[-1][0].start_mark.line + 1, pairs[-1][1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
                 if part >= len(node.value):
                     break
@@ -121,24 +122,6 @@ def look(values: Any, path: Sequence[Any]) -> tuple[bool, Any]:
         else:
             return False, None
     return True, values
-
-
-def _pair(node: Any, key: str, depth: int = 0) -> tuple[Any, Any] | None:
-    """Return the (key, value) nodes of a mapping, also from what it merges by ``<<``."""
-    import yaml
-
-    merged: list[Any] = []
-    for one, value in node.value:
-        if one.value == key:
-            return one, value
-        if one.value == "<<":
-            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
-    for value in merged if depth < DEEPEST else []:
-        if isinstance(value, yaml.MappingNode):
-            found = _pair(value, key, depth + 1)
-            if found is not None:
-                return found
-    return None
 
 
 def _leaves(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:

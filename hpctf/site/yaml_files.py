@@ -193,7 +193,7 @@ def parse_yaml(text: str, *, as_written: bool = False) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _loader(as_written))
+        return yaml.load(text, loader_class(as_written))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = None if mark is None else mark.line + 1
@@ -207,7 +207,7 @@ def parse_yaml(text: str, *, as_written: bool = False) -> Any:
         raise NotReadable(f"a value does not fit its tag ({error!r})") from None
 
 
-def _loader(as_written: bool) -> Any:
+def loader_class(as_written: bool = False) -> Any:
     """Return PyYAML's loader with checks that it leaves out.
 
     It is the one written in Python: on brackets within each other by the thousand libyaml's kills

@@ -12,6 +12,7 @@ from hpctf import Experiment, TensorFlow
 from hpctf.common.paths import SITE_CONFIGS
 from hpctf.errors import SiteError, UsageError
 from hpctf.site.discovery import find_project, site_files
+from hpctf.site.layers import parse_layer
 from hpctf.site.loading import load_layers, load_site
 from tests.support.projects import hpctf, project
 
@@ -495,3 +496,43 @@ def test_settings_that_are_none_are_wrong_usage(settings: object) -> None:
 def test_site_show_takes_settings(here: Path) -> None:
     done = hpctf("site", "show", "slurm", "--set", "mpi.plugin=pmi2", "--json", cwd=here)
     assert json.loads(done.stdout)["mpi"]["plugin"] == "pmi2"
+
+
+MERGED = """\
+name: a
+targets:
+  base: &b
+    account: me
+    time_limit: x
+  gpu:
+    <<: *b
+    partition: g
+  cpu:
+    <<: [*b, {qos: z}]
+    account: you
+loop: &l
+  <<: *l
+  k: 1
+modules: [a,
+  b]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("targets", "gpu", "account"), 4),
+        (("targets", "gpu", "partition"), 8),
+        (("targets", "gpu", "nothing"), 6),
+        (("targets", "cpu", "account"), 11),
+        (("targets", "cpu", "qos"), 10),
+        (("targets", "cpu", "time_limit"), 5),
+        (("loop", "k"), 14),
+        (("modules", 1), 16),
+        (("nothing",), 1),
+    ],
+)
+def test_the_line_of_a_merged_value_is_where_it_is_written(
+    path: tuple[str | int, ...], line: int
+) -> None:
+    assert parse_layer("user", Path("a.yaml"), MERGED).origin(path).line == line

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from hpctf.common.folders import remove_tree
 from hpctf.errors import UsageError, shown
 from hpctf.run_folder.layout import check_name
 from hpctf.run_folder.ownership import SEAL
@@ -71,7 +71,7 @@ def unpack(stream: Readable, folder: Path) -> None:
     beside = folder.with_name(f"{RESTORING}{folder.name}")
     made = not folder.parent.exists()
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(beside, ignore_errors=True)  # somebody was interrupted
+    remove_tree(beside)  # somebody was interrupted
     beside.mkdir(mode=0o700)
     try:
         with read_through(stream) as tar:
@@ -79,14 +79,11 @@ def unpack(stream: Readable, folder: Path) -> None:
             tar.extraction_filter = lambda member, _: member
             tar.extractall(beside, members=_within(tar, f"{folder.parent.name}/{folder.name}"))
         os.rename(beside / folder.parent.name / folder.name, folder)
-    except BaseException:
-        if made:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(beside, ignore_errors=True)
-                folder.parent.rmdir()
-        raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(beside)
+            if made and not os.path.lexists(folder):
+                folder.parent.rmdir()
     if made:
         os.chmod(folder.parent, stat.S_IMODE(folder.stat().st_mode))
 

@@ -54,26 +54,6 @@ def out_option(help: str) -> Callable[[Command], Command]:
     return click.option("-o", "--out", "--to", "out", type=kind, help=help)
 
 
-def package_options(command: Command) -> Command:
-    """Give a command the options that say what its training environment is built of."""
-    options = [
-        click.option(
-            "--pip",
-            multiple=True,
-            metavar="PACKAGE",
-            help="A pip package of the environment; again for more.",
-        ),
-        click.option("--pip-file", metavar="FILE", help="A requirements file."),
-        click.option("--conda", multiple=True, metavar="PACKAGE", help="A conda package."),
-        click.option("--conda-file", metavar="FILE", help="A conda environment.yml."),
-        click.option("--framework-version", metavar="VERSION", help="TensorFlow's version (2.18)."),
-        click.option("--python-version", metavar="VERSION", help="Python's version (3.11)."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def run_argument(command: Command) -> Command:
     """Give a command the argument RUN: an id, a unique prefix, or @last."""
     return click.argument("run_name", metavar="RUN")(command)

@@ -12,15 +12,18 @@ import click
 from hpctf.cli.common import (
     answer_json,
     json_option,
-    package_options,
     say,
     set_option,
     site_option,
 )
+from hpctf.cli.training_options import asked_of, estimator_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import data
 from hpctf.common.units import clock, file_size
 from hpctf.errors import BuildError, UsageError
+from hpctf.estimator.distribution import BACKENDS
+from hpctf.estimator.parameters import OPTIONS
+from hpctf.estimator.software import PACKAGES
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -36,10 +39,8 @@ def env() -> None:
 @env.command()
 @site_option
 @set_option
-@package_options
-@click.option(
-    "--backend", type=click.Choice(["single", "mpi", "ps", "collective"]), help="mpi: with Horovod."
-)
+@estimator_options(lambda parameter: parameter.name in PACKAGES)
+@click.option("--backend", type=click.Choice(BACKENDS), help="mpi: with Horovod.")
 @click.option("--use-gpu", is_flag=True, help="TensorFlow for GPUs.")
 @click.option(
     "--locked", metavar="RUN|FILE", help="Make again what a run had, or a lock file says."
@@ -81,7 +82,7 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
     from hpctf.environment.spec import spec_from
     from hpctf.environment.store import Store
 
-    names = ("pip", "pip_file", "conda", "conda_file", "framework_version", "python_version")
+    names = [key for key, (parameter, _) in OPTIONS.items() if parameter.name in PACKAGES]
     packages = [name for name in (*names, "backend", "use_gpu") if options[name]]
     if options["locked"] or options["spec"]:
         given = [name for name in ("locked", "spec") if options[name]] + packages
@@ -100,12 +101,7 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
         )
     asked = SoftwareRequest(
         base=Path.cwd(),
-        pip_packages=options["pip"],
-        pip_requirements_file=options["pip_file"],
-        conda_packages=options["conda"],
-        conda_dependencies_file=options["conda_file"],
-        framework_version=options["framework_version"],
-        python_version=options["python_version"],
+        **asked_of({name: options[name] for name in names}),
         mpi=options["backend"] == "mpi",
         gpu=options["use_gpu"],
     )

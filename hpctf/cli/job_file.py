@@ -11,38 +11,22 @@ from typing import Any
 import click
 
 from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.estimator.parameter import Option
+from hpctf.estimator.parameters import OPTIONS
 from hpctf.site.yaml_files import NotReadable, named, parse_yaml, printable, read_text
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
-_KEYS = {
-    "args": "arguments",
-    "env": "variables",
-    "ps": "servers",
-    "time": "time_limit",
-    "input": "inputs",
-    "inputs": "inputs",
-    "set": "settings",
-    "module": "modules",
-    "tags": "tags",
-    "modules": "modules",
-}
-"""Keys of a job file that differ from the parameters they set; the others are the options'."""
+_NOT_KEYS = ("dry_run", "as_json", "settings")
 
-_LISTS = {"arguments", "pip", "conda", "modules"}
-_MAPPINGS = {"variables", "inputs", "sbatch", "script_params", "tags"}
-"""The parameters that a job file gives as lists and mappings; the others are single values."""
-
-_PATHS = {
-    "script",
-    "source_dir",
-    "python",
-    "site",
-    "resume_from",
-    "pip_file",
-    "conda_file",
-    "container",
+_OPTIONS = {
+    **{key: option for key, (_, option) in OPTIONS.items()},
+    "script": Option("script", path="path"),
+    "source_dir": Option("--source-dir", path="path"),
+    "site": Option("--site", path="or name"),
+    "tags": Option("--tag", dict),
 }
+"""The options that a job file has in a form of its own; the others are single values."""
 
 
 def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
@@ -60,19 +44,20 @@ def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str
         The file cannot be read, is not YAML, or says what no option takes.
     """
     content = _content(path)
-    by_name = {parameter.name: parameter for parameter in parameters}
-    own = set(by_name) - {"dry_run", "as_json"}
-    known = (own - set(_KEYS.values())) | set(_KEYS) | {"script_params"}
-    names = sorted(name.replace("_", "-") for name in known if name)
+    by_name = {str(parameter.name): parameter for parameter in parameters}
+    keys = {name: name for name in [*by_name, *_OPTIONS] if name not in _NOT_KEYS}
+    keys["set"] = "settings"
+    keys |= {alias: name for name, option in _OPTIONS.items() for alias in option.aliases}
+    names = sorted(key.replace("_", "-") for key in keys)
     options: dict[str, Any] = {}
     for given, value in content.items():
         key = given.replace("-", "_") if isinstance(given, str) else None
-        if key not in known:
+        if key not in keys:
             raise UsageError(
                 f"{named(path)}: there is no key {shown(given)}.{did_you_mean(str(given), names)}",
                 f"Known keys: {', '.join(names)}",
             )
-        name = _KEYS.get(key, key)
+        name = keys[key]
         if value is None:
             continue
         if name in options:
@@ -104,20 +89,21 @@ def _content(path: Path) -> dict[Any, Any]:
 
 def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Return a job file's options with their relative paths seen from the file's folder."""
-    paths = _PATHS & set(options)
-    seen: dict[str, Any] = {name: _from(base, options[name]) for name in paths}
-    if "source_dir" in seen:
-        seen["script"] = options.get("script")  # lies in source_dir
-    for name in ("python", "site", "resume_from"):  # a name, unless it is a path
-        value = options.get(name, "")
-        if os.sep not in value and not value.endswith(JOB_SUFFIXES):
-            seen.pop(name, None)
-    if not os.path.exists(seen.get("container", "")):  # the name of an image, most likely
-        seen.pop("container", None)
-    if "inputs" in options:
-        inputs = options["inputs"].items()
-        seen["inputs"] = {name: _from(base, path) for name, path in inputs}
-    return {**options, **seen}
+    seen = dict(options)
+    for name, value in options.items():
+        how = _OPTIONS[name].path if name in _OPTIONS else ""
+        if isinstance(value, dict) and how:
+            seen[name] = {key: _from(base, path) for key, path in value.items()}
+            continue
+        path = _from(base, value) if how else ""
+        looks_like_one = how == "path" or (
+            how == "or name" and (os.sep in value or value.endswith(JOB_SUFFIXES))
+        )
+        if looks_like_one or (how == "if there" and os.path.exists(path)):
+            seen[name] = path
+    if "source_dir" in options and "script" in options:
+        seen["script"] = options["script"]  # lies in source_dir
+    return seen
 
 
 def _from(base: Path, path: str) -> str:
@@ -129,11 +115,12 @@ def _convert(name: str, value: Any, parameter: click.Parameter | None) -> Any:
     """Return a job file's value as the option `name` would have it from the command line."""
     if name == "settings":
         return _settings(value)
-    if name in _LISTS:
+    kind = _OPTIONS[name].kind if name in _OPTIONS else None
+    if kind is list:
         if not isinstance(value, list):
             raise click.BadParameter(f"it must be a list, not {shown(value)}.")
         return [_text(item) for item in value]
-    if name in _MAPPINGS:
+    if kind is dict:
         if not isinstance(value, dict):
             raise click.BadParameter(f"it must be a mapping, not {shown(value)}.")
         return {_text(key): "" if item is None else _text(item) for key, item in value.items()}

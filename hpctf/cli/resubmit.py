@@ -11,11 +11,12 @@ from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
+    estimator_options,
     given_of,
     hand_in,
+    run_options,
     show_plan,
     take_actions,
-    training_options,
 )
 from hpctf.errors import UsageError
 
@@ -24,12 +25,13 @@ from hpctf.errors import UsageError
 @site_option
 @set_option
 @click.option("--experiment", help="Experiment (default: the run's).")
-@training_options
+@run_options
+@estimator_options(lambda parameter: parameter.changeable)
 @click.option("--from-scratch", is_flag=True, help="Without the checkpoints that it began with.")
 @click.option("--trust", is_flag=True, help="Run code as you that somebody else has submitted.")
 @action_options
 @run_argument
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
     """Submit RUN again: its code as it was then, its environment, and all that was asked for.
@@ -40,8 +42,8 @@ def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
     from hpctf.runs.resubmission import resubmission
 
     given = given_of(context, options)
-    if not given.get("arguments"):
-        given.pop("arguments", None)
+    if not given.get("args"):
+        given.pop("args", None)
     actions = take_actions(given)
     where = {name: given.pop(name, None) for name in ("settings", "experiment", "name")}
     trust = given.pop("trust", False)

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import package_options, set_option, site_option
+from hpctf.cli.common import set_option, site_option
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
+    estimator_options,
     given_of,
     hand_in,
+    run_options,
     show_plan,
     take_actions,
-    training_options,
 )
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
-from hpctf.estimator.tensorflow import BACKENDS
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
@@ -34,16 +34,12 @@ if TYPE_CHECKING:
 @site_option
 @set_option
 @click.option("--experiment", help="Experiment (default: the script's name).")
-@click.option("--backend", type=click.Choice(BACKENDS), help="How to distribute the training.")
-@training_options
-@click.option("--python", metavar="EXE", help="Interpreter of the training environment.")
-@package_options
-@click.option("--container", metavar="IMAGE", help="Run in x.sif, x.sqfs, docker://...")
-@click.option("--module", "modules", multiple=True, metavar="NAME", help="Module to load.")
+@run_options
 @click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
+@estimator_options()
 @action_options
 @click.argument("script")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def submit(context: click.Context, /, script: str, **options: Any) -> None:
     """Submit SCRIPT with its arguments (after --), or the job that a JOB.yaml describes.
@@ -79,10 +75,7 @@ def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
     from hpctf.estimator.request import estimator_from
 
     source, entry = _entry(script, options.pop("source_dir", None))
-    asked = {**asked_of(options), "entry_script": entry}
-    for name in ("pip_requirements_file", "conda_dependencies_file"):
-        asked[name] = _from_here(asked.get(name))
-    return estimator_from(asked, source)
+    return estimator_from({**asked_of(options), "entry_script": entry}, source)
 
 
 def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
@@ -104,13 +97,6 @@ def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
     if elsewhere and path.absolute().is_relative_to(folder):
         inside = path.absolute()
     return str(folder), str(inside)
-
-
-def _from_here(path: str | None) -> str | None:
-    """Return a file as seen from the current folder, if it is there; else from the script's."""
-    if path and "\0" not in path and os.path.isfile(os.path.expanduser(path)):
-        return os.path.abspath(os.path.expanduser(path))
-    return path
 
 
 def _experiment_of(script: str | None) -> str:

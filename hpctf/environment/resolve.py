@@ -17,7 +17,7 @@ from hpctf.environment.requirements import Reader, Requirements
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.toolchain import environment_with, in_order, mpi_of
 from hpctf.errors import SiteError, UsageError
-from hpctf.estimator.software import names_packages
+from hpctf.estimator.software import PACKAGES, names_packages
 from hpctf.site.trust import trusted_by
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class SoftwareRequest:
     """
 
     base: Path
-    pip_packages: tuple[str, ...] = ()
+    pip_packages: Sequence[str] = ()
     pip_requirements_file: str | None = None
-    conda_packages: tuple[str, ...] = ()
+    conda_packages: Sequence[str] = ()
     conda_dependencies_file: str | None = None
     framework_version: str | None = None
     python_version: str | None = None
@@ -56,12 +56,7 @@ def software_request(estimator: TensorFlow, missing: Sequence[str] = ()) -> Soft
         return None
     return SoftwareRequest(
         base=Path(estimator.source_directory or os.getcwd()),
-        pip_packages=tuple(estimator.pip_packages),
-        pip_requirements_file=estimator.pip_requirements_file,
-        conda_packages=tuple(estimator.conda_packages),
-        conda_dependencies_file=estimator.conda_dependencies_file,
-        framework_version=estimator.framework_version,
-        python_version=estimator.python_version,
+        **{name: getattr(estimator, name) for name in PACKAGES},
         mpi=estimator.backend == "mpi",
         gpu=estimator.use_gpu,
         modules=tuple(estimator.modules),

@@ -5,59 +5,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hpctf.errors import UsageError, did_you_mean, shown
-from hpctf.estimator.tensorflow import Distribution, Mpi, ParameterServer, TensorFlow
+from hpctf.estimator.distribution import COUNTS, SETTINGS, Distribution
+from hpctf.estimator.parameters import CHANGEABLE, OF_BACKENDS, RECORDED
+from hpctf.estimator.tensorflow import TensorFlow
 
-_AS_THEY_ARE = (
-    "entry_script",
-    "script_params",
-    "arguments",
-    "compute_target",
-    "node_count",
-    "process_count_per_node",
-    "worker_count",
-    "parameter_server_count",
-    "use_gpu",
-    "gpus_per_node",
-    "cpus_per_task",
-    "mem",
-    "environment_variables",
-    "inputs",
-    "max_run_duration_seconds",
-    "max_restarts",
-    "grace_seconds",
-    "warning_signal",
-    "resume_from",
-    "timeline",
-    "profile",
-    "azureml",
-    "sbatch",
-)
-"""The estimator's parameters whose values are its attributes of that name."""
-
-SOFTWARE = (
-    "python",
-    "user_managed",
-    "modules",
-    "container",
-    "pip_packages",
-    "pip_requirements_file",
-    "conda_packages",
-    "conda_dependencies_file",
-    "framework_version",
-    "python_version",
-)
-"""The same, of those that say what the training runs in."""
-
-_OF_PS = ("placement", "coordinator", "chief", "max_worker_restarts")
-_USUAL = {one.name: one.default for one in fields(ParameterServer) if one.name in _OF_PS}
 _LABELS = ("tags", "properties")
 _MAPPINGS = ("script_params", "environment_variables", "inputs", "sbatch", *_LABELS)
-CHANGES = (*_AS_THEY_ARE, *_OF_PS, "pin_gpus", *_LABELS)
+CHANGES = (*CHANGEABLE, *_LABELS)
 """What may be asked for otherwise when a run is submitted again."""
 
 
@@ -66,16 +24,11 @@ def request_of(estimator: TensorFlow) -> dict[str, Any]:
 
     A function stands there by its name and text: what runs is its pickle.
     """
-    request = {name: plain(getattr(estimator, name)) for name in (*_AS_THEY_ARE, *SOFTWARE)}
+    request = {name: plain(getattr(estimator, name)) for name in RECORDED}
     request["distributed_backend"] = estimator.backend
-    own = {name: getattr(estimator, name) for name in ("coordinator", "chief")}
-    own["placement"], own["max_worker_restarts"] = (
-        estimator.ps_placement,
-        estimator.max_worker_restarts,
-    )
-    request |= {name: value for name, value in own.items() if value != _USUAL[name]}
-    if estimator.pin_gpus is not None:
-        request["pin_gpus"] = estimator.pin_gpus
+    for name, setting in OF_BACKENDS.items():
+        if getattr(estimator, name) != setting.default:
+            request[name] = getattr(estimator, name)
     if estimator.function is not None:
         request["function"] = _function(estimator.function)
     return request
@@ -93,16 +46,14 @@ def estimator_from(
     UsageError
         What the estimator refuses.
     """
-    given = {name: request[name] for name in (*_AS_THEY_ARE, *SOFTWARE) if name in request}
-    if given.get("profile", False) is None:
-        given["profile"] = False
+    given = {name: request[name] for name in RECORDED if name in request}
     if function is not None:
         given["arguments"] = None
     backend = request.get("distributed_backend")
     training = _training(backend, request)
-    for name, count in vars(training).items() if training else ():
-        if name in ("process_count_per_node", "worker_count", "parameter_server_count"):
-            given[name] = count
+    for name in COUNTS:
+        if hasattr(training, name):
+            given[name] = getattr(training, name)
     return TensorFlow(
         source_directory,
         function=function,
@@ -149,23 +100,21 @@ def changed(request: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def _training(backend: str | None, request: Mapping[str, Any]) -> Distribution | None:
     """Return the backend with settings of its own, if any is named."""
-    own = {name: request[name] for name in _OF_PS if request.get(name) is not None}
-    pin = request.get("pin_gpus")
-    if own and backend != "ps":
-        raise UsageError(
-            "--ps-placement, --ps-mode, --chief and --max-worker-restarts belong to backend 'ps'.",
-            "Say --backend ps.",
-        )
-    if pin is not None and backend != "mpi":
-        raise UsageError("--pin-gpus and --no-pin-gpus belong to backend 'mpi'.")
-    if own:
-        workers, servers = request.get("worker_count"), request.get("parameter_server_count")
-        return ParameterServer(_one(workers), _one(servers), **own)
-    return None if pin is None else Mpi(_one(request.get("process_count_per_node")), pin)
-
-
-def _one(count: int | None) -> int:
-    return 1 if count is None else count
+    for kind, settings in SETTINGS.items():
+        own = {name: request[name] for name in settings if request.get(name) is not None}
+        if own and backend != kind.backend:
+            flags = [flag for one in settings.values() for flag in one.flags]
+            raise UsageError(
+                f"{', '.join(flags[:-1])} and {flags[-1]} belong to backend {kind.backend!r}.",
+                f"Use --backend {kind.backend}.",
+            )
+        if own:
+            # A count that the request leaves out, or has as null, is 1.
+            for name in COUNTS:
+                if hasattr(kind, name):
+                    own[name] = 1 if request.get(name) is None else request[name]
+            return kind(**own)
+    return None
 
 
 def _function(function: Callable[..., Any]) -> dict[str, Any]:

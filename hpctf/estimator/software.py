@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError, shown
-from hpctf.estimator.validators import check_flag, check_list, check_name
+from hpctf.estimator.validators import check_list, check_name
 from hpctf.site.model import MODULE
 
 _VERSION = re.compile(r"\A[0-9]+(\.[0-9]+)*(\.\*)?\Z")
@@ -25,13 +24,6 @@ _IMAGE_FILES = (
     *(".sif", ".sqsh", ".sqfs", ".squashfs", ".img", ".simg"),
     *(".tar", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz"),
 )
-
-ALIASES = {
-    "conda_dependencies_file_path": "conda_dependencies_file",
-    "pip_requirements_file_path": "pip_requirements_file",
-    "custom_docker_base_image": "custom_docker_image",
-}
-"""Azure ML's older names of parameters, and those that hpctf knows them by."""
 
 PACKAGES = (
     "conda_packages",
@@ -59,74 +51,13 @@ NOT_HERE = {
 """Azure ML's parameters that mean nothing on a cluster, and what does."""
 
 
-@dataclass(frozen=True)
-class Software:
-    """What a training runs in, checked; files and images by their absolute paths."""
-
-    conda_packages: list[str]
-    pip_packages: list[str]
-    conda_dependencies_file: str | None
-    pip_requirements_file: str | None
-    framework_version: str | None
-    python_version: str | None
-    python: str | None
-    user_managed: bool
-    modules: list[str]
-    container: str | None
-
-
-def check_software(given: Mapping[str, Any], source_directory: Path | None) -> Software:
-    """Return what a training runs in.
-
-    Parameters
-    ----------
-    given
-        The estimator's parameters of these names; `ALIASES` too.
-    source_directory
-        Where relative files are looked for first, then in the current folder.
-
-    Raises
-    ------
-    UsageError
-        A value that cannot be, a file that is not there, or two that contradict each other.
-    """
-    one = _without_aliases(given)
-    asked = Software(
-        conda_packages=_packages("conda_packages", one["conda_packages"]),
-        pip_packages=_packages("pip_packages", one["pip_packages"]),
-        conda_dependencies_file=_file(one, "conda_dependencies_file", source_directory),
-        pip_requirements_file=_file(one, "pip_requirements_file", source_directory),
-        framework_version=_version(one, "framework_version"),
-        python_version=_version(one, "python_version"),
-        python=_python(one["python"]),
-        user_managed=check_flag("user_managed", one["user_managed"]),
-        modules=_modules(one["modules"]),
-        container=_container(one),
-    )
-    _refuse_contradictions(asked)
-    return asked
-
-
 def names_packages(estimator: object) -> bool:
     """Whether an estimator asks for a new environment."""
     return any(getattr(estimator, name) for name in PACKAGES)
 
 
-def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
-    one = {name: value for name, value in given.items() if name not in ALIASES}
-    for alias, name in ALIASES.items():
-        value = given.get(alias)
-        if value is None:
-            continue
-        if one[name] is not None and one[name] != value:
-            raise UsageError(
-                f"{alias} is {shown(value)}, but {name} is {shown(one[name])}.", "Give one of them."
-            )
-        one[name] = value
-    return one
-
-
-def _packages(parameter: str, values: Any) -> list[str]:
+def check_packages(parameter: str, values: Sequence[str] | None) -> list[str]:
+    """Return packages as requirements, no options among them."""
     packages = check_list(parameter, values)
     for package in packages:
         if not package.strip() or not package.isprintable():
@@ -139,8 +70,10 @@ def _packages(parameter: str, values: Any) -> list[str]:
     return packages
 
 
-def _file(given: Mapping[str, Any], parameter: str, source_directory: Path | None) -> str | None:
-    path = given[parameter]
+def check_file(
+    parameter: str, path: str | os.PathLike[str] | None, source_directory: Path | None
+) -> str | None:
+    """Return a file's absolute path; it is looked for in the source folder, then here."""
     if path is None:
         return None
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
@@ -158,8 +91,8 @@ def _file(given: Mapping[str, Any], parameter: str, source_directory: Path | Non
     )
 
 
-def _version(given: Mapping[str, Any], parameter: str) -> str | None:
-    version = given[parameter]
+def check_version(parameter: str, version: str | None) -> str | None:
+    """Return a version, as text."""
     if version is None:
         return None
     if not isinstance(version, str) or not _VERSION.match(version):
@@ -170,34 +103,38 @@ def _version(given: Mapping[str, Any], parameter: str) -> str | None:
     return version
 
 
-def _python(python: Any) -> str | None:
-    return check_name("python", os.fspath(python) if isinstance(python, os.PathLike) else python)
+def check_python(parameter: str, python: str | os.PathLike[str] | None) -> str | None:
+    """Return an interpreter's name or path."""
+    return check_name(parameter, os.fspath(python) if isinstance(python, os.PathLike) else python)
 
 
-def _modules(values: Sequence[str] | None) -> list[str]:
-    modules = check_list("modules", values)
+def check_modules(parameter: str, values: Sequence[str] | None) -> list[str]:
+    """Return environment modules, one name each."""
+    modules = check_list(parameter, values)
     for name in modules:
         if not MODULE.match(name):
             raise UsageError(
-                f"modules: {shown(name)} is not an environment module's name, such as 'cuda/12.2'.",
+                f"{parameter}: {shown(name)} is not an environment module's name, such as "
+                "'cuda/12.2'.",
                 "Name each module in an item of its own: gcc/12, then openmpi.",
             )
     return modules
 
 
-def _container(given: Mapping[str, Any]) -> str | None:
+def check_container(
+    parameter: str,
+    image: str | os.PathLike[str] | None,
+    docker: str | None,
+    use_docker: bool | None,
+) -> str | None:
     """Return the image: an absolute path, or with the scheme that says where it comes from."""
-    docker, image = given["custom_docker_image"], given["container"]
     if docker is not None and image is not None and docker != image:
         raise UsageError(
-            f"container is {shown(image)}, but custom_docker_image is {shown(docker)}.",
+            f"{parameter} is {shown(image)}, but custom_docker_image is {shown(docker)}.",
             "Give one of the two.",
         )
     chosen = image if docker is None else docker
-    parameter = "container" if docker is None else "custom_docker_image"
-    use_docker = given["use_docker"]
-    if use_docker is not None:
-        check_flag("use_docker", use_docker)
+    parameter = parameter if docker is None else "custom_docker_image"
     if chosen is None:
         if use_docker:
             raise UsageError(
@@ -231,7 +168,8 @@ def _image(parameter: str, given: Any, *, is_file: bool) -> str:
     return f"docker://{image}"
 
 
-def _refuse_contradictions(asked: Software) -> None:
+def refuse_contradictions(asked: Any) -> None:
+    """Refuse packages beside what is complete: an image, or an interpreter of their own."""
     packages = next((name for name in PACKAGES if getattr(asked, name)), None)
     if packages is not None:
         value = shown(getattr(asked, packages))

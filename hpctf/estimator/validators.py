@@ -30,39 +30,50 @@ MOST = 1_000_000
 """The largest count of anything; more is a slip, and planning it would take all memory."""
 
 
+def check_function(parameter: str, function: Any) -> Callable[..., Any] | None:
+    """Return what stands in for a script, if anything does."""
+    if function is not None and not callable(function):
+        raise UsageError(f"{parameter} is {function!r}, which cannot be called.")
+    checked: Callable[..., Any] | None = function
+    return checked
+
+
 def check_source_directory(
-    source_directory: str | os.PathLike[str] | None, function: Callable[..., Any] | None
+    parameter: str,
+    source_directory: str | os.PathLike[str] | None,
+    function: Callable[..., Any] | None,
 ) -> Path | None:
     """Return the source folder as an absolute path; a function needs none."""
     if source_directory is None:
         return None if function else Path.cwd()
-    folder = _absolute("source_directory", source_directory)
+    folder = _absolute(parameter, source_directory)
     if not os.path.isdir(folder):
         what = "is not a folder" if os.path.exists(folder) else _absence(folder)
-        raise UsageError(f"source_directory {shown(str(folder))} {what}.")
+        raise UsageError(f"{parameter} {shown(str(folder))} {what}.")
     return folder
 
 
 def check_entry_script(
-    folder: Path | None, entry_script: str | None, function: Callable[..., Any] | None
+    parameter: str,
+    entry_script: str | None,
+    folder: Path | None,
+    function: Callable[..., Any] | None,
 ) -> str | None:
     """Return the script relative to its folder; None for a function."""
     if function is not None:
         if entry_script is not None:
             raise UsageError("Both entry_script and function are given: give one of the two.")
-        if not callable(function):
-            raise UsageError(f"function is {function!r}, which cannot be called.")
         return None
     if not entry_script:
         raise UsageError("Neither entry_script nor function is given: name what is to run.")
     if not isinstance(entry_script, (str, os.PathLike)):
-        raise UsageError(f"entry_script must be a script's name, not {shown(entry_script)}.")
+        raise UsageError(f"{parameter} must be a script's name, not {shown(entry_script)}.")
     assert folder is not None
-    check_path("entry_script", entry_script)
+    check_path(parameter, entry_script)
     relative = os.path.relpath(folder / entry_script, folder)
     if relative.split(os.sep)[0] == os.pardir:
         raise UsageError(
-            f"entry_script {shown(entry_script)} lies outside source_directory {str(folder)!r}.",
+            f"{parameter} {shown(entry_script)} lies outside source_directory {str(folder)!r}.",
             "Only what lies in source_directory goes with the run: name a folder that holds both.",
         )
     script = folder / relative
@@ -71,93 +82,95 @@ def check_entry_script(
             inside = [*sorted(path.name for path in script.glob("*.py")), "train.py"]
             one = os.path.normpath(os.path.join(relative, inside[0]))
             raise UsageError(
-                f"entry_script {shown(relative)} is a folder in {str(folder)!r}.",
+                f"{parameter} {shown(relative)} is a folder in {str(folder)!r}.",
                 f"Name a script in it: {one}",
             )
         beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
         near = [str(path.relative_to(folder)) for path in beside]
         raise UsageError(
-            f"entry_script {shown(relative)} {_absence(script)} in {str(folder)!r}."
+            f"{parameter} {shown(relative)} {_absence(script)} in {str(folder)!r}."
             f"{did_you_mean(relative, near)}"
         )
     try:
         check_program(script)
     except NotReadable as error:
         where = named(Path(relative), error.line)
-        raise UsageError(f"entry_script {where} cannot be run: {error}.") from None
+        raise UsageError(f"{parameter} {where} cannot be run: {error}.") from None
     return relative
 
 
-def check_script_params(script_params: Mapping[str, object] | None) -> dict[str, str]:
+def check_script_params(parameter: str, given: Mapping[str, object] | None) -> dict[str, str]:
     """Return the script's arguments by name, as text."""
-    if script_params is not None and not isinstance(script_params, Mapping):
-        raise UsageError(f"script_params must be a mapping, not {shown(script_params)}.")
-    params = {str(key): str(value) for key, value in (script_params or {}).items()}
+    params = {key: str(value) for key, value in check_options(parameter, given).items()}
     for key, value in params.items():
-        check_word(f"script_params[{shown(key)}]", key)
-        check_word(f"script_params[{shown(key)}]", value)
-    check_sum("script_params", [*params, *params.values()])
+        check_word(f"{parameter}[{shown(key)}]", key)
+        check_word(f"{parameter}[{shown(key)}]", value)
+    check_sum(parameter, [*params, *params.values()])
     return params
 
 
 def check_arguments(
+    parameter: str,
     arguments: Sequence[object] | Mapping[str, object] | None,
     function: Callable[..., Any] | None,
-    script_params: Mapping[str, object] | None,
+    script_params: Mapping[str, str],
 ) -> list[str] | dict[str, object]:
     """Return a script's further words, or a function's keyword arguments."""
     if function is not None:
         if script_params:
             raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
         if arguments is not None and not isinstance(arguments, Mapping):
-            raise UsageError(f"arguments of a function must be a mapping, not {shown(arguments)}.")
-        return {str(key): value for key, value in (arguments or {}).items()}
+            raise UsageError(
+                f"{parameter} of a function must be a mapping, not {shown(arguments)}."
+            )
+        return check_options(parameter, arguments)
     if isinstance(arguments, Mapping):
-        raise UsageError(f"arguments of a script must be {_WORDS}, not {shown(arguments)}.")
-    words = check_list("arguments of a script", arguments, _WORDS)
+        raise UsageError(f"{parameter} of a script must be {_WORDS}, not {shown(arguments)}.")
+    words = check_list(f"{parameter} of a script", arguments, _WORDS)
     for position, word in enumerate(words):
-        check_word(f"arguments[{position}]", word)
-    check_sum("arguments", words)
+        check_word(f"{parameter}[{position}]", word)
+    check_sum(parameter, words)
     return words
 
 
-def check_environment(variables: Mapping[str, object] | None) -> dict[str, str]:
+def check_environment(parameter: str, variables: Mapping[str, object] | None) -> dict[str, str]:
     """Return the variables as text; those that hpctf sets are refused."""
-    if variables is not None and not isinstance(variables, Mapping):
-        raise UsageError(f"environment_variables must be a mapping, not {shown(variables)}.")
-    environment = {str(key): str(value) for key, value in (variables or {}).items()}
+    environment = {key: str(value) for key, value in check_options(parameter, variables).items()}
     for key, value in environment.items():
         if not key or "=" in key:
-            raise UsageError(f"environment_variables: {shown(key)} cannot be a variable's name.")
+            raise UsageError(f"{parameter}: {shown(key)} cannot be a variable's name.")
         of_hpctf = key.startswith("HPCTF_") and key not in THE_PERSONS_OWN
         if key == "TF_CONFIG" or of_hpctf:
-            raise UsageError(f"environment_variables: {shown(key)[1:-1]} is set by hpctf itself.")
-        check_word(f"environment_variables[{shown(key)}]", f"{key}={value}")
-    check_sum("environment_variables", [f"{key}={value}" for key, value in environment.items()])
+            raise UsageError(f"{parameter}: {shown(key)[1:-1]} is set by hpctf itself.")
+        check_word(f"{parameter}[{shown(key)}]", f"{key}={value}")
+    check_sum(parameter, [f"{key}={value}" for key, value in environment.items()])
     return environment
 
 
-def check_inputs(inputs: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+def check_inputs(
+    parameter: str, inputs: Mapping[str, str] | Sequence[str] | None
+) -> dict[str, str]:
     """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
     if isinstance(inputs, Mapping):
         named = list(inputs.items())
     else:
-        named = [(Path(path).stem, path) for path in check_list("inputs", inputs, _PATHS)]
+        named = [(Path(path).stem, path) for path in check_list(parameter, inputs, _PATHS)]
     paths: dict[str, str] = {}
     for name, path in named:
         if not str(name).isidentifier() or len(str(name)) > LONGEST_NAME:
             raise UsageError(
-                f"inputs: {shown(name)} cannot be a name; use letters, digits and _, "
+                f"{parameter}: {shown(name)} cannot be a name; use letters, digits and _, "
                 f"{LONGEST_NAME} at most."
             )
         if not path:
-            raise UsageError(f"inputs[{name!r}] is {shown(path)}, which names no path.")
-        absolute = _absolute(f"inputs[{name!r}]", path)
+            raise UsageError(f"{parameter}[{name!r}] is {shown(path)}, which names no path.")
+        absolute = _absolute(f"{parameter}[{name!r}]", path)
         if not os.path.exists(absolute):
-            raise UsageError(f"inputs[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
+            raise UsageError(f"{parameter}[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
         if str(name).upper() in {known.upper() for known in paths}:
             raise UsageError(
-                f"inputs: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} holds one.",
+                f"{parameter}: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} "
+                "holds one.",
                 "Give them names of their own: inputs={'train': ..., 'test': ...}.",
             )
         paths[str(name)] = str(absolute)
@@ -190,9 +203,21 @@ def check_flag(parameter: str, value: bool) -> bool:
     return value
 
 
-def check_steps(parameter: str, value: bool | Sequence[int]) -> tuple[int, int] | None:
+def check_use_gpu(parameter: str, value: bool, gpus: int | None) -> bool:
+    """Return whether GPUs are asked for, be it by their number alone."""
+    if check_flag(parameter, value) and gpus == 0:
+        raise UsageError(f"{parameter} is set, but gpus_per_node is 0.", "Give one of the two.")
+    return value or bool(gpus)
+
+
+def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Return a check that takes None, too."""
+    return lambda parameter, value: None if value is None else check(parameter, value)
+
+
+def check_steps(parameter: str, value: bool | Sequence[int] | None) -> tuple[int, int] | None:
     """Return the first and the last step to look at; None for none."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return USUAL_STEPS if value else None
     whole = isinstance(value, Sequence) and len(value) == 2
     if not whole or not all(type(step) is int and step > 0 for step in value):

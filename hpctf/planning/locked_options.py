@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -10,29 +10,20 @@ from hpctf.common.units import seconds_of
 from hpctf.planning.resources import TARGET_OPTIONS, Resources
 
 if TYPE_CHECKING:
-    from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.site.model import Site
 
-_OVERRIDES = (
-    ("pin_gpus (--pin-gpus, --no-pin-gpus)", "pin_gpus", "pin_gpus"),
-    ("azureml (--no-azureml)", "azureml", "azureml"),
-    ("placement (--ps-placement)", "ps_placement", "ps.placement"),
-    ("grace_seconds (--grace)", "grace_seconds", "warning.grace_s"),
-    ("mem (--mem)", "mem", "target.mem"),
-    ("cpus_per_task (--cpus-per-task)", "cpus_per_task", "target.cpus_per_task"),
-    ("gpus_per_node (--gpus-per-node)", "gpus_per_node", "target.gpus"),
-    ("max_run_duration_seconds (--time)", "max_run_duration_seconds", "target.time_limit"),
-)
-"""How people know an estimator's attributes, and the site's keys that these override."""
+Override = tuple[str, str, object]
 
 
 def refuse_locked_options(
-    estimator: TensorFlow, asked: Resources, site: Site, targets: Iterable[str]
+    asked: Resources, overrides: Sequence[Override], site: Site, targets: Iterable[str]
 ) -> None:
     """Refuse what the person asks for if it changes a locked key; the same value is no change.
 
     Parameters
     ----------
+    overrides
+        Parameters that override keys of the site (`hpctf.estimator.parameters.overrides_of`).
     targets
         The targets that the run uses.
 
@@ -46,15 +37,16 @@ def refuse_locked_options(
     from hpctf.site.locks import refuse_locked
 
     for name in dict.fromkeys(targets):
-        for option, key in [*_of_parameters(estimator, site, name), *_of_sbatch(asked, site, name)]:
+        for option, key in [*_of_parameters(overrides, site, name), *_of_sbatch(asked, site, name)]:
             refuse_locked(site, key, option)
 
 
-def _of_parameters(estimator: TensorFlow, site: Site, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the keys that the estimator's parameters would change."""
+def _of_parameters(
+    overrides: Sequence[Override], site: Site, name: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the keys that parameters would change."""
     target = site.targets[name]
-    for option, attribute, key in _OVERRIDES:
-        value = getattr(estimator, attribute)
+    for option, key, value in overrides:
         section, _, field = key.rpartition(".")
         is_now = attrgetter(field)(target) if section == "target" else attrgetter(key)(site)
         if field == "time_limit" and is_now is not None:

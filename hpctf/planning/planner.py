@@ -15,6 +15,7 @@ from hpctf.common.paths import NODE_CALL, NODE_START
 from hpctf.common.trusted_path import check_chosen
 from hpctf.environment.activation import Entering, enter
 from hpctf.errors import SiteError, UsageError
+from hpctf.estimator.parameters import overrides_of
 from hpctf.estimator.script_imports import Imports, imports_of_entry
 from hpctf.estimator.software import names_packages
 from hpctf.estimator.tensorflow import TensorFlow
@@ -88,7 +89,7 @@ def make_plan(
     asked = Resources.of(estimator)
     limit = time_limit(asked, target, site)
     used = [group.target or name for group in layout.groups]
-    refuse_locked_options(estimator, asked, site, used)
+    refuse_locked_options(asked, list(overrides_of(estimator)), site, used)
     notes = list(layout.notes)
     of_shell = chosen_by_shell(os.environ) if site.scheduler == "slurm" else {}
     rules = _interruption(estimator, site, limit)

@@ -14,7 +14,8 @@ from hpctf.common.files import read_json
 from hpctf.common.notes import notify
 from hpctf.common.secrets import HIDDEN
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
-from hpctf.estimator.request import SOFTWARE, changed, estimator_from, plain
+from hpctf.estimator.parameters import SOFTWARE
+from hpctf.estimator.request import changed, estimator_from, plain
 from hpctf.run_folder.layout import RunFolder, check_root
 from hpctf.run_folder.ownership import require_mine
 from hpctf.run_folder.trusted_results import trusted_results

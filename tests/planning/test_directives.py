@@ -278,7 +278,7 @@ def test_two_ways_to_ask_for_memory_are_refused_with_the_way_out(source: Path, o
 
 @pytest.mark.parametrize("word", ["UNLIMITED", "unlimited", "INFINITE", "Infinite", "-1"])
 def test_no_time_limit_is_a_time_limit(source: Path, word: str) -> None:
-    asked = asked_of({"time_limit": word})
+    asked = asked_of({"time": word})
     theirs = planned(source, RICH, compute_target="cpu", **asked).plan
     assert (options(theirs)["time"], theirs.time_limit_s) == ("UNLIMITED", None)
     assert Target(time_limit=word).time_limit == word

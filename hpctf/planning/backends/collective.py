@@ -10,7 +10,7 @@ from hpctf.site.model import Site, Target
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:
     """`worker_count` workers, or `process_count_per_node` on each of `node_count` nodes."""
-    refuse(estimator, "parameter_server_count", "ps_placement")
+    refuse(estimator, "parameter_server_count")
     per_node = estimator.process_count_per_node or 1
     workers = estimator.worker_count or (estimator.node_count or 1) * per_node
     spread = workers if estimator.process_count_per_node is None else nodes_for(workers, per_node)

@@ -108,5 +108,4 @@ _MEANING = {
     "parameter_server_count": "Parameter servers belong to backend 'ps' (--backend ps).",
     "process_count_per_node": "One process runs with 'single'; several need 'mpi', 'ps' or "
     "'collective'.",
-    "ps_placement": "Placement belongs to backend 'ps' (--backend ps).",
 }

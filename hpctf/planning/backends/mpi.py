@@ -13,7 +13,7 @@ from hpctf.site.model import Site, Target
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:
     """`node_count` × `process_count_per_node` workers, all alike."""
-    refuse(estimator, "worker_count", "parameter_server_count", "ps_placement")
+    refuse(estimator, "worker_count", "parameter_server_count")
     nodes = estimator.node_count or 1
     tasks = nodes * (estimator.process_count_per_node or 1)
     check_slots("node_count × process_count_per_node", tasks, nodes, name, target)

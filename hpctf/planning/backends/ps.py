@@ -24,7 +24,7 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
     """A chief (unless told otherwise), `worker_count` workers and `parameter_server_count` ps."""
     workers = estimator.worker_count or 1
     servers = estimator.parameter_server_count or 1
-    placement = estimator.ps_placement or site.ps.placement
+    placement = estimator.placement or site.ps.placement
     if site.scheduler == "local":
         placement = "shared"
     arrange = _shared if placement == "shared" else _hetjob

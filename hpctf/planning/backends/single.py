@@ -14,7 +14,7 @@ def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Lay
         refuse(estimator, "process_count_per_node")
     if estimator.worker_count != 1:
         refuse(estimator, "worker_count")
-    refuse(estimator, "parameter_server_count", "ps_placement")
+    refuse(estimator, "parameter_server_count")
     nodes = estimator.node_count or 1
     idle = nodes - 1
     note = (

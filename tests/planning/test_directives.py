@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from hpctf.cli.training_options import asked_of
 from hpctf.common.units import seconds_of, time_text
 from hpctf.scheduler.sbatch_options import FLAGS, NEED_VALUES, NOT_DROPPED, OPTIONAL, OURS
 from hpctf.site.model import Site, Target
+from tests.support.manual_pages import manual_page
 from tests.support.projects import CLUSTER_SITE as RICH
 from tests.support.projects import options, planned, project, site_of
 
@@ -198,18 +196,11 @@ def test_a_written_time_reads_as_itself(seconds: int) -> None:
 
 def manual() -> dict[str, bool | None]:
     """sbatch's options by sbatch(1): whether each takes a value; None if it may."""
-    text = subprocess.run(
-        ["man", "-P", "cat", "sbatch"],
-        env={**os.environ, "MANWIDTH": "200", "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-    ).stdout
-    text = re.sub(".\b", "", text)
-    found = re.findall(r"^ {7}(?:-\w, *)?--([a-z-]+)(\[=|=|,|$| *\n)", text, re.MULTILINE)
+    option = r"^\.TP\n(?:-\w, *)?--([a-z-]+)(\[=|=|,|$| *\n)"
+    found = re.findall(option, manual_page("sbatch"), re.MULTILINE)
     return {name: None if sign == "[=" else sign == "=" for name, sign in found}
 
 
-@pytest.mark.skipif(not shutil.which("sbatch"), reason="needs Slurm's manual pages")
 def test_hpctf_knows_which_options_of_sbatch_take_values() -> None:
     known = manual()
     assert {"requeue", "mem", "exclusive"} <= set(known)

@@ -21,6 +21,8 @@ from hpctf.environment.spec import EnvironmentSpec
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 from tests.conftest import ROOT
+from tests.support.built import OLDER_TENSORFLOW
+from tests.support.waiting import HANGS_S
 
 _GATED = """
 import os, time
@@ -34,6 +36,9 @@ if os.environ.get("TEST_BREAK"):
     raise ImportError("libcudart.so.11 is broken")
 """
 """The stand-in TensorFlow: its import, which is the check of a build, waits for TEST_GATE."""
+
+OLDER_VERSION = f"{OLDER_TENSORFLOW}.1"
+"""The older of its versions."""
 
 
 def make_wheel(
@@ -60,7 +65,7 @@ def make_wheel(
 
 def make_wheels(folder: Path) -> Path:
     """Make a folder of wheels that environments can be built from without any network."""
-    for version in ("2.18.1", "2.21.0"):
+    for version in (OLDER_VERSION, "2.21.0"):
         text = _GATED.format(version=version)
         make_wheel(folder, "tensorflow_cpu", version, text, "tensorflow")
         make_wheel(folder, "tf_keras", version, needs="tensorflow")
@@ -103,7 +108,7 @@ def hpctf_env(
         cwd=site.parent,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert not check or done.returncode == 0, done.stderr
     return done

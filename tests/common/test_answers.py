@@ -88,7 +88,9 @@ def test_only_slurms_own_words_tell_how_a_job_ended() -> None:
 
 
 def test_modules_are_listed_between_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With Lmod, /etc/profile names a file for bash to read last, which has its `module`.
     profile = (
+        "unset BASH_ENV\n"
         "echo motd; echo motd-on-stderr >&2\n"
         "module() { printf '/opt/modules:\\ngcc/12\\nopenmpi/4.1\\n'; }\n"
         "trap 'echo goodbye' EXIT\n"

@@ -397,13 +397,15 @@ def test_scripts_of_tensorflow_1_complete_with_the_import_that_is_advised(
     }
 
 
-def test_what_is_written_in_the_place_of_np_float(said: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_written_in_the_place_of_np_float(
+    said: dict[str, Any], training_python: str, tmp_path: Path
+) -> None:
     found = re.search(r"Write (\w+) \(or (\S+)\)", advice_on(said["scripts"]["numpy"]))
     assert found is not None
     for instead in found.groups():
         script = tmp_path / "train.py"
         script.write_text(NUMPY.replace("np.float", instead))
-        subprocess.run(["python3", script], check=True)
+        subprocess.run([training_python, script], check=True)
 
 
 def test_data_in_the_place_of_the_tutorials(

@@ -26,6 +26,7 @@ from tests.cluster import fixture as shared_cluster
 from tests.cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
 from tests.support.browser import browser  # noqa: F401  (fixture)
 from tests.support.built import build_environment, build_tools
+from tests.support.waiting import HANGS_S
 
 pytest_plugins = ("tests.support.ended_runs", "tests.support.pictures")
 
@@ -244,7 +245,7 @@ class Person:
         }
 
     def hpctf(
-        self, *words: str | Path, check: bool = True, timeout: float = 300, **env: str
+        self, *words: str | Path, check: bool = True, timeout: float = HANGS_S, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run an hpctf command and return what it printed."""
         return self.cluster.run(

@@ -9,6 +9,7 @@ import pytest
 
 from hpctf import Run
 from tests.conftest import TEST_USER, Person
+from tests.support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
@@ -102,7 +103,7 @@ def test_function_entry(trainer: Person) -> None:
         user=trainer.user,
         cwd=trainer.home,
         env=trainer.env,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert "accuracy" in done.stdout
 
@@ -115,7 +116,7 @@ def test_notebook(trainer: Person) -> None:
         user=trainer.user,
         cwd=trainer.home / "examples",
         env=trainer.env,
-        timeout=300,
+        timeout=HANGS_S,
     )
     notebook = json.loads((trainer.home / "examples/notebook.ipynb").read_text())
     printed = [

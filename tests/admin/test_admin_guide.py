@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Person, skip_or_fail
+from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.slurm
 
@@ -107,7 +108,7 @@ def test_the_guide_works_from_top_to_bottom(trainer: Person) -> None:
             "TRAINING_PYTHON": trainer.env["HPCTF_EXAMPLE_PYTHON"],
         },
         check=False,
-        timeout=500,
+        timeout=HANGS_S,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

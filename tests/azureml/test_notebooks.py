@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from tests.conftest import ROOT, Person
+from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.slurm
 
@@ -29,12 +30,12 @@ np.save("data/images.npy", (images / 16).astype("float32"))
 np.save("data/labels.npy", labels.astype("int64"))
 """
 
-EXECUTE = """
+EXECUTE = f"""
 import sys
 import nbformat
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], 4)
-NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+NotebookClient(notebook, timeout={HANGS_S}, kernel_name="python3").execute()
 """
 
 
@@ -65,7 +66,7 @@ def own(person: Person) -> None:
 
 def run(person: Person, *command: str | Path) -> str:
     done = person.cluster.run(
-        *command, user=person.user, cwd=person.home, env=person.env, timeout=300
+        *command, user=person.user, cwd=person.home, env=person.env, timeout=HANGS_S
     )
     return str(done.stdout)
 

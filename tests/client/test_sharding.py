@@ -12,6 +12,7 @@ import pytest
 
 from hpctf import Experiment, TensorFlow
 from tests.client.keras.test_keras import HERE, environ
+from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.tensorflow
 
@@ -29,7 +30,7 @@ def found(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dic
         cwd=tmp_path_factory.mktemp("shares"),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr[-8000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

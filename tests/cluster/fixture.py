@@ -26,6 +26,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import HANGS_S
+
 TEST_USER = "hpctftest"
 """The ordinary user that ``tests/cluster/up`` makes."""
 
@@ -74,7 +76,7 @@ class Cluster:
         check: bool = True,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = HANGS_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the submission host.
 
@@ -137,7 +139,7 @@ class Cluster:
         """Return what ``squeue`` lists: id, partition, name, user, state and reason or nodes."""
         return self.run("squeue", "--noheader", "--format=%i %P %j %u %T %R").stdout.splitlines()
 
-    def wait_until_idle(self, timeout: float = 60) -> None:
+    def wait_until_idle(self, timeout: float = HANGS_S) -> None:
         """Wait until the queue is empty and every node is idle.
 
         Raises
@@ -286,6 +288,6 @@ def _check() -> subprocess.CompletedProcess[str]:
 
 
 def _script(name: str, *options: str) -> None:
-    done = subprocess.run([_HERE / name, *options], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([_HERE / name, *options], capture_output=True, text=True, timeout=HANGS_S)
     if done.returncode != 0:
         raise RuntimeError(f"tests/cluster/{name} failed: {done.stderr.strip()}")

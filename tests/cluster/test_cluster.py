@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.fixture import TEST_USER, Cluster, is_up
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -25,7 +26,7 @@ def ranked_lines(labelled: str) -> list[str]:
     return [text for _, text in sorted(pairs, key=lambda pair: int(pair[0]))]
 
 
-def wait_for_state(cluster: Cluster, job: str, state: str, timeout: float = 30) -> None:
+def wait_for_state(cluster: Cluster, job: str, state: str, timeout: float = HANGS_S) -> None:
     """Wait until ``scontrol`` shows a job in a state."""
     deadline = time.monotonic() + timeout
     while f"JobState={state} " not in (shown := cluster.run("scontrol", "show", "job", job).stdout):
@@ -33,7 +34,7 @@ def wait_for_state(cluster: Cluster, job: str, state: str, timeout: float = 30) 
         time.sleep(0.1)
 
 
-def accounted_states(cluster: Cluster, job: str, timeout: float = 20) -> list[str]:
+def accounted_states(cluster: Cluster, job: str, timeout: float = HANGS_S) -> list[str]:
     """Return the states of a job and its steps, once the accounting has the job's end.
 
     Asks by ``--jobs``: a list without it shows a new job seconds later only.
@@ -91,7 +92,7 @@ if rank == 0:
     connection, _ = server.accept()
     print(connection.recv(100).decode())
 else:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANGS_S
     while True:
         try:
             client = socket.create_connection(("n1", 23456))
@@ -169,16 +170,13 @@ def test_high_partition_preempts_and_requeues(cluster: Cluster) -> None:
     output = cluster.shared / f"{uuid.uuid4().hex}.out"
     job = cluster.run(
         *("sbatch", "--parsable", "--requeue", "--open-mode=append", "-w", "n4", "--exclusive"),
-        *("-o", output, "--wrap", 'echo "restart ${SLURM_RESTART_COUNT:-0}"; sleep 300'),
+        *("-o", output, "--wrap", 'echo "restart ${SLURM_RESTART_COUNT:-0}"; sleep 600'),
     ).stdout.strip()
     try:
         wait_for_state(cluster, job, "RUNNING")
-        cluster.run("srun", "-p", "high", "-w", "n4", "--exclusive", "true", timeout=60)
-        wait_for_state(cluster, job, "RUNNING", timeout=60)
-        deadline = time.monotonic() + 10
-        while "restart 1\n" not in output.read_text():
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.1)
+        cluster.run("srun", "-p", "high", "-w", "n4", "--exclusive", "true")
+        wait_for_state(cluster, job, "RUNNING")
+        wait_until(lambda: "restart 1\n" in output.read_text())
     finally:
         cluster.run("scancel", job)
     output.unlink()

@@ -16,6 +16,7 @@ from hpctf import Experiment, Run, TensorFlow
 from hpctf.cli import COMMANDS
 from hpctf.common.terminal import log_line, visible
 from tests.support.projects import project
+from tests.support.waiting import HANGS_S
 
 HOSTILE = "x\x1b]0;EVIL\x07\x1b[2J\x9b2J\x7f\u202egnp\u2066\x00\r\x08 caf\xe9 \u2192 \udce9\ud800"
 """A title, two ways to clear the screen, a bell, texts turned around, bytes and halves of
@@ -147,7 +148,11 @@ def looks(runs: list[Run], folder: Path, tty: bool, **variables: str) -> dict[st
     env = {**os.environ, "HPCTF_RUNS_ROOT": str(runs[0].folder.root), "HPCTF_SITE": "local"}
     env |= {"TERM": "xterm", "COLUMNS": "100", **variables}
     done = subprocess.run(
-        [sys.executable, "-c", head + RUNNER], env=env, cwd=folder, capture_output=True, timeout=300
+        [sys.executable, "-c", head + RUNNER],
+        env=env,
+        cwd=folder,
+        capture_output=True,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr
     return {

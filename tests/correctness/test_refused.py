@@ -9,6 +9,7 @@ import pytest
 from tests.correctness.cells import COLLECTIVE, LEGACY, MPI, PS, RANKS, Job, nodes, servers
 from tests.correctness.conftest import Trainings
 from tests.support.measured import note
+from tests.support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
@@ -69,7 +70,7 @@ def test_a_function_that_imports_keras_is_refused_in_its_run(
         user=person.user,
         cwd=person.home,
         env=person.env,
-        timeout=300,
+        timeout=HANGS_S,
     )
     run = trainings.run(done.stdout.split()[-1])
     assert run.state == "Failed", run.log

@@ -23,8 +23,10 @@ from hpctf.environment.store import Store
 from hpctf.errors import BuildError, SiteError
 from hpctf.site.loading import load_site
 from tests.conftest import PYENV, ROOT, skip_or_fail
+from tests.support.built import OLDER_TENSORFLOW
 from tests.support.disks import mounted
 from tests.support.stand_in_wheels import (
+    OLDER_VERSION,
     ask,
     env_command,
     hpctf_env,
@@ -33,7 +35,7 @@ from tests.support.stand_in_wheels import (
     make_wheel,
     start_env,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 
 def run(python: Path, code: str) -> str:
@@ -49,14 +51,15 @@ def contents(site: Path) -> list[str]:
 
 
 def test_an_environment_has_what_was_asked_for_and_tensorflow(site: Path) -> None:
-    spec, loaded = ask(site, pip_packages=("tiny<1.1",), framework_version="2.18")
+    spec, loaded = ask(site, pip_packages=("tiny<1.1",), framework_version=OLDER_TENSORFLOW)
     said: list[str] = []
     python = ensure(spec, loaded, said.append)
     assert python == Store(loaded).python_of(spec)
-    assert run(
-        python, "import tiny, tensorflow as tf; print(tiny.__version__, tf.__version__)"
-    ) == ("1.0 2.18.1")
-    assert run(python, "import tf_keras; print(tf_keras.__version__)") == "2.18.1"
+    assert (
+        run(python, "import tiny, tensorflow as tf; print(tiny.__version__, tf.__version__)")
+        == f"1.0 {OLDER_VERSION}"
+    )
+    assert run(python, "import tf_keras; print(tf_keras.__version__)") == OLDER_VERSION
     assert said[-1] == f"Environment {spec.key} is ready"
 
 
@@ -111,14 +114,14 @@ def test_two_builders_at_once_make_one_environment(site: Path, tmp_path: Path) -
     gate = tmp_path / "gate"
     words = ("build", "--pip", "tiny")
     first = start_env(*words, site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     second = start_env(*words, site=site, TEST_GATE=str(gate))
     assert second.stderr is not None
     story = iter(second.stderr.readline, "")
     waits = next(line for line in story if "Waiting for" in line)
     assert f"on {os.uname().nodename} (pid {first.pid}, since " in waits
     gate.touch()
-    said = [first.communicate(timeout=60), second.communicate(timeout=60)]
+    said = [first.communicate(timeout=HANGS_S), second.communicate(timeout=HANGS_S)]
     assert [first.returncode, second.returncode] == [0, 0], said
     assert said[0][0] == said[1][0]  # the same interpreter
     assert "has been built meanwhile" in said[1][1]
@@ -135,13 +138,13 @@ def test_without_locks_the_second_builder_drops_its_own(
 
     gate = tmp_path / "gate"
     first = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     monkeypatch.setattr("fcntl.flock", no_locks)
     spec, loaded = ask(site, pip_packages=("tiny",))
     python = ensure(spec, loaded)
     mine = os.readlink(python.parents[1])
     gate.touch()
-    out, story = first.communicate(timeout=60)
+    out, story = first.communicate(timeout=HANGS_S)
     assert (first.returncode, out.strip()) == (0, str(python)), story
     assert "Somebody else has built it meanwhile: theirs is used" in story
     assert os.readlink(python.parents[1]) == mine
@@ -151,7 +154,7 @@ def test_without_locks_the_second_builder_drops_its_own(
 def test_a_killed_build_leaves_nothing_that_looks_whole(site: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     killed = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     spec, loaded = ask(site, pip_packages=("tiny",))
     killed.kill()
     killed.communicate()
@@ -167,13 +170,13 @@ def test_a_killed_build_leaves_nothing_that_looks_whole(site: Path, tmp_path: Pa
 def test_whoever_waits_goes_on_when_the_builder_is_killed(site: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     killed = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     waiting = start_env("build", "--pip", "tiny", site=site)
     assert waiting.stderr is not None
     assert any("Waiting for" in line for line in iter(waiting.stderr.readline, ""))
     killed.kill()
     killed.communicate()
-    out, story = waiting.communicate(timeout=60)
+    out, story = waiting.communicate(timeout=HANGS_S)
     assert waiting.returncode == 0, story
     assert os.access(out.strip(), os.X_OK)
 
@@ -184,9 +187,9 @@ def test_a_build_that_is_told_to_end_leaves_nothing(
 ) -> None:
     gate = tmp_path / "gate"
     build = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     build.send_signal(number)
-    build.communicate(timeout=60)
+    build.communicate(timeout=HANGS_S)
     assert build.returncode in (130, 143)
     assert [name for name in contents(site) if "/" in name] == []
 

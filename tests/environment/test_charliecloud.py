@@ -184,7 +184,7 @@ def test_a_cancelled_training_has_its_grace_and_its_image(
     user.write("train.py", STOPPED)
     run = user.hpctf("submit", "--container", images / kind, "train.py").stdout.strip()
     outputs = Path(user.status(run)["run_folder"]) / "outputs"
-    wait_until((outputs / "ready").exists, 60)
+    wait_until((outputs / "ready").exists)
     user.hpctf("cancel", run)
     user.hpctf("wait", run, check=False)
     assert (outputs / "told.txt").read_text() == "15\n"

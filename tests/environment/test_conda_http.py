@@ -24,7 +24,7 @@ from tests.environment.canary import AUTHORIZATION, CANARY, QUOTED, WatchfulServ
 from tests.environment.conda_channels import GREETER, SHORT, base_channel, index, package
 from tests.environment.test_conda import solved
 from tests.support.stand_in_wheels import ask, hpctf_env, make_site, start_env
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 CHANNEL = "/private/channel"
 
@@ -166,12 +166,12 @@ def test_a_builder_that_is_killed_harms_neither_the_cache_nor_who_builds_beside_
                     found.append(int(path.parent.name))
         return found
 
-    wait_until(lambda: len(scripts()) == 2 and len(downloading()) >= 3, 60)
+    wait_until(lambda: len(scripts()) == 2 and len(downloading()) >= 3)
     killed.kill()
     killed.communicate()
-    wait_until(lambda: len(scripts()) == 1, 60)
+    wait_until(lambda: len(scripts()) == 1)
     server.open.set()
-    out, story = beside.communicate(timeout=120)
+    out, story = beside.communicate(timeout=HANGS_S)
     assert beside.returncode == 0, story
     assert len(list((tmp_path / "store").glob("*/current"))) == 1
     again = hpctf_env(*words, "--conda", "relocated", site=site, PIP_NO_INDEX="1")

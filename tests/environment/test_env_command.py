@@ -16,8 +16,9 @@ from hpctf.environment.build_folder import remove
 from hpctf.environment.store import Environment, Store
 from hpctf.errors import BuildError
 from hpctf.site.loading import load_site
-from tests.support.stand_in_wheels import ask, hpctf_env, start_env
-from tests.support.waiting import wait_until
+from tests.support.built import OLDER_TENSORFLOW
+from tests.support.stand_in_wheels import OLDER_VERSION, ask, hpctf_env, start_env
+from tests.support.waiting import HANGS_S, wait_until
 
 
 def build(site: Path, *packages: str) -> Path:
@@ -101,12 +102,12 @@ def test_list_and_show_say_what_is_there(site: Path) -> None:
 def test_list_shows_who_builds(site: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     going = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     listed = hpctf_env("list", site=site).stdout
     builder = f"is being built by {getpass.getuser()} on {os.uname().nodename} (pid {going.pid},"
     assert builder in listed
     gate.touch()
-    going.communicate(timeout=60)
+    going.communicate(timeout=HANGS_S)
     assert going.returncode == 0
 
 
@@ -167,7 +168,7 @@ def test_remove_never_leaves_the_store(site: Path, tmp_path: Path) -> None:
 def test_remove_stale_sweeps_what_the_dead_have_left(site: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     killed = start_env("build", "--pip", "tiny", site=site, TEST_GATE=str(gate))
-    wait_until(lambda: Path(f"{gate}.reached").exists(), 60)
+    wait_until(lambda: Path(f"{gate}.reached").exists())
     assert "Nothing is stale" in hpctf_env("remove", "--stale", site=site).stderr
     killed.kill()
     killed.communicate()
@@ -176,6 +177,6 @@ def test_remove_stale_sweeps_what_the_dead_have_left(site: Path, tmp_path: Path)
 
 
 def test_a_build_is_told_a_step_a_line_with_its_python(site: Path) -> None:
-    done = hpctf_env("build", "--framework-version", "2.18", site=site)
+    done = hpctf_env("build", "--framework-version", OLDER_TENSORFLOW, site=site)
     assert f"Making a virtual environment with Python {sys.version_info.major}." in done.stderr
-    assert "It works: TensorFlow 2.18.1" in done.stderr
+    assert f"It works: TensorFlow {OLDER_VERSION}" in done.stderr

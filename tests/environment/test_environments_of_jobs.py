@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT, Person, need_environment_modules
 from tests.support.stand_in_wheels import make_wheels
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -100,7 +100,7 @@ def test_a_job_builds_the_environment_and_the_run_waits_for_it(builder: Person) 
         "Preparing",
         f"its environment is built by job {build}",
     )
-    wait_until(Path(f"{gate}.reached").exists, 60)
+    wait_until(Path(f"{gate}.reached").exists)
     why = builder.hpctf("why", run).stdout
     assert f"its environment is built by job {build}" in why
     assert "Checking it" in why  # the build's own last lines
@@ -137,7 +137,7 @@ def test_two_submissions_at_once_share_one_job(builder: Person, gate: Path) -> N
         )
         for _ in range(2)
     ]
-    answers = [process.communicate(timeout=60) for process in both]
+    answers = [process.communicate(timeout=HANGS_S) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     records = [record(builder, answer[0].strip()) for answer in answers]
     assert records[0]["build"]["job_id"] == records[1]["build"]["job_id"]
@@ -157,7 +157,7 @@ def test_cancelling_cancels_a_build_that_nobody_else_waits_for(builder: Person, 
     assert builder.status(second)["state"] == "Preparing"
     builder.hpctf("cancel", second)
     assert builder.status(second)["state"] == "Canceled"
-    wait_until(lambda: not queued(builder, build), 30)
+    wait_until(lambda: not queued(builder, build))
     assert not list((builder.home / "store").glob("*/current"))
 
 
@@ -179,7 +179,7 @@ def test_a_build_that_fails_fails_its_run_and_says_why(builder: Person) -> None:
 def test_a_build_that_is_cancelled_by_hand_fails_its_run(builder: Person, gate: Path) -> None:
     run = submit(builder)
     build = record(builder, run)["build"]["job_id"]
-    wait_until(Path(f"{gate}.reached").exists, 60)
+    wait_until(Path(f"{gate}.reached").exists)
     builder.cluster.run("scancel", build)
     done = builder.hpctf("wait", run, check=False)
     assert f"its environment was not built by job {build}: it was cancelled" in done.stderr
@@ -201,7 +201,7 @@ def test_a_persons_own_dependency_holds_as_well(builder: Person) -> None:
     build = record(builder, run)["build"]["job_id"]
     script = (record(builder, run)["folder"] / "job.sbatch").read_text()
     assert f"#SBATCH --dependency=afterok:{other},afterok:{build}\n" in script
-    wait_until(lambda: not queued(builder, build), 60)
+    wait_until(lambda: not queued(builder, build))
     status = builder.status(run)
     assert (status["state"], status["reason"]) == ("Queued", "Dependency")
     builder.cluster.run("scontrol", "release", other, user=builder.user)
@@ -214,7 +214,7 @@ def test_a_submission_that_is_refused_takes_its_build_along(builder: Person, gat
     assert done.returncode == 3, done.stderr
     build = re.search(r"job (\d+) builds environment", done.stderr)
     assert build is not None
-    wait_until(lambda: not queued(builder, build.group(1)), 30)
+    wait_until(lambda: not queued(builder, build.group(1)))
     assert not list((builder.home / "runs").glob("*/*"))
 
 

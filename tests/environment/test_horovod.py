@@ -20,6 +20,7 @@ from hpctf.site.model import EnvironmentSettings
 from tests.conftest import skip_or_fail
 from tests.support.built import CACHE, OLDER_TENSORFLOW, build_environment
 from tests.support.stand_in_wheels import hpctf_env, make_site
+from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.tensorflow
 
@@ -55,7 +56,7 @@ def train(python: Path, folder: Path) -> list[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr
     return [path.read_text().strip() for path in sorted(folder.glob("rank-*.txt"))]

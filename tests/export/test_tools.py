@@ -17,7 +17,7 @@ from tests.support.browser import tab
 from tests.support.exported import free_port, in_mlflow, mlflow_server, run_in, tensorboard
 from tests.support.projects import hpctf, project
 from tests.support.reported import submit
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def ask(address: str, path: str, **query: str) -> Any:
     """Return what TensorBoard's data interface answers."""
     url = f"{address}data/{path}?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=HANGS_S) as answer:
         return json.loads(answer.read())
 
 
@@ -168,6 +168,6 @@ def test_mlflow_shows_an_exported_run(
         experiment = Path(urllib.parse.urlsplit(found["uri"]).path)
         assert "mlartifacts" in experiment.parts
         with tab(browser, f"{address}/#/experiments/1/runs/{found['mlflow_id']}") as here:
-            here.page.get_by_text(run.id).first.wait_for(timeout=60_000)
+            here.page.get_by_text(run.id).first.wait_for()
             here.page.get_by_text("accuracy").first.wait_for()
             here.page.get_by_text("hpctf.backend").first.wait_for()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.fixture import Cluster, up
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 _HERE = Path(__file__).resolve().parent
 _LIB = _HERE.parent / "cluster" / "lib.sh"
@@ -51,7 +51,7 @@ class Faults:
             else:
                 self._lib("start_slurmctld")
         if "slurmctld" in daemons:
-            wait_until(self._controller_answers, 60)
+            wait_until(self._controller_answers)
 
     @contextmanager
     def cut(self, node: str) -> Iterator[None]:
@@ -94,7 +94,7 @@ class Faults:
                 path.rename(kept / path.name)
             self._conf.write_text(f"FirstJobId={first_job_id}\n{self._as_it_was}")
             self._lib("start_slurmctld", "slurmctld", "-i")  # 26.05 wants it if a file is missing
-            wait_until(self._controller_answers, 60)
+            wait_until(self._controller_answers)
             yield
         finally:
             self.stop("slurmctld")
@@ -130,6 +130,6 @@ class Faults:
             env={**os.environ, "HPCTF_CLUSTER_DIR": str(self.cluster.directory)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANGS_S,
         )
         assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ def begin_all(person: Person, minutes: int = 60) -> dict[str, str]:
     call = [person.bin / "python", person.write("call.py", CALL), str(minutes * 60), str(EPOCHS)]
     made = person.cluster.run(*call, user=person.user, env=person.env, cwd=person.home)
     runs["function"] = made.stdout.strip()
-    wait_until(lambda: all(epochs_of(person, run) for run in runs.values()), 120)
+    wait_until(lambda: all(epochs_of(person, run) for run in runs.values()))
     return runs
 
 
@@ -124,7 +124,7 @@ def starts(person: Person, run: str) -> int:
 def check_all_resumed(person: Person, runs: dict[str, str]) -> None:
     """Wait for the runs: each has been started again, and each rank has done every epoch once."""
     for kind, run in runs.items():
-        done = person.hpctf("wait", run, check=False, timeout=240)
+        done = person.hpctf("wait", run, check=False)
         assert done.returncode == 0, f"{kind}: {done.stderr}"
         assert starts(person, run) > 1, f"{kind} was never interrupted"
         for rank, numbers in epochs_of(person, run).items():

@@ -20,6 +20,7 @@ from hpctf.source import copying, snapshot
 from hpctf.source.snapshot import take_snapshot
 from tests.conftest import skip_or_fail
 from tests.faults.conftest import Clock
+from tests.support.waiting import HANGS_S
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_what_is_no_file_is_left_out_unopened(source: Path, copy: Path) -> None:
         done.set()
 
     threading.Thread(target=take, daemon=True).start()
-    assert done.wait(20), "the snapshot waits for something that is no file"
+    assert done.wait(HANGS_S), "the snapshot waits for something that is no file"
     assert names(copy) == {"train.py", "pkg", "pkg/__init__.py"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.admin.doctor.test_doctor_on_slurm import IDLE, SITE, examined, nothing_is_left
 from tests.conftest import Person
 from tests.faults.inject import Faults
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -163,9 +163,9 @@ def test_an_interrupted_doctor_cancels_its_jobs(
             stderr=subprocess.DEVNULL,
         )
         pid_file = person.home / "pid"
-        wait_until(lambda: len(probes(person)) == 3, 30)
+        wait_until(lambda: len(probes(person)) == 3)
         subprocess.run(["kill", f"-{number.name[3:]}", pid_file.read_text()], check=True)
-        doctor.wait(timeout=60)
+        doctor.wait(timeout=HANGS_S)
         assert doctor.returncode == 130
         assert probes(person) == []
         assert nothing_is_left(person)

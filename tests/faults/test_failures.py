@@ -91,9 +91,9 @@ def test_the_first_failure_is_told_and_everything_ends(
     wait_until(lambda: log.exists() and "the last words" in log.read_text())
     clock.injected()
     began = time.monotonic()
-    wait_until(lambda: not left_of(folder), 30)
+    wait_until(lambda: not left_of(folder))
     assert time.monotonic() - began < AT_ONCE_S
-    done = person.hpctf("wait", run, check=False, timeout=60)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1
     assert f"{culprit} on n" in done.stderr and told in done.stderr
@@ -149,7 +149,7 @@ def test_a_training_python_that_is_gone(person: Person, clock: Clock) -> None:
     ).stdout.strip()
     python.unlink()
     clock.injected()
-    done = person.hpctf("wait", run, check=False, timeout=60)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert f"No such file or directory: '{python}'" in done.stderr
     assert f"No such file or directory: '{python}'" in person.hpctf("why", run).stdout
@@ -168,7 +168,7 @@ def test_an_hpctf_python_that_is_gone(person: Person, clock: Clock) -> None:
     made = person.cluster.run(*words, user=person.user, env=person.env, cwd=person.home)
     (bin_folder / "python").unlink()
     clock.injected()
-    done = person.hpctf("wait", made.stdout.strip(), check=False, timeout=60)
+    done = person.hpctf("wait", made.stdout.strip(), check=False)
     clock.right()
     assert done.returncode == 1
     reason = person.status(made.stdout.strip())["reason"]
@@ -229,13 +229,13 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     run = trainer.hpctf("submit", *words, script, "--", "--epochs", "40").stdout.strip()
     folder = next(trainer.home.glob(f"runs/*/{run}"))
     log = folder / "logs/chief-0.log"
-    wait_until(lambda: log.exists() and "epoch 3:" in log.read_text(), 120)
+    wait_until(lambda: log.exists() and "epoch 3:" in log.read_text())
     (first,) = [one for one in states_of(folder, "worker-1") if one["event"] == "started"]
     os.kill(first["pid"], signal.SIGKILL)
     clock.injected()
     wait_until(lambda: states_of(folder, "worker-1")[-1].get("restart") == 1)
     clock.right()
-    done = trainer.hpctf("wait", run, check=False, timeout=240)
+    done = trainer.hpctf("wait", run, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(trainer.output("metrics.json", run))["accuracy"] >= 0.95
     worker = next(
@@ -283,7 +283,7 @@ def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
         )
         trainer.cluster.run("scontrol", "requeue", str(trainer.status(run)["job_id"]))
         wait_until(lambda: trainer.status(run)["state"] == "Queued")
-    trainer.hpctf("wait", run, timeout=240)
+    trainer.hpctf("wait", run)
     clock.right()
     rows = [tuple(map(int, line.split())) for line in epochs.read_text().splitlines()]
     assert [epoch for epoch, _ in rows] == list(range(12))
@@ -300,11 +300,11 @@ def test_a_coordinator_is_warned_and_goes_on(trainer: Person, clock: Clock) -> N
     script = trainer.home / "examples/digits/ps.py"
     run = trainer.hpctf("submit", *words, script, "--", "--epochs", "14").stdout.strip()
     log = next(trainer.home.glob(f"runs/*/{run}")) / "logs/chief-0.log"
-    wait_until(lambda: log.exists() and "epoch 6:" in log.read_text(), 120)
+    wait_until(lambda: log.exists() and "epoch 6:" in log.read_text())
     # what Slurm sends before the time limit
     trainer.cluster.run("scancel", "--signal=USR2", f"{trainer.status(run)['job_id']}.0")
     clock.injected()
-    trainer.hpctf("wait", run, timeout=240)
+    trainer.hpctf("wait", run)
     clock.right()
     text = log.read_text()
     assert text.count("epoch 4:") == 1, "it went on from the checkpoint of epoch 4"
@@ -328,7 +328,7 @@ def test_a_killed_slurmd_does_not_end_the_training(
     clock.injected()
     with faults.stopped("slurmd-n2", signal="KILL"):
         time.sleep(3)
-    person.hpctf("wait", run, timeout=120)
+    person.hpctf("wait", run)
     clock.right()
     assert person.status(run)["state"] == "Completed"
 
@@ -342,7 +342,7 @@ def test_a_slurmd_that_crashes_is_started_again(
     crashed = pid_file.read_text()
     clock.injected()
     os.kill(int(crashed), signal.SIGABRT)
-    person.hpctf("wait", run, timeout=120)
+    person.hpctf("wait", run)
     clock.right()
     assert person.status(run)["state"] == "Completed"
     assert pid_file.read_text() != crashed

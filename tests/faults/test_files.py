@@ -18,6 +18,7 @@ from hpctf.errors import HpctfError, RunFolderError
 from tests.conftest import Person
 from tests.faults.conftest import Clock
 from tests.support.disks import mounted
+from tests.support.waiting import HANGS_S
 
 
 def estimator(source: Path) -> TensorFlow:
@@ -45,7 +46,7 @@ def cli(source: Path, root: Path, **env: str) -> subprocess.CompletedProcess[str
         env={**os.environ, "HPCTF_RUNS_ROOT": str(root), **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
     )
 
 

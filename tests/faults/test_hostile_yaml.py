@@ -16,6 +16,7 @@ from hpctf.errors import HpctfError
 from hpctf.site.loading import load_site
 from tests.faults.hostile import YAML
 from tests.faults.test_hostile_input import no_canary
+from tests.support.waiting import HANGS_S
 
 KINDS = ["job", "site"]
 
@@ -39,7 +40,7 @@ def asked(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
     )
 
 

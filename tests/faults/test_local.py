@@ -112,7 +112,7 @@ def test_a_daemon_of_the_script_ends_with_the_run(
         TensorFlow(project(tmp_path / "proj", text=DAEMON), entry_script="train.py")
     )
     run.wait_for_completion()
-    wait_until(lambda: start_time(int((run.folder.outputs / "pid").read_text())) is None, 10)
+    wait_until(lambda: start_time(int((run.folder.outputs / "pid").read_text())) is None)
     clock.right()
 
 
@@ -125,11 +125,11 @@ def test_a_killed_controller_takes_its_ranks_along(
         TensorFlow(project(tmp_path / "proj", text=text), entry_script="train.py")
     )
     noted = run.folder.outputs / "pid"
-    wait_until(lambda: noted.exists() and noted.read_text() != "", 20)
+    wait_until(lambda: noted.exists() and noted.read_text() != "")
     assert run.job_id is not None
     os.kill(int(run.job_id), signal.SIGKILL)
     clock.injected()
-    wait_until(lambda: start_time(int(noted.read_text())) is None, 10)
+    wait_until(lambda: start_time(int(noted.read_text())) is None)
     status = run.wait_for_completion(raise_on_error=False)
     clock.right()
     assert status.state == "Failed"
@@ -145,7 +145,7 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
         )
     )
     record = json.loads(run.folder.record_file.read_text())
-    wait_until(lambda: (run.folder.state / "job.jsonl").read_text() != "", 20)
+    wait_until(lambda: (run.folder.state / "job.jsonl").read_text() != "")
     cut = {**record, "job_id": None, "job_host": None, "job_start_time": None}
     cut["submitter"] = {**record["submitter"], "start_time": "0"}  # a process that is no more
     run.folder.record_file.write_text(json.dumps(cut))
@@ -174,7 +174,7 @@ def test_a_local_run_is_not_lost_while_its_launcher_may_start(
     words = [sys.executable, "-c", "import time; time.sleep(600)", "local", str(run.folder.path)]
     launcher = subprocess.Popen(words)  # its modules take their time
     try:
-        wait_until(lambda: is_running("local", str(run.folder.path)), 20)
+        wait_until(lambda: is_running("local", str(run.folder.path)))
         assert run.look().state == "NotStarted"
         assert "it is being submitted" in queued_again([run.folder])[run.id]
     finally:
@@ -197,7 +197,7 @@ def test_a_local_run_that_somebody_ends_is_not_started_again(
 ) -> None:
     source = project(tmp_path / "proj", text=EPOCHS)
     run = experiment.submit(TensorFlow(source, entry_script="train.py", max_restarts=3))
-    wait_until(lambda: bool(epochs_of(run)), 20)
+    wait_until(lambda: bool(epochs_of(run)))
     assert run.job_id is not None
     os.kill(int(run.job_id), signal.SIGTERM)
     status = run.wait_for_completion(raise_on_error=False)

@@ -91,7 +91,7 @@ def begin(person: Person, *jobs: int) -> None:
 
 def cluster_of(person: Person, run: str) -> dict[str, list[str]]:
     """Wait for a run, and return the cluster on which all of its ranks agree."""
-    person.hpctf("wait", run, timeout=120)
+    person.hpctf("wait", run)
     status = person.status(run)
     outputs = Path(status["run_folder"]) / "outputs"
     said = {
@@ -332,7 +332,7 @@ def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
     wait_until(lambda: all(list(read_records(state / f"worker-{rank}.jsonl")) for rank in (0, 2)))
     clock.injected()
     person.hpctf("cancel", run)
-    person.hpctf("wait", run, check=False, timeout=60)
+    person.hpctf("wait", run, check=False)
     clock.right()
     assert person.status(run)["state"] == "Canceled"
     for rank in (0, 2):
@@ -384,6 +384,6 @@ def test_tensorflows_own_servers_start_on_the_next_block(
     with held("n1", first), held("n2", first), held("n3", first), held("n4", first):
         begin(person, job)
         clock.injected()
-        person.hpctf("wait", run, timeout=180)
+        person.hpctf("wait", run)
         clock.right()
     assert "connected ['chief', 'ps', 'worker']" in person.hpctf("logs", run).stdout

@@ -76,7 +76,7 @@ def test_no_restart_when_forbidden(person: Person, faults: Faults, clock: Clock)
     wait_until(lambda: bool(epochs_of(person, run)))
     clock.injected()
     person.cluster.run("srun", "-p", "high", "-N4", "--exclusive", "true")
-    done = person.hpctf("wait", run, check=False, timeout=120)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1
     assert "pre-empted" in person.status(run)["reason"]
@@ -108,7 +108,7 @@ def test_a_cancelled_run_does_not_come_back(person: Person, clock: Clock, how: s
         person.hpctf("cancel", run)
     else:
         person.cluster.run("scancel", str(person.status(run)["job_id"]))
-    done = person.hpctf("wait", run, check=False, timeout=60)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1
     assert person.status(run)["state"] == "Canceled"
@@ -129,7 +129,7 @@ def test_a_script_may_choose_its_signal(person: Person) -> None:
     wait_until(lambda: "ready" in person.hpctf("logs", run, "--role", "worker").stdout)
     job = person.status(run)["job_id"]
     person.cluster.run("scancel", "--signal=USR2", f"{job}.0")  # what Slurm's --signal sends
-    person.hpctf("wait", run, timeout=120)
+    person.hpctf("wait", run)
     assert "saved" in person.hpctf("logs", run, "--role", "worker").stdout
     assert starts(person, run) == 2
 
@@ -141,10 +141,10 @@ def test_resume_from_begins_with_a_copy_of_the_checkpoints(person: Person) -> No
     refused = person.hpctf("submit", "--resume-from", first, script, check=False)
     assert refused.returncode == 2 and "may be writing its checkpoints" in refused.stderr
     person.hpctf("cancel", first)
-    person.hpctf("wait", first, check=False, timeout=60)
+    person.hpctf("wait", first, check=False)
     before = json.loads((folder_of(person, first) / "checkpoints/worker-0.json").read_text())
     second = begin(person, "--resume-from", first, restarts=None)
-    person.hpctf("wait", second, timeout=60)
+    person.hpctf("wait", second)
     assert epochs_of(person, second)["worker-0"] == list(range(before, EPOCHS))
     assert f"start 0 at epoch {before}" in person.hpctf("logs", second, "--role", "worker").stdout
     after = json.loads((folder_of(person, first) / "checkpoints/worker-0.json").read_text())

@@ -17,7 +17,7 @@ def test_without_slurmdbd_a_file_is_made_that_says_what_is_missing(
     person: Person, faults: Faults
 ) -> None:
     with faults.stopped("slurmdbd"):
-        made = person.hpctf("site", "init", timeout=120)
+        made = person.hpctf("site", "init")
     says = yaml.safe_load(Path(made.stdout.strip()).read_text())
     assert set(says["targets"]) == {"normal", "high"}
     assert "sacctmgr show user" in made.stderr and "hpctf site init --force" in made.stderr
@@ -43,7 +43,7 @@ def test_a_slurm_that_hides_and_forbids(person: Person, faults: Faults) -> None:
 
 def test_a_slurmctld_that_is_away_is_said(person: Person, faults: Faults) -> None:
     with faults.stopped("slurmctld"):
-        made = person.hpctf("site", "init", timeout=200)
+        made = person.hpctf("site", "init")
     file = Path(made.stdout.strip())
     assert "what scontrol show config" in made.stderr
     assert "partitions that you may use" in made.stderr

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Person
 from tests.faults.conftest import Clock
 from tests.faults.inject import Faults
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -59,7 +59,7 @@ def told(person: Person, run: str) -> tuple[str, str]:
     return status["state"], status["reason"]
 
 
-def wait_for(person: Person, run: str, state: str, timeout: float = 60) -> None:
+def wait_for(person: Person, run: str, state: str) -> None:
     """Look until a run is in a state, and see that it is called none that is final before."""
 
     def there() -> bool:
@@ -67,7 +67,7 @@ def wait_for(person: Person, run: str, state: str, timeout: float = 60) -> None:
         assert now == state or now not in ("Completed", "Failed", "Canceled"), (now, reason)
         return now == state
 
-    wait_until(there, timeout)
+    wait_until(there)
 
 
 def forgotten(person: Person, job: str) -> bool:
@@ -152,7 +152,7 @@ def test_slurmctld_away(
 ) -> None:
     go = person.home / "go"
     run, _ = running(person, text=UNTIL_TOLD.format(go=str(go)))
-    waiting: Future[Any] = pool.submit(person.hpctf, "wait", "--follow", run, timeout=60)
+    waiting: Future[Any] = pool.submit(person.hpctf, "wait", "--follow", run)
     with faults.stopped("slurmctld"):
         clock.injected()
         state, reason = told(person, run)
@@ -161,7 +161,7 @@ def test_slurmctld_away(
         assert "the scheduler could not be asked: " in reason
         assert "Unable to contact slurm controller" in reason
         go.touch()
-        waited = waiting.result(timeout=60)
+        waited = waiting.result(timeout=HANGS_S)
     assert "the scheduler has not answered since " in waited.stderr
     assert "told" in waited.stderr
     assert f"Run {run} completed." in waited.stderr
@@ -175,8 +175,8 @@ def test_a_node_failure(person: Person, faults: Faults, clock: Clock) -> None:
     again, _ = running(person, *onto, "--max-restarts", "1")
     with faults.cut("n4"):
         clock.injected()
-        wait_for(person, again, "Queued", 60)
-        wait_for(person, lost, "Failed", 10)
+        wait_for(person, again, "Queued")
+        wait_for(person, lost, "Failed")
         clock.right()
         assert "a node failed" in told(person, lost)[1]
         explained = person.hpctf("why", lost).stdout
@@ -201,7 +201,7 @@ def test_suspended(person: Person, clock: Clock) -> None:
 @pytest.mark.fault("a job is requeued and held, then let go", "Queued with the reason; never final")
 def test_requeued_and_held(person: Person, clock: Clock, pool: ThreadPoolExecutor) -> None:
     run, job = running(person, "--max-restarts", "1", text=TWICE)
-    waiting: Future[Any] = pool.submit(person.hpctf, "wait", run, timeout=60)
+    waiting: Future[Any] = pool.submit(person.hpctf, "wait", run)
     clock.injected()
     person.cluster.run("scontrol", "requeuehold", job)
     wait_for(person, run, "Queued")
@@ -210,7 +210,7 @@ def test_requeued_and_held(person: Person, clock: Clock, pool: ThreadPoolExecuto
     assert f"scontrol release {job}" in person.hpctf("why", run).stdout
     person.cluster.run("scontrol", "release", job)
     wait_for(person, run, "Completed")
-    assert waiting.result(timeout=60).returncode == 0
+    assert waiting.result(timeout=HANGS_S).returncode == 0
 
 
 @pytest.mark.fault("somebody else cancels the job", "Canceled, with who did it")
@@ -218,7 +218,7 @@ def test_cancelled_by_somebody_else(person: Person, clock: Clock) -> None:
     run, job = running(person)
     clock.injected()
     person.cluster.run("scancel", job)
-    waited = person.hpctf("wait", run, check=False, timeout=60)
+    waited = person.hpctf("wait", run, check=False)
     clock.right()
     assert waited.returncode == 1
     assert "it was cancelled by user root" in waited.stderr
@@ -241,7 +241,7 @@ def test_a_job_that_vanished(person: Person, clock: Clock) -> None:
     for path in [folder / "run.json", *folder.glob("state/*.jsonl")]:
         os.utime(path, (long_ago, long_ago))
     clock.injected()
-    waited = person.hpctf("wait", run, check=False, timeout=60)
+    waited = person.hpctf("wait", run, check=False)
     clock.right()
     assert waited.returncode == 1
     assert told(person, run)[0] == "Failed"

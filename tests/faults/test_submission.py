@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Person
 from tests.faults.conftest import Clock
 from tests.faults.inject import Faults
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -58,7 +58,7 @@ def begin(person: Person, *words: str | Path, **env: str) -> subprocess.Popen[st
 def child_of(process: subprocess.Popen[str]) -> int:
     """Return the process id of hpctf itself, under runuser."""
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    wait_until(lambda: bool(listed.read_text().split()), 10)
+    wait_until(lambda: bool(listed.read_text().split()))
     return int(listed.read_text().split()[0])
 
 
@@ -103,7 +103,7 @@ def signal_in_mid_copy(person: Person, number: int, clock: Clock) -> subprocess.
     wait_until(Path(f"{pauses}.paused").exists)
     clock.injected()
     os.kill(child_of(submitting), number)
-    submitting.communicate(timeout=30)
+    submitting.communicate(timeout=HANGS_S)
     return submitting
 
 
@@ -119,9 +119,9 @@ def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: 
     time.sleep(0.5)
     clock.injected()
     os.kill(child_of(submitting), signal.SIGKILL)
-    submitting.communicate(timeout=30)
+    submitting.communicate(timeout=HANGS_S)
     (run,) = runs(person)
-    person.hpctf("wait", run["id"], timeout=60)
+    person.hpctf("wait", run["id"])
     clock.right()
     assert person.status(run["id"])["state"] == "Completed"
     assert person.status(run["id"])["job_id"] == jobs_by_name(person)[run["id"]]
@@ -144,7 +144,7 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
         time.sleep(delay)
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.kill(hpctf, signal.SIGKILL)
-        submitting.communicate(timeout=30)
+        submitting.communicate(timeout=HANGS_S)
     listed = {run["id"]: run for run in runs(person)}
     jobs = jobs_by_name(person)
     known = [run for run in listed.values() if run["job_id"]]
@@ -161,7 +161,7 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
 @pytest.mark.fault("hpctf killed before sbatch", "Failed: its submission was cut short")
 def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> None:
     signal_in_mid_copy(person, signal.SIGKILL, clock)
-    waited = person.hpctf("wait", "@last", check=False, timeout=30)
+    waited = person.hpctf("wait", "@last", check=False)
     clock.right()
     assert waited.returncode == 1
     assert "its submission was cut short" in waited.stderr
@@ -186,7 +186,7 @@ def test_an_sbatch_without_an_answer(person: Person, clock: Clock, taken: bool) 
         assert person.status()["state"] == "NotStarted"
         assert "whether Slurm took the job" in person.status()["reason"]
         silent_for(3600, folder)
-    waited = person.hpctf("wait", "@last", check=taken, timeout=60)
+    waited = person.hpctf("wait", "@last", check=taken)
     clock.right()
     assert waited.returncode == (0 if taken else 1)
     assert len(jobs_by_name(person)) == int(taken)
@@ -226,7 +226,7 @@ def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -
     for words in (["runs", "--rm"], ["archive"]):
         refused = person.hpctf(*words, folder.name, "--yes", check=False)
         assert refused.returncode == 2 and "must stay" in refused.stderr
-    person.hpctf("wait", "@last", timeout=60)
+    person.hpctf("wait", "@last")
     clock.right()
     assert person.status()["job_id"] == jobs_by_name(person)[folder.name]
 
@@ -273,7 +273,7 @@ def test_submitting_without_a_controller(person: Person, faults: Faults, clock: 
     script = person.write("proj/ok.py", "print(1)\n")
     with faults.stopped("slurmctld"):
         clock.injected()
-        done = person.hpctf("submit", script, check=False, timeout=120)
+        done = person.hpctf("submit", script, check=False)
         clock.right()
     assert done.returncode == 3
     assert "Unable to contact slurm controller" in done.stderr
@@ -287,11 +287,11 @@ def test_submissions_side_by_side_share_nothing(person: Person, clock: Clock) ->
     script = person.write("proj/ok.py", "print('trained')\n")
     clock.injected()
     several = [begin(person, "submit", "--name", "same", script) for _ in range(8)]
-    ids = [one.communicate(timeout=60)[0].strip() for one in several]
+    ids = [one.communicate(timeout=HANGS_S)[0].strip() for one in several]
     assert [one.returncode for one in several] == [0] * 8
     assert len(set(ids)) == 8
     for run in ids:
-        person.hpctf("wait", run, timeout=60)
+        person.hpctf("wait", run)
     clock.right()
     assert {run["id"]: run["job_id"] for run in runs(person)} == jobs_by_name(person)
 
@@ -303,13 +303,13 @@ def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock)
     wait_until((person.home / "bin/sbatch.called").exists)
     clock.injected()
     os.kill(child_of(submitting), signal.SIGINT)
-    told = submitting.communicate(timeout=30)[1]
+    told = submitting.communicate(timeout=HANGS_S)[1]
     clock.right()
     (run,) = runs(person)
     assert submitting.returncode == 130
     assert f"hpctf status {run['id']}" in told and "Traceback" not in told
     assert run["job_id"] == jobs_by_name(person)[run["id"]]
-    person.hpctf("wait", run["id"], timeout=60)
+    person.hpctf("wait", run["id"])
 
 
 @pytest.mark.fault("Ctrl-C while files are copied", "nothing is left")

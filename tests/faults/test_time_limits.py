@@ -66,7 +66,7 @@ def test_every_kind_goes_on_where_it_was(limited: Limited, clock: Clock) -> None
 def test_restarts_are_counted(limited: Limited, clock: Clock) -> None:
     person, run = limited.person, limited.counted
     clock.injected()
-    done = person.hpctf("wait", run, check=False, timeout=240)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1
     assert "its 1 restarts are used up" in person.status(run)["reason"]
@@ -78,7 +78,7 @@ def test_restarts_are_counted(limited: Limited, clock: Clock) -> None:
 def test_a_stubborn_script_is_ended_after_its_grace(limited: Limited, clock: Clock) -> None:
     person, run = limited.person, limited.stubborn
     clock.injected()
-    person.hpctf("wait", run, timeout=180)
+    person.hpctf("wait", run)
     clock.right()
     assert "start 1" in person.hpctf("logs", run, "--role", "worker").stdout
 
@@ -87,7 +87,7 @@ def test_a_stubborn_script_is_ended_after_its_grace(limited: Limited, clock: Clo
 def test_without_restarts_the_limit_is_told(limited: Limited, clock: Clock) -> None:
     person, run = limited.person, limited.plain
     clock.injected()
-    done = person.hpctf("wait", run, check=False, timeout=180)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1
     assert "it reached its time limit" in person.status(run)["reason"]

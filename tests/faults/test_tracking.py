@@ -37,12 +37,12 @@ def test_64_ranks_that_are_killed_have_all_records(person: Person, clock: Clock)
     words = ["--backend", "mpi", "--nodes", "4", "--procs-per-node", "16"]
     run = person.hpctf("submit", *words, "--sbatch", "mem=4000", script).stdout.strip()
     folder = next(person.home.glob(f"runs/*/{run}"))
-    wait_until(lambda: len(told(folder)) == 64 and min(told(folder).values()) > 0, 180)
+    wait_until(lambda: len(told(folder)) == 64 and min(told(folder).values()) > 0)
     clock.injected()
     for state in folder.glob("state/worker-*.jsonl"):
         pid = int(state.read_text().split('"pid":')[1].split(",")[0].rstrip("}\n"))
         os.kill(pid, signal.SIGKILL)
-    done = person.hpctf("wait", run, check=False, timeout=180)
+    done = person.hpctf("wait", run, check=False)
     clock.right()
     assert done.returncode == 1 and "signal 9 (SIGKILL)" in done.stderr
     killed = Run(folder)

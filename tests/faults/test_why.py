@@ -34,11 +34,11 @@ def job_of(person: Person, run: str) -> str:
 
 
 def wait_for_reason(person: Person, run: str, reason: str) -> None:
-    wait_until(lambda: reason in person.status(run)["reason"], 30)
+    wait_until(lambda: reason in person.status(run)["reason"])
 
 
 def wait_for_state(person: Person, run: str, state: str) -> None:
-    wait_until(lambda: person.status(run)["state"] == state, 60)
+    wait_until(lambda: person.status(run)["state"] == state)
 
 
 class Partition:
@@ -193,7 +193,7 @@ def test_a_node_that_is_not_available_and_a_reservation(
     try:
         clock.injected()
         waiting = submit(person, "--sbatch", "nodelist=n4")
-        wait_until(lambda: "DRAINED" in why(person) or "NotAvail" in why(person), 30)
+        wait_until(lambda: "DRAINED" in why(person) or "NotAvail" in why(person))
         told = why(person)
         clock.right()
         assert "Not available: n4 is drained (broken fan)." in told

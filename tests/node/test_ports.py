@@ -22,6 +22,7 @@ from hpctf.node.identity import Identity
 from hpctf.node.port_claims import Claim
 from tests.node.claiming import FIRST, is_free, user
 from tests.support.job_environments import HET_STEP, LOCAL, STEP, tasks_on
+from tests.support.waiting import HANGS_S
 
 # -- a group ---------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ class Ranks:
 
     def settle(self) -> list[int]:
         """Start all, and return the ports of their common cluster."""
-        found = [one.result(30) for one in [self.start(rank) for rank in range(self.size)]]
+        found = [one.result(HANGS_S) for one in [self.start(rank) for rank in range(self.size)]]
         assert [config["task"]["index"] for config in found] == list(range(self.size))
         assert all(config["cluster"] == found[0]["cluster"] for config in found)
         return [int(one.rpartition(":")[2]) for one in found[0]["cluster"]["worker"]]
@@ -111,7 +112,7 @@ def test_every_rank_says_what_was_tried_when_nothing_is_left(tmp_path: Path) -> 
     with socket.create_server(("", FIRST)), socket.create_server(("", FIRST + 3)):
         for one in [ranks.start(rank) for rank in range(2)]:
             with pytest.raises(HpctfError) as refusal:
-                one.result(30)
+                one.result(HANGS_S)
             assert str(refusal.value) == (
                 f"no block of ports in {FIRST}-{FIRST + 3} is free on every host (tries: 2): port "
                 f"{FIRST + 3} of here, worker-1's, is held by a program of {user()}\n"
@@ -123,7 +124,7 @@ def test_no_more_than_fifty_blocks_are_tried(tmp_path: Path) -> None:
     taken = [socket.create_server(("127.0.0.1", 41000 + number)) for number in range(60)]
     try:
         with pytest.raises(HpctfError, match="tries: 50"):
-            Ranks(tmp_path, 1, ports=[41000, 41059]).start(0).result(60)
+            Ranks(tmp_path, 1, ports=[41000, 41059]).start(0).result(HANGS_S)
     finally:
         for server in taken:
             server.close()
@@ -135,7 +136,7 @@ def test_a_rank_that_answers_late_is_waited_for(tmp_path: Path) -> None:
     time.sleep(0.3)
     assert not any(one.done() for one in first)
     began = time.monotonic()
-    clusters = [one.result(10)["cluster"] for one in [*first, ranks.start(1)]]
+    clusters = [one.result(HANGS_S)["cluster"] for one in [*first, ranks.start(1)]]
     assert time.monotonic() - began < 0.2
     assert clusters == [clusters[0]] * 3
 
@@ -147,9 +148,9 @@ def test_a_rank_that_never_answers_is_named_in_the_end(
     ranks = Ranks(tmp_path, 3)
     first, last = ranks.start(0), ranks.start(2)
     with pytest.raises(HpctfError, match="worker-1 has not said whether its port is free"):
-        first.result(10)
+        first.result(HANGS_S)
     with pytest.raises(HpctfError, match="worker-0 has not said which ports the group takes"):
-        last.result(10)
+        last.result(HANGS_S)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,8 @@ def test_what_an_earlier_start_left_does_not_count(
     first = ranks.start(0)
     time.sleep(0.1)
     assert not first.done(), "the answer of the start before must not do for this one's"
-    ranks.start(1).result(10)
-    assert first.result(10)["cluster"]["worker"][0] == f"localhost:{FIRST}"
+    ranks.start(1).result(HANGS_S)
+    assert first.result(HANGS_S)["cluster"]["worker"][0] == f"localhost:{FIRST}"
 
 
 def test_lines_cut_short_and_other_records_are_passed_over(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_waiting_ends_when_a_signals_handler_raises(tmp_path: Path) -> None:
         while not list(read_records(tmp_path / "state/worker-1.jsonl")):
             time.sleep(0.01)
         waiting.terminate()
-        assert waiting.wait(30) == 5, "it would wait for ten minutes"
+        assert waiting.wait(HANGS_S) == 5, "it would wait for ten minutes"
 
 
 def test_groups_that_start_together_never_share_a_port(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_groups_that_start_together_never_share_a_port(tmp_path: Path) -> None:
     started = [[group.start(rank) for rank in range(group.size)] for group in groups]
     taken: list[str] = []
     for ranks in started:
-        clusters = [one.result(30)["cluster"] for one in ranks]
+        clusters = [one.result(HANGS_S)["cluster"] for one in ranks]
         assert clusters == [clusters[0]] * len(ranks)
         taken += clusters[0]["worker"]
     assert len(set(taken)) == 12

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.notebook.test_notebook import submit
 from tests.support.browser import tab
 from tests.support.exported import free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -46,17 +46,17 @@ def jupyterlab(python: str, folder: Path) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(address) or server.poll() is not None, 60)
+        wait_until(lambda: _answers(address) or server.poll() is not None)
         assert server.poll() is None, (folder / "lab.log").read_text()
         yield address
     finally:
         server.send_signal(signal.SIGTERM)  # it ends its kernels
-        server.wait(30)
+        server.wait(HANGS_S)
 
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/api/status", timeout=5):
+        with urllib.request.urlopen(f"{address}/api/status", timeout=HANGS_S):
             return True
     except OSError:
         return False
@@ -71,8 +71,8 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 def run_all(page: Page) -> None:
     """Run all cells by the menu, once the kernel is there."""
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=30_000)
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
@@ -94,12 +94,12 @@ def test_the_widget_follows_a_run_while_other_cells_are_executed(
         page = here.page
         run_all(page)
         card = page.locator(".jp-OutputArea .hpctf-card")
-        card.locator("h3 .hpctf-running").wait_for(timeout=30_000)
-        page.get_by_text("the kernel is free: Running").wait_for(timeout=30_000)
-        card.get_by_text("epoch 3 of 12").wait_for(timeout=30_000)
+        card.locator("h3 .hpctf-running").wait_for()
+        page.get_by_text("the kernel is free: Running").wait_for()
+        card.get_by_text("epoch 3 of 12").wait_for()
         card.locator("summary", has_text="Ranks").click()
         go_on.touch()
-        card.locator("h3 .hpctf-completed").wait_for(timeout=30_000)
+        card.locator("h3 .hpctf-completed").wait_for()
         assert card.locator("svg polyline").count() == 3
         assert card.locator("details").first.get_attribute("open") is not None
         assert card.locator("script").count() == 0
@@ -140,11 +140,11 @@ def test_the_pictures_show_a_real_training(
     ):
         page = here.page
         page.locator(f"body[data-jp-theme-light='{str(theme == 'light').lower()}']").wait_for(
-            state="attached", timeout=30_000
+            state="attached"
         )
         run_all(page)
-        page.locator(".hpctf-card table td .hpctf-completed").first.wait_for(timeout=60_000)
-        page.locator(".hpctf-card h3 .hpctf-completed").first.wait_for(timeout=30_000)
+        page.locator(".hpctf-card table td .hpctf-completed").first.wait_for()
+        page.locator(".hpctf-card h3 .hpctf-completed").first.wait_for()
         page.locator(".hpctf-card h3").first.scroll_into_view_if_needed()
         page.screenshot(path=picture)
     assert picture.stat().st_size < LARGEST

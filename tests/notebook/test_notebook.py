@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 
 from hpctf import Experiment, Run, TensorFlow
 from tests.conftest import ROOT, run_python
+from tests.support.waiting import HANGS_S
 
 TRAIN = """
 import os, sys, time
@@ -61,7 +62,10 @@ def executed(folder: Path, *cells: str) -> list[list[Any]]:
         + [nbformat.v4.new_code_cell(cell) for cell in cells]
     )
     client = NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=HANGS_S,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
     return [cell["outputs"] for cell in notebook["cells"][1:]]
@@ -134,7 +138,7 @@ def test_show_follows_the_run_while_the_kernel_is_free(tmp_path: Path, without: 
         f"run = Run({str(run.folder.path)!r})\nrun.show(0.1)",
         f"print(run.status)\nopen({str(go_on)!r}, 'w').close()",
         "import threading\n"
-        "[thread.join(30) for thread in threading.enumerate() if thread.name.startswith('show ')]\n"
+        "[thread.join() for thread in threading.enumerate() if thread.name.startswith('show ')]\n"
         "print('Completed<' in cards[-1], 'loss&lt;b&gt;' in cards[-1])",
     )
     assert freed[0]["text"] == "Running\n"

@@ -82,7 +82,7 @@ def test_the_picture_of_mlflow_shows_a_real_training(
     with mlflow_server(tools_python, tmp_path, free_port(), *words) as address:
         page = f"{address}/#/experiments/1/runs/{mlflow_id}/model-metrics"
         with tab(browser, page, **SMALL) as here:
-            here.page.locator(".js-plotly-plot .lines path").first.wait_for(timeout=60_000)
+            here.page.locator(".js-plotly-plot .lines path").first.wait_for()
             here.page.screenshot(path=pictures / "mlflow.png")
     assert (pictures / "mlflow.png").stat().st_size < LARGEST
 

@@ -32,9 +32,9 @@ def test_a_requeue_is_in_the_timeline_and_the_curve_goes_on(person: Person) -> N
             "loss" in person.hpctf("report", run, "--json").stdout
         )
 
-    wait_until(all_log, timeout=120)
+    wait_until(all_log)
     person.cluster.run("scancel", "--signal=USR2", str(person.status(run)["job_id"]))
-    person.hpctf("wait", run, timeout=200)
+    person.hpctf("wait", run)
     (told,) = json.loads(person.hpctf("report", run, "--json").stdout)
     rows = told["timeline"]["rows"]
     assert [[bar["end"] for bar in row["bars"]] for row in rows] == [["asked", "completed"]] * 2

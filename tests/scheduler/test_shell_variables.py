@@ -95,7 +95,7 @@ def test_no_variable_of_a_manual_page_changes_a_job_or_an_answer(person: Person)
     words += ["--time", "00:20:00", "--mem", "200M", script]
     shell = hostile()
     plain = person.hpctf(*words).stdout.strip()
-    steered = person.hpctf(*words, timeout=60, **shell)
+    steered = person.hpctf(*words, **shell)
     run = steered.stdout.strip()
     assert job_of(person, run) == job_of(person, plain)
     assert "SBATCH_TIMELIMIT is ignored" in steered.stderr

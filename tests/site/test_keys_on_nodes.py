@@ -111,7 +111,7 @@ def submit(person: Person, script: str, more: str, *words: str) -> dict[str, Any
     """Run a script on a site with more keys, and return what each rank wrote."""
     path = person.write("proj/train.py", script)
     person.write("site.yaml", SITE.format(more=more))
-    person.hpctf("submit", "--site", "./site.yaml", *words, "--wait", path, timeout=90)
+    person.hpctf("submit", "--site", "./site.yaml", *words, "--wait", path)
     outputs = Path(person.status()["run_folder"]) / "outputs"
     return {file.stem: json.loads(file.read_text()) for file in outputs.glob("*.json")}
 
@@ -186,7 +186,7 @@ def test_a_suffix_that_leads_nowhere_ends_the_run_at_once_and_names_the_key(
     script = person.write("proj/train.py", "print('never')")
     person.write("site.yaml", SITE.format(more="network: {host_suffix: -nope}"))
     words = ["--site", "./site.yaml", "--backend", "collective", "--nodes", "2", "--wait"]
-    done = person.hpctf("submit", *words, script, check=False, timeout=60)
+    done = person.hpctf("submit", *words, script, check=False)
     assert done.returncode == 1
     assert "-nope, by which the other ranks are to reach this one, leads nowhere" in done.stderr
     assert "host_suffix" in done.stderr

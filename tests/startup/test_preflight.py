@@ -13,6 +13,7 @@ import pytest
 from hpctf.common.paths import STARTUP
 from tests.client.test_run_context import pythons
 from tests.support.mpi_ranks import of_two
+from tests.support.waiting import HANGS_S
 
 TRAIN = "import tensorflow; print('trains')"
 REFUSED = 78
@@ -51,7 +52,7 @@ class Ranks:
     def run(self, rank: int, path: Path, **more: str) -> tuple[int, str, str]:
         """Return a rank's exit code, and what it said on stdout and stderr."""
         child = self.start(rank, path, **more)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=HANGS_S)
         return child.returncode, out, err
 
 
@@ -101,7 +102,7 @@ def test_of_many_at_once_one_is_first_and_all_that_differ_from_it_end(
         environment(tmp_path / "b", tensorflow="2.18.1"),
     ]
     started = [ranks.start(rank, kinds[rank % 2]) for rank in range(12)]
-    codes = [child.communicate(timeout=60) and child.returncode for child in started]
+    codes = [child.communicate(timeout=HANGS_S) and child.returncode for child in started]
     first = json.loads((ranks.folder / "state/software-0.json").read_text())
     kind = int(first["versions"]["TensorFlow"] == "2.18.1")
     assert codes == [0 if rank % 2 == kind else REFUSED for rank in range(12)]

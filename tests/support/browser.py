@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.waiting import HANGS_S
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -68,6 +70,7 @@ def tab(browser: Browser, address: str | Path, **options: Any) -> Iterator[Tab]:
     """
     url = address.absolute().as_uri() if isinstance(address, Path) else address
     context = browser.new_context(**{"viewport": DESKTOP, **options})
+    context.set_default_timeout(HANGS_S * 1000)
     opened = Tab(context.new_page())
     page = opened.page
     page.on("request", lambda asked: _note_request(opened, asked.url, url))

@@ -14,6 +14,7 @@ import click
 
 from hpctf.cli import cli
 from tests.conftest import ROOT
+from tests.support.waiting import HANGS_S
 
 OF_ARGUMENTS = {
     "[RUN]": "RUN",
@@ -164,7 +165,7 @@ def run_all(
         cwd=cwd,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr
     said = [Said(*one) for one in json.loads((cwd / "all-said").read_text())]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 READ = """
 import json, sys
@@ -53,7 +53,7 @@ def run_in(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
     )
     assert done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
     return done
@@ -78,7 +78,7 @@ def mlflow_server(python: str, folder: Path, port: int, *words: str) -> Iterator
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(address) or server.poll() is not None, 90)
+        wait_until(lambda: _answers(address) or server.poll() is not None)
         assert server.poll() is None, (folder / f"server-{port}.log").read_text()
         yield address
     finally:
@@ -90,7 +90,7 @@ def _answers(address: str) -> bool:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=5):
+        with urllib.request.urlopen(f"{address}/health", timeout=HANGS_S):
             return True
     except OSError:
         return False
@@ -123,10 +123,10 @@ def tensorboard(python: str, cwd: Path, *words: str | Path) -> Iterator[str]:
         yield address
     finally:
         process.send_signal(signal.SIGINT)
-        code = process.wait(30)
+        code = process.wait(HANGS_S)
         process.stdout.close()
     assert code == 130
-    wait_until(lambda: not [pid for pid in children if _lives(pid)], 10)
+    wait_until(lambda: not [pid for pid in children if _lives(pid)])
     assert not list(cwd.glob("hpctf-tensorboard-*"))
 
 

@@ -16,6 +16,7 @@ from hpctf.plan import Plan
 from hpctf.planning.planner import Planned, make_plan
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
+from tests.support.waiting import HANGS_S
 
 HERE = Path(__file__).parent
 CLUSTER_SITE = HERE / "sites" / "cluster.yaml"
@@ -71,5 +72,5 @@ def hpctf(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=text,
-        timeout=60,
+        timeout=HANGS_S,
     )

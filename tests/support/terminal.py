@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyte
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,12 +97,12 @@ class Terminal:
         self._size(columns, lines)
         self.process.send_signal(signal.SIGWINCH)
 
-    def ends(self, timeout: float = 60) -> int:
+    def ends(self) -> int:
         """Wait for the command's end, and return its exit code."""
-        code = self.process.wait(timeout)
+        code = self.process.wait(HANGS_S)
         self.modes_after = termios.tcgetattr(self._slave)
         os.close(self._slave)
-        self._reader.join(timeout)
+        self._reader.join(HANGS_S)
         os.close(self._master)
         return code
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+HANGS_S = 540
+"""Who takes longer hangs. It says nothing else: a loaded machine is slow. It is less than the ten
+minutes that many scripts of the tests sleep, so that waiting for those to wake hangs as well."""
 
-def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
+
+def wait_until(holds: Callable[[], bool]) -> None:
     """Look until something holds."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + HANGS_S
     while not holds():
-        assert time.monotonic() < deadline, f"it never came to hold within {timeout} s"
+        assert time.monotonic() < deadline, f"it never came to hold within {HANGS_S} s"
         time.sleep(0.1)

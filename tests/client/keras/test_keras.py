@@ -14,6 +14,7 @@ from hpctf import Experiment, TensorFlow
 from hpctf.common.paths import CLIENT, STARTUP
 from tests.conftest import skip_or_fail
 from tests.support.built import OLDER_TENSORFLOW, build_environment
+from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.tensorflow
 
@@ -109,7 +110,7 @@ def two_ranks(python: str, script: str, folder: Path, *cases: str, **more: str) 
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=5 * HANGS_S,
     )
     assert done.returncode == 0, done.stderr[-8000:]
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]

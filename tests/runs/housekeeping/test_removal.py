@@ -25,6 +25,7 @@ from hpctf.runs.status.listing import list_runs
 from tests.conftest import ROOT, skip_or_fail
 from tests.support.ended_runs import Copy, submit
 from tests.support.projects import hpctf
+from tests.support.waiting import HANGS_S
 
 NOBODY = 65534
 
@@ -151,7 +152,7 @@ def on_a_terminal(home: Path, answer: str, *words: str) -> subprocess.CompletedP
             stdin=theirs,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANGS_S,
         )
     finally:
         os.close(ours)

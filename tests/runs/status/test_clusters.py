@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.fixture import Cluster
 from tests.conftest import ROOT, Person
+from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -30,7 +30,7 @@ targets:
 
 
 def far_script(*words: str) -> None:
-    subprocess.run([ROOT / "tests/cluster/far", *words], check=True, timeout=100)
+    subprocess.run([ROOT / "tests/cluster/far", *words], check=True, timeout=HANGS_S)
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +58,11 @@ def submit(person: Person, script: str, *words: str) -> str:
     return person.hpctf("submit", *words, path).stdout.strip()
 
 
-def until(condition: Callable[[], bool], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_run_there_is_told_by_its_own_cluster_from_submission_to_result(someone: Person) -> None:
     done = "import os; print('from', os.uname().nodename)"
     path = someone.write("proj/train.py", done)
     words = ["--backend", "mpi", "--nodes", "2", "--wait"]
-    said = someone.hpctf("submit", *words, path, timeout=60)
+    said = someone.hpctf("submit", *words, path)
     status = someone.status()
     assert (status["state"], status["cluster"]) == ("Completed", "far")
     assert f"as job {status['job_id']};far of" in said.stderr
@@ -112,16 +105,16 @@ def test_a_waiting_job_there_is_explained_by_that_cluster_and_can_be_cancelled(
     someone: Person,
 ) -> None:
     run = submit(someone, "print()", "--sbatch", "begin=now+1hour")
-    until(lambda: someone.status(run)["reason"] == "BeginTime")
+    wait_until(lambda: someone.status(run)["reason"] == "BeginTime")
     assert someone.status(run)["state"] == "Queued"
     told = someone.hpctf("why", run).stdout
     assert "It may start" in told and "Slurm says BeginTime" in told
     job = someone.status(run)["job_id"]
     someone.cluster.run("scontrol", "--clusters=far", "uhold", job)
-    until(lambda: someone.status(run)["reason"] == "JobHeldUser")
+    wait_until(lambda: someone.status(run)["reason"] == "JobHeldUser")
     assert f"scontrol --clusters=far release {job}" in someone.hpctf("why", run).stdout
     someone.hpctf("cancel", run)
-    assert someone.hpctf("wait", run, check=False, timeout=60).returncode == 1
+    assert someone.hpctf("wait", run, check=False).returncode == 1
     assert someone.status(run)["state"] == "Canceled"
 
 
@@ -155,10 +148,10 @@ def test_a_training_there_requeues_its_own_job_and_no_other(someone: Person) -> 
     )
     words = ["--max-restarts", "1", "--grace", "5"]
     run = submit(someone, script, *words)
-    until(lambda: someone.status(run)["roles"][0]["state"] == "Running")
+    wait_until(lambda: someone.status(run)["roles"][0]["state"] == "Running")
     job = someone.status(run)["job_id"]
     someone.cluster.run("scancel", "--clusters=far", "--signal=USR2", job)
-    someone.hpctf("wait", run, timeout=200)
+    someone.hpctf("wait", run)
     assert someone.status(run)["roles"][0]["attempt"] == 1
 
 
@@ -166,7 +159,7 @@ def test_a_submission_that_was_cut_short_is_found_there_by_its_name(someone: Per
     run = submit(someone, "import time; time.sleep(600)")
     folder = Path(someone.status(run)["run_folder"])
     record = json.loads((folder / "run.json").read_text())
-    until(lambda: someone.status(run)["state"] == "Running")
+    wait_until(lambda: someone.status(run)["state"] == "Running")
     (folder / "state/job.jsonl").write_text("")
     cut = {**record, "job_id": None, "submitter": None}
     for clusters in ("far", "hpctf,far"):
@@ -179,10 +172,10 @@ def test_while_its_slurmctld_is_away_the_state_says_so_and_nothing_is_settled(
     someone: Person,
 ) -> None:
     run = submit(someone, "import time; time.sleep(8)")
-    until(lambda: someone.status(run)["state"] == "Running")
+    wait_until(lambda: someone.status(run)["state"] == "Running")
     pid = int((someone.cluster.directory / "pids/slurmctld-far.pid").read_text())
     subprocess.run(["kill", str(pid)], check=True)
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
     away = someone.status(run)
     assert away["state"] == "Running"
     assert "the scheduler could not be asked" in away["reason"]
@@ -190,19 +183,19 @@ def test_while_its_slurmctld_is_away_the_state_says_so_and_nothing_is_settled(
     done = someone.hpctf("cancel", run, check=False)
     assert done.returncode == 3
     far_script("up")
-    someone.hpctf("wait", run, timeout=90)
+    someone.hpctf("wait", run)
     assert someone.status(run)["state"] == "Completed"
 
 
 def test_a_job_that_its_cluster_has_forgotten_has_ended_and_not_completed(someone: Person) -> None:
     run = submit(someone, "import time; time.sleep(600)")
-    until(lambda: someone.status(run)["state"] == "Running")
+    wait_until(lambda: someone.status(run)["state"] == "Running")
     far_script("down")
     far_script("up")  # its slurmctld begins anew, without the job
     folder = Path(someone.status(run)["run_folder"])
     for path in (folder / "run.json", *folder.glob("state/*")):
         os.utime(path, (0, 0))  # no rank has given a sign of life lately
-    assert someone.hpctf("wait", run, check=False, timeout=60).returncode == 1
+    assert someone.hpctf("wait", run, check=False).returncode == 1
     # slurmdbd notes as cancelled what slurmctld forgets, if the rank's own end is not on record.
     assert someone.status(run)["state"] in ("Failed", "Canceled")
 

@@ -97,7 +97,7 @@ def test_parameter_servers_end_once_chief_and_workers_have(person: Person) -> No
         "import os, time\nif os.environ['HPCTF_ROLE'] == 'ps':\n    time.sleep(600)\n",
     )
     words = ["--backend", "ps", "--workers", "2", "--ps", "2", "--ps-mode", "script", "--no-chief"]
-    person.hpctf("submit", *words, "--wait", script, timeout=60)
+    person.hpctf("submit", *words, "--wait", script)
     states = {(role["role"], role["index"]): role["state"] for role in person.status()["roles"]}
     assert set(states.values()) == {"Completed"}
     assert person.jobs() == []
@@ -113,9 +113,7 @@ def test_a_crashing_parameter_server_fails_the_job_at_once(person: Person) -> No
     )
     words = ["--backend", "ps", "--workers", "2", "--ps-mode", "script", "--wait"]
     for placement in ("hetjob", "shared"):
-        done = person.hpctf(
-            "submit", *words, "--ps-placement", placement, script, check=False, timeout=60
-        )
+        done = person.hpctf("submit", *words, "--ps-placement", placement, script, check=False)
         assert done.returncode == 1
         assert "ps-0 on n" in done.stderr and "exit code 3" in done.stderr
         assert person.status()["exit_code"] == 3
@@ -130,7 +128,7 @@ def test_workers_of_a_script_may_finish_after_the_chief(person: Person) -> None:
         "print('finished')\n",
     )
     words = ["--backend", "ps", "--workers", "1", "--ps-mode", "script", "--wait"]
-    run = person.hpctf("submit", *words, script, timeout=60).stdout.strip()
+    run = person.hpctf("submit", *words, script).stdout.strip()
     assert "finished" in person.hpctf("logs", run, "--role", "worker").stdout
     assert "finished" not in person.hpctf("logs", run, "--role", "ps").stdout
 
@@ -150,7 +148,7 @@ def test_cancel_ends_every_process_and_says_so(person: Person) -> None:
     run = person.hpctf("submit", "--backend", "collective", "--nodes", "2", script).stdout.strip()
     wait_for_state(person, run, "Running")
     person.hpctf("cancel", run)
-    done = person.hpctf("wait", run, check=False, timeout=60)
+    done = person.hpctf("wait", run, check=False)
     assert done.returncode == 1
     assert "was cancelled" in done.stderr
     assert person.status(run)["state"] == "Canceled"
@@ -164,7 +162,7 @@ def test_a_run_cancelled_by_somebody_else_is_canceled_too(person: Person) -> Non
     run = person.hpctf("submit", script).stdout.strip()
     wait_for_state(person, run, "Running")
     person.cluster.run("scancel", person.status(run)["job_id"])
-    person.hpctf("wait", run, check=False, timeout=60)
+    person.hpctf("wait", run, check=False)
     assert person.status(run)["state"] == "Canceled"
 
 
@@ -189,7 +187,7 @@ def test_a_signal_to_the_job_reaches_the_script(person: Person) -> None:
     log = Path(person.status(run)["run_folder"]) / "logs/worker-0.log"
     wait_until(lambda: log.exists() and "ready" in log.read_text())
     person.cluster.run("scancel", "--signal=USR1", f"{person.status(run)['job_id']}.0")
-    person.hpctf("wait", run, timeout=60)
+    person.hpctf("wait", run)
     assert person.status(run)["state"] == "Completed"
 
 
@@ -200,7 +198,7 @@ def test_children_of_the_script_end_with_it(person: Person) -> None:
         "child = subprocess.Popen(['sleep', '600'])\n"
         "open('outputs/pid', 'w').write(str(child.pid))\n",
     )
-    person.hpctf("submit", "--wait", script, timeout=60)
+    person.hpctf("submit", "--wait", script)
     assert start_time(int(person.output("pid"))) is None
 
 
@@ -219,7 +217,7 @@ def test_interrupting_a_wait_leaves_the_run_going(person: Person) -> None:
     told = waiting.communicate()[1]
     assert waiting.returncode == 130
     assert f"hpctf wait {run}" in told and "Traceback" not in told
-    person.hpctf("wait", run, timeout=60)
+    person.hpctf("wait", run)
     assert person.status(run)["state"] == "Completed"
 
 
@@ -251,7 +249,7 @@ def test_an_srun_that_does_not_end_is_ended_once_every_rank_has(person: Person) 
     site = person.write("site.yaml", f"name: mine\nprologue: ['PATH={endless.parent}:$PATH']\n")
     script = person.write("proj/ok.py", "print('trained')\n")
     words = ["--site", site, "--backend", "ps", "--workers", "2", "--ps-mode", "script"]
-    run = person.hpctf("submit", *words, "--wait", script, timeout=60).stdout.strip()
+    run = person.hpctf("submit", *words, "--wait", script).stdout.strip()
     assert person.status(run)["state"] == "Completed"
     assert "srun has not: ending it" in person.hpctf("logs", run, "--role", "job").stdout
     assert person.jobs() == []
@@ -271,7 +269,7 @@ def test_a_requeued_run_starts_afresh_and_completes(person: Person) -> None:
     wait_for_state(person, run, "Running")
     wait_until(lambda: all(role["host"] for role in person.status(run)["roles"]))
     person.cluster.run("scontrol", "requeue", person.status(run)["job_id"])
-    person.hpctf("wait", run, timeout=180)
+    person.hpctf("wait", run)
     assert "second time" in person.hpctf("logs", run, "--role", "chief").stdout
     assert {role["state"] for role in person.status(run)["roles"]} == {"Completed"}
 

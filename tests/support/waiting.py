@@ -10,9 +10,9 @@ HANGS_S = 540
 minutes that many scripts of the tests sleep, so that waiting for those to wake hangs as well."""
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool], within_s: float = HANGS_S) -> None:
     """Look until something holds."""
-    deadline = time.monotonic() + HANGS_S
+    deadline = time.monotonic() + within_s
     while not holds():
-        assert time.monotonic() < deadline, f"it never came to hold within {HANGS_S} s"
+        assert time.monotonic() < deadline, f"it never came to hold within {within_s} s"
         time.sleep(0.1)

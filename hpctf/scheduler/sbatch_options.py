@@ -46,12 +46,12 @@ NOT_DROPPED = {
 NEED_VALUES = (
     "account acctg-freq batch bb bbf begin cluster-constraint clusters comment constraint "
     "container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu deadline "
-    "delay-boot dependency distribution exclude export export-file extra-node-info gid gpu-bind "
-    "gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input "
+    "delay-boot dependency distribution exclude export export-file extra extra-node-info gid "
+    "gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input "
     "kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu "
     "mem-per-gpu mincpus network nodefile nodelist ntasks-per-core ntasks-per-gpu "
-    "ntasks-per-socket open-mode partition power prefer priority profile qos reservation signal "
-    "sockets-per-node switches thread-spec threads-per-core time-min tmp tres-bind "
+    "ntasks-per-socket open-mode partition power prefer priority profile qos reservation segment "
+    "signal sockets-per-node switches thread-spec threads-per-core time-min tmp tres-bind "
     "tres-per-task uid wait-all-nodes wckey"
 )
 """Options that are no bare flags, besides ours."""
@@ -62,7 +62,15 @@ FLAGS = (
 )
 """Options that take no value: sbatch refuses ``--requeue=yes``."""
 
-OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "oom-kill-step", "propagate")
+OPTIONAL = (
+    "exclusive",
+    "get-user-env",
+    "nice",
+    "no-kill",
+    "oom-kill-step",
+    "propagate",
+    "resv-ports",
+)
 """Options whose value may be left out."""
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

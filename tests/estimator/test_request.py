@@ -50,7 +50,7 @@ def test_inputs_go_by_their_absolute_paths(tmp_path: Path) -> None:
 
 def test_a_function_is_on_record_by_name_and_text() -> None:
     found = request_of(TensorFlow(function=project))["function"]
-    assert found["name"].endswith("helpers.project")
+    assert found["name"].endswith("support.projects.project")
     assert found["text"].startswith("def project(")
 
 

@@ -73,6 +73,7 @@ def open_run(name: str, site: str | None) -> Run:
 def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     """Return the runs that RUN|EXPERIMENT... stand for, each once: an experiment's all."""
     from hpctf.errors import UsageError
+    from hpctf.run import Run
     from hpctf.run_folder.layout import check_name, run_folders
     from hpctf.runs.status.listing import readable_runs
 

@@ -254,3 +254,13 @@ def test_every_module_is_in_a_package_that_a_wheel_has() -> None:
     """``find:`` of setup.cfg passes over folders without ``__init__.py``."""
     outside = {str(path) for path in MODULES if not (path.parent / "__init__.py").is_file()}
     assert not outside
+
+
+def test_one_limit_guards_the_tests_against_hanging() -> None:
+    """A loaded machine takes minutes for seconds' work (tests/support/waiting.py)."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            limits = {word.arg: word.value for word in getattr(node, "keywords", ())}
+            limit = limits.get("timeout")
+            if isinstance(limit, ast.Constant):
+                assert limit.value in (0, None), f"{path}:{limit.lineno}: use HANGS_S"

@@ -22,6 +22,7 @@ from hpctf.admin.survey.inventory import (
 from hpctf.admin.survey.probe import Probe, probe
 from hpctf.errors import SchedulerError
 from tests.conftest import ROOT, skip_or_fail
+from tests.support.waiting import HANGS_S
 
 RECORDED = ROOT / "tests/support/recorded"
 
@@ -256,8 +257,8 @@ def test_half_a_slurm_says_what_it_can(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_command_never_waits_for_what_is_typed() -> None:
     from hpctf.scheduler import commands
 
-    assert commands.run(["cat"], timeout=5) == ""
-    assert commands.run(["sh", "-c", "echo b >&2; echo a"], 5, errors_too=True) == "a\nb\n"
+    assert commands.run(["cat"], HANGS_S) == ""
+    assert commands.run(["sh", "-c", "echo b >&2; echo a"], HANGS_S, errors_too=True) == "a\nb\n"
 
 
 def test_interfaces_are_those_of_the_machine() -> None:

@@ -120,12 +120,12 @@ def passing(person: Person, faults: Faults) -> Iterator[str]:
     reservation = [f"Reservation={name}", "StartTime=now+1hour", "Duration=60", f"Users={user}"]
     accounting = ("sacctmgr", "--immediate", "--quiet")
     with faults.settings(AccountingStorageEnforce="qos,limits"):
-        run(*accounting, "add", "qos", name)
-        run(*accounting, "add", "account", name)
-        run(*accounting, "add", "user", user, f"account={name}")
-        run(*accounting, "modify", "user", user, "set", f"qos=normal,{name}")
-        run("scontrol", "create", *reservation, "Nodes=n4")
         try:
+            run(*accounting, "add", "qos", name)
+            run(*accounting, "add", "account", name)
+            run(*accounting, "add", "user", user, f"account={name}")
+            run(*accounting, "modify", "user", user, "set", f"qos=normal,{name}")
+            run("scontrol", "create", *reservation, "Nodes=n4")
             yield name
         finally:
             run("scancel", f"--user={user}", check=False)

@@ -39,7 +39,7 @@ class Run(Reading):
     """
 
     def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
-        self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+        self.folder = RunFolder(folder.path if isinstance(folder, RunFolder) else Path(folder))
         if not os.path.lexists(self.folder.record_file):
             raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
         super().__init__(self.folder.path)

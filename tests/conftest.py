@@ -59,7 +59,7 @@ _NEEDS = {
     "slurm": ("cluster",),
     "tensorflow": ("training_python",),
     "browser": ("browser",),
-    "slow": ("installed", "tools_python", "wheels"),
+    "slow": ("experiment", "installed", "run", "terminal", "tools_python", "wheels"),
 }
 """What a test needs that has these fixtures. `make unit` is all that needs nothing."""
 

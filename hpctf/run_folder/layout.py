@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from hpctf.common.files import (
     read_with,
     write_json,
 )
+from hpctf.common.folders import remove_tree
 from hpctf.common.paths import without_tilde
 from hpctf.common.secrets import confided, confided_values
 from hpctf.common.terminal import visible
@@ -221,7 +221,8 @@ class RunFolder:
 
     def remove(self, above: Iterable[Path] = ()) -> None:
         """Remove the folder, and those above it that `make` made, if nothing else is in them."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(self.path)
         _remove_empty(above)
 
     def update_record(self, **changes: Any) -> None:

@@ -18,6 +18,8 @@ from hpctf.site.loading import load_layers, load_site
 from tests.conftest import skip_or_fail
 from tests.support.projects import CLUSTER_SITE, hpctf
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:

@@ -23,6 +23,8 @@ from hpctf.site.model import Site
 from tests.conftest import ROOT
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "docs/from-azure-ml.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TRAINING = BLOCKS

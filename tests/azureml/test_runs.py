@@ -12,6 +12,8 @@ from hpctf import Experiment, Run, TensorFlow, TrainingFailed
 from hpctf.site.loading import load_site
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 LOGS = """
 from azureml.core import Run
 import sys

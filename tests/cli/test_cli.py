@@ -14,6 +14,8 @@ import pytest
 from hpctf import Experiment, TensorFlow, UsageError
 from tests.support.projects import hpctf, project
 
+pytestmark = pytest.mark.slow
+
 USAGE, SITE = 2, 3
 
 

@@ -18,6 +18,8 @@ from hpctf.submission.sbatch import write_script
 from tests.support.every_command import about_else, about_runs, filled, run_all
 from tests.support.projects import hpctf
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 API_KEY = "canary-code"
 import json, os, sys

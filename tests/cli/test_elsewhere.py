@@ -15,6 +15,8 @@ import pytest
 from hpctf import Experiment, TensorFlow, TrainingFailed
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 MAIN = (sys.executable, "-c", "from hpctf.cli import main; main()")
 NOBODY = 54321
 

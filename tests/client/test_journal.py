@@ -21,6 +21,8 @@ from tests.support.disks import mounted
 from tests.support.mpi_ranks import environ, lines, start
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_restart_takes_the_place_of_the_steps_that_it_trains_again(tmp_path: Path) -> None:
     start(tmp_path, "for n in range(6): run.log('loss', float(n), n)\nrun.log('once', 1)").wait()

@@ -22,6 +22,8 @@ from hpctf.client.hpctf.run_context import Run
 from hpctf.client.hpctf.run_metrics import Tracked
 from tests.support.mpi_ranks import environ, lines
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

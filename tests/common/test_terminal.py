@@ -18,6 +18,8 @@ from hpctf.common.terminal import log_line, visible
 from tests.support.projects import project
 from tests.support.waiting import HANGS_S
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "x\x1b]0;EVIL\x07\x1b[2J\x9b2J\x7f\u202egnp\u2066\x00\r\x08 caf\xe9 \u2192 \udce9\ud800"
 """A title, two ways to clear the screen, a bell, texts turned around, bytes and halves of
 characters; and what is no ASCII."""

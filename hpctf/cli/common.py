@@ -14,8 +14,6 @@ import click
 
 from hpctf.common.secrets import hidden, hide
 from hpctf.common.terminal import console, visible
-from hpctf.run_folder.layout import find_run
-from hpctf.runs.root import runs_root_of
 
 if TYPE_CHECKING:
     from hpctf.run import Run
@@ -62,6 +60,8 @@ def run_argument(command: Command) -> Command:
 def open_run(name: str, site: str | None) -> Run:
     """Return the run that RUN stands for; it may be a run's folder, too."""
     from hpctf.run import Run
+    from hpctf.run_folder.layout import find_run
+    from hpctf.runs.root import runs_root_of
 
     if os.sep in name:
         folder = os.path.abspath(os.path.expanduser(name))
@@ -75,6 +75,7 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     from hpctf.errors import UsageError
     from hpctf.run import Run
     from hpctf.run_folder.layout import check_name, run_folders
+    from hpctf.runs.root import runs_root_of
     from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from hpctf.common.secrets import hidden
+from hpctf.common.terminal import visible
 
 LOGGER = "hpctf"
 
@@ -20,14 +21,15 @@ def notify(text: str, prefix: str = "note: ") -> None:
     Parameters
     ----------
     text
-        What to say; what looks like a secret is hidden.
+        What to say; what looks like a secret is hidden, and each character is one that every
+        handler can write (`hpctf.common.terminal.visible`).
     prefix
         What a line on stderr begins with; a log record does without it.
     """
     import logging  # only here: most commands have nothing to note, and it takes some milliseconds
 
-    logger = logging.getLogger(LOGGER)
+    logger, shown = logging.getLogger(LOGGER), visible(hidden(text))
     if logger.hasHandlers():
-        logger.warning("%s", hidden(text))
+        logger.warning("%s", shown)
     elif logger.isEnabledFor(logging.WARNING):
-        print(f"{prefix}{hidden(text)}", file=sys.stderr, flush=True)
+        print(f"{prefix}{shown}", file=sys.stderr, flush=True)

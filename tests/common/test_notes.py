@@ -72,3 +72,8 @@ def test_nothing_notes_past_the_logger() -> None:
 
 def _is_note(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and str(node.value).lower().startswith("note: ")
+
+
+def test_any_handler_can_write_a_note(caplog: pytest.LogCaptureFixture) -> None:
+    notify("the file \udce9\x1b[2J is not UTF-8")
+    assert caplog.messages == ["the file \\xe9\\x1b[2J is not UTF-8"]

@@ -27,7 +27,7 @@ from tests.runs.status.test_local_runs import said
 from tests.support.waiting import wait_until
 
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
-STANDINS = ROOT / "tests/standins"
+STANDINS = ROOT / "tests/support/standins"
 
 TELL = """
 import json, os, sys

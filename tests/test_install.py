@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import ROOT, skip_or_fail
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("templates", "site-configs")
 
 

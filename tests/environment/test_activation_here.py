@@ -26,6 +26,8 @@ from tests.conftest import PYENV, ROOT, need_environment_modules, skip_or_fail
 from tests.runs.status.test_local_runs import said
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 STANDINS = ROOT / "tests/support/standins"
 

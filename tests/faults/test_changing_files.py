@@ -22,6 +22,8 @@ from tests.conftest import skip_or_fail
 from tests.faults.conftest import Clock
 from tests.support.waiting import HANGS_S
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:

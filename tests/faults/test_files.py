@@ -20,6 +20,8 @@ from tests.faults.conftest import Clock
 from tests.support.disks import mounted
 from tests.support.waiting import HANGS_S
 
+pytestmark = pytest.mark.slow
+
 
 def estimator(source: Path) -> TensorFlow:
     return TensorFlow(source, entry_script="train.py")

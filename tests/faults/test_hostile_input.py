@@ -24,6 +24,8 @@ from hpctf.submission.script import render
 from tests.faults.asking import CAPTURE, Refused, Ways
 from tests.faults.hostile import FOR_COMMAND_LINES, VALUES
 
+pytestmark = pytest.mark.slow
+
 WAYS = ("command line", "job file", "python")
 
 PLACES = {

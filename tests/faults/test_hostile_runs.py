@@ -21,6 +21,8 @@ from tests.faults.asking import CAPTURE, bytes_of, estimator, flow, words
 from tests.faults.hostile import FOR_COMMAND_LINES, LONG
 from tests.faults.test_hostile_input import no_canary
 
+pytestmark = pytest.mark.slow
+
 SBATCH = """#!/bin/bash
 export SLURM_JOB_ID=4242 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=$HOSTNAME
 bash "${@: -1}" >"$STUB_LOG" 2>&1

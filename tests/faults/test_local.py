@@ -21,6 +21,8 @@ from tests.support.disks import mounted
 from tests.support.projects import project
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = """
 import json, os, signal, sys, time
 asked = []

@@ -14,6 +14,8 @@ import pytest
 from hpctf.node.rank import run_rank
 from tests.run_folder.test_documents import good, made, mutations, root  # noqa: F401  (fixtures)
 
+pytestmark = pytest.mark.slow
+
 
 def as_rank(folder: Path, said: Path) -> int:
     """Run the rank of a run in a process of its own; return its exit status."""

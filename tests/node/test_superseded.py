@@ -9,6 +9,8 @@ import pytest
 
 from tests.node.test_wrapper_pythons import ready, start
 
+pytestmark = pytest.mark.slow
+
 STARTED_AGAIN = """
 import os, signal, sys
 

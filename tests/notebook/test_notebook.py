@@ -14,6 +14,8 @@ from hpctf import Experiment, Run, TensorFlow
 from tests.conftest import ROOT, run_python
 from tests.support.waiting import HANGS_S
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import os, sys, time
 from hpctf import Run

@@ -16,6 +16,8 @@ from hpctf.planning.planner import make_plan
 from tests.estimator.test_script_imports import write
 from tests.support.projects import hpctf, planned, project, site_of
 
+pytestmark = pytest.mark.slow
+
 KERAS_3 = {"tensorflow-cpu": "2.21.0", "keras": "3.15.1", "tf_keras": "2.21.0"}
 KERAS_2 = {"tensorflow": "2.15.1", "keras": "2.15.0"}
 

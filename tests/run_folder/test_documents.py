@@ -28,6 +28,8 @@ from hpctf.runs.housekeeping.dependents import active_runs_with
 from hpctf.runs.housekeeping.removal import ASK_AGAIN_S
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 SOURCE = """
 import sys
 from hpctf import Run

@@ -16,6 +16,8 @@ from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 from hpctf.source.snapshot import take_snapshot
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import os
 os.mkdir("outputs/deep")

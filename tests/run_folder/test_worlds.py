@@ -16,6 +16,8 @@ from hpctf.run_folder.rank_states import RankState
 from tests.client.test_run_context import pythons, say
 from tests.support.mpi_ranks import of_two
 
+pytestmark = pytest.mark.slow
+
 FAKE = {
     "tensorflow/__init__.py": "",
     "horovod/__init__.py": "",

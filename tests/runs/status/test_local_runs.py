@@ -17,6 +17,8 @@ from hpctf.common.processes import start_time
 from tests.conftest import run_python, skip_or_fail
 from tests.support.projects import project
 
+pytestmark = pytest.mark.slow
+
 CLI = "import sys; from hpctf.cli import main; main()"
 
 WHO_AM_I = """

@@ -13,7 +13,6 @@ import subprocess
 import time
 
 from hpctf.common.files import append_record, tail
-from hpctf.node import refusals
 from hpctf.node.completion import attempt_of, is_cancelled, is_superseded
 from hpctf.node.messages import say
 from hpctf.node.signals import number_of
@@ -129,11 +128,26 @@ def _of_good_ends(run_folder: str, plan: dict[str, Any], ranks: list[RankState])
     may each have trained alone."""
     attempt = attempt_of(os.environ)
     apart, note = worlds.judge(run_folder, plan, ranks, attempt)
-    wrong = refusals.passed_over(run_folder, ranks, attempt) or apart
+    wrong = passed_over(ranks) or apart
     words = wrong or note
     if words:
         say(words)
     return (REFUSED if wrong else 0), words
+
+
+def passed_over(ranks: list[RankState]) -> str:
+    """Return what a rank that has ended well was refused first; nothing if no rank was.
+
+    `hpctf.startup` and `hpctf.client` put on record what they refuse a script by an exception. One
+    that ends the script is told as any other; one that the script catches, nothing else tells of.
+    """
+    for rank in ranks:
+        if rank.refused:
+            return (
+                f"{rank.name} on {rank.host}: {rank.refused}. The script caught this, and went on; "
+                f"--env {worlds.SKIP}=1 lets such a run complete"
+            )
+    return ""
 
 
 def record(run_folder: str, event: str, **more: Any) -> None:

@@ -56,7 +56,8 @@ class RankState:
     that ended because it was asked to; ``asked`` says by whom (see `hpctf.node.process.Ended`);
     times are seconds since the epoch. ``restarts`` counts how often it was started again in its
     place. ``oom`` tells what the kernel killed for want of memory (`hpctf.node.memory`), ``full``
-    whether the run folder's file system was full when it failed.
+    whether the run folder's file system was full when it failed. ``refused`` is what its script was
+    refused first by an exception (`hpctf.startup.this_rank`): one that caught it has gone on.
     """
 
     role: str
@@ -72,6 +73,7 @@ class RankState:
     restarts: int = 0
     oom: dict[str, int | None] | None = None
     full: bool = False
+    refused: str = ""
 
     @property
     def name(self) -> str:
@@ -173,15 +175,20 @@ def _read_rank(folder: str, role: str, index: int, attempt: int | None) -> RankS
             continue
         event = record.get("event")
         if event == "started":
+            number = record.get("attempt") or 0
             state = RankState(
                 role,
                 index,
                 "Running",
                 host=record.get("host"),
                 started=record.get("time"),
-                attempt=record.get("attempt") or 0,
+                attempt=number,
                 restarts=record.get("restart") or 0,
+                # On record once, also if the rank comes back in its place and meets it again.
+                refused=state.refused if number == state.attempt else "",
             )
+        elif event == "refusal" and not state.refused:
+            state = replace(state, refused=" ".join(str(record.get("reason")).split()).rstrip("."))
         elif event == "ended":
             state = replace(
                 state,

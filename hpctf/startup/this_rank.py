@@ -60,7 +60,7 @@ def leave(event: str, **what: Any) -> None:
 
 def refused(words: str) -> None:
     """Put on record what the script is about to be refused by an exception: if it catches that and
-    ends well, the run has not completed (`hpctf.node.refusals`)."""
+    ends well, the run has not completed (`hpctf.node.conclude.passed_over`)."""
     _append("refusal", {"reason": words})
 
 

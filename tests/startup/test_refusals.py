@@ -11,8 +11,8 @@ from textwrap import indent
 import pytest
 
 from hpctf.common.paths import CLIENT, STARTUP
-from hpctf.node.refusals import passed_over
-from hpctf.run_folder.rank_states import RankState
+from hpctf.node.conclude import passed_over
+from hpctf.run_folder.rank_states import read_ranks
 from tests.client.test_run_context import pythons, say
 from tests.conftest import ROOT
 from tests.startup.test_keras_choice import environment
@@ -57,12 +57,12 @@ def end_of(folder: Path, site: Path, code: str, python: str = sys.executable, **
     """Run a script as a rank that ends well, and return what its run then fails with."""
     state = folder / "run/state/worker-0.jsonl"
     state.parent.mkdir(parents=True, exist_ok=True)
-    state.write_text('{"event": "started", "attempt": 0}\n')
+    state.write_text('{"event": "started", "attempt": 0, "host": "n1"}\n')
     env = {**environ(folder / "run"), "HPCTF_BACKEND": "collective", **more}
     code = f"import os, sys\n{code}"
     done = say(python, path=[STARTUP, site, CLIENT], code=code, **env)
     assert done.returncode == 0, done.stderr
-    return passed_over(str(folder / "run"), [RankState("worker", 0, host="n1")], 0)
+    return passed_over(read_ranks(folder / "run", {"roles": [{"name": "worker", "count": 1}]}, 0))
 
 
 def check(folder: Path, site: Path, body: str, way: str, python: str = sys.executable) -> None:

@@ -24,7 +24,7 @@ def request_of(estimator: TensorFlow) -> dict[str, Any]:
 
     A function stands there by its name and text: what runs is its pickle.
     """
-    request = {name: plain(getattr(estimator, name)) for name in RECORDED}
+    request = {name: as_json(getattr(estimator, name)) for name in RECORDED}
     request["distributed_backend"] = estimator.backend
     for name, setting in OF_BACKENDS.items():
         if getattr(estimator, name) != setting.default:
@@ -126,12 +126,12 @@ def _function(function: Callable[..., Any]) -> dict[str, Any]:
     return {"name": ".".join(str(name) for name in names if name) or repr(function), "text": text}
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a value as JSON has it; what it cannot hold by its text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     return repr(value)

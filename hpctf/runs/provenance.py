@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import read_json, write_atomic, write_json
 from hpctf.errors import UnreadableRun
-from hpctf.estimator.request import plain, request_of
+from hpctf.estimator.request import as_json, request_of
 from hpctf.runs.parameters import parameters_of
 from hpctf.source.git import git_state
 from hpctf.source.snapshot import contents, take_snapshot
@@ -97,7 +97,7 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
         state, diff = known[source]
         made.append(
             Origin(
-                request={**request_of(estimator), **plain(more)},
+                request={**request_of(estimator), **as_json(more)},
                 parameters=parameters_of(estimator),
                 source_directory=None if source is None else str(source),
                 git=None if state is None else state.as_json(),

@@ -15,7 +15,7 @@ from hpctf.common.notes import notify
 from hpctf.common.secrets import HIDDEN
 from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.estimator.parameters import SOFTWARE
-from hpctf.estimator.request import changed, estimator_from, plain
+from hpctf.estimator.request import as_json, changed, estimator_from
 from hpctf.run_folder.layout import RunFolder, check_root
 from hpctf.run_folder.ownership import require_mine
 from hpctf.run_folder.trusted_results import trusted_results
@@ -118,7 +118,7 @@ def resubmission(
     spec = _environment(run, found, notes.append)
     estimator = _estimator(run, request, spec, notes.append, trust)
     origin = Origin(
-        request=plain({**request, **chosen.as_json()}),
+        request=as_json({**request, **chosen.as_json()}),
         parameters=record["parameters"] if estimator.function else parameters_of(estimator),
         source_directory=record["source_directory"],
         git=record.get("git"),

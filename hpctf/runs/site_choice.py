@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpctf.estimator.request import plain
+from hpctf.estimator.request import as_json
 from hpctf.site.discovery import is_path
 from hpctf.site.loading import default_name, load_site
 from hpctf.site.model import Site
@@ -44,4 +44,4 @@ class ChosenSite:
         name = os.fspath(self.name or os.environ.get("HPCTF_SITE") or default_name(self.project))
         path = os.path.abspath(os.path.expanduser(name)) if is_path(name) else name
         settings = self.settings or []
-        return {"site": path, "settings": plain(settings)}
+        return {"site": path, "settings": as_json(settings)}

@@ -50,7 +50,7 @@ def scalar(value: Any, what: str) -> Any:
 
 
 def scalars(values: Any, what: str) -> List[Any]:
-    """Return a list, tuple, array or tensor, of any depth, with elements as `plain` makes them."""
+    """Return a list, tuple, array or tensor, of any depth, with elements as `scalar` makes them."""
     if hasattr(values, "tolist") or hasattr(values, "numpy"):
         values = _array(values, what).tolist()
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
@@ -66,7 +66,7 @@ def json_tree(value: Any, what: str) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Return what `plain` and its like were given, from JSON."""
+    """Return what `scalar` and its like were given, from JSON."""
     if isinstance(value, dict):
         if len(value) == 1 and _NOT_FINITE in value:
             return float(value[_NOT_FINITE])

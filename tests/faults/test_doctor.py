@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.admin.doctor.test_doctor_on_slurm import IDLE, SITE, examined, nothing_is_left
+from tests.admin.doctor.test_doctor_on_slurm import IDLE, SITE, examined, left_by
 from tests.conftest import Person
 from tests.faults.inject import Faults
 from tests.support.waiting import HANGS_S, wait_until
@@ -71,7 +71,7 @@ def test_blocked_ports_are_named_with_a_range_that_is_open(person: Person, fault
     assert 25000 <= first < last == 29999
     assert f"ports: {{first: {first}, last: {last}}}" in check["remedy"]
     assert report["checks"]["runs root shared"]["state"] == "ok"
-    assert nothing_is_left(person)
+    assert left_by(person) == []
 
 
 def test_with_the_whole_range_blocked_another_is_proposed(person: Person, faults: Faults) -> None:
@@ -145,7 +145,7 @@ def test_a_queue_that_does_not_move_is_told_and_the_jobs_are_cancelled(
         assert report["checks"]["target normal"]["state"] == "failed"
         assert "had not begun after" in report["checks"]["job"]["detail"]
         assert "--wait-at-most" in report["checks"]["job"]["remedy"]
-        assert nothing_is_left(person)
+        assert left_by(person) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -168,7 +168,7 @@ def test_an_interrupted_doctor_cancels_its_jobs(
         doctor.wait(timeout=HANGS_S)
         assert doctor.returncode == 130
         assert probes(person) == []
-        assert nothing_is_left(person)
+        assert left_by(person) == []
 
 
 START = """

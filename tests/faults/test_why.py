@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +81,10 @@ def test_resources_and_priority(person: Person, partition: Partition) -> None:
     assert "waits: the resources it asks for are in use (Slurm says Resources)" in told
     asks = f"It asks for 1 node of partition {partition.name}, of which 0 are free now."
     assert asks in told
-    assert "62.50G of memory" in told and "15 CPUs are free there" in told
+    free = re.search(r"62\.50G of memory.*; (\d+) CPUs are free there", told)
+    assert free and int(free[1]) < 16, (
+        "the first run has one of them, other tests' jobs may have more"
+    )
     for run in (second, third):  # as everywhere where priorities have no weights
         person.cluster.run("scontrol", "update", f"job={job_of(person, run)}", "priority=1000")
     wait_for_reason(person, third, "Priority")

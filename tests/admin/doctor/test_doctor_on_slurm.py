@@ -29,10 +29,11 @@ def examined(person: Person, *words: str | Path, code: int | None = None) -> dic
     return report
 
 
-def nothing_is_left(person: Person) -> bool:
-    """Whether neither a job nor a file of the doctor's is there."""
-    jobs = [line for line in person.cluster.queue() if "doctor-" in line and "RUNNING" in line]
-    return not jobs and not list(person.home.glob("runs/*"))
+def left_by(person: Person) -> list[str]:
+    """Return the jobs and files that this person's doctor has left."""
+    queue = person.cluster.run("squeue", "--noheader", "--format=%i %j %T %Z").stdout.splitlines()
+    jobs = [line for line in queue if f"{person.home}/" in line and " COMPLETING " not in line]
+    return jobs + [str(path) for path in person.home.glob("runs/**/*")]
 
 
 def site_with(person: Person, **changes: str) -> Path:
@@ -60,7 +61,7 @@ def test_a_healthy_cluster_passes_and_every_pair_is_measured(
     assert len({node for pair in pairs for node in pair["nodes"]}) == 3
     assert all(pair["latency_us"] > 0 and pair["bandwidth_mb_s"] > 1 for pair in pairs)
     assert report["measured"]["allreduce_1mib_ms"] > 0
-    assert nothing_is_left(person)
+    assert left_by(person) == []
 
 
 def test_the_table_names_each_check_and_tensorflow_if_asked(
@@ -95,7 +96,7 @@ def test_a_wrong_mpi_plugin_is_named_with_the_one_that_works(
         assert examined(person, *words, code=0)["checks"]["MPI"]["state"] == "ok"
     if plugin == "nosuch":
         assert report["checks"]["MPI launcher"]["state"] == "failed"
-    assert nothing_is_left(person)
+    assert left_by(person) == []
 
 
 MPICH = Path("/usr/lib/x86_64-linux-gnu/libmpich.so.12")
@@ -173,7 +174,7 @@ def test_where_there_is_no_mpi4py_an_environment_with_it_is_built_once(person: P
     assert str(store) in report["checks"]["training python"]["detail"]
     again = person.hpctf("doctor", *words, **IDLE)
     assert "Building" not in again.stderr
-    assert nothing_is_left(person)
+    assert left_by(person) == []
 
 
 def test_a_node_whose_clock_is_off_is_named(person: Person) -> None:

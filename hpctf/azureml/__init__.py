@@ -32,18 +32,8 @@ from hpctf.azureml.datasets import (
     FileDatasetFactory,
     TabularDatasetFactory,
 )
-from hpctf.azureml.datastore import (
-    DataPath,
-    DataPathComputeBinding,
-    DataReference,
-    Datastore,
-)
-from hpctf.azureml.environment import (
-    CondaDependencies,
-    DockerSection,
-    Environment,
-    PythonSection,
-)
+from hpctf.azureml.datastore import DataPath, DataPathComputeBinding, DataReference, Datastore
+from hpctf.azureml.environment import CondaDependencies, DockerSection, Environment, PythonSection
 from hpctf.azureml.estimators import NOTED, Estimator, Mpi, ParameterServer, TensorFlow
 from hpctf.azureml.modules import install, surface
 from hpctf.azureml.runs import Experiment, Run, RunDetails, run_of

@@ -197,10 +197,7 @@ class Run(run.Run):
                 yield child
 
     def download_file(
-        self,
-        name: str,
-        output_file_path: Any = None,
-        _validate_checksum: bool = False,
+        self, name: str, output_file_path: Any = None, _validate_checksum: bool = False
     ) -> Path:
         """Copy one of `get_file_names` to a file or folder, by default the current one."""
         return super().download_file(name, output_file_path or ".")

@@ -192,7 +192,7 @@ MEMBERS: dict[str, dict[str, str]] = {
     },
     "TabularDatasetFactory": {
         _TABLE: "from_parquet_files from_delimited_files from_json_lines_files from_sql_query "
-        "register_pandas_dataframe register_spark_dataframe register_dask_dataframe",
+        "register_pandas_dataframe register_spark_dataframe register_dask_dataframe"
     },
     "FileDataset": {
         _FILES: "skip take take_sample random_split file_metadata filter as_cache hydrate as_hdfs "
@@ -200,19 +200,15 @@ MEMBERS: dict[str, dict[str, str]] = {
         _REGISTER: "get_by_name get_by_id get_all id update add_tags remove_tags "
         "unregister_all_versions Tabular File",
     },
-    "DatasetConsumptionConfig": {
-        "Use as_mount(): the script gets the path.": "as_hdfs arg_val",
-    },
+    "DatasetConsumptionConfig": {"Use as_mount(): the script gets the path.": "as_hdfs arg_val"},
     "Keyvault": {
         _SECRET: "set_secret set_secrets get_secret get_secrets get_secret_content_type "
-        "delete_secret delete_secrets list_secrets",
+        "delete_secret delete_secrets list_secrets"
     },
     "RunDetails": {"Use run.get_details() and run.get_metrics().": "get_widget_data"},
     "Mpi": {_CHECKED: "validate"},
     "ParameterServer": {_CHECKED: "validate"},
-    "TensorFlow": {
-        _WHERE_ELSE: "run_config conda_dependencies",
-    },
+    "TensorFlow": {_WHERE_ELSE: "run_config conda_dependencies"},
 }
 """For each class of hpctf.azureml the members of Azure ML's that it has not."""
 

@@ -215,11 +215,7 @@ class _Build:
         self.tell(f"Installing {shown or 'packages'}")
         instead = ["tensorflow"] if self._stands_for_tensorflow(wanted) else []
         self.pip.install(
-            python,
-            wanted,
-            "Installing the packages",
-            constraints=spec.constraints,
-            instead=instead,
+            python, wanted, "Installing the packages", constraints=spec.constraints, instead=instead
         )
         if instead and {"tensorflow", "tensorflow-cpu"} <= {_name_of_pin(p) for p in self._pins()}:
             raise BuildError(

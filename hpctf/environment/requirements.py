@@ -168,8 +168,7 @@ class Reader:
 
         if re.match(r"[a-z+]+://", line):
             raise UsageError(
-                f"{where}: {shown(line)} does not say which package it is.",
-                f"Write: NAME @ {line}",
+                f"{where}: {shown(line)} does not say which package it is.", f"Write: NAME @ {line}"
             )
         try:
             requirement = Requirement(line)

@@ -21,14 +21,7 @@ from hpctf.common.files import make_folder, read_json
 from hpctf.common.paths import without_tilde
 from hpctf.common.trusted_path import check, parts_of_python
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.errors import (
-    BuildError,
-    SiteError,
-    UntrustedPath,
-    UsageError,
-    did_you_mean,
-    shown,
-)
+from hpctf.errors import BuildError, SiteError, UntrustedPath, UsageError, did_you_mean, shown
 from hpctf.site.trust import trusted_by
 
 if TYPE_CHECKING:

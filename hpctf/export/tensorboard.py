@@ -162,11 +162,7 @@ def _wait(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> 
 
 
 def _follow(
-    runs: Sequence[Run],
-    files: EventFiles,
-    top: Path,
-    process: subprocess.Popen[bytes],
-    log: Path,
+    runs: Sequence[Run], files: EventFiles, top: Path, process: subprocess.Popen[bytes], log: Path
 ) -> None:
     """Add what runs log that are not over, until interrupted."""
     going = list(runs)

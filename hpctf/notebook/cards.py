@@ -130,12 +130,7 @@ def experiment_card(experiment: str, root: Path) -> str:
         for one in facts
     ]
     return _render(
-        "experiment.html.j2",
-        name=experiment,
-        root=str(root),
-        names=names,
-        rows=rows,
-        more=more,
+        "experiment.html.j2", name=experiment, root=str(root), names=names, rows=rows, more=more
     )
 
 

@@ -19,15 +19,7 @@ from hpctf.report.timeline import Timeline, timeline_of
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
-from hpctf.tracking.curves import (
-    Line,
-    Panel,
-    is_curve,
-    line_of,
-    make_line,
-    panels_of,
-    points_each,
-)
+from hpctf.tracking.curves import Line, Panel, is_curve, line_of, make_line, panels_of, points_each
 from hpctf.tracking.efficiency import Efficiency
 
 if TYPE_CHECKING:

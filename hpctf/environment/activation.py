@@ -100,10 +100,9 @@ def enter(
 def _interpreter(
     estimator: TensorFlow, modules: tuple[str, ...], by: Trusted
 ) -> tuple[str, tuple[str, ...]]:
-    """Return (the training's interpreter, what to note of it); a link stays a link, since a
-    virtual environment is known by it.
+    """Return (the training's interpreter, what to note of it).
 
-    A bare name is one on PATH: of this machine, or of the node once modules have been loaded.
+    A link stays a link, since a virtual environment is known by it.
     """
     named = estimator.python
     if named is None:
@@ -131,9 +130,10 @@ def _container(
     image = estimator.container
     assert image is not None
     python = estimator.python or _PYTHON
-    note = _check_image(image, trusted_by(site))
+    noted = check_chosen(image, "The image", trusted_by(site)) if os.path.isabs(image) else None
+    note = () if noted is None else (noted,)
     binds = binds_of(estimator, site, run_folder)
-    runtime = site.containers.runtime
+    runtime, options = site.containers.runtime, site.containers.options
     if runtime == "pyxis":
         if site.scheduler == "local":
             raise SiteError(
@@ -141,11 +141,11 @@ def _container(
                 "is a part of Slurm's.",
                 "Set containers: {runtime: apptainer} in the site file.",
             )
-        entered = _pyxis(image, binds, site)
+        mounts = f"--container-mounts={','.join(bind.words for bind in binds)}"
+        entered = (f"--container-image={_enroot(image)}", mounts, *options)
         return Entering(python, modules, step_options=entered, rank_python=_PYTHON, notes=note)
     if runtime == "charliecloud":
         return Entering(python, modules, container=container_of(image, binds, site), notes=note)
-    options = site.containers.options
     container = Container(
         command=(runtime, "exec", *options, *_bind_options(binds)),
         image=image,
@@ -154,38 +154,19 @@ def _container(
     return Entering(python, modules, container=container, notes=(*_notes(image, runtime), *note))
 
 
-def _check_image(image: str, by: Trusted) -> tuple[str, ...]:
-    """Return what to note of an image that is a file."""
-    if not os.path.isabs(image):
-        return ()
-    note = check_chosen(image, "The image", by)
-    return () if note is None else (note,)
-
-
 def _bind_options(binds: Iterable[Bind]) -> Iterable[str]:
     for bind in binds:
         yield "--bind"
         yield bind.words if bind.read_only or bind.source != bind.target else bind.source
 
 
-def _pyxis(image: str, binds: Iterable[Bind], site: Site) -> tuple[str, ...]:
-    """Return srun's options (Pyxis, README: --container-image, --container-mounts)."""
-    return (
-        f"--container-image={_enroot(image)}",
-        f"--container-mounts={','.join(bind.words for bind in binds)}",
-        *site.containers.options,
-    )
-
-
 def _enroot(image: str) -> str:
-    """Return an image as Pyxis names it: a file, or ``[REGISTRY#]NAME[:TAG]``.
-
-    The first part of a name is a registry if it looks like a host (docker's own rule).
-    """
+    """Return an image as Pyxis names it: a file, or ``[REGISTRY#]NAME[:TAG]``."""
     name = image.removeprefix("docker://")
     if name == image or "#" in name:
         return name
     first, slash, rest = name.partition("/")
+    # The first part of a name is a registry if it looks like a host (docker's own rule).
     if slash and ("." in first or ":" in first or first == "localhost"):
         return f"{first}#{rest}"
     return name

@@ -23,19 +23,12 @@ from hpctf.common.trusted_path import check_chosen
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.build_commands import Commands
 from hpctf.environment.build_folder import Attempt, alone, attempt, sweep
-from hpctf.environment.conda import (
-    channels_of,
-    explicit_packages,
-    installers,
-    set_variables,
-    stem_of,
-)
+from hpctf.environment.conda import channels_of, conda_maker, set_variables, stem_of
 from hpctf.environment.conda_file import package_name
-from hpctf.environment.conda_maker import conda_maker
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
 from hpctf.environment.indexes import indexes_of
 from hpctf.environment.interpreters import check_python, doubts
-from hpctf.environment.lock import Lock, check_as_locked, pins
+from hpctf.environment.lock import Lock, check_as_locked, explicit_packages, installers, pins
 from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.environment.requirements import digest_of, name_of, requirement_of
@@ -83,7 +76,11 @@ def ensure(spec: EnvironmentSpec, site: Site, tell: Tell = tell_nobody) -> Path:
             with attempt(folder, store.umask) as made:
                 _Build(spec, site, store, made, tell).run()
         except OSError as error:
-            raise _unwritable(store, error) from None
+            told = cannot_write(error.filename or store.root, error)
+            raise BuildError(
+                told.message,
+                "Make room there, or name another folder: environments.store in the site file.",
+            ) from None
     if not store.is_ready(spec):
         raise BuildError(f"Environment {spec.key} was removed while it was built.")
     return store.python_of(spec)
@@ -95,14 +92,6 @@ def _drop_broken_link(folder: Path) -> None:
     if os.path.islink(link) and not os.path.exists(link / RECORD):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(link)
-
-
-def _unwritable(store: Store, error: OSError) -> HpctfError:
-    told = cannot_write(error.filename or store.root, error)
-    return BuildError(
-        told.message,
-        "Make room there, or name another folder: environments.store in the site file.",
-    )
 
 
 @contextlib.contextmanager
@@ -167,8 +156,7 @@ class _Build:
             found = self._check(python)
             lock = self._lock(python)
             if wheel is not None:
-                wheels = self.store.make(WHEELS)
-                keep_wheel(self.spec, tensorflow, wheel, wheels)
+                keep_wheel(self.spec, tensorflow, wheel, self.store.make(WHEELS))
             self._record(found, lock)
         except BuildError as error:
             raise self._with_log(error) from None
@@ -186,8 +174,7 @@ class _Build:
     def _make(self) -> Path:
         spec, folder = self.spec, self.made.folder
         if spec.kind == "conda":
-            ways = (self.commands, self.indexes, self.made.work, self.channels)
-            maker = conda_maker(self.site, self.store, *ways)
+            maker = conda_maker(self.site, self.store, self.pip, self.channels)
             self.tell(f"Making the conda environment with {maker.program}")
             self.digest = maker.digest
             made = maker.make(folder, spec)
@@ -213,24 +200,20 @@ class _Build:
             wanted += [need for need in (*NEEDS, *TOOLS) if _name(need) not in names]
         shown = ", ".join([*([spec.tensorflow] if spec.tensorflow else []), *spec.pip][:8])
         self.tell(f"Installing {shown or 'packages'}")
-        instead = ["tensorflow"] if self._stands_for_tensorflow(wanted) else []
+        # Another package than ``tensorflow`` may bring it.
+        names = {_name(line) for line in wanted}
+        stands = not names.isdisjoint(tensorflow_versions.NAMES) and "tensorflow" not in names
+        instead = ["tensorflow"] if stands else []
         self.pip.install(
             python, wanted, "Installing the packages", constraints=spec.constraints, instead=instead
         )
-        if instead and {"tensorflow", "tensorflow-cpu"} <= {_name_of_pin(p) for p in self._pins()}:
+        installed = {_name_of_pin(pin) for pin in self.pip.freeze(python)} if instead else set()
+        if {"tensorflow", "tensorflow-cpu"} <= installed:
             raise BuildError(
                 "A package brings in 'tensorflow' beside 'tensorflow-cpu': their files mix.",
                 "Let the site build with uv (environments.pip: uv), or name the package "
                 "'tensorflow' (environments.tensorflow).",
             )
-
-    def _stands_for_tensorflow(self, wanted: list[str]) -> bool:
-        """Return whether another package than ``tensorflow`` brings it."""
-        names = {_name(line) for line in wanted}
-        return not names.isdisjoint(tensorflow_versions.NAMES) and "tensorflow" not in names
-
-    def _pins(self) -> list[str]:
-        return self.pip.freeze(self.made.folder / "bin" / "python")
 
     def _tensorflow_of(self, python: Path) -> str:
         """Return the version of TensorFlow that is installed; empty without one."""
@@ -238,7 +221,7 @@ class _Build:
         code += "    try: print(metadata.version(name)); break\n"
         code += "    except metadata.PackageNotFoundError: pass"
         words: list[str | Path] = [python, "-I", "-c", code, *tensorflow_versions.NAMES]
-        return self.commands.answer(words, "Looking for TensorFlow").strip()
+        return self.commands.run(words, "Looking for TensorFlow", answers=True).strip()
 
     def _install_keras(self, python: Path, tensorflow: str) -> None:
         """Install the Keras that Horovod trains with; its dependencies would bring a TensorFlow."""
@@ -262,16 +245,8 @@ class _Build:
                 "The site does not say environments.horovod.gpu_operations: "
                 "Horovod sums in the host's memory, not on the GPUs."
             )
-        wheel = horovod_wheel(
-            self.spec,
-            python,
-            tensorflow,
-            self.store.root / WHEELS,
-            self.commands,
-            self.indexes,
-            self.made.work,
-            self.tell,
-        )
+        wheels = self.store.root / WHEELS
+        wheel = horovod_wheel(self.spec, python, tensorflow, wheels, self.pip, self.tell)
         check_trusted(wheel, "The wheel of Horovod", self.store.trusted)
         self.pip.install(
             python, [wheel.as_uri()], "Installing Horovod", dependencies=False, from_indexes=False

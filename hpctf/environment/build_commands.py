@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpctf.common.files import PRIVATE_FILE, tail
@@ -55,7 +55,6 @@ class Commands:
     variables: Mapping[str, str]
     umask: int = 0o077
     secrets: frozenset[str] = frozenset()
-    full: tuple[str, ...] = field(default=_FULL)
 
     def run(
         self,
@@ -64,8 +63,9 @@ class Commands:
         more: Mapping[str, str] | None = None,
         *,
         timeout: float | None = None,
-    ) -> None:
-        """Run a program to its end.
+        answers: bool = False,
+    ) -> str:
+        """Run a program to its end; return what it prints on stdout, if it `answers` there.
 
         Parameters
         ----------
@@ -79,48 +79,6 @@ class Commands:
         BuildError
             It fails: with the last lines of the log.
         """
-        self._run(words, what, None, timeout, more or {})
-
-    def answer(
-        self, words: Sequence[str | Path], what: str, more: Mapping[str, str] | None = None
-    ) -> str:
-        """Return what a program prints on stdout."""
-        return self._run(words, what, subprocess.PIPE, None, more or {})
-
-    def program(self, name: str) -> str | None:
-        """Return the path of a program that the build would call."""
-        return shutil.which(name, path=self.variables.get("PATH", os.defpath))
-
-    def failed(self, what: str, how: str) -> BuildError:
-        """Return the error of a step that failed, with the end of the log."""
-        lines = [line for line in tail(self.log, 400) if line.strip()]
-        begun = [place for place, line in enumerate(lines) if line.startswith(_BEGINS)]
-        lines = lines[begun[-1] + 1 if begun else 0 :][-_LINES:]
-        said = hidden("\n".join(f"  | {line[:500]}" for line in lines), self.secrets)
-        if any(words in said for words in self.full):
-            what, how = f"{what} failed", f"the file system of {self.log.parent.parent} is full"
-            return BuildError(
-                f"{what}: {how} ({_free(self.log)}).\n{said}",
-                "Make room there, or name another folder: environments.store in the site file.",
-            )
-        away = any(words in said for words in _NO_NETWORK)
-        return BuildError(
-            f"{what} failed: {how}. The last lines of its log:\n{said}",
-            f"{os.uname().nodename} does not reach the packages' index. Build where there is a "
-            "network (environments.build_on: login), or say in the site file where packages are: "
-            "environments.index_url, channels, proxy, or find_links with offline: true."
-            if away
-            else None,
-        )
-
-    def _run(
-        self,
-        words: Sequence[str | Path],
-        what: str,
-        stdout: int | None,
-        timeout: float | None,
-        more: Mapping[str, str],
-    ) -> str:
         command = [str(word) for word in words]
         if any(secret in word for word in command for secret in self.secrets):
             raise BuildError(
@@ -136,9 +94,9 @@ class Commands:
                 child = subprocess.Popen(
                     command,
                     cwd=FOLDER,
-                    env={**self.variables, **more},
+                    env={**self.variables, **(more or {})},
                     stdin=subprocess.DEVNULL,
-                    stdout=log if stdout is None else stdout,
+                    stdout=subprocess.PIPE if answers else log,
                     stderr=log,
                     umask=self.umask,
                     start_new_session=True,  # an interrupt is ours to pass on
@@ -157,6 +115,32 @@ class Commands:
         if child.returncode:
             raise self.failed(what, _ending(child.returncode))
         return "" if said is None else said.decode(errors="replace")
+
+    def program(self, name: str) -> str | None:
+        """Return the path of a program that the build would call."""
+        return shutil.which(name, path=self.variables.get("PATH", os.defpath))
+
+    def failed(self, what: str, how: str) -> BuildError:
+        """Return the error of a step that failed, with the end of the log."""
+        lines = [line for line in tail(self.log, 400) if line.strip()]
+        begun = [place for place, line in enumerate(lines) if line.startswith(_BEGINS)]
+        lines = lines[begun[-1] + 1 if begun else 0 :][-_LINES:]
+        said = hidden("\n".join(f"  | {line[:500]}" for line in lines), self.secrets)
+        if any(words in said for words in _FULL):
+            what, how = f"{what} failed", f"the file system of {self.log.parent.parent} is full"
+            return BuildError(
+                f"{what}: {how} ({_free(self.log)}).\n{said}",
+                "Make room there, or name another folder: environments.store in the site file.",
+            )
+        away = any(words in said for words in _NO_NETWORK)
+        return BuildError(
+            f"{what} failed: {how}. The last lines of its log:\n{said}",
+            f"{os.uname().nodename} does not reach the packages' index. Build where there is a "
+            "network (environments.build_on: login), or say in the site file where packages are: "
+            "environments.index_url, channels, proxy, or find_links with offline: true."
+            if away
+            else None,
+        )
 
 
 def _ending(code: int) -> str:

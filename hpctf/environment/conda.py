@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.processes import user_name
 from hpctf.common.secrets import credentials_in, without_credentials
 from hpctf.common.trusted_path import Trusted, check
 from hpctf.environment.build_commands import Commands
 from hpctf.environment.configuration import conda_configuration, texts_of
 from hpctf.environment.indexes import Indexes, check_place_of_packages
-from hpctf.environment.rattler import RATTLER, rattler_folder
+from hpctf.environment.pip import Pip
+from hpctf.environment.rattler import RATTLER, Rattler, rattler_folder
 from hpctf.environment.spec import EnvironmentSpec
+from hpctf.environment.store import CACHE, Store
 from hpctf.errors import SiteError
-from hpctf.site.model import EnvironmentSettings
+from hpctf.site.model import Site
 
 PROGRAMS = ("micromamba", "mamba", "conda")
 
 
-def find_conda(settings: EnvironmentSettings, commands: Commands, by: Trusted) -> str:
-    """Return the path of the site's conda program, or `RATTLER` where it has none.
+def conda_maker(
+    site: Site, store: Store, pip: Pip, configuration: Mapping[str, Any]
+) -> Conda | Rattler:
+    """Return what makes conda environments: the site's program, or py-rattler where it has none.
 
     Raises
     ------
@@ -35,7 +39,16 @@ def find_conda(settings: EnvironmentSettings, commands: Commands, by: Trusted) -
     UntrustedPath
         Somebody could change it who is not trusted.
     """
-    named = settings.conda
+    program = _find_conda(site.environments.conda, pip.commands, store.trusted)
+    ways = (pip.commands, pip.indexes, site.environments.offline, pip.work, configuration)
+    if program != RATTLER:
+        return Conda(program, *ways)
+    cache = store.make(CACHE) / f"conda-{user_name()}"
+    check(cache, "py-rattler's cache", store.trusted)
+    return Rattler(*ways, cache, store.trusted)
+
+
+def _find_conda(named: str | None, commands: Commands, by: Trusted) -> str:
     names = PROGRAMS if named is None else () if named == RATTLER else (os.path.expanduser(named),)
     for name in names:
         found = commands.program(os.path.expandvars(name))
@@ -185,34 +198,7 @@ def set_variables(folder: Path, variables: Sequence[tuple[str, str]]) -> None:
         write_atomic(folder / "conda-meta/state", json.dumps(state), 0o644)
 
 
-def explicit_packages(folder: Path, digest: str = "md5") -> tuple[str, ...]:
-    """Return the addresses of an environment's conda packages, with checksums, as its records in
-    ``conda-meta`` have them: what ``conda list --explicit --md5`` prints, or ``--sha256``, which
-    older condas do not read."""
-    found = []
-    for file in sorted((folder / "conda-meta").glob("*.json")):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record.get("url"):
-            checksum = f"#{record['md5']}" if record.get("md5") else ""
-            if digest == "sha256" and record.get("sha256"):
-                checksum = f"#sha256:{record['sha256']}"
-            found.append(f"{record['url']}{checksum}")
-    return tuple(sorted(found))
-
-
 def stem_of(address: str) -> str:
     """Return ``numpy-1.26.4-py311_0`` of an explicit package's address."""
     name = address.partition("#")[0].rpartition("/")[2]
     return name.removesuffix(".conda").removesuffix(".tar.bz2")
-
-
-def installers(site_packages: Path) -> dict[str, str]:
-    """Return who installed each package, ``pip``, ``uv`` or ``conda``, by normal name."""
-    found = {}
-    for folder in site_packages.glob("*.dist-info"):
-        name = re.sub(r"[-_.]+", "-", folder.name.partition("-")[0]).lower()
-        try:
-            found[name] = (folder / "INSTALLER").read_text().strip()
-        except OSError:
-            continue
-    return found

@@ -61,10 +61,7 @@ def uv_configuration(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _uv_files(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield uv's files, the first to count first (docs.astral.sh/uv/concepts/configuration-files).
-
-    Each in the one place where uv would find it.
-    """
+    """Yield uv's files, the first to count first (uv's documentation, Configuration files)."""
     named_file = environment.get("UV_CONFIG_FILE")
     if named_file or environment.get("UV_NO_CONFIG"):
         yield from filter(None, [Path(named_file) if named_file else None])
@@ -110,7 +107,7 @@ def conda_configuration(environment: Mapping[str, str]) -> dict[str, Any]:
     home = Path(_home(environment))
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     folders = dict.fromkeys([config / "conda", home / ".config/conda", home / ".conda"])
-    files = [file for folder in folders for name in _CONDA_NAMES for file in _glob(folder, name)]
+    files = [file for one in folders for name in _CONDA_NAMES for file in sorted(one.glob(name))]
     files += [home / ".condarc", home / ".mambarc"]
     files += [Path(environment[name]) for name in ("CONDARC", "MAMBARC") if environment.get(name)]
     found: dict[str, Any] = {}
@@ -120,10 +117,6 @@ def conda_configuration(environment: Mapping[str, str]) -> dict[str, Any]:
             said = {key: content[key] for key in CONDA_KEYS if content.get(key) is not None}
             found = _joined({key: _meant(said[key], environment) for key in said}, found)
     return found
-
-
-def _glob(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(name)) if folder.is_dir() else []
 
 
 def _meant(value: Any, environment: Mapping[str, str]) -> Any:

@@ -15,10 +15,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpctf.common.files import PRIVATE_FILE, write_atomic
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.build_commands import Commands
-from hpctf.environment.indexes import Indexes
+from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell
 from hpctf.environment.spec import RECIPE, EnvironmentSpec
 from hpctf.errors import BuildError
@@ -62,9 +61,7 @@ def horovod_wheel(
     python: Path,
     tensorflow: str,
     wheels: Path,
-    commands: Commands,
-    indexes: Indexes,
-    work: Path,
+    pip: Pip,
     tell: Tell,
 ) -> Path:
     """Return the wheel of Horovod for an environment, built now unless it is kept.
@@ -95,30 +92,23 @@ def horovod_wheel(
         return found
     tell(f"Building Horovod {spec.horovod} for TensorFlow {tensorflow} and {spec.mpi}")
     what = f"Building Horovod {spec.horovod}"
-    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    options: list[str | Path] = [
-        "--no-build-isolation",
-        "--no-deps",
-        "--no-cache-dir",
-        "--progress-bar",
-        "off",
-    ]
-    variables = {**indexes.variables, **build_variables(spec, python, tensorflow, work, commands)}
-    built = work / "wheels"
-    wanted = work / "horovod.txt"
-    lines = [*indexes.private, f"horovod=={spec.horovod}"]
-    write_atomic(wanted, "".join(f"{line}\n" for line in lines), PRIVATE_FILE)
-    words = [*options, *_for_pip(indexes), "-r", wanted]
-    commands.run([*pip, "download", *words, "--dest", built], what, variables)
+    pip_of: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    options = ["--no-build-isolation", "--no-deps", "--no-cache-dir", "--progress-bar", "off"]
+    own = build_variables(spec, python, tensorflow, pip.work, pip.commands)
+    variables = {**pip.indexes.variables, **own}
+    built = pip.work / "wheels"
+    wanted = pip.file("horovod.txt", [*pip.indexes.private, f"horovod=={spec.horovod}"])
+    words: list[str | Path] = [*options, *pip.indexes.for_pip, "-r", wanted]
+    pip.commands.run([*pip_of, "download", *words, "--dest", built], what, variables)
 
     # An index of the site's own may have a wheel, which nobody need build.
     for archive in built.glob("horovod-*.tar.gz"):
-        source = amended_source(archive, work)
-        commands.run([*pip, "wheel", *options, "--wheel-dir", built, source], what, variables)
+        words = [*options, "--wheel-dir", built, amended_source(archive, pip.work)]
+        pip.commands.run([*pip_of, "wheel", *words], what, variables)
 
     found = _wheel_in(built)
     if found is None:
-        raise commands.failed(what, "there is no wheel")
+        raise pip.commands.failed(what, "there is no wheel")
     return found
 
 
@@ -134,16 +124,9 @@ def keep_wheel(spec: EnvironmentSpec, tensorflow: str, wheel: Path, wheels: Path
 def _name(spec: EnvironmentSpec, tensorflow: str) -> str:
     """Return the folder of a wheel: what it fits, and a digest of all that it depends on."""
     python = "".join(spec.python_version.split(".")[:2])
-    content = [
-        spec.kind,
-        spec.python_version if spec.kind == "conda" else python,
-        spec.mpi,
-        spec.modules,
-        spec.gpu_operations,
-        spec.build_variables,
-        spec.machine,
-        RECIPE,
-    ]
+    version = spec.python_version if spec.kind == "conda" else python
+    built_for = (spec.kind, version, spec.mpi, spec.modules, spec.gpu_operations)
+    content = (*built_for, spec.build_variables, spec.machine, RECIPE)
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
     return f"horovod-{spec.horovod}-tf{tensorflow}-py{python}-{digest}"
 
@@ -227,17 +210,3 @@ def _empty_headers(work: Path) -> Path:
 
 def _at_least(version: str, series: tuple[int, int]) -> bool:
     return (tensorflow_versions.series(version) or (0, 0)) >= series
-
-
-def _for_pip(indexes: Indexes) -> list[str]:
-    """Return the places of packages as options of pip's; variables say how they are reached."""
-    words: list[str] = []
-    options = iter(indexes.words)
-    for word in options:
-        if word in ("--index-url", "--extra-index-url", "--find-links"):
-            words += [word, next(options)]
-        elif word == "--no-index":
-            words.append(word)
-        elif word == "--offline":
-            words.append("--no-index")
-    return words

@@ -29,9 +29,11 @@ class Indexes:
     Parameters
     ----------
     words
-        The options that name places: everybody can read them in the list of processes.
+        Its options: everybody can read them in the list of processes.
+    for_pip
+        Those that name places, as pip has them whichever of the two it is.
     private
-        Those of them that hold passwords, as lines of a requirements file.
+        Places that hold passwords, as lines of a requirements file.
     variables
         Proxy and certificate, as programs read them from their environment.
     uv
@@ -41,6 +43,7 @@ class Indexes:
     """
 
     words: tuple[str, ...]
+    for_pip: tuple[str, ...]
     variables: Mapping[str, str]
     private: tuple[str, ...] = ()
     secrets: frozenset[str] = frozenset()
@@ -69,21 +72,24 @@ def indexes_of(
     uv = uv_configuration(environment) if settings.pip == "uv" else {}
     for place in (index, *more, *links, *uv_places(uv)):
         check_place_of_packages(place or "", by)
-    words: list[str] = []
-    if index:
-        words += ["--index-url", index]
-    for url in dict.fromkeys(more):
-        words += ["--extra-index-url", url]
-    for link in dict.fromkeys(links):
-        words += ["--find-links", link]
+    places = [("--index-url", index)] if index else []
+    places += [("--extra-index-url", url) for url in dict.fromkeys(more)]
+    places += [("--find-links", link) for link in dict.fromkeys(links)]
+    public: list[str] = []
+    private: list[str] = []
+    for option, place in places:
+        if without_credentials(place) == place:
+            public += [option, place]
+        else:
+            private.append(f"{option} {place}")
+
+    words = [*public]
     if no_index or (settings.offline and settings.pip == "pip"):
         words += ["--no-index"]
-    for option, names in (
-        ("--no-binary", sources.no_binary),
-        ("--only-binary", sources.only_binary),
-    ):
-        for name in names:
-            words += [option, name]
+    for name in sources.no_binary:
+        words += ["--no-binary", name]
+    for name in sources.only_binary:
+        words += ["--only-binary", name]
     if settings.pip == "uv":
         # As pip: all indexes are equal, and the best version is taken wherever it is.
         words += ["--index-strategy", "unsafe-best-match"] if more else []
@@ -94,29 +100,9 @@ def indexes_of(
     elif sources.pre:
         words += ["--pre"]
     variables = _variables(settings, pip, environment)
-    public, private = _parted(words)
+    for_pip = [*public, *(["--no-index"] if no_index or settings.offline else [])]
     secrets = credentials_in([*private, *variables.values(), *texts_of(uv)])
-    return Indexes(tuple(public), variables, tuple(private), secrets, uv)
-
-
-_PLACES = ("--index-url", "--extra-index-url", "--find-links")
-
-
-def _parted(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return (options for a command line, lines for a file that nobody else reads)."""
-    public: list[str] = []
-    private: list[str] = []
-    options = iter(words)
-    for word in options:
-        if word not in _PLACES:
-            public.append(word)
-            continue
-        place = next(options)
-        if without_credentials(place) == place:
-            public += [word, place]
-        else:
-            private.append(f"{word} {place}")
-    return public, private
+    return Indexes(tuple(words), tuple(for_pip), variables, tuple(private), secrets, uv)
 
 
 def _variables(
@@ -155,16 +141,10 @@ def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     home = environment.get("HOME") or os.path.expanduser("~")
     config = environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
     named = environment.get("PIP_CONFIG_FILE", "")
-    files = [
-        *(
-            os.path.join(folder, "pip", "pip.conf")
-            for folder in reversed(environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"))
-        ),
-        "/etc/pip.conf",
-        os.path.join(home, ".pip", "pip.conf"),
-        os.path.join(config, "pip", "pip.conf"),
-        named,
-    ]
+    machine = reversed(environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"))
+    files = [os.path.join(folder, "pip", "pip.conf") for folder in machine]
+    files += ["/etc/pip.conf", os.path.join(home, ".pip/pip.conf")]
+    files += [os.path.join(config, "pip", "pip.conf"), named]
     found: dict[str, str] = {}
     if named != os.devnull:  # pip's way to read none of them
         for file in files:

@@ -10,13 +10,16 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from hpctf.common.secrets import without_credentials
 from hpctf.common.trusted_path import Trusted
 from hpctf.environment.interpreters import Interpreter, check_python, find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
-from hpctf.environment.store import LOCK_FILE, Environment, Store
+from hpctf.environment.store import Environment, Store
 from hpctf.environment.toolchain import environment_with, mpi_of
 from hpctf.errors import BuildError, UntrustedPath, UsageError
 from hpctf.site.model import Site
@@ -106,10 +109,9 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
         trusted = trusted_by(site)
         same = _here(python, trusted)
         if same is None or same.version != version:
-            short = ".".join(version.split(".")[:2])
-            bound = tuple(int(part) for part in short.split("."))
-            bounds = ((bound[0], bound[1]), (bound[0], bound[1]))
-            pythons = site.environments.pythons
+            major, minor = map(int, version.split(".")[:2])
+            bounds, pythons = ((major, minor), (major, minor)), site.environments.pythons
+            short = f"{major}.{minor}"
             same = find_python(short, bounds, pythons, here, "the lock file", trusted)
             tell(f"Python {version} ({python}) is not here; {same.version} ({same.path}) is")
         python, version = same.path, same.version
@@ -136,11 +138,6 @@ def _here(python: str, by: Trusted) -> Interpreter | None:
     return inspect(python)
 
 
-def write_lock(key: str, folder: Path, site: Site) -> Path:
-    """Keep the exact versions of a site's environment as ``folder/environment.lock``."""
-    return Store(site).write_lock(key, folder)
-
-
 def check_as_locked(made: Lock) -> None:
     """Refuse an environment that was made from a lock and has other packages than the lock.
 
@@ -152,10 +149,12 @@ def check_as_locked(made: Lock) -> None:
     locked = tuple(sorted(without_credentials(made.spec.locked)))
     places = _places(without_credentials(made.spec.locked_conda))
     for wanted, found in ((locked, made.packages), (places, _places(made.conda))):
-        if wanted and wanted != found:
-            raise BuildError(
-                f"The environment is not what the lock says: {difference(wanted, found)}."
-            )
+        if not wanted or wanted == found:
+            continue
+        missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        words = [f"missing: {', '.join(missing[:5])}"] if missing else []
+        words += [f"not in the lock: {', '.join(more[:5])}"] if more else []
+        raise BuildError(f"The environment is not what the lock says: {'; '.join(words)}.")
 
 
 def _places(conda: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,33 +162,34 @@ def _places(conda: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(line.partition("#")[0] for line in conda))
 
 
-def difference(wanted: tuple[str, ...], found: tuple[str, ...]) -> str:
-    """Return what two lists of packages do not share, in few words."""
-    missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    words = [f"missing: {', '.join(missing[:5])}"] if missing else []
-    words += [f"not in the lock: {', '.join(more[:5])}"] if more else []
-    return "; ".join(words)
-
-
 def pins(freeze: list[str], installers: Mapping[str, str]) -> tuple[str, ...]:
     """Return what pip installed of a freeze: no conda packages, and not the Horovod of ours."""
     kept = []
     for line in freeze:
-        name = re.split(r"[=@ ]", line, maxsplit=1)[0]
-        normal = re.sub(r"[-_.]+", "-", name).lower()
-        if normal != "horovod" and installers.get(normal) != "conda":
+        name = canonicalize_name(re.split(r"[=@ ]", line, maxsplit=1)[0])
+        if name != "horovod" and installers.get(name) != "conda":
             kept.append(line)
     return tuple(sorted(without_credentials(kept)))
 
 
-__all__ = [
-    "LOCK_FILE",
-    "Lock",
-    "check_as_locked",
-    "difference",
-    "environment_of",
-    "locked_spec",
-    "pins",
-    "read_lock",
-    "write_lock",
-]
+def installers(site_packages: Path) -> dict[str, str]:
+    """Return who installed each package, ``pip``, ``uv`` or ``conda``, by normal name."""
+    packages = metadata.distributions(path=[str(site_packages)])
+    return {
+        canonicalize_name(one.name): (one.read_text("INSTALLER") or "").strip() for one in packages
+    }
+
+
+def explicit_packages(folder: Path, digest: str = "md5") -> tuple[str, ...]:
+    """Return the addresses of an environment's conda packages, with checksums, as its records in
+    ``conda-meta`` have them: what ``conda list --explicit --md5`` prints, or ``--sha256``, which
+    older condas do not read."""
+    found = []
+    for file in sorted((folder / "conda-meta").glob("*.json")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record.get("url"):
+            checksum = f"#{record['md5']}" if record.get("md5") else ""
+            if digest == "sha256" and record.get("sha256"):
+                checksum = f"#sha256:{record['sha256']}"
+            found.append(f"{record['url']}{checksum}")
+    return tuple(sorted(found))

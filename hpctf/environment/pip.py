@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,8 +42,7 @@ class Pip:
         """Make a virtual environment and return its Python; `seed` puts pip itself into it."""
         what = f"Making a virtual environment with {interpreter}"
         if self.kind == "uv":
-            words = [uv(), "venv", "--no-project", "--no-python-downloads"]
-            words += ["--python", interpreter]
+            words = [uv(), "venv", "--no-project", "--no-python-downloads", "--python", interpreter]
             self._run([*words, folder], what)
         else:
             self._run([interpreter, "-I", "-m", "venv", folder], what)
@@ -75,9 +75,9 @@ class Pip:
             return
         private = self.indexes.private if from_indexes else ()
         lines = [*private, *requirements]
-        words: list[str | Path] = ["-r", self._file("requirements.txt", lines)]
+        words: list[str | Path] = ["-r", self.file("requirements.txt", lines)]
         if constraints:
-            words += ["-c", self._file("constraints.txt", constraints)]
+            words += ["-c", self.file("constraints.txt", constraints)]
         if not dependencies:
             words += ["--no-deps"]
         if from_indexes:
@@ -85,7 +85,7 @@ class Pip:
         if self.kind == "uv":
             if instead and dependencies:
                 never = [f"{name} ; python_version < '3'" for name in instead]
-                words += ["--override", self._file("overrides.txt", never)]
+                words += ["--override", self.file("overrides.txt", never)]
             words = ["--python", python, "--no-progress", "--compile-bytecode", *words]
             local = [line.partition(" @ ")[0] for line in requirements if " @ file:" in line]
             variables = self._variables()
@@ -104,9 +104,9 @@ class Pip:
         """Return the exact versions of all that is installed, one a line, sorted."""
         what = "Listing what is installed"
         if self.kind == "uv":
-            said = self._answer([uv(), "pip", "freeze", "--python", python], what)
+            said = self._run([uv(), "pip", "freeze", "--python", python], what, answers=True)
         else:
-            said = self._answer([python, "-I", "-m", "pip", "freeze", "--all"], what)
+            said = self._run([python, "-I", "-m", "pip", "freeze", "--all"], what, answers=True)
         lines = {line.strip() for line in said.splitlines()}
         return sorted(line for line in lines if line and not line.startswith(("#", "-")))
 
@@ -115,16 +115,14 @@ class Pip:
         if self.kind == "uv":
             variables["UV_CACHE_DIR"] = self.commands.variables.get("UV_CACHE_DIR", str(self.cache))
             variables["UV_NO_PROGRESS"] = "1"
-            variables["UV_CONFIG_FILE"] = str(self._file("uv.toml", toml_lines(self.indexes.uv)))
+            variables["UV_CONFIG_FILE"] = str(self.file("uv.toml", toml_lines(self.indexes.uv)))
         return variables
 
-    def _run(self, words: Sequence[str | Path], what: str) -> None:
-        self.commands.run(words, what, self._variables())
+    def _run(self, words: Sequence[str | Path], what: str, answers: bool = False) -> str:
+        return self.commands.run(words, what, self._variables(), answers=answers)
 
-    def _answer(self, words: Sequence[str | Path], what: str) -> str:
-        return self.commands.answer(words, what, self._variables())
-
-    def _file(self, name: str, lines: Iterable[str]) -> Path:
+    def file(self, name: str, lines: Iterable[str]) -> Path:
+        """Write lines for a program to read, some of which may hold passwords."""
         path = self.work / name
         write_atomic(path, "".join(f"{line}\n" for line in lines), PRIVATE_FILE)
         return path
@@ -132,8 +130,6 @@ class Pip:
 
 def uv() -> str:
     """Return the path of the uv that is installed with hpctf, or the one on PATH."""
-    import shutil
-
     beside = os.path.join(os.path.dirname(sys.executable), "uv")
     if os.access(beside, os.X_OK):
         return beside

@@ -181,13 +181,13 @@ class Reader:
         if requirement.url and requirement.url.startswith("file:"):
             path = _path_of(requirement.url, base)
             requirement.url = Path(path).as_uri()
-            self._local[path] = _digest(path, where)
+            self._local[path] = digest_of(path, where)
         return str(requirement)
 
     def _path(self, line: str, where: str, base: Path) -> tuple[str, str]:
         """Return the name of the package at a local path, and its content's digest."""
         path = _path_of(line, base)
-        digest = _digest(path, where)
+        digest = digest_of(path, where)
         if path.endswith(".whl"):
             from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
@@ -323,8 +323,9 @@ def _path_of(line: str, base: Path) -> str:
 _IGNORED = {"__pycache__", ".git", "build", "dist", ".venv", ".mypy_cache", ".pytest_cache"}
 
 
-def _digest(path: str, where: str) -> str:
-    """Return the digest of a file, or of the files of a folder that a build could read."""
+def digest_of(path: str, where: str = "local package") -> str:
+    """Return the digest of a local package's content: a file's, or that of the files of a folder
+    that a build could read."""
     digest = hashlib.sha256()
     try:
         if not os.path.isdir(path):
@@ -344,11 +345,6 @@ def _digest(path: str, where: str) -> str:
     except OSError as error:
         raise UsageError(f"{where}: {shown(path)} cannot be read: {error.strerror}.") from None
     return digest.hexdigest()
-
-
-def digest_of(path: str) -> str:
-    """Return the digest of a local package's content as it is now."""
-    return _digest(path, "local package")
 
 
 def _project_name(folder: str) -> str | None:

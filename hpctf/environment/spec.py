@@ -6,14 +6,11 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from hpctf.common.secrets import without_credentials
 from hpctf.environment.requirements import Sources
 from hpctf.errors import UsageError, shown
-
-if TYPE_CHECKING:
-    pass
 
 RECIPE = 1
 """How hpctf builds: a change that makes other environments of the same packages raises it."""
@@ -124,14 +121,12 @@ class EnvironmentSpec:
 
     def as_json(self) -> dict[str, Any]:
         """Return the spec as what JSON can hold; `spec_from` makes it a spec again."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return content
+        return dict(json.loads(json.dumps(asdict(self))))
 
     def public(self) -> dict[str, Any]:
         """Return it as `as_json` does, without the passwords of addresses: what is kept and shown.
         With another password it is the same environment."""
-        content: dict[str, Any] = without_credentials(self.as_json())
-        return content
+        return dict(without_credentials(self.as_json()))
 
 
 def spec_from(content: dict[str, Any]) -> EnvironmentSpec:

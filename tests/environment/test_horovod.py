@@ -12,6 +12,7 @@ import pytest
 from hpctf.environment.build_commands import Commands
 from hpctf.environment.horovod import horovod_wheel
 from hpctf.environment.indexes import indexes_of
+from hpctf.environment.pip import Pip
 from hpctf.environment.requirements import Sources
 from hpctf.environment.spec import spec_from
 from hpctf.environment.store import Environment
@@ -85,13 +86,12 @@ def test_a_wheel_of_horovod_is_kept_for_what_it_fits_alone(tmp_path: Path) -> No
     wheels = CACHE / "environments/wheels"
     commands = Commands(tmp_path / "build.log", {"PATH": "/nonexistent"})
     indexes = indexes_of(Sources(no_index=True), EnvironmentSettings(pip="pip"), os.environ)
+    pip = Pip("pip", commands, indexes, tmp_path / "cache", tmp_path)
     said: list[str] = []
 
     def wheel(version: str) -> Path:
         # Nothing can be built with this PATH and without an index: only what is kept is had.
-        return horovod_wheel(
-            spec, one.python, version, wheels, commands, indexes, tmp_path, said.append
-        )
+        return horovod_wheel(spec, one.python, version, wheels, pip, said.append)
 
     assert wheel(tensorflow).parent.parent == wheels
     assert "which is kept for TensorFlow" in said[-1]

@@ -194,7 +194,8 @@ def versions_of(state: Path) -> dict[str, str]:
 
 def packages_of(folder: Path) -> dict[str, str]:
     """Return the packages of a run's lock file by name; none if it has no lock."""
-    from hpctf.environment.lock import LOCK_FILE, read_lock
+    from hpctf.environment.lock import read_lock
+    from hpctf.environment.store import LOCK_FILE
 
     if not is_readable_within(folder / LOCK_FILE):
         return {}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
-    _reader: Callable[[str | os.PathLike[str]], BinaryIO] | None
+    StrPath = str | os.PathLike[str]
+    _reader: Callable[[StrPath], BinaryIO] | None
 
 PRIVATE_FILE = 0o600
 PRIVATE_UMASK = 0o077
@@ -29,13 +30,13 @@ _BLOCK = 1 << 20
 _reader = None
 
 
-def make_folder(path: str | os.PathLike[str], umask: int = PRIVATE_UMASK) -> None:
+def make_folder(path: StrPath, umask: int = PRIVATE_UMASK) -> None:
     """Make a folder with the permissions that `umask` leaves, whatever this process's own is."""
     os.mkdir(path, _ANYBODY & ~umask)
     follow_umask(path, umask)
 
 
-def follow_umask(path: str | os.PathLike[str], umask: int) -> None:
+def follow_umask(path: StrPath, umask: int) -> None:
     """Give a file or folder the permissions that it would have if made under `umask`.
 
     What a group's folder hands down (the set-group-ID bit, inode(7)) stays.
@@ -47,7 +48,7 @@ def follow_umask(path: str | os.PathLike[str], umask: int) -> None:
         os.chmod(path, wanted)
 
 
-def follow_umask_below(top: str | os.PathLike[str], umask: int) -> None:
+def follow_umask_below(top: StrPath, umask: int) -> None:
     """Do `follow_umask` for a folder and all in it; what its links lead to stays as it is."""
     for folder, _, files in os.walk(top):
         for path in (folder, *(os.path.join(folder, name) for name in files)):
@@ -55,7 +56,7 @@ def follow_umask_below(top: str | os.PathLike[str], umask: int) -> None:
                 follow_umask(path, umask)
 
 
-def mode_beside(path: str | os.PathLike[str]) -> int:
+def mode_beside(path: StrPath) -> int:
     """Return the mode of a new file: as open as its folder, or private in somebody else's folder.
 
     So what is written into a run later follows the umask that its folder was made with.
@@ -99,11 +100,7 @@ def _is_member(user: int, group: int) -> bool:
 
 
 def write_atomic(
-    path: str | os.PathLike[str],
-    data: bytes | str,
-    mode: int | None = None,
-    *,
-    shared: bool = False,
+    path: StrPath, data: bytes | str, mode: int | None = None, *, shared: bool = False
 ) -> None:
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
@@ -132,26 +129,22 @@ def write_atomic(
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # what went wrong before is what there is to tell
         os.unlink(path)
-    except OSError:
-        return  # what went wrong before is what there is to tell
 
 
-def write_json(
-    path: str | os.PathLike[str], value: Any, mode: int | None = None, *, shared: bool = False
-) -> None:
+def write_json(path: StrPath, value: Any, mode: int | None = None, *, shared: bool = False) -> None:
     """Write `value` as indented JSON, atomically, as `write_atomic` does."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n", mode, shared=shared)
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: StrPath) -> BinaryIO:
     if _reader is not None:
         return _reader(path)
     return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb")
 
 
-def read_with(reader: Callable[[str | os.PathLike[str]], BinaryIO]) -> None:
+def read_with(reader: Callable[[StrPath], BinaryIO]) -> None:
     """Have files opened for reading by a function from now on, as `open` would for bytes.
 
     The login side, which reads other people's runs, has one (`hpctf.client.hpctf.within`). A rank
@@ -165,18 +158,13 @@ MOST_BYTES = 64 << 20
 """Bytes of the largest JSON document that is read."""
 
 
-def read_whole(path: str | os.PathLike[str], *, follow: bool = True) -> bytes:
+def read_whole(path: StrPath, *, follow: bool = True) -> bytes:
     """Return the bytes of a document.
-
-    Parameters
-    ----------
-    follow
-        Whether a link is read; without, `OSError` says that it is one.
 
     Raises
     ------
     OSError
-        It cannot be opened.
+        It cannot be opened, or is a link that is not to be followed.
     ValueError
         It is not a file (a named pipe would never end), or larger than `MOST_BYTES`.
     """
@@ -201,16 +189,8 @@ def same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
             return True
 
 
-def read_json(path: str | os.PathLike[str], *, follow: bool = True) -> Any:
-    """Read one JSON document, as `read_whole` does.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened.
-    ValueError
-        It cannot be read, or is not JSON.
-    """
+def read_json(path: StrPath, *, follow: bool = True) -> Any:
+    """Read one JSON document, as `read_whole` does; `ValueError` says, too, that it is not JSON."""
     text = read_whole(path, follow=follow).decode()
     try:
         return json.loads(text)
@@ -222,12 +202,12 @@ CONFIDENTIAL = "confidential.json"
 """What a run's documents hold in confidence: a file of the owner's alone, whatever the umask."""
 
 
-def read_confided(path: str | os.PathLike[str]) -> Any:
+def read_confided(path: StrPath) -> Any:
     """Read one JSON document of a run, with what is confidential put back in its place."""
     return put_back(path, read_json(path))
 
 
-def put_back(path: str | os.PathLike[str], document: Any) -> Any:
+def put_back(path: StrPath, document: Any) -> Any:
     """Return a document of a run with what is confidential put back in its place.
 
     Who may not read `CONFIDENTIAL` beside `path`, the document's, gets it without.
@@ -245,7 +225,7 @@ def put_back(path: str | os.PathLike[str], document: Any) -> Any:
     return document
 
 
-def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
+def append_record(path: StrPath, record: dict[str, Any]) -> None:
     """Append `record` as one line of JSON.
 
     A single `write` on a descriptor opened with O_APPEND: lines of different processes on one
@@ -277,7 +257,7 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+def read_records(path: StrPath) -> Iterator[dict[str, Any]]:
     """Yield the records of a JSON-lines file; a line cut short by a crash is passed over.
 
     A file that is not there has no records.
@@ -301,7 +281,7 @@ _OLD_HEARTBEAT = b'{"event":"heartbeat"'
 """What ranks once appended twice a minute; now it is a file's time stamp."""
 
 
-def tail(path: str | os.PathLike[str], lines: int = 20, limit: int = 65536) -> list[str]:
+def tail(path: StrPath, lines: int = 20, limit: int = 65536) -> list[str]:
     """Return the last `lines` lines of a log, looking at no more than its last `limit` bytes."""
     try:
         with _open(path) as stream:
@@ -314,28 +294,17 @@ def tail(path: str | os.PathLike[str], lines: int = 20, limit: int = 65536) -> l
 
 
 def cannot_write(
-    path: str | os.PathLike[str], error: OSError, *, needed: int = 0, written: int = 0
+    path: StrPath, error: OSError, *, needed: int = 0, written: int = 0
 ) -> RunFolderError:
-    """Return what to tell when the file system refuses `path` of a run folder.
-
-    Parameters
-    ----------
-    needed, written
-        Bytes that were to be written in all, and that were: a full disk is told with both.
-    """
+    """Return what to tell when the file system refuses `path` of a run folder; a full one is told
+    with the bytes that were `needed` in all, and those `written`."""
     where = repr(os.fspath(path))
-    if error.errno == errno.EDQUOT or os.strerror(errno.EDQUOT) in str(error):
-        return RunFolderError(
-            f"{where} cannot be written: your quota on its file system is used up"
-            f"{_amounts(path, needed, written)}.",
-            f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
-        )
-    if error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
-        return RunFolderError(
-            f"{where} cannot be written: its file system is full, "
-            f"{os.strerror(errno.ENOSPC)}{_amounts(path, needed, written)}.",
-            f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
-        )
+    for number, why in _FULL.items():
+        if error.errno == number or os.strerror(number) in str(error):
+            return RunFolderError(
+                f"{where} cannot be written: {why}{_amounts(path, needed, written)}.",
+                f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
+            )
     return RunFolderError(
         f"{where} cannot be made: {error.strerror or error}{_obstacle(path, error)}.",
         f"Choose another runs root: {_RUNS_ROOT}.",
@@ -343,9 +312,13 @@ def cannot_write(
 
 
 _RUNS_ROOT = "HPCTF_RUNS_ROOT, or runs_root in the site file"
+_FULL = {
+    errno.EDQUOT: "your quota on its file system is used up",
+    errno.ENOSPC: f"its file system is full, {os.strerror(errno.ENOSPC)}",
+}
 
 
-def _amounts(path: str | os.PathLike[str], needed: int, written: int) -> str:
+def _amounts(path: StrPath, needed: int, written: int) -> str:
     """Return how much is free and needed; what was written takes up what had been free."""
     try:
         found = os.statvfs(existing(path))
@@ -357,7 +330,7 @@ def _amounts(path: str | os.PathLike[str], needed: int, written: int) -> str:
     return f" ({free}, {needed / 1e6:.1f} MB are needed)" if needed else f" ({free})"
 
 
-def _obstacle(path: str | os.PathLike[str], error: OSError) -> str:
+def _obstacle(path: StrPath, error: OSError) -> str:
     """Return the folder above `path` that is in the way, if it is not `path` itself."""
     nearest = existing(path)
     if error.errno == errno.ENOTDIR:
@@ -367,7 +340,7 @@ def _obstacle(path: str | os.PathLike[str], error: OSError) -> str:
     return ""
 
 
-def existing(path: str | os.PathLike[str]) -> str:
+def existing(path: StrPath) -> str:
     """Return the nearest of a path and the folders above it that is there."""
     nearest = os.fspath(path)
     while not os.path.lexists(nearest) and os.path.dirname(nearest) != nearest:

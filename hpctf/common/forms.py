@@ -34,12 +34,8 @@ class FormError(ValueError):
 
 
 def checked(document: Any, form: type) -> dict[str, Any]:
-    """Return a document with the defaults of what it lacks.
-
-    Parameters
-    ----------
-    form
-        A dataclass, or a TypedDict: then nothing is added to the document.
+    """Return a document with the defaults of what it lacks, as a dataclass says them; to a
+    TypedDict's nothing is added.
 
     Raises
     ------
@@ -178,12 +174,10 @@ def _row(inner: list[Check]) -> Check:
 
 def _document(form: Any) -> Check:
     """Return the check of a mapping whose keys are known."""
-    checks = {name: _check_of(hint) for name, hint in get_type_hints(form).items()}
+    checks = _checks_of(form)
     defaults = _defaults(form) if is_dataclass(form) else {}
-    if is_dataclass(form):
-        needed = [name for name in checks if name not in defaults]
-    else:
-        needed = sorted(form.__required_keys__)
+    required = checks.keys() if is_dataclass(form) else sorted(form.__required_keys__)
+    needed = [name for name in required if name not in defaults]
 
     def check(value: Any, where: str) -> Any:
         _be(dict, value, where)
@@ -205,12 +199,8 @@ def _defaults(form: Any) -> dict[str, Callable[[], Any]]:
         if one.default is not MISSING:
             found[one.name] = partial(_plain, one.default)
         elif one.default_factory is not MISSING:
-            found[one.name] = partial(_made, one.default_factory)
+            found[one.name] = lambda make=one.default_factory: _plain(make())  # type: ignore[misc]
     return found
-
-
-def _made(make: Callable[[], Any]) -> Any:
-    return _plain(make())
 
 
 def _plain(value: Any) -> Any:

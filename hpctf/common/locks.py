@@ -13,13 +13,9 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 def lock(descriptor: int, busy: Callable[[int], object] | None = None) -> None:
     """Lock an open file until it is closed: the system frees a dead holder's.
 
-    Where the file system has no locks, nobody waits for anybody.
-
-    Parameters
-    ----------
-    busy
-        Called with the descriptor again and again while somebody else holds it: it waits, or
-        raises. Without, the call waits.
+    Where the file system has no locks, nobody waits for anybody. While somebody else holds it,
+    `busy` is called with the descriptor again and again: it waits, or raises. Without, the call
+    waits.
     """
     while True:
         try:

@@ -16,15 +16,9 @@ LOGGER = "hpctf"
 
 
 def notify(text: str, prefix: str = "note: ") -> None:
-    """Log a note, or print it on stderr if no handler would take it.
+    """Log a note, or print it on stderr, after `prefix`, if no handler would take it.
 
-    Parameters
-    ----------
-    text
-        What to say; what looks like a secret is hidden, and each character is one that every
-        handler can write (`hpctf.common.terminal.visible`).
-    prefix
-        What a line on stderr begins with; a log record does without it.
+    What looks like a secret is hidden, and each character is one that every handler can write.
     """
     import logging  # only here: most commands have nothing to note, and it takes some milliseconds
 

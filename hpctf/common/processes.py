@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 
 
+def stat_of(pid: int | str) -> list[str]:
+    """Return a process's fields of /proc/PID/stat from the third, its state, on (proc(5)); none if
+    there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def start_time(pid: int) -> str | None:
     """Return a process's start time in clock ticks since boot (proc(5), stat field 22).
 
     None if there is no such process, or only its zombie. Process ids come round again; together
     with its start time an id is one process.
     """
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else fields[19]
+    fields = stat_of(pid)
+    return None if not fields or fields[0] in ("Z", "X") else fields[19]
 
 
 def is_running(*words: str) -> bool:

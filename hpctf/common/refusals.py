@@ -55,11 +55,6 @@ def _whose(name: str) -> str:
             return ""
         if part == path or (stat.S_ISDIR(found.st_mode) and not os.access(part, os.X_OK)):
             it = "it" if part == path else repr(part)
-            return (
-                f": {it} belongs to {_owner(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
-            )
+            owner = "you" if found.st_uid == os.geteuid() else name_of_user(found.st_uid)
+            return f": {it} belongs to {owner} (mode {stat.S_IMODE(found.st_mode):o})"
     return ""
-
-
-def _owner(user: int) -> str:
-    return "you" if user == os.geteuid() else name_of_user(user)

@@ -105,11 +105,9 @@ def is_secret(name: str) -> bool:
     if name in _NO_SECRETS:
         return False
     words = [word.lower() for word in _WORD.findall(name)]
-    if any(_ANYWHERE.fullmatch(word) for word in words):
+    if any(_ANYWHERE.fullmatch(word) for word in words) or words[-2:] == ["session", "id"]:
         return True
     if "connection" in words and "string" in words:
-        return True
-    if words[-2:] == ["session", "id"]:
         return True
     while len(words) > 1 and _VALUE_OF.fullmatch(words[-1]):
         words.pop()
@@ -122,11 +120,9 @@ def is_secret(name: str) -> bool:
 def hidden(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text with what looks like a secret hidden, and the given secrets."""
     found = _SHAPES.sub(HIDDEN, _without(text, HIDDEN))
-    known = sorted(
-        (secret for secret in secrets if len(secret) >= _SHORTEST), key=len, reverse=True
-    )
-    for secret in known:
-        found = found.replace(secret, HIDDEN)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST:
+            found = found.replace(secret, HIDDEN)
     return found
 
 
@@ -208,13 +204,8 @@ def _is_secret_in_query(name: str) -> bool:
 
 
 def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> set[str]:
-    """Return the values of variables and options that are called as secrets are.
-
-    Parameters
-    ----------
-    commands
-        Argument vectors: ``--api-key X``, ``--api-key=X`` and ``--env API_KEY=X`` count.
-    """
+    """Return the values of variables and options that are called as secrets are: in a command,
+    ``--api-key X``, ``--api-key=X`` and ``--env API_KEY=X`` count."""
     found = {value for name, value in variables.items() if is_secret(name)}
     for words in commands:
         for word, following in itertools.pairwise([*words, ""]):
@@ -236,13 +227,8 @@ def secrets_of_run(entry: Mapping[str, Any], record: Mapping[str, Any]) -> set[s
 
 
 def labels(values: Any) -> dict[str, str]:
-    """Return parameters or tags as texts, those hidden that are called as secrets are.
-
-    Parameters
-    ----------
-    values
-        A mapping from name to value, None being no value; anything else holds none.
-    """
+    """Return parameters or tags as texts, those hidden that are called as secrets are; what is not
+    a mapping holds none."""
     if not isinstance(values, Mapping):
         return {}
     return {
@@ -300,13 +286,8 @@ def confided_values(document: Any) -> set[str]:
 
 
 def confided(document: Any, known: Iterable[str]) -> tuple[Any, list[tuple[list[Any], Any]]]:
-    """Return plain data without its secrets, and where each of them belongs.
-
-    Parameters
-    ----------
-    known
-        Secrets that are hidden wherever they stand.
-    """
+    """Return plain data without its secrets, and where each of them belongs; those `known` are
+    hidden wherever they stand."""
     places = []
     for place, value, shown in _secret_places((), document, tuple(known)):
         places.append((list(place), value))

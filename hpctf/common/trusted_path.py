@@ -12,6 +12,7 @@ allows to users and groups it names is read from it where the mask lets somebody
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import grp
@@ -19,9 +20,10 @@ import os
 import pwd
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from hpctf.common.processes import name_of_user
 from hpctf.errors import UntrustedPath
@@ -36,24 +38,15 @@ _STATIC_GROUPS = 100
 
 @dataclass(frozen=True)
 class Trusted:
-    """Whose files may be executed, besides those of the person and root.
-
-    Parameters
-    ----------
-    users
-        User ids.
-    groups
-        Group ids: whoever is a member may own and write what is executed.
-    """
+    """Whose files may be executed, besides those of the person and root: users, and all members of
+    groups, by their ids."""
 
     users: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
 
     def has(self, user: int) -> bool:
         """Return whether a user is trusted."""
-        if user in (0, os.geteuid()) or user in self.users:
-            return True
-        if user == _hidden_root():
+        if user in (0, os.geteuid(), _hidden_root()) or user in self.users:
             return True
         return bool(self.groups) and not self.groups.isdisjoint(_groups_of(user))
 
@@ -72,16 +65,9 @@ ONLY_ME = Trusted()
 class Doubt:
     """A component of a path that somebody could change who is not trusted.
 
-    Parameters
-    ----------
-    path
-        The component.
-    why
-        What is wrong with it, as the end of a sentence.
-    open_to_all
-        Whether every user of the machine could.
-    planted
-        Whether a stranger may have put it there: it lies where everybody may make something.
+    ``why`` is what is wrong with it, as the end of a sentence; ``open_to_all`` whether every user
+    of the machine could. ``planted``: a stranger may have put it there, for it lies where everybody
+    may make something.
     """
 
     path: str
@@ -95,10 +81,7 @@ class Doubt:
 
 def trusted(users: Iterable[str], groups: Iterable[str]) -> Trusted:
     """Return who is trusted by name; names that this machine does not know own nothing here."""
-    return Trusted(
-        frozenset(user for name in users if (user := _user_id(name)) is not None),
-        frozenset(group for name in groups if (group := _group_id(name)) is not None),
-    )
+    return Trusted(_ids(pwd.getpwnam, users), _ids(grp.getgrnam, groups))
 
 
 def doubts(path: str | os.PathLike[str], by: Trusted = ONLY_ME) -> Iterator[Doubt]:
@@ -125,15 +108,11 @@ def doubts(path: str | os.PathLike[str], by: Trusted = ONLY_ME) -> Iterator[Doub
 def check(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
     """Refuse a path that somebody could change who is not trusted.
 
-    Parameters
-    ----------
-    what
-        What it is, as the beginning of a sentence: ``The template folder``.
-
     Raises
     ------
     UntrustedPath
-        Naming the component, who could change it, and the ways out.
+        Naming `what` it is (``The template folder``), the component, who could change it, and the
+        ways out.
     """
     for doubt in _looked_at(path, what, by):
         raise _untrusted(path, what, doubt)
@@ -158,13 +137,8 @@ def parts_of_python(python: str | os.PathLike[str]) -> list[str]:
 
 
 def check_chosen(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> str | None:
-    """Refuse a path of the person's own choice if everybody could change it.
-
-    Returns
-    -------
-    note
-        Who else could, for the person to know; None: nobody. A colleague's environment is used on
-        purpose.
+    """Refuse a path of the person's own choice if everybody could change it. Return who else could,
+    for the person to know, or None: a colleague's environment is used on purpose.
 
     Raises
     ------
@@ -182,12 +156,7 @@ def check_chosen(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME)
 
 def check_place(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
     """Refuse a folder to write into that everybody could exchange, or that a stranger has put where
-    everybody may make one. A group's, and a colleague's elsewhere, will do.
-
-    Raises
-    ------
-    UntrustedPath
-        As `check`.
+    everybody may make one, as `check` does. A group's, and a colleague's elsewhere, will do.
     """
     try:
         for doubt in doubts(path, by):
@@ -198,13 +167,7 @@ def check_place(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) 
 
 
 def check_tree(folder: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
-    """Do `check` for a folder and for all that is in it.
-
-    Raises
-    ------
-    UntrustedPath
-        As `check`.
-    """
+    """Do `check` for a folder and for all that is in it."""
     check(folder, what, by)
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -328,12 +291,11 @@ def _is_private(group: int, owner: int) -> bool:
 
 @lru_cache(maxsize=16)
 def _members(group: int) -> frozenset[int]:
+    own = frozenset(entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == group)
     try:
-        named = {_user_id(name) for name in grp.getgrgid(group).gr_mem}
+        return own | _ids(pwd.getpwnam, grp.getgrgid(group).gr_mem)
     except KeyError:
-        named = set()
-    own = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == group}
-    return frozenset(user for user in named | own if user is not None)
+        return own
 
 
 @lru_cache(maxsize=1)
@@ -354,18 +316,13 @@ def _hidden_root() -> int | None:
     return None if shown or not ranges else overflow
 
 
-def _user_id(name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
-def _group_id(name: str) -> int | None:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
+def _ids(look_up: Callable[[str], Any], names: Iterable[str]) -> frozenset[int]:
+    """Return the ids of those users or groups that this machine knows."""
+    found = set()
+    for name in names:
+        with contextlib.suppress(KeyError):
+            found.add(look_up(name)[2])
+    return frozenset(found)
 
 
 def _group_name(group: int) -> str:

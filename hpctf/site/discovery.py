@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +14,15 @@ from hpctf.common.paths import SITE_CONFIGS, config_folder
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check_chosen, check_place, doubts
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
 from hpctf.site.keys import FILE_ONLY, dotted
-from hpctf.site.layers import Inputs, Layer, Layers, Origin, parse_layer, see_templates_from
+from hpctf.site.layers import (
+    Inputs,
+    Layer,
+    Layers,
+    Origin,
+    parse_layer,
+    see_templates_from,
+    target_names,
+)
 from hpctf.site.settings import Settings, environment_layers, setting_layers
 from hpctf.site.yaml_files import named
 
@@ -28,18 +36,9 @@ PROJECT_FILE = "hpctf.yaml"
 class SiteQuery:
     """What a site is looked for by.
 
-    Parameters
-    ----------
-    name
-        A site's name, or the absolute path of a YAML file; None leaves it to the project.
-    default
-        The name that is used where the project does not say one.
-    project
-        The project's ``hpctf.yaml``.
-    variables
-        Those of the environment that set keys of a site.
-    settings
-        Those of flags.
+    ``name`` is a site's, or the absolute path of a YAML file; None leaves it to the ``project``'s
+    ``hpctf.yaml``, and that to ``default``. ``variables`` are those of the environment that set
+    keys of a site, ``settings`` those of flags.
     """
 
     name: str | None
@@ -74,13 +73,7 @@ def admins() -> Trusted:
 
 def check_site_file(path: Path) -> None:
     """Refuse a site file that every user could write, or that a stranger could have put where a
-    site's name is looked for; of one that some others could write, a note says so.
-
-    Raises
-    ------
-    UntrustedPath
-        As `hpctf.common.trusted_path.check_chosen`.
-    """
+    site's name is looked for; of one that some others could write, a note says so."""
     what = "The site file"
     kind = next((kind for kind, folder in folders().items() if path.parent == folder), "file")
     if kind in ("admin", "user"):
@@ -181,9 +174,9 @@ def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
     first = len(layers) - len(own)
     if project is not None:
         layers += _project_layers(project, _name_of(own) or wanted)
-    variables, problems = environment_layers(asked.variables, _targets(layers))
+    variables, problems = environment_layers(asked.variables, target_names(layers))
     layers += variables
-    layers += setting_layers(asked.settings, _targets(layers))
+    layers += setting_layers(asked.settings, target_names(layers))
     return Layers(wanted, tuple(layers), first, tuple(problems))
 
 
@@ -213,7 +206,7 @@ def _base_layers(own: list[Layer], inputs: Inputs, above: tuple[str, ...]) -> li
 
 def _without(layer: Layer, keys: Sequence[str]) -> Layer:
     values = {key: value for key, value in layer.values.items() if key not in keys}
-    return Layer(layer.kind, layer.where, values, layer.text, layer.prefix)
+    return replace(layer, values=values)
 
 
 def _project_layers(layer: Layer, site: str) -> list[Layer]:
@@ -300,12 +293,3 @@ def _no_such_site(name: str, by: Origin | None) -> UsageError:
 def _name_of(own: list[Layer]) -> str | None:
     names = [layer.values["name"] for layer in own if isinstance(layer.values.get("name"), str)]
     return names[-1] if names else None
-
-
-def _targets(layers: list[Layer]) -> list[str]:
-    found: dict[str, None] = {}
-    for layer in layers:
-        targets = layer.values.get("targets")
-        if isinstance(targets, dict):
-            found.update({str(name): None for name in targets})
-    return list(found)

@@ -35,18 +35,10 @@ class Said:
 
 @dataclass(frozen=True)
 class Explained:
-    """A key of a site.
+    """A dotted key of a site, its value, and who says it.
 
-    Parameters
-    ----------
-    key
-        As a dotted key.
-    said
-        Its value and who says it.
-    overrode
-        What earlier layers say, the first one first; hpctf's default is the first of all.
-    lock
-        The locked key that covers it, and where it is locked.
+    ``overrode`` is what earlier layers say, the first one first (hpctf's default is the first of
+    all), ``lock`` the locked key that covers it, and where it is locked.
     """
 
     key: str

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from hpctf.site.model import Site, Target
+from hpctf.site.model import Site
 
 Path = tuple[str, ...]
 
@@ -100,32 +100,16 @@ def flat(site: Site) -> dict[Path, Any]:
 
 def default_of(path: Path) -> tuple[bool, Any]:
     """Return (whether there is one, the value) that a key has where no layer says it."""
-    kind: Any = Site
-    value: Any = None
-    for position, part in enumerate(path):
-        if not is_dataclass(kind):
-            return False, None
-        if kind is Site and part == "targets" and position + 1 < len(path):
-            return _default_of_target(path[position + 2 :])
-        one = {field.name: field for field in fields(kind)}.get(part)
-        if one is None:
-            return False, None
-        if one.default is not MISSING:
-            value = one.default
-        elif one.default_factory is not MISSING:
-            value = one.default_factory()
-        else:
-            return False, None
-        kind = type(value) if is_dataclass(value) else None
-    return True, list(value) if isinstance(value, tuple) else value
+    if path[0] == "targets":
+        path = ("targets", "default", *path[2:])
+    known = _defaults()
+    return path in known, known.get(path)
 
 
-def _default_of_target(path: Path) -> tuple[bool, Any]:
-    keys = asdict(Target())
-    if len(path) != 1 or path[0] not in keys:
-        return False, None
-    value = keys[path[0]]
-    return True, list(value) if isinstance(value, tuple) else value
+@cache
+def _defaults() -> dict[Path, Any]:
+    """Return the values of a site that says its name alone."""
+    return {path: value for path, value in flat(Site("nameless")).items() if path != ("name",)}
 
 
 @cache

@@ -7,14 +7,14 @@ environment, flags: a later layer wins. Mappings merge key by key; all else is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hpctf.errors import SiteError
-from hpctf.site.yaml_files import NotReadable, loader_class, named, parse_yaml
+from hpctf.site.yaml_files import NotReadable, loader_class, named, parse_yaml, read_text
 
 DEEPEST = 6
 """How deep mappings are merged: deeper than the schema goes, and no deeper, since YAML's mappings
@@ -23,17 +23,10 @@ may hold themselves."""
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value comes from.
+    """Where a value comes from: a file and its line, counted from 1, a variable or an option.
 
-    Parameters
-    ----------
-    layer
-        ``package``, ``admin``, ``user``, ``file`` (named by its path), ``project``,
-        ``environment``, ``flag`` or ``default``.
-    where
-        The file, the variable or the option.
-    line
-        Of the file, counted from 1.
+    ``layer`` is ``package``, ``admin``, ``user``, ``file`` (named by its path), ``project``,
+    ``environment``, ``flag`` or ``default``.
     """
 
     layer: str
@@ -49,18 +42,10 @@ DEFAULT = Origin("default", "hpctf's default")
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file, variable or option says.
+    """What one file, variable or option says: its raw values, as nested mappings.
 
-    Parameters
-    ----------
-    kind, where
-        As in `Origin`.
-    values
-        The raw values, as nested mappings.
-    text
-        The YAML text, for the lines; empty for variables and options.
-    prefix
-        Where in the text `values` lie.
+    ``kind`` and ``where`` are those of its `Origin`, ``text`` the YAML text, for the lines (empty
+    for variables and options), ``prefix`` where in it the values lie.
     """
 
     kind: str
@@ -69,19 +54,11 @@ class Layer:
     text: str = ""
     prefix: tuple[str, ...] = ()
 
-    def get(self, path: Sequence[Any]) -> tuple[bool, Any]:
-        """Return (whether the layer says something at a path, what it says)."""
-        return look(self.values, path)
-
     def origin(self, path: Sequence[Any] = ()) -> Origin:
         """Return where the layer says a path, or what lies nearest above it."""
         if not self.text:
             return Origin(self.kind, self.where)
         return Origin(self.kind, self.where, self._line((*self.prefix, *path)))
-
-    def leaves(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        """Yield (path, value) of all that the layer sets."""
-        yield from _leaves((), self.values)
 
     @cached_property
     def _nodes(self) -> tuple[Any, Any]:
@@ -124,28 +101,22 @@ def look(values: Any, path: Sequence[Any]) -> tuple[bool, Any]:
     return True, values
 
 
-def _leaves(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield (path, value) of all that a layer's values set."""
     if isinstance(value, dict) and len(path) < DEEPEST:
         for key, inner in value.items():
-            yield from _leaves((*path, key), inner)
+            yield from leaves(inner, (*path, key))
     else:
         yield path, value
 
 
 @dataclass(frozen=True)
 class Layers:
-    """All layers of a site, the first one first.
+    """All layers of a site, in the order in which they merge.
 
-    Parameters
-    ----------
-    name
-        What the site was asked for by: a name, or a path.
-    layers
-        In the order in which they merge.
-    first
-        Position of the first that is the site's own, after those of the site it extends.
-    problems
-        A line for each variable that makes no layer.
+    ``name`` is what the site was asked for by: a name, or a path; ``first`` the position of the
+    first layer that is its own, after those of the site it extends. ``problems`` has a line for
+    each variable that makes no layer.
     """
 
     name: str
@@ -164,7 +135,7 @@ class Layers:
         """Return who says a path, and what, the first layer first; the last one holds."""
         found = []
         for layer in self.layers:
-            says, value = layer.get(path)
+            says, value = look(layer.values, path)
             if says:
                 found.append((layer.origin(path), value))
         return found
@@ -173,21 +144,28 @@ class Layers:
         """Return where the value at a path comes from, or else what lies nearest above it."""
         for end in range(len(path), 0, -1):
             for layer in reversed(self.layers):
-                if layer.get(path[:end])[0]:
+                if look(layer.values, path[:end])[0]:
                     return layer.origin(path[:end])
         return self.layers[self.first].origin()
+
+
+def target_names(layers: Iterable[Layer]) -> list[str]:
+    """Return the names of the targets that layers name."""
+    found: dict[str, None] = {}
+    for layer in layers:
+        targets = layer.values.get("targets")
+        found |= dict.fromkeys(map(str, targets if isinstance(targets, dict) else ()))
+    return list(found)
 
 
 def merge(lower: dict[Any, Any], upper: dict[Any, Any], depth: int = 0) -> dict[Any, Any]:
     """Return two layers as one."""
     result = dict(lower)
     for key, value in upper.items():
-        before = result.get(key)
+        before, adds_up = result.get(key), depth == 0 and key == "locked"
         if isinstance(before, dict) and isinstance(value, dict) and depth < DEEPEST:
             result[key] = merge(before, value, depth + 1)
-        elif (
-            depth == 0 and key == "locked" and isinstance(before, list) and isinstance(value, list)
-        ):
+        elif adds_up and isinstance(before, list) and isinstance(value, list):
             result[key] = before + [lock for lock in value if lock not in before]
         else:
             result[key] = value
@@ -208,17 +186,14 @@ class Inputs:
         SiteError
             It is there, and cannot be read.
         """
-        from hpctf.site.yaml_files import read_text
-
         try:
             text = read_text(path)
         except FileNotFoundError:
             self.digests[str(path)] = None
             return None
         except NotReadable as error:
-            raise SiteError(
-                f"The site file {named(path, error.line)} cannot be read: {error}."
-            ) from None
+            where = named(path, error.line)
+            raise SiteError(f"The site file {where} cannot be read: {error}.") from None
         self.digests[str(path)] = digest(text)
         return text
 

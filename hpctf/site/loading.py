@@ -159,7 +159,8 @@ def _kept_file(asked: SiteQuery) -> Path:
     settings = dict(asked.settings) if isinstance(asked.settings, Mapping) else asked.settings
     settings = settings or None
     relative = "templates" in repr(settings) or "HPCTF_TEMPLATES" in asked.variables
-    rules = [__version__, *(_changed(module) for module in _RULES)]
+    folder = Path(model.__file__).parent
+    rules = [__version__, *((folder / f"{name}.py").stat().st_mtime_ns for name in _RULES)]
     places = [str(folder) for folder in folders().values()]
     found = [asked.name, asked.default, asked.project, asked.variables, settings]
     text = json.dumps([rules, places, found, os.getcwd() if relative else None], default=repr)
@@ -169,20 +170,9 @@ def _kept_file(asked: SiteQuery) -> Path:
 _RULES = ("model", "layers", "discovery", "settings", "schema", "locks", "yaml_files")
 
 
-def _changed(module: str) -> int:
-    return Path(model.__file__).with_name(f"{module}.py").stat().st_mtime_ns
-
-
 def _kept_site(kept: Path, project: str | None) -> Site:
-    """Return a kept site.
-
-    Raises
-    ------
-    OSError, ValueError, TypeError, KeyError, AttributeError
-        None is kept, or one of its files does not hold what it held.
-    UntrustedPath
-        A file is not one that may be believed any longer.
-    """
+    """Return a kept site; any of the errors that `_load` expects says that none is kept, or that
+    one of its files does not hold what it held."""
     if not is_own(kept):
         raise ValueError(kept)
     content = read_json(kept)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpctf.errors import SiteError, did_you_mean, shown
 from hpctf.site.keys import dotted, keys_at, kind_of, split
-from hpctf.site.layers import Layer, Layers, Origin, look, merge
+from hpctf.site.layers import Layer, Layers, Origin, leaves, look, merge, target_names
 from hpctf.site.model import Site
 
 
@@ -18,25 +18,12 @@ def lock_of(site: Site, key: str) -> str | None:
     it too.
     """
     path = split(key, site.targets)
-    for lock in site.locked:
-        if _covers(split(lock, site.targets), path):
-            return lock
-    return None
+    locks = (lock for lock in site.locked if _covers(split(lock, site.targets), path))
+    return next(locks, None)
 
 
 def refuse_locked(site: Site, key: str, what: str) -> None:
-    """Refuse an option that would change a locked key.
-
-    Parameters
-    ----------
-    what
-        The option, as the person knows it.
-
-    Raises
-    ------
-    SiteError
-        Naming the lock.
-    """
+    """Refuse an option, named as the person knows it, that would change a locked key."""
     lock = lock_of(site, key)
     if lock is not None:
         raise SiteError(
@@ -49,15 +36,14 @@ def locks(layers: Layers) -> list[tuple[str, Origin]]:
     """Return every locked key, with where it is locked first."""
     found: dict[str, Origin] = {}
     for layer in layers.layers:
-        for number, lock in enumerate(_locked(layer)):
-            if isinstance(lock, str):
-                found.setdefault(lock, layer.origin(("locked", number)))
+        for lock, origin in _locked(layer):
+            found.setdefault(lock, origin)
     return list(found.items())
 
 
 def lock_problems(layers: Layers) -> list[str]:
     """Return what is wrong with the locks: unknown keys, and layers that change locked ones."""
-    targets = _targets(layers)
+    targets = target_names(layers.layers)
     problems = [
         f"{origin}: locked: a site has no key {shown(lock)}.{_near(lock, targets)}"
         for lock, origin in locks(layers)
@@ -68,9 +54,7 @@ def lock_problems(layers: Layers) -> list[str]:
     for layer in layers.layers:
         problems += _broken(layer, held, before)
         before = merge(before, layer.values)
-        for number, lock in enumerate(_locked(layer)):
-            if isinstance(lock, str):
-                held.append((lock, split(lock, targets), layer.origin(("locked", number))))
+        held += [(lock, split(lock, targets), origin) for lock, origin in _locked(layer)]
     return problems
 
 
@@ -79,7 +63,7 @@ def _broken(
 ) -> list[str]:
     """Return a line for each locked key that a layer changes; what is said anew is no change."""
     problems = []
-    for path, value in layer.leaves():
+    for path, value in leaves(layer.values):
         now = look(before, path)[1]
         if value == {} and (now is None or isinstance(now, dict)):
             continue  # merges nothing
@@ -100,17 +84,11 @@ def _covers(lock: Sequence[object], path: Sequence[object]) -> bool:
     return tuple(lock[:common]) == tuple(path[:common])
 
 
-def _locked(layer: Layer) -> list[Any]:
+def _locked(layer: Layer) -> list[tuple[str, Origin]]:
+    """Return the keys that a layer locks, and where."""
     locked = layer.values.get("locked")
-    return locked if isinstance(locked, list) else []
-
-
-def _targets(layers: Layers) -> list[str]:
-    names: list[str] = []
-    for layer in layers.layers:
-        targets = layer.values.get("targets")
-        names += [str(name) for name in targets] if isinstance(targets, dict) else []
-    return names
+    places = enumerate(locked if isinstance(locked, list) else ())
+    return [(lock, layer.origin(("locked", n))) for n, lock in places if isinstance(lock, str)]
 
 
 def _near(lock: str, targets: list[str]) -> str:

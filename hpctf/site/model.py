@@ -7,7 +7,7 @@ all else that submitting does; so the constraints in the annotations are of this
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from hpctf.common.units import seconds_of
@@ -38,7 +38,15 @@ to unload."""
 
 _SUFFIX = re.compile(r"\A[A-Za-z0-9.-]{0,64}\Z")
 _UMASK = re.compile(r"\A0?0[0-7]{2}\Z")
-_STRICT = {"extra": "forbid", "coerce_numbers_to_str": True}
+
+
+class _Strict:
+    """What says to pydantic how the sections of a site are checked."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "coerce_numbers_to_str": True,
+    }
 
 
 def check_name(what: str, name: str | None) -> None:
@@ -58,7 +66,7 @@ def check_modules(what: str, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(_Strict):
     """A compute target: a partition, or a way of using one, under a name that people choose.
 
     ``description`` is shown to people. ``partition``, ``account``, ``qos`` and ``constraint`` are
@@ -73,8 +81,6 @@ class Target:
     or replace them; those in ``drop`` are never written, for sites that forbid them. ``clusters``
     names another cluster of the same Slurm (``sbatch --clusters``).
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     description: str = ""
     partition: str | None = None
@@ -104,15 +110,13 @@ class Target:
 
 
 @dataclass(frozen=True)
-class MpiSettings:
+class MpiSettings(_Strict):
     """How MPI ranks are started: ``srun --mpi=<plugin>`` or ``mpirun``, and its options.
 
     ``launcher`` starts them. ``plugin`` is srun's (``srun --mpi=list``); without one, srun starts
     them as the site's Slurm or its MPI's modules have it. ``command`` is the program that does
     mpirun's work (``mpiexec``, TACC's ``ibrun``). ``options`` are the launcher's own, a word each.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     launcher: Literal["srun", "mpirun"] = "srun"
     plugin: str | None = "pmix"
@@ -125,29 +129,25 @@ class MpiSettings:
 
 
 @dataclass(frozen=True)
-class PsSettings:
+class PsSettings(_Strict):
     """Where parameter servers run.
 
     ``placement`` is ``hetjob``: on nodes of their own, without GPUs, in ``target`` if one is named;
     or ``shared``: beside the workers in one step.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
     placement: Literal["hetjob", "shared"] = "hetjob"
     target: str | None = None
 
 
 @dataclass(frozen=True)
-class PortRange:
+class PortRange(_Strict):
     """The ports that TF_CONFIG may use; below Linux's ephemeral range (32768 and up).
 
     ``first`` and ``last`` are both of the range. ``reserved``: let Slurm reserve ports for each
     step (``srun --resv-ports``, which needs MpiParams=ports=... in slurm.conf), and take those of
     the range only if one is in use.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     first: Port = 20000
     last: Port = 29999
@@ -159,28 +159,24 @@ class PortRange:
 
 
 @dataclass(frozen=True)
-class WarningSettings:
+class WarningSettings(_Strict):
     """How trainings that restart are warned before their time limit.
 
     ``signal`` is what Slurm sends to the ranks (``sbatch --signal``), ``grace_s`` the seconds that
     a script has from the warning on.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
     signal: Literal["USR1", "USR2"] = "USR2"
     grace_s: Annotated[int, Between(1, 86_400)] = 60
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(_Strict):
     """Which network the ranks talk over.
 
     ``interfaces`` are told to NCCL, Gloo and Open MPI's TCP; ``host_suffix`` makes the name of a
     node's address there out of its Slurm name (JUWELS: ``i``), for TF_CONFIG.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     interfaces: tuple[str, ...] = ()
     host_suffix: str = ""
@@ -195,15 +191,13 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True)
-class HorovodSettings:
+class HorovodSettings(_Strict):
     """How Horovod is built for an environment's TensorFlow and the site's MPI.
 
     ``version`` is Horovod's. ``gpu_operations`` builds it for GPUs (TensorFlow 2.18 or older);
     ``build_variables`` are set for its build (``HOROVOD_NCCL_HOME``, ``CXX`` ...); options such as
     ``CXXFLAGS`` and folders such as ``PATH`` are added to hpctf's own.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     version: str = "0.28.1"
     gpu_operations: Literal["NCCL", "MPI"] | None = None
@@ -214,7 +208,7 @@ class HorovodSettings:
 
 
 @dataclass(frozen=True)
-class EnvironmentSettings:
+class EnvironmentSettings(_Strict):
     """How training environments are built, and where they are kept.
 
     ``store`` is a folder that login and compute nodes share. ``build_on`` says where building may
@@ -229,8 +223,6 @@ class EnvironmentSettings:
     the package where it is not PyPI's. ``modules`` are loaded to build and to run. ``horovod`` says
     how Horovod is built.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     store: str = "~/.local/share/hpctf/environments"
     build_on: Literal["login", "job"] = "login"
@@ -258,14 +250,12 @@ class EnvironmentSettings:
 
 
 @dataclass(frozen=True)
-class ContainerSettings:
+class ContainerSettings(_Strict):
     """What runs container images, and how.
 
     ``runtime`` runs them, with ``options`` of its own. ``binds`` are folders that the container
     sees.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     runtime: Literal["apptainer", "singularity", "pyxis", "charliecloud"] = "apptainer"
     options: tuple[str, ...] = ()
@@ -273,21 +263,19 @@ class ContainerSettings:
 
 
 @dataclass(frozen=True)
-class TrustSettings:
+class TrustSettings(_Strict):
     """Who may own and write what is executed as the person: environments, templates, programs.
 
     ``users`` and ``groups`` are names, besides the person, root, and who owns the admin's folder.
     All members of a group are trusted.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Site:
+class Site(_Strict):
     """A cluster, as its admin describes it.
 
     ``name`` is what ``--site`` calls it, ``description`` what people are shown. ``extends`` names
@@ -310,8 +298,6 @@ class Site:
     looked in before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``, ``targets.gpu``) that
     no later layer and no option may change.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     name: str
     extends: str | None = None
@@ -365,31 +351,17 @@ class Site:
                 raise ValueError(f"{key} names {shown(name)}, which is not in targets ({known})")
 
 
-_SECTIONS: dict[str, Any] = {
-    "mpi": MpiSettings,
-    "ps": PsSettings,
-    "ports": PortRange,
-    "warning": WarningSettings,
-    "network": NetworkSettings,
-    "environments": EnvironmentSettings,
-    "horovod": HorovodSettings,
-    "containers": ContainerSettings,
-    "trust": TrustSettings,
-}
-
-
 def site_from(content: dict[str, Any]) -> Site:
     """Return the site that `dataclasses.asdict` made plain, also after a way through JSON."""
-    targets = {name: Target(**_built(target)) for name, target in content["targets"].items()}
-    return Site(**{**_built(content), "targets": targets})
+    targets = {name: _built(Target, target) for name, target in content["targets"].items()}
+    site: Site = _built(Site, {**content, "targets": targets})
+    return site
 
 
-def _built(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a mapping's values as they were: sections, and tuples where JSON has lists."""
-    built: dict[str, Any] = {}
-    for key, value in content.items():
-        if key in _SECTIONS:
-            built[key] = _SECTIONS[key](**_built(value))
-        else:
-            built[key] = tuple(value) if isinstance(value, list) else value
-    return built
+def _built(kind: Any, content: dict[str, Any]) -> Any:
+    """Return a section of its values: sections in it, and tuples where JSON has lists."""
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    for one in fields(kind):
+        if is_dataclass(one.default_factory) and one.name in values:
+            values[one.name] = _built(one.default_factory, values[one.name])
+    return kind(**values)

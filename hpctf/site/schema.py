@@ -22,20 +22,14 @@ _ROUNDS = 10
 made only once its values are right."""
 
 _MUST = {
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "string_type": "must be text",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("string_type", "invalid_key"), "must be text"),
     "string_unicode": "must be text of whole characters",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
     "int_parsing_size": "must be a whole number that is not so large",
-    "int_from_float": "must be a whole number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "dict_type": "must be a mapping of keys to values",
-    "dataclass_type": "must be a mapping of keys to values",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("dict_type", "dataclass_type"), "must be a mapping of keys to values"),
     "recursion_loop": "must not hold itself",
-    "invalid_key": "must be text",
 }
 """pydantic's kinds of errors, in words for people who write YAML."""
 
@@ -61,10 +55,9 @@ def check(layers: Layers) -> Site:
 
 def problems_of(layers: Layers) -> tuple[list[str], Site | None]:
     """Return (a line for each error, the site if there is none)."""
-    merged = layers.merged()
+    values = layers.merged()
     site: Site | None = None
     told: list[str] = []
-    values = merged
     for _ in range(_ROUNDS):
         try:
             site = TypeAdapter(Site).validate_python(values)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
-from hpctf.site.keys import (
-    FILE_ONLY,
-    dotted,
-    is_mapping,
-    keys_at,
-    kind_of,
-    split,
-    takes_text_alone,
-)
+from hpctf.site.keys import FILE_ONLY, dotted, is_mapping, keys_at, kind_of, split, takes_text_alone
 from hpctf.site.layers import Layer
 from hpctf.site.model import Site
 from hpctf.site.yaml_files import NotReadable, parse_yaml, printable
@@ -30,13 +23,7 @@ _NO_SETTINGS = (*FILE_ONLY, "locked")
 
 
 def check_settings(settings: object) -> Settings | None:
-    """Return settings that are a mapping, or a list of KEY=VALUE.
-
-    Raises
-    ------
-    UsageError
-        They are neither.
-    """
+    """Return settings that are a mapping, or a list of KEY=VALUE; refuse all others."""
     if settings is None or isinstance(settings, Mapping):
         return settings
     if isinstance(settings, Sequence) and not isinstance(settings, str):
@@ -65,12 +52,8 @@ def environment_layers(
 ) -> tuple[list[Layer], list[str]]:
     """Return (a layer for each variable that sets a key, a line for each that is wrong).
 
-    Wrong is a variable of a section that has no such key, or a value that is no YAML.
-
-    Parameters
-    ----------
-    targets
-        Names of the site's targets, which variables can only spell in capitals.
+    Wrong is a variable of a section that has no such key, or a value that is no YAML. The names of
+    `targets` can only be spelt in capitals by variables.
     """
     known = list(targets)
     layers, problems = [], []
@@ -96,17 +79,14 @@ def _path_of(name: str, targets: list[str]) -> tuple[str, ...]:
     for part in name.removeprefix(PREFIX).split("__"):
         word = part.lower()
         if path == ("targets",):
-            word = next((one for one in targets if _capitals(one) == part), word)
+            spelt = (one for one in targets if re.sub("[-.]", "_", one.upper()) == part)
+            word = next(spelt, word)
         elif path and path[-1] == "directives":
             word = word.replace("_", "-")
         elif path and is_mapping(path) and not keys_at(path):
             word = part  # names of variables
         path = (*path, word)
     return path
-
-
-def _capitals(name: str) -> str:
-    return name.upper().replace("-", "_").replace(".", "_")
 
 
 def setting_layers(settings: Settings | None, targets: Iterable[str]) -> list[Layer]:
@@ -173,7 +153,7 @@ def _value(name: str, path: tuple[str, ...], text: str) -> Any:
     Where a key takes text, the text is it as it stands, unless it is written in quotes: paths may
     hold what means something in YAML.
     """
-    if takes_text_alone(path) and path == ("runs_root",):
+    if path == ("runs_root",):
         return str(text)
     try:
         value = parse_yaml(text)

@@ -36,8 +36,6 @@ def fill_in(
         The site's name, and its folder of templates, if it has one.
     keep
         Whether the compiled templates may be kept in the user's cache folder.
-    values
-        What the template is given.
 
     Raises
     ------
@@ -85,9 +83,13 @@ def template_environment(site_folder: str | None, keep: bool = False) -> jinja2.
         keep_trailing_newline=True,
         bytecode_cache=_bytecode_cache() if keep else None,
     )
-    environment.filters["raw"] = Raw
-    environment.filters["slurm_path"] = _slurm_path
-    environment.filters["json_text"] = _json_text
+    environment.filters.update(
+        raw=Raw,
+        # As sbatch's --output wants a path: % begins a pattern there (sbatch(1)).
+        slurm_path=lambda path: path.replace("%", "%%"),
+        # As a text stands between the quotes of a JSON string.
+        json_text=lambda text: json.dumps(text)[1:-1],
+    )
     return environment
 
 
@@ -107,16 +109,6 @@ def _quote(value: Any) -> Any:
     if isinstance(value, (Markup, jinja2.Undefined)):
         return value
     return Markup(shlex.quote(str(value)))
-
-
-def _slurm_path(path: str) -> str:
-    """Return a path as sbatch's --output wants it: ``%`` begins a pattern there (sbatch(1))."""
-    return path.replace("%", "%%")
-
-
-def _json_text(text: str) -> str:
-    """Return a text as it stands between the quotes of a JSON string."""
-    return json.dumps(text)[1:-1]
 
 
 def _template_line(error: BaseException) -> str | None:

@@ -18,15 +18,8 @@ LARGEST = 1_000_000
 
 
 class NotReadable(ValueError):
-    """A file that cannot be read as text, or as YAML; it says why, and in which line if known.
-
-    Parameters
-    ----------
-    problem
-        What is wrong.
-    line
-        Where, counted from 1.
-    """
+    """A file that cannot be read as text, or as YAML; it says why, and in which line (counted from
+    1) if that is known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(problem)
@@ -155,13 +148,7 @@ def _open(path: Path) -> int:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return what TOML text says.
-
-    Raises
-    ------
-    NotReadable
-        It is not TOML.
-    """
+    """Return what TOML text says; `NotReadable` says that it is none."""
     if sys.version_info >= (3, 11):
         import tomllib  # novm: 3.11 or later gets here
     else:

@@ -19,12 +19,8 @@ UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED")
 
 
 def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
-    """Return what a command prints.
-
-    Parameters
-    ----------
-    errors_too
-        Also what it prints to stderr, after the rest: some commands give their answer there.
+    """Return what a command prints; with `errors_too` also what it prints to stderr, after the
+    rest: some commands give their answer there.
 
     Raises
     ------

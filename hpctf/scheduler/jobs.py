@@ -40,20 +40,10 @@ class JobStatus(NamedTuple):
 class Identity(NamedTuple):
     """What tells a job from all others that have had, or will have, its id.
 
-    Schedulers use an id again. The job is its submitter's, and has the time of its submission, or
-    what no other job has: its run's name or its batch script's path. Time and name alone are not
-    enough: Slurm gives a requeued job a new time, and `scontrol update` another name.
-
-    Parameters
-    ----------
-    uid
-        Whose job it is; None if that is not known.
-    submitted
-        Slurm's time of its submission; None if that is not known.
-    names
-        What it may be called.
-    script
-        The path of its batch script, on which ``squeue --format=%o`` and sacct's SubmitLine end.
+    Schedulers use an id again. The job is its submitter's (``uid``), and has the time of its
+    submission, or what no other job has: a name of its run's, or the path of its batch script, on
+    which ``squeue --format=%o`` and sacct's SubmitLine end. Time and name alone are not enough:
+    Slurm gives a requeued job a new time, and `scontrol update` another name. None: not known.
     """
 
     uid: int | None = None

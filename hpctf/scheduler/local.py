@@ -17,13 +17,8 @@ from hpctf.scheduler.jobs import Identity, JobStatus
 
 
 class LocalProcesses:
-    """The processes of this machine.
-
-    Parameters
-    ----------
-    identities
-        (host, start time) of the controllers by job id, as noted at submission.
-    """
+    """The processes of this machine; `identities` are (host, start time) of the controllers by job
+    id, as noted at submission."""
 
     def __init__(self, identities: dict[str, tuple[str, str]]) -> None:
         self._identities = identities

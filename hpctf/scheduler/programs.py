@@ -32,9 +32,7 @@ SITE_KEYS = (
 
 _OF_SITES = tuple(f"HPCTF_{key.upper()}{end}" for key in SITE_KEYS for end in ("", "__*"))
 
-SETTINGS = (
-    *("HPCTF_SITE", "HPCTF_ADMIN_FOLDER", "HPCTF_SKIP_PREFLIGHT", "HPCTF_ALLOW_HOROVOD_KERAS"),
-)
+SETTINGS = ("HPCTF_SITE", "HPCTF_ADMIN_FOLDER", "HPCTF_SKIP_PREFLIGHT", "HPCTF_ALLOW_HOROVOD_KERAS")
 """Variables of a person's: they choose and set a site, or switch checks off, on the login node and
 in the ranks alike. Every other HPCTF_ variable is a run's."""
 
@@ -42,16 +40,9 @@ in the ranks alike. Every other HPCTF_ variable is a run's."""
 class Rule:
     """What a program gets of an environment.
 
-    Parameters
-    ----------
-    clears
-        Names of variables that it does not get; one that ends in ``*`` is how names begin.
-    keeps
-        Those of them that it gets all the same.
-    sets
-        Variables that it gets besides.
-    why
-        What the variables would do, for docs/programs.md.
+    ``clears`` names variables that it does not get (one that ends in ``*`` is how names begin),
+    ``keeps`` those of them that it gets all the same, ``sets`` what it gets besides. ``why`` is
+    what the variables would do, for docs/programs.md.
     """
 
     __slots__ = ("clears", "keeps", "sets", "why")
@@ -233,14 +224,8 @@ def ask(
 ) -> CompletedProcess[str]:
     """Run a program that answers on stdout, in `FOLDER`, and return how it ended.
 
-    Parameters
-    ----------
-    kind, env
-        For `environment_of`; by default the program's own name, and this process's environment.
-    variables
-        The person's own, on top of that.
-    text
-        What it reads on stdin.
+    `kind` and `env` are for `environment_of`; by default the program's own name, and this process's
+    environment. `variables` are the person's own, on top of that; `text` is read on stdin.
 
     Raises
     ------
@@ -294,13 +279,8 @@ def chosen_by_shell(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def shell_notes(env: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each variable of sbatch's in the shell: whether it counts.
-
-    Parameters
-    ----------
-    used
-        The job's sbatch options, by name.
-    """
+    """Yield a line for each variable of sbatch's in the shell: whether it counts, beside the
+    options that are `used`."""
     for name in sorted(name for name in env if name.startswith("SBATCH_") or name in HONOURED):
         key = HONOURED.get(name)
         if key is None:

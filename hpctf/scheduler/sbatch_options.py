@@ -63,13 +63,7 @@ FLAGS = (
 """Options that take no value: sbatch refuses ``--requeue=yes``."""
 
 OPTIONAL = (
-    "exclusive",
-    "get-user-env",
-    "nice",
-    "no-kill",
-    "oom-kill-step",
-    "propagate",
-    "resv-ports",
+    *("exclusive", "get-user-env", "nice", "no-kill", "oom-kill-step", "propagate", "resv-ports"),
 )
 """Options whose value may be left out."""
 
@@ -154,9 +148,8 @@ def our_option(key: str) -> str | None:
     sbatch takes the beginning of an option's name for the option (getopt_long(3); measured:
     ``#SBATCH --arra=0-1`` makes a job array).
     """
-    if key in OURS:
-        return key
-    return next((name for name in OURS if key and name.startswith(key)), None)
+    begun = (name for name in OURS if key and name.startswith(key))
+    return key if key in OURS else next(begun, None)
 
 
 def check_directive_value(what: str, value: str) -> None:

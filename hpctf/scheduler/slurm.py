@@ -45,12 +45,11 @@ def leader(job_id: str) -> str:
 
 
 class Slurm:
-    """The Slurm of this machine, or another cluster of the same federation.
+    """The Slurm of this machine, or another cluster of the same federation: its name for
+    ``--clusters``, as sbatch --parsable gave it.
 
-    Parameters
-    ----------
-    cluster
-        Name for ``--clusters``, as sbatch --parsable gave it; None is the local one.
+    Every question raises `SchedulerError` if Slurm could not be asked, and so the answer is not
+    known. That there is no accounting is an answer.
     """
 
     def __init__(self, cluster: str | None = None) -> None:
@@ -68,11 +67,6 @@ class Slurm:
 
         One squeue for all; one sacct for those that squeue no longer knows, and for the cancelled
         ones, since it alone tells by whom. Where accounting is off or away, they are left out.
-
-        Raises
-        ------
-        SchedulerError
-            squeue could not be asked.
         """
         self.accounting_away = ""
         wanted = sorted(jobs)
@@ -90,11 +84,6 @@ class Slurm:
 
         None if it has no job of that id, or another one: the only sign, beside accounting's word,
         that a job without a state is over.
-
-        Raises
-        ------
-        SchedulerError
-            slurmctld did not answer, or not in a way that tells.
         """
         command = ["scontrol", *self._clusters, "--all", "show", "job", "--oneliner", job_id]
         try:
@@ -135,18 +124,8 @@ class Slurm:
     def find(self, wanted: Mapping[str, Identity], since: float) -> dict[str, JobStatus]:
         """Return the jobs that these identities are of, by the keys of `wanted`.
 
-        Of a het job its leader's id, of a job array the array's own.
-
-        Parameters
-        ----------
-        since
-            Seconds since the epoch: no job looked for was submitted before. sacct(1) wants it.
-
-        Raises
-        ------
-        SchedulerError
-            squeue, scontrol or sacct could not be asked, and so the answer is not known. That there
-            is no accounting is an answer.
+        Of a het job its leader's id, of a job array the array's own. No job looked for was
+        submitted before `since`, in seconds since the epoch: sacct(1) wants it.
         """
         if not wanted:
             return {}
@@ -171,25 +150,13 @@ class Slurm:
                 yield _described(job)._replace(job_id=whole)
 
     def active(self, name: str) -> str | None:
-        """Return the id of the job of that name which is still in the queue, the latest of them.
-
-        Raises
-        ------
-        SchedulerError
-            squeue could not be asked.
-        """
+        """Return the id of the job of that name which is still in the queue, the latest of them."""
         rows = [row for row in self._squeue([f"--name={name}"]) if row.active and row.name == name]
         latest = max(rows, key=lambda row: row.submitted or 0.0, default=None)
         return None if latest is None else _whole(latest.job_id)
 
     def waits_for(self, job_id: str) -> bool:
-        """Whether a job that has not begun depends on another one.
-
-        Raises
-        ------
-        SchedulerError
-            squeue could not be asked.
-        """
+        """Whether a job that has not begun depends on another one."""
         command = ["squeue", *self._clusters, "--all", "--noheader", "--states=PENDING"]
         told = commands.run([*command, "--format=%E"], _SQUEUE_S)
         return re.search(rf":{job_id}\b", told) is not None
@@ -260,30 +227,22 @@ def _rows(output: str) -> Iterator[JobStatus]:
             continue
         job_id, state, reason, submitted, uid, name, command = columns
         state, _, by = state.partition(" by ")  # sacct: "CANCELLED by 1000"
-        yield JobStatus(
-            job_id,
-            name,
-            state,
-            reason,
-            _user(by),
-            submitted=_time(submitted),
-            uid=int(uid) if uid.isdigit() else None,
-            command=command,
-        )
+        yield _job(job_id, name, state, reason, submitted, uid, command)._replace(by=_user(by))
 
 
 def _described(job: dict[str, str]) -> JobStatus:
     """Return a job from the fields of ``scontrol show job``."""
-    uid = job.get("UserId", "").rpartition("(")[2].rstrip(")")
-    return JobStatus(
-        job.get("JobId", ""),
-        job.get("JobName", ""),
-        job["JobState"],
-        job.get("Reason", ""),
-        submitted=_time(job.get("SubmitTime", "")),
-        uid=int(uid) if uid.isdigit() else None,
-        command=job.get("Command", ""),
-    )
+    keys = ("JobId", "JobName", "JobState", "Reason", "SubmitTime", "UserId", "Command")
+    job_id, name, state, reason, submitted, user, command = (job.get(key, "") for key in keys)
+    uid = user.rpartition("(")[2].rstrip(")")
+    return _job(job_id, name, state, reason, submitted, uid, command)
+
+
+def _job(
+    job_id: str, name: str, state: str, reason: str, submitted: str, uid: str, command: str
+) -> JobStatus:
+    number = int(uid) if uid.isdigit() else None
+    return JobStatus(job_id, name, state, reason, "", False, _time(submitted), number, command)
 
 
 def _time(text: str) -> float | None:

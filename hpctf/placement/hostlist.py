@@ -22,15 +22,6 @@ TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "MAX_HOSTS",
-    "Host",
-    "Task",
-    "expand_counts",
-    "expand_hostlist",
-    "placement",
-    "tasks_from_placement",
-]
 
 MAX_HOSTS = 65_536
 """The most hosts that one text may name: Slurm's own limit for one range."""

@@ -15,13 +15,6 @@ TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "job_id_from_environment",
-    "local_rank_from_environment",
-    "rank_from_environment",
-    "tasks_from_environment",
-    "world_size_from_environment",
-]
 
 # Variable names by launcher: the first that is set counts.
 _OPEN_MPI = {
@@ -203,10 +196,8 @@ def _step_components(env: Mapping[str, str]) -> list[list[Host]]:
 
 def _allocation_components(env: Mapping[str, str]) -> list[list[Host]]:
     """Return the hosts of the whole job, as its batch script sees them, by component."""
-    components = _components(env)
-    if not components:
-        return [_allocation(env, "")]
-    return [_allocation(env, f"_HET_GROUP_{number}") for number in range(components)]
+    groups = [f"_HET_GROUP_{number}" for number in range(_components(env))]
+    return [_allocation(env, group) for group in groups or [""]]
 
 
 def _allocation(env: Mapping[str, str], group: str) -> list[Host]:
@@ -239,9 +230,9 @@ def _tasks_of_components(components: list[list[Host]], env: Mapping[str, str]) -
     """Return the tasks of all components: ranks run on, but are dealt out within each."""
     distribution = env.get("SLURM_DISTRIBUTION", "block")
     plane_size = env.get("SLURM_DIST_PLANESIZE")
+    size = None if plane_size is None else number_of("SLURM_DIST_PLANESIZE", plane_size)
     tasks: list[Task] = []
     for hosts in components:
-        size = None if plane_size is None else number_of("SLURM_DIST_PLANESIZE", plane_size)
         dealt = tasks_from_placement(hosts, distribution, size)
         tasks += [Task(len(tasks) + task.rank, task.host, task.local_rank) for task in dealt]
     return tasks

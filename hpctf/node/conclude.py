@@ -105,14 +105,16 @@ def verdict(
     plan = read_plan(run_folder)
     ranks = read_ranks(run_folder, plan, attempt_of(os.environ))
     silent = [rank.name for rank in ranks if rank.state in ("NotStarted", "Running")]
-    may_restart = may_restart and _restarts_left(run_folder, plan)
+    left = read_job(run_folder).own_restarts < plan["interruption"]["max_restarts"]
+    may_restart = may_restart and left and not is_cancelled(run_folder)
+    warning = number_of(plan["interruption"]["signal"])
     interrupted = first_interrupted(ranks, plan)
     if interrupted and not silent:
         cause = cause or _cause(interrupted)
         if may_restart:
             return START_AGAIN, cause
         return INTERRUPTED, _stopped(interrupted, cause, plan["interruption"]["max_restarts"])
-    if may_restart and launcher_status == _warned_status(plan):
+    if may_restart and warning and launcher_status == SIGNAL_BASE + warning:
         return START_AGAIN, "Slurm's warning, which came before every rank was there"
     failure = first_failure(ranks)
     if failure and (failure.asked is None or not silent):
@@ -159,22 +161,10 @@ def record(run_folder: str, event: str, **more: Any) -> None:
         say(f"{event} is not on record: {error}")
 
 
-def _warned_status(plan: dict[str, Any]) -> int | None:
-    """Return the launcher's status once the warning has ended a rank that did not know it yet."""
-    number = number_of(plan["interruption"]["signal"])
-    return None if number is None else SIGNAL_BASE + number
-
-
 def _cause(rank: RankState) -> str:
     if rank.asked == "warning":
         return "Slurm's warning (time limit or pre-emption)"
     return f"{rank.asked} from outside"
-
-
-def _restarts_left(run_folder: str, plan: dict[str, Any]) -> bool:
-    if is_cancelled(run_folder):
-        return False
-    return bool(read_job(run_folder).own_restarts < plan["interruption"]["max_restarts"])
 
 
 def _stopped(rank: RankState, cause: str, most: int) -> str:
@@ -195,17 +185,14 @@ def _silence(run_folder: str, silent: list[str], launcher_status: int) -> str:
 
 
 def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
-    """Have the job started again; return the verdict if that cannot be."""
+    """Have the job started again, and wait to be taken off; return the verdict if that does not
+    come."""
     say(f"interrupted by {cause}: to be started again")
     record(run_folder, "requeued", cause=cause)
     job_id = os.environ.get("SLURM_JOB_ID")
     if job_id is None:
         return START_AGAIN, cause  # the controller of a local run does it
-    return _requeue(job_id)
 
-
-def _requeue(job_id: str) -> tuple[int, str]:
-    """Have Slurm requeue this job, and wait to be taken off; return only if that does not come."""
     until = time.monotonic() + _ASK_FOR_S
     env = environment_of("scontrol")
     command = ["scontrol", "requeue", job_id]

@@ -69,11 +69,7 @@ def contained(
     place
         Path, without its ending, of a file in the run folder for the rank's variables.
     """
-    wanted = {
-        name: value
-        for name, value in env.items()
-        if name in persons or _OF_THE_LAUNCHER.match(name)
-    }
+    wanted = {name: env[name] for name in env if name in persons or _OF_THE_LAUNCHER.match(name)}
     outside = {name: value for name, value in env.items() if name not in _OF_THE_HOST}
     if "LD_LIBRARY_PATH" in env:
         outside["LD_LIBRARY_PATH"] = env["LD_LIBRARY_PATH"]  # the runtime's own, of its module
@@ -116,13 +112,9 @@ def _of_image(file: str) -> str:
 def _shell(variables: Mapping[str, str], folder: str) -> str:
     """Return what a POSIX shell reads to set variables, go to the run's code, and become what its
     arguments say. Names that no shell knows go the runtime's own way."""
-    lines = [
-        f"export {name}={shlex.quote(value)}"
-        for name, value in variables.items()
-        if _NAME.match(name)
-    ]
-    lines.append(f"cd {shlex.quote(folder)} || exit 126")
-    return "\n".join([*lines, 'exec "$@"', ""])
+    named = {name: shlex.quote(variables[name]) for name in variables if _NAME.match(name)}
+    lines = [f"export {name}={value}" for name, value in named.items()]
+    return "\n".join([*lines, f"cd {shlex.quote(folder)} || exit 126", 'exec "$@"', ""])
 
 
 def _folders(env: Mapping[str, str]) -> Iterator[str]:

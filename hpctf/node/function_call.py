@@ -45,12 +45,8 @@ def main(run_folder: str, version: str) -> int:
         )
     folder = os.path.join(run_folder, "submitit")
     name = "{HPCTF_ROLE}-{HPCTF_INDEX}".format(**os.environ)
-    if getattr(
-        sys.flags, "safe_path", False
-    ):  # PYTHONSAFEPATH: no folder of this file's stands first
-        sys.path.insert(0, os.getcwd())
-    else:
-        sys.path[0] = os.getcwd()
+    first = 0 if getattr(sys.flags, "safe_path", False) else 1  # else this file's folder is first
+    sys.path[:first] = [os.getcwd()]
     try:
         function, args, kwargs = load(folder)
         outcome = ("success", function(*args, **kwargs))

@@ -21,10 +21,8 @@ _NONE = ("", "-1", "none", "void", "NoDevFiles")
 class Gpus:
     """The GPUs that a process with the environment `env` sees.
 
-    Attributes
-    ----------
-    about
-        ``gpus``: what they are called and their ids; or ``no_gpus``: why they cannot be asked.
+    `about` has ``gpus``, what they are called and their ids, or ``no_gpus``, why they cannot be
+    asked.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:

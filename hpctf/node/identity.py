@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import namedtuple
 
 from hpctf import cluster_spec
 from hpctf.common.paths import CLIENT, STARTUP
@@ -22,20 +23,16 @@ LIBRARIES = "HPCTF_LD_LIBRARY_PATH"
 (templates/base.sbatch.j2)."""
 
 
-class Identity:
+class Identity(namedtuple("Identity", "rank local_rank world_size role index host")):
     """A rank's place: its number, its role and index in it, and its host."""
 
-    __slots__ = ("host", "index", "local_rank", "rank", "role", "world_size")
-
-    def __init__(
-        self, rank: int, local_rank: int, world_size: int, role: str, index: int, host: str
-    ) -> None:
-        self.rank = rank
-        self.local_rank = local_rank
-        self.world_size = world_size
-        self.role = role
-        self.index = index
-        self.host = host
+    __slots__ = ()
+    rank: int
+    local_rank: int
+    world_size: int
+    role: str
+    index: int
+    host: str
 
     @property
     def name(self) -> str:

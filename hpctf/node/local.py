@@ -15,7 +15,7 @@ from typing import Any
 
 from submitit.local.local import Controller
 
-from hpctf.common.processes import start_time
+from hpctf.common.processes import start_time, stat_of
 from hpctf.node.completion import LOCAL_ATTEMPT
 from hpctf.node.conclude import START_AGAIN, conclude, record
 from hpctf.node.messages import say
@@ -105,13 +105,5 @@ def _end_what_is_left() -> None:
 
 def _children() -> list[int]:
     """Return this process's children, zombies included (proc(5): the stat file's fourth field)."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
-                parent = stream.read().rpartition(")")[2].split()[1]
-        except OSError:
-            continue
-        if int(parent) == os.getpid():
-            found.append(int(name))
-    return found
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if stat_of(pid)[1:2] == [str(os.getpid())]]

@@ -25,15 +25,8 @@ _LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's tcp_states.h
 
 
 class Taken(Exception):
-    """A port that somebody else has.
-
-    Parameters
-    ----------
-    holder
-        Who, as far as the host tells, such as ``job 41 of alice``.
-    by_hpctf
-        Whether it is another job of hpctf's, which may let it go in a moment.
-    """
+    """A port that somebody else has: ``job 41 of alice``, as far as the host tells. Another job of
+    hpctf's may let it go in a moment."""
 
     def __init__(self, holder: str, by_hpctf: bool) -> None:
         super().__init__(holder)
@@ -163,17 +156,21 @@ def _obstacle(port: int, addresses: Sequence[tuple[int, str]]) -> str | None:
 
 def _holding_job(port: int) -> str:
     """Return the job whose claim it is, as /proc/net/unix lists the names (``@`` for NUL)."""
+    from hpctf.common.processes import name_of_user
+
     prefix = "@" + _name(port)[1:] + "/"
     for line in _lines("/proc/net/unix"):
         _, found, owner = line.partition(prefix)
         uid, _, job = owner.partition("/")
         if found and uid.isdecimal():
-            return f"job {job} of {_user(int(uid))}"
+            return f"job {job} of {name_of_user(int(uid))}"
     return "another job of hpctf's"
 
 
 def _binding_program(port: int) -> str:
     """Return whose program has the port, as /proc/net/tcp tells; it lists no idle sockets."""
+    from hpctf.common.processes import name_of_user
+
     owners = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         for fields in (line.split() for line in _lines(path)):
@@ -181,7 +178,7 @@ def _binding_program(port: int) -> str:
                 owners.append((fields[3] != _LISTENS, int(fields[7])))
     if not owners:
         return "a program that does not listen yet"
-    return f"a program of {_user(min(owners)[1])}"
+    return f"a program of {name_of_user(min(owners)[1])}"
 
 
 def _lines(path: str) -> list[str]:
@@ -191,12 +188,3 @@ def _lines(path: str) -> list[str]:
             return stream.read().splitlines()[1:]
     except OSError:
         return []
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"

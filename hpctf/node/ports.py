@@ -80,12 +80,7 @@ def settle(plan: dict[str, Any], me: Identity, env: Mapping[str, str], run_folde
 class Offers:
     """What a group tries: the ports that Slurm reserved, if any, then the site's, block by block.
 
-    Parameters
-    ----------
-    tasks
-        The job's tasks, in rank order.
-    env
-        A task's environment.
+    `tasks` are the job's, in rank order, `env` the environment of one.
     """
 
     def __init__(self, plan: dict[str, Any], tasks: Sequence[Task], env: Mapping[str, str]) -> None:
@@ -113,7 +108,14 @@ def reserved_ports(
     all components in one sorted list (22.05: ``_create_job_step`` in srun_job.c); it deals them
     out in rising order, component by component.
     """
-    found = _listed_ports(_reserved_by_slurm(env))
+    if RESERVED not in env:
+        raise ClusterSpecError(
+            f"the site says ports: {{reserved: true}}, but Slurm reserved none: {RESERVED} is not "
+            "set",
+            "Reserving needs MpiParams=ports=FIRST-LAST in slurm.conf and srun --resv-ports; do "
+            "without otherwise (ports: {reserved: false}).",
+        )
+    found = _listed_ports(env[RESERVED])
     ports: list[int] = []
     first = 0
     for component in plan["components"]:
@@ -132,17 +134,6 @@ def reserved_ports(
     return ports
 
 
-def _reserved_by_slurm(env: Mapping[str, str]) -> str:
-    if RESERVED not in env:
-        raise ClusterSpecError(
-            f"the site says ports: {{reserved: true}}, but Slurm reserved none: {RESERVED} is not "
-            "set",
-            "Reserving needs MpiParams=ports=FIRST-LAST in slurm.conf and srun --resv-ports; do "
-            "without otherwise (ports: {reserved: false}).",
-        )
-    return env[RESERVED]
-
-
 def _listed_ports(text: str) -> list[int]:
     """Return the ports of a list such as ``14001-14002,14005``."""
     ports: list[int] = []
@@ -153,13 +144,8 @@ def _listed_ports(text: str) -> list[int]:
 
 
 class Group:
-    """All ranks of one start of the step, as the run folder lets them talk.
-
-    Parameters
-    ----------
-    offers
-        How many different blocks there are to try.
-    """
+    """All ranks of one start of the step, as the run folder lets them talk; `offers` is how many
+    different blocks there are to try."""
 
     def __init__(
         self,
@@ -235,13 +221,11 @@ class Group:
         return _wait(look, PATIENCE_S, silent)
 
     def _decision(self, turn: int) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            return self._record(self._decisions, turn)
-
-        def silent() -> str:
-            return f"{self._names[0]} has not said which ports the group takes"
-
-        return _wait(look, PATIENCE_S * _LONGER, silent)
+        return _wait(
+            lambda: self._record(self._decisions, turn),
+            PATIENCE_S * _LONGER,
+            lambda: f"{self._names[0]} has not said which ports the group takes",
+        )
 
     def _append(self, path: str, turn: int, said: dict[str, Any]) -> None:
         record = {"event": "ports", "time": time.time(), **self._start, "try": turn}

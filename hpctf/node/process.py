@@ -70,14 +70,8 @@ class Manners(namedtuple("Manners", ("warning", "tell", "grace_s", "holds", "spa
 class Process:
     """A process in a session of its own, whose signals and end this rank looks after.
 
-    Parameters
-    ----------
-    command, cwd, env
-        What to run, where, and its whole environment.
-    log
-        File that its output and errors are appended to.
-    signals, manners
-        What reaches the rank, and how it is passed on.
+    `env` is its whole environment; its output and errors are appended to the file `log`. `signals`
+    and `manners` say what reaches the rank, and how it is passed on.
     """
 
     def __init__(
@@ -136,10 +130,7 @@ class Process:
     def wait(self, poll: Callable[[], float]) -> Ended:
         """Wait for the end, passing signals on, and leave nothing of its group behind.
 
-        Parameters
-        ----------
-        poll
-            Called at least as often as it says: it returns the seconds until its next turn.
+        `poll` is called at least as often as it says: it returns the seconds until its next turn.
         """
         while self._child.poll() is None:
             pause = poll()
@@ -214,15 +205,13 @@ def _kill(kill: Callable[[int, int], None], target: int, number: int) -> None:
 
 def _group(leader: int) -> set[int]:
     """Return the live processes of a group (proc(5): the stat file's third and fifth fields)."""
+    from hpctf.common.processes import stat_of
+
     found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
-                state, _, group = stream.read().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(group) == leader and state != "Z":
-            found.add(int(name))
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        fields = stat_of(pid)
+        if fields and int(fields[2]) == leader and fields[0] != "Z":
+            found.add(int(pid))
     return found
 
 

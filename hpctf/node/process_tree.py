@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from hpctf.common.processes import stat_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +22,7 @@ _FORGET_EVERY = 60
 
 
 class Tree:
-    """The processes of a session, and all that they have started.
-
-    Parameters
-    ----------
-    leader
-        The process that leads the session.
-    """
+    """The processes of the session that a process leads, and all that they have started."""
 
     def __init__(self, leader: int) -> None:
         self._leader = str(leader)
@@ -83,10 +79,8 @@ class Tree:
         for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
             if pid in self._others:
                 continue
-            try:
-                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-                    fields = stream.read().rpartition(")")[2].split()
-            except OSError:
+            fields = stat_of(pid)
+            if not fields:
                 continue  # it has ended meanwhile
             if fields[3] == self._leader or fields[1] in known:
                 known.add(pid)

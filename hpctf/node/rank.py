@@ -63,9 +63,8 @@ def run_rank(run_folder: str) -> int:
 def _wrong_with_plan(run_folder: str, error: Exception) -> str | None:
     """Return what is wrong with the run's plan; None if nothing is."""
     if sys.version_info < (3, 10):  # a container's own: the check needs a later one
-        if isinstance(error, HpctfError):
-            return None
-        return f"The plan of the run cannot be used: {type(error).__name__}: {error}."
+        why = f"The plan of the run cannot be used: {type(error).__name__}: {error}."
+        return None if isinstance(error, HpctfError) else why
     from hpctf.run_folder.documents import read_plan  # novm: 3.10 or later gets here
 
     try:
@@ -126,9 +125,8 @@ class Rank:
             if not self._comes_back(ended, restarts):
                 return self._finish(ended)
             restarts += 1
-            self._record(
-                "restarting", exit_code=ended.exit_code, signal=ended.signal, restart=restarts
-            )
+            how = {"exit_code": ended.exit_code, "signal": ended.signal}
+            self._record("restarting", **how, restart=restarts)
 
     def beat(self) -> None:
         """Say that the rank is alive: by the time stamp of its state file, which does not grow."""
@@ -183,22 +181,14 @@ class Rank:
         if not entry["container"]:
             return container.activated(command, entry["python"]) or command, env
         place = os.path.join(self._run_folder, "state", self._me.name)
-        gpu = self._role["uses_gpu"]
-        return container.contained(
-            entry["container"], command, env, entry["environment"], place, gpu
-        )
+        persons, gpu = entry["environment"], self._role["uses_gpu"]
+        return container.contained(entry["container"], command, env, persons, place, gpu)
 
     def _start(self, restarts: int) -> process.Process:
         self._what = self._what or self._prepare()
         command, env = self._what
-        child = process.Process(
-            command,
-            os.path.join(self._run_folder, "snapshot"),
-            env,
-            self._log,
-            self._signals,
-            self._manners(),
-        )
+        folder = os.path.join(self._run_folder, "snapshot")
+        child = process.Process(command, folder, env, self._log, self._signals, self._manners())
         self._record_start(child.pid, **({"restart": restarts} if restarts else {}))
         return child
 

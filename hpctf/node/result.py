@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from hpctf.node.process import Ended
 
 
-def value_file(run_folder: str, name: str) -> str:
-    """Return where `hpctf.node.function_call` leaves a function's outcome for `ResultKeeper`."""
-    return os.path.join(run_folder, "submitit", f".{name}.pkl")
-
-
 def job_id(env: dict[str, str] | os._Environ[str]) -> str:
     """Return submitit's name of the job: ``id``, or ``array_task`` in a job array."""
     if "SLURM_ARRAY_JOB_ID" in env:
@@ -49,23 +44,16 @@ class ResultKeeper:
 
     def keep(self, ended: Ended) -> None:
         """Put the rank's result in place, atomically."""
-        waiting = value_file(self._run_folder, self._me.name)
-        if os.path.exists(waiting):
+        me = self._me
+        waiting = os.path.join(self._run_folder, "submitit", f".{me.name}.pkl")
+        if os.path.exists(waiting):  # a function's outcome, of `hpctf.node.function_call`
             os.replace(waiting, self._target)
             return
         if ended.status == 0:
-            outcome: tuple[str, object] = (
-                "success",
-                {
-                    "rank": self._me.rank,
-                    "role": self._me.role,
-                    "index": self._me.index,
-                    "host": self._me.host,
-                    "exit_code": ended.status,
-                },
-            )
+            about = {"rank": me.rank, "role": me.role, "index": me.index, "host": me.host}
+            outcome: tuple[str, object] = ("success", {**about, "exit_code": ended.status})
         else:
-            log = os.path.join(self._run_folder, "logs", f"{self._me.name}.log")
-            words = f"{self._me.name} on {self._me.host} ended with status {ended.status}"
+            log = os.path.join(self._run_folder, "logs", f"{me.name}.log")
+            words = f"{me.name} on {me.host} ended with status {ended.status}"
             outcome = ("error", "\n".join([words, *tail(log)]))
         write_atomic(self._target, pickle.dumps(outcome))

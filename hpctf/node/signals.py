@@ -24,13 +24,8 @@ class AskedToEnd(Exception):
 
 
 class Signals:
-    """Takes every signal of this process from now on, and keeps it until somebody looks.
-
-    Parameters
-    ----------
-    warning
-        Number of the signal by which Slurm warns of the end, or None.
-    """
+    """Takes every signal of this process from now on, and keeps it until somebody looks; `warning`
+    is the number of the one by which Slurm warns of the end."""
 
     def __init__(self, warning: int | None) -> None:
         self.raises = True

@@ -37,22 +37,10 @@ _SHORTEST_S = 0.1
 class Sampler:
     """Appends a row each `every_s` seconds to a rank's file of samples.
 
-    Made as soon as the training has started: what it has used since is in the first row.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is made.
-    leader
-        Process id of the training, which leads a session of its own.
-    env
-        The training's environment: it says which GPUs it sees.
-    every_s
-        Seconds between samples.
-    about
-        What the record that opens the series says: attempt and host.
-    alone
-        Whether no other rank is in this process's cgroup: its counters are then the rank's.
+    Made as soon as the training has started: what it has used since is in the first row. `leader`
+    is the training's process, which leads a session of its own; its environment says which GPUs it
+    sees. `about` is what the record says that opens the series: attempt and host. `alone`: no other
+    rank is in this process's cgroup, and its counters are the rank's.
     """
 
     def __init__(

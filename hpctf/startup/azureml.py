@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Dict, NoReturn, Optional
+from typing import Any, NoReturn, Optional
 
 from . import this_rank, tried
 
@@ -56,13 +56,8 @@ REFUSED_MODULES = {
 
 
 def found(name: str) -> Optional[ModuleSpec]:
-    """Return the spec of a module that stands in; None for those that there are none of.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        A module of Azure ML's that means nothing here: with the way out.
-    """
+    """Return the spec of a module that stands in; None for those that there are none of. One that
+    means nothing here is refused, with the way out."""
     if name in REFUSED_MODULES:
         words = _refusal(name, REFUSED_MODULES[name])
         if tried.is_imported_by_script():
@@ -85,17 +80,13 @@ class Loader:
         if module.__name__ == "azureml":
             return
         if module.__name__ == "azureml.telemetry":
-            vars(module).update(set_diagnostics_collection=_nothing)
+            # hpctf sends nothing to anybody.
+            vars(module).update(set_diagnostics_collection=lambda *args, **kwargs: None)
             return
         run = import_module("hpctf.azureml_run")
-        of_module: Dict[str, Any] = {
-            "Run": run.Run,
-            "__doc__": run.__doc__,
-            "__getattr__": _refuse,
-            "__all__": ["Run"],
-            "VERSION": VERSION,
-        }
-        vars(module).update(of_module)
+        vars(module).update(
+            Run=run.Run, VERSION=VERSION, __all__=["Run"], __doc__=run.__doc__, __getattr__=_refuse
+        )
 
 
 def tell_of_the_real_one(module: ModuleType) -> None:
@@ -109,10 +100,6 @@ def tell_of_the_real_one(module: ModuleType) -> None:
         "environment, or log with: from hpctf import Run. --no-azureml says nothing of this.\n"
     )
     sys.stderr.write(words.format(os.path.dirname(getattr(module, "__file__", None) or "")))
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """Do nothing: hpctf sends nothing to anybody."""
 
 
 def _refuse(name: str) -> NoReturn:

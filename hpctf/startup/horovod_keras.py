@@ -12,21 +12,14 @@ from types import ModuleType
 from typing import Any, NoReturn, Optional, Type
 
 from . import horovod_rates, this_rank
-from .versions import major, versions
+from .versions import major, tf_keras, versions
 
 ALLOW = "HPCTF_ALLOW_HOROVOD_KERAS"
 """Set to 1 by who wants Horovod's module under Keras 3 all the same."""
 
 
 def refuse_keras_3(module: ModuleType) -> None:
-    """Refuse a module that would use Keras 3, before it runs.
-
-    Raises
-    ------
-    ImportError
-        Keras is version 3 or later, nobody has said that this is wanted, and there are no other
-        ranks.
-    """
+    """Refuse a module that would use Keras 3, before it runs, unless somebody wants it so."""
     version = _keras_of(module.__name__)
     if major(version) >= 3 and os.environ.get(ALLOW) != "1":
         _refuse(_refusal(module.__name__, str(version)), ImportError)
@@ -112,11 +105,8 @@ def _refusal(name: str, version: str) -> str:
             "Pass --env TF_USE_LEGACY_KERAS=1, and write: import horovod.tensorflow.keras as hvd, "
             "and: from tensorflow import keras."
         )
-    there = versions()
-    if "tf-keras" not in there:
-        series = ".".join(there.get("TensorFlow", "").split(".")[:2])
-        package = "tf-keras~={}.0".format(series) if series else "tf-keras"
-        legacy += " (Install it first: pip install --no-deps '{}'.)".format(package)
+    if "tf-keras" not in versions():
+        legacy += " (Install it first: pip install --no-deps '{}'.)".format(tf_keras())
     return (
         "{name} does not average gradients under Keras 3 (here {version}), and says nothing of it: "
         "each rank would train a model of its own. {legacy} Or change the import to: import "

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 
 from . import this_rank, tried
-from .versions import major, versions
+from .versions import major, tf_keras, versions
 
 VARIABLE = "TF_USE_LEGACY_KERAS"
 """What TensorFlow looks at, as it is imported; who has set it, has chosen."""
@@ -28,7 +28,8 @@ _chosen = False
 def choose() -> None:
     """Make ``tf.keras`` tf-keras, before TensorFlow is imported, where Keras 3 does not train."""
     global _chosen
-    if not _concerned() or _chosen:
+    concerned = os.environ.get("HPCTF_BACKEND") in _BACKENDS and VARIABLE not in os.environ
+    if not concerned or _chosen:
         return
     there = versions()
     if major(there.get("Keras")) < 3:
@@ -36,7 +37,7 @@ def choose() -> None:
     _chosen = True
     os.environ[VARIABLE] = "1"
     if os.environ.get("HPCTF_RANK") == "0" and "tf-keras" in there:
-        _say(
+        this_rank.tell(
             "tf.keras is tf-keras {} in this run ({}=1): Keras {} does not train with {}.".format(
                 there["tf-keras"], VARIABLE, there["Keras"], _strategy()
             )
@@ -51,12 +52,10 @@ def tell_what_is_missing() -> None:
     spec = getattr(sys.modules.get("tensorflow"), "__spec__", None)
     if not _chosen or spec is None or getattr(spec, "_initializing", False):
         return
-    version = ".".join(versions().get("TensorFlow", "").split(".")[:2])
-    package = "tf-keras~={}.0".format(version) if version else "tf-keras"
-    _say(
+    this_rank.tell(
         "tf.keras must be tf-keras with {}, and {} does not have it. Install it there: "
         "pip install --no-deps '{}'. Or --env {}=0, to have Keras 3 all the same.".format(
-            _strategy(), sys.executable, package, VARIABLE
+            _strategy(), sys.executable, tf_keras(), VARIABLE
         )
     )
 
@@ -87,15 +86,11 @@ def refuse_keras_3(module: ModuleType) -> None:
             this_rank.refused(words)
         raise ImportError(words, name=module.__name__)
     if os.environ.get("HPCTF_RANK") == "0":
-        _say(
+        this_rank.tell(
             "Keras {} with {}, as {}={} asks: fit fails, and a loop of one's own {}.".format(
                 version, _strategy(), VARIABLE, os.environ[VARIABLE], _amiss()
             )
         )
-
-
-def _concerned() -> bool:
-    return os.environ.get("HPCTF_BACKEND") in _BACKENDS and VARIABLE not in os.environ
 
 
 def _amiss() -> str:
@@ -107,7 +102,3 @@ def _amiss() -> str:
 
 def _strategy() -> str:
     return _BACKENDS[os.environ["HPCTF_BACKEND"]]
-
-
-def _say(words: str) -> None:
-    sys.stderr.write("hpctf: {}\n".format(words))

@@ -116,22 +116,18 @@ def _look_at_world(library: str, size: int, rank: int, gloo: bool = False, by: s
     says = "{} on {} is {}, but the run has {} ranks: ".format(
         this_rank.name(), this_rank.host(), what, planned
     )
+    launcher = this_rank.variable("HPCTF_LAUNCHER", "the launcher")
     if gloo:
-        _refuse(
-            says
-            + "its Horovod was built without MPI, and Gloo does not know what {} starts. Let "
-            "hpctf build the environment (--pip), or build Horovod with HOROVOD_WITH_MPI=1.".format(
-                _launcher()
-            )
+        why = (
+            "its Horovod was built without MPI, and Gloo does not know what {} starts. Let hpctf "
+            "build the environment (--pip), or build Horovod with HOROVOD_WITH_MPI=1."
         )
-    _refuse(
-        says
-        + "its MPI library ({}) and {} do not find each "
-        "other. Set the launcher that fits in the site file (mpi: {{launcher, plugin}}); "
-        "hpctf doctor --job finds out which does.".format(
-            library_version() or "unknown", _launcher()
-        )
+        _refuse(says + why.format(launcher))
+    why = (
+        "its MPI library ({}) and {} do not find each other. Set the launcher that fits in the "
+        "site file (mpi: {{launcher, plugin}}); hpctf doctor --job finds out which does."
     )
+    _refuse(says + why.format(library_version() or "unknown", launcher))
 
 
 def _leave_world(**what: Any) -> None:
@@ -213,10 +209,6 @@ def _series(version: Any) -> Optional[str]:
     """Return ``2.21`` of ``2.21.0``: what a build fits; None if it is no such version."""
     parts = str(version).split(".")
     return ".".join(parts[:2]) if len(parts) > 1 and parts[0].isdigit() else None
-
-
-def _launcher() -> str:
-    return this_rank.variable("HPCTF_LAUNCHER", "the launcher")
 
 
 def _refuse(words: str) -> NoReturn:

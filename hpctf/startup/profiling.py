@@ -8,11 +8,12 @@ then asked for what they do (each has a profiler's service, measured with Tensor
 import atexit
 import json
 import os
-import sys
 import threading
 from functools import wraps
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
+
+from . import this_rank
 
 STEPS = "HPCTF_PROFILE"
 """First and last step to profile: ``10-20``."""
@@ -30,15 +31,8 @@ def watch(module: ModuleType) -> None:
 
 
 class Profile:
-    """The profile of one process.
-
-    Parameters
-    ----------
-    tensorflow
-        The module.
-    first, last
-        Numbers of the first and the last step to profile; 1 is the one that is traced.
-    """
+    """The profile of one process: of its steps from the first to the last; 1 is the one that is
+    traced."""
 
     def __init__(self, tensorflow: Any, first: int, last: int) -> None:
         self._tf = tensorflow
@@ -90,15 +84,17 @@ class Profile:
         except Exception as error:  # the script profiles by itself
             self._followed = 0
             self._restore()
-            _say("no profile: {}".format(error))
+            this_rank.tell("no profile: {}".format(error))
 
     def _stop(self) -> None:
         self._restore()
         try:
             self._tf.profiler.experimental.stop()
-            _say("profile of steps {}-{}: {}".format(self._first, self._last, self.folder))
+            this_rank.tell(
+                "profile of steps {}-{}: {}".format(self._first, self._last, self.folder)
+            )
         except Exception as error:
-            _say("no profile: {}".format(error))
+            this_rank.tell("no profile: {}".format(error))
 
     def _restore(self) -> None:
         """Put the methods back: from now on a step costs what it costs without."""
@@ -113,17 +109,13 @@ class Profile:
         try:
             ask(",".join("grpc://" + place for place in places), self.folder, SERVERS_MS)
         except Exception as error:
-            _say("no profile of workers and ps: {}".format(error))
+            this_rank.tell("no profile of workers and ps: {}".format(error))
 
     def _end(self) -> None:
         """Finish at the end of the script what is not finished."""
         if self._asking is not None:
             self._asking.join()
         if self._followed is None:
-            _say("no profile: no tf.function was called {} times".format(self._first))
+            this_rank.tell("no profile: no tf.function was called {} times".format(self._first))
         elif self._undo:
             self._stop()
-
-
-def _say(words: str) -> None:
-    sys.stderr.write("hpctf: {}\n".format(words))

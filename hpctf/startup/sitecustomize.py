@@ -13,21 +13,10 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 
-WATCHED = frozenset(
-    (
-        "azureml.core",
-        "horovod",
-        "horovod.common.basics",
-        "horovod.keras",
-        "horovod.tensorflow",
-        "horovod.tensorflow.keras",
-        "keras",
-        "mpi4py",
-        "mpi4py.MPI",
-        "tensorflow",
-        "tf_keras",
-    )
-)
+WATCHED = {
+    *("azureml.core", "horovod", "horovod.common.basics", "horovod.keras", "horovod.tensorflow"),
+    *("horovod.tensorflow.keras", "keras", "mpi4py", "mpi4py.MPI", "tensorflow", "tf_keras"),
+}
 """Modules whose import `hpctf.startup.watched` looks at."""
 
 
@@ -55,9 +44,8 @@ class Watch:
             return None
         from importlib import import_module
 
-        found: "Optional[ModuleSpec]" = import_module(_package() + ".watched").found(
-            name, path, target, cls
-        )
+        watched: "Any" = import_module(_package() + ".watched")
+        found: "Optional[ModuleSpec]" = watched.found(name, path, target, cls)
         return found
 
 

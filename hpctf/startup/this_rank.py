@@ -71,21 +71,22 @@ def _append(event: str, what: Dict[str, Any]) -> None:
     record = {"event": event, "attempt": attempt, **what}
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
     path = os.path.join(_at_start.get("HPCTF_RUN_FOLDER", ""), "state", name() + ".jsonl")
-    try:
+    with suppress(OSError):  # a full disk must not end the training
         with open(path, "rb") as stream:
             known = stream.read()
         if line in known:
             return
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # the wrapper's file: never a new one
-    except OSError:
-        return
-    try:
         whole = line if known.endswith(b"\n") or not known else b"\n" + line
-        os.write(descriptor, whole)
-    except OSError:  # a full disk must not end the training
-        pass
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # the wrapper's file: never a new one
+        try:
+            os.write(descriptor, whole)
+        finally:
+            os.close(descriptor)
+
+
+def tell(words: str) -> None:
+    """Say something on stderr."""
+    sys.stderr.write("hpctf: {}\n".format(words))
 
 
 def end(words: str) -> NoReturn:

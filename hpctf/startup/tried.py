@@ -42,9 +42,7 @@ def is_imported_by_script() -> bool:
     such a module (``importlib.util.find_spec``)."""
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_filename.endswith(os.path.join("importlib", "util.py")):
-            return False
-        if frame.f_code.co_filename == "<frozen importlib.util>":
+        if frame.f_code.co_filename.endswith(("importlib/util.py", "<frozen importlib.util>")):
             return False
         frame = frame.f_back  # type: ignore[assignment]
     return _is_of_script(_importer())

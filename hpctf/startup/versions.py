@@ -5,17 +5,12 @@ import re
 import sys
 from typing import Dict, Iterable, Optional
 
+_TENSORFLOWS = (
+    "tensorflow tensorflow-cpu tensorflow-gpu tensorflow-rocm tensorflow-cpu-aws "
+    "tensorflow-aarch64 intel-tensorflow tf-nightly tf-nightly-cpu tf-nightly-gpu"
+)
 _LABELS = {
-    "tensorflow": "TensorFlow",
-    "tensorflow-cpu": "TensorFlow",
-    "tensorflow-gpu": "TensorFlow",
-    "tensorflow-rocm": "TensorFlow",
-    "tensorflow-cpu-aws": "TensorFlow",
-    "tensorflow-aarch64": "TensorFlow",
-    "intel-tensorflow": "TensorFlow",
-    "tf-nightly": "TensorFlow",
-    "tf-nightly-cpu": "TensorFlow",
-    "tf-nightly-gpu": "TensorFlow",
+    **dict.fromkeys(_TENSORFLOWS.split(), "TensorFlow"),
     "keras": "Keras",
     "tf-keras": "tf-keras",
     "horovod": "Horovod",
@@ -24,13 +19,8 @@ _LABELS = {
 
 
 def versions(path: Optional[Iterable[str]] = None) -> Dict[str, str]:
-    """Return the versions of TensorFlow, Keras, tf-keras and Horovod that a search path has.
-
-    Parameters
-    ----------
-    path
-        Folders, the first one first; by default ``sys.path``.
-    """
+    """Return the versions of TensorFlow, Keras, tf-keras and Horovod that a search path has, by
+    default ``sys.path``."""
     found: Dict[str, str] = {}
     for folder in sys.path if path is None else path:
         for name in _listed(folder):
@@ -41,6 +31,12 @@ def versions(path: Optional[Iterable[str]] = None) -> Dict[str, str]:
                 if label:
                     found.setdefault(label, rest.partition("-")[0])
     return found
+
+
+def tf_keras() -> str:
+    """Return the tf-keras that goes with TensorFlow's version, as pip takes it."""
+    series = ".".join(versions().get("TensorFlow", "").split(".")[:2])
+    return "tf-keras~={}.0".format(series) if series else "tf-keras"
 
 
 def major(version: Optional[str]) -> int:

@@ -66,13 +66,7 @@ class Looking:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, if it is right to.
-
-        Raises
-        ------
-        ImportError
-            It would train wrong.
-        """
+        """Run the module, unless it would train wrong: then an `ImportError` says so."""
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
         if self._before:

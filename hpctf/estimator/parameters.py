@@ -30,13 +30,7 @@ from hpctf.estimator.parameter import (
     described,
     older_name_of,
 )
-from hpctf.estimator.validators import (
-    check_choice,
-    check_count,
-    check_flag,
-    check_name,
-    optional,
-)
+from hpctf.estimator.validators import check_choice, check_count, check_flag, check_name, optional
 
 _Count = Parameter[int | None, int | None]
 _Flag = Parameter[bool, bool]

@@ -28,21 +28,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Imports:
-    """What a script and the modules of its own folder import.
+    """What a script and the modules of its own folder import, and the files that were read.
 
-    Parameters
-    ----------
-    imported
-        Dotted names and where each is first imported: ``from tensorflow import keras`` is
-        ``tensorflow.keras``.
-    tried
-        The same of what is imported under a ``try``, or by a module that is: a script may do
-        without it.
-    used
-        Attributes of TensorFlow that are read, and where first: ``tf.keras.Model`` is
-        ``tensorflow.keras.Model``, whatever TensorFlow is imported as.
-    files
-        The files that were read.
+    ``imported`` are dotted names (``from tensorflow import keras`` is ``tensorflow.keras``) and
+    where each is first imported; ``tried`` the same of what is imported under a ``try``, or by a
+    module that is: a script may do without it. ``used`` are attributes of TensorFlow that are read,
+    and where first: ``tf.keras.Model`` is ``tensorflow.keras.Model``, whatever it is imported as.
     """
 
     imported: dict[str, Place]
@@ -94,14 +85,7 @@ def imports_of(script: Path, folder: Path) -> Imports:
     Modules that lie beside it are followed and not named. An import is a statement anywhere, or a
     call of ``import_module``, ``__import__`` or ``run_module`` with a name that stands in the text.
     What is imported for type checkers alone is left out. A text that is not this Python's tells
-    nothing.
-
-    Parameters
-    ----------
-    script
-        The entry script.
-    folder
-        The source folder: it and the script's own are where modules of its own lie.
+    nothing. Modules of its own lie in the script's folder and in `folder`, the source folder.
     """
     reading = _Reading(script, folder)
     imported = reading.follow([script], guarded=False)

@@ -24,11 +24,6 @@ def takes_option(estimator: TensorFlow, option: str) -> bool:
     A Python script takes what it names in a text of its own (``add_argument("--resume-from")``,
     ``"--resume-from" in sys.argv``). Comments, and texts that only speak of the option, do not
     count. Of another program the whole text counts. A function takes no options.
-
-    Parameters
-    ----------
-    option
-        As it is typed: ``--resume-from``.
     """
     script, folder = estimator.entry_script, estimator.source_directory
     if script is None or folder is None:

@@ -26,12 +26,8 @@ _IMAGE_FILES = (
 )
 
 PACKAGES = (
-    "conda_packages",
-    "pip_packages",
-    "conda_dependencies_file",
-    "pip_requirements_file",
-    "framework_version",
-    "python_version",
+    *("conda_packages", "pip_packages", "conda_dependencies_file", "pip_requirements_file"),
+    *("framework_version", "python_version"),
 )
 """The parameters that ask for a new environment."""
 

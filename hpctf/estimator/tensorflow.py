@@ -115,9 +115,7 @@ class TensorFlow(Parameters):
         """Return the script's arguments, in order."""
         words: list[str] = []
         for key, value in self.script_params.items():
-            words.append(key)
-            if value != "":
-                words.append(value)
+            words += [key] if value == "" else [key, value]
         if not isinstance(self.arguments, dict):
             words += [str(word) for word in self.arguments]
         return words

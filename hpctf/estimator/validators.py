@@ -30,12 +30,11 @@ MOST = 1_000_000
 """The largest count of anything; more is a slip, and planning it would take all memory."""
 
 
-def check_function(parameter: str, function: Any) -> Callable[..., Any] | None:
+def check_function(parameter: str, function: object) -> Callable[..., Any] | None:
     """Return what stands in for a script, if anything does."""
-    if function is not None and not callable(function):
-        raise UsageError(f"{parameter} is {function!r}, which cannot be called.")
-    checked: Callable[..., Any] | None = function
-    return checked
+    if function is None or callable(function):
+        return function
+    raise UsageError(f"{parameter} is {function!r}, which cannot be called.")
 
 
 def check_source_directory(
@@ -119,11 +118,7 @@ def check_arguments(
     if function is not None:
         if script_params:
             raise UsageError("script_params belongs to a script; a function takes arguments={...}.")
-        if arguments is not None and not isinstance(arguments, Mapping):
-            raise UsageError(
-                f"{parameter} of a function must be a mapping, not {shown(arguments)}."
-            )
-        return check_options(parameter, arguments)
+        return check_options(f"{parameter} of a function", arguments)
     if isinstance(arguments, Mapping):
         raise UsageError(f"{parameter} of a script must be {_WORDS}, not {shown(arguments)}.")
     words = check_list(f"{parameter} of a script", arguments, _WORDS)
@@ -239,7 +234,7 @@ def check_list(parameter: str, values: Iterable[object] | None, what: str = "a l
     return [str(value) for value in values]
 
 
-def check_options(parameter: str, options: Mapping[str, object] | None) -> dict[str, object]:
+def check_options(parameter: str, options: object) -> dict[str, object]:
     """Return a mapping whose keys are text."""
     if options is not None and not isinstance(options, Mapping):
         raise UsageError(f"{parameter} must be a mapping, not {shown(options)}.")
@@ -274,8 +269,7 @@ def _absence(path: Path) -> str:
     """Return why a path leads to nothing."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return "does not exist"
     except OSError as error:
-        return f"cannot be reached: {error.strerror}"
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return f"cannot be reached: {error.strerror}"
     return "does not exist"

@@ -23,10 +23,7 @@ from hpctf.plan import Plan
 from hpctf.site.templates import template_environment
 
 SUFFIX = ".sbatch.j2"
-ENTRIES = (
-    *(f"{backend}{SUFFIX}" for backend in (*BACKENDS, "environment")),
-    "local.sh.j2",
-)
+ENTRIES = (*(f"{backend}{SUFFIX}" for backend in (*BACKENDS, "environment")), "local.sh.j2")
 """The templates that hpctf renders."""
 
 _GIVEN = {"plan", "array"}
@@ -131,11 +128,8 @@ class _Template:
         """Yield blocks that nothing renders, and required ones that are not there."""
         if not self._family:
             return
-        above = {
-            block.name: block
-            for tree in reversed(self._family)
-            for block in tree.find_all(nodes.Block)
-        }
+        blocks = [list(tree.find_all(nodes.Block)) for tree in reversed(self._family)]
+        above = {block.name: block for each in blocks for block in each}
         for node in self.tree.body:
             if isinstance(node, nodes.Block) and node.name not in above:
                 known = sorted(above)
@@ -145,15 +139,12 @@ class _Template:
                     f"never be rendered.{did_you_mean(node.name, known)} Known blocks: "
                     f"{', '.join(known)}.",
                 )
-        if self.name in ENTRIES:
-            own = {block.name for block in self.tree.find_all(nodes.Block)}
-            for name in sorted(set(above) - own):
-                if above[name].required:
-                    extends = next(self.tree.find_all(nodes.Extends))
-                    yield self._at(
-                        extends.lineno,
-                        f"block {name!r} is missing: what this template extends requires it.",
-                    )
+        own = {block.name for block in self.tree.find_all(nodes.Block)}
+        line = next(self.tree.find_all(nodes.Extends)).lineno
+        for name in sorted(set(above) - own) if self.name in ENTRIES else ():
+            if above[name].required:
+                message = f"block {name!r} is missing: what this template extends requires it."
+                yield self._at(line, message)
 
     def _names(self) -> Iterator[Problem]:
         """Yield names that neither the template nor those it extends define."""
@@ -169,10 +160,8 @@ class _Template:
         """Yield attributes that a plan does not have."""
         for node in self.tree.find_all(nodes.Getattr):
             path = _plan_path(node)
-            if path is None:
-                continue
-            kind = _kind_at(path[:-1])
-            if kind is None or path[-1] in _members(kind):
+            kind = None if path is None else _kind_at(path[:-1])
+            if path is None or kind is None or path[-1] in _members(kind):
                 continue
             where = ".".join(("plan", *path[:-1]))
             near = did_you_mean(path[-1], sorted(_members(kind)))
@@ -238,8 +227,7 @@ def _exported(tree: nodes.Template) -> Iterator[str]:
 def _markup_names(tree: nodes.Template) -> Iterator[str]:
     """Yield names whose text is quoted already: of ``{% set x %}...{% endset %}``, and macros."""
     for node in tree.find_all((nodes.AssignBlock, nodes.Macro)):
-        target = node.name if isinstance(node, nodes.Macro) else cast(Any, node).target.name
-        yield str(target)
+        yield str(node.name if isinstance(node, nodes.Macro) else cast(Any, node).target.name)
 
 
 def _is_markup(node: nodes.Node, names: set[str]) -> bool:

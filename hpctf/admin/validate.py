@@ -36,20 +36,11 @@ _PATIENCE_S = 60
 
 @dataclass
 class Case:
-    """A backend on a target.
+    """A backend on a target; the backend says more where there are several ways: ``ps (hetjob)``.
 
-    Parameters
-    ----------
-    target, backend
-        ``backend`` says more where there are several ways: ``ps (hetjob)``.
-    looks
-        ``ok``, ``wrong`` or ``skipped`` for each of `LOOKS` that was taken.
-    problems
-        What is wrong.
-    warnings
-        What shellcheck would write otherwise, though it is no error.
-    note
-        Why something was skipped.
+    ``looks`` has ``ok``, ``wrong`` or ``skipped`` for each of `LOOKS` that was taken; ``note`` says
+    why something was skipped. ``warnings`` are what shellcheck would write otherwise, though it is
+    no error.
     """
 
     target: str
@@ -68,17 +59,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Validation:
-    """What `validate` has found.
-
-    Parameters
-    ----------
-    site
-        Its name.
-    cases
-        Every backend on every target.
-    templates
-        The problems of each template of the site's own, by file.
-    """
+    """What `validate` has found: for every backend on every target, and in each template of the
+    site's own, by file."""
 
     site: str
     cases: tuple[Case, ...]
@@ -100,13 +82,8 @@ class Validation:
 def validate(site: Site, layers: Layers, *, ask_slurm: bool = True) -> Validation:
     """Look at all that a site says and at all that can come of it.
 
-    Parameters
-    ----------
-    layers
-        Those that the site was made of; they tell the line of what Slurm refuses.
-    ask_slurm
-        Whether ``sbatch --test-only`` looks at the scripts, where there is an sbatch: say False
-        for the site of another cluster.
+    The layers that it was made of tell the line of what Slurm refuses. With `ask_slurm`, ``sbatch
+    --test-only`` looks at the scripts, where there is an sbatch: not for another cluster's site.
     """
     templates: dict[str, list[str]] = {}
     if site.templates is not None and os.path.isdir(site.templates):
@@ -189,8 +166,8 @@ class _Looker:
             return case
         except SiteError as error:
             case.found("script", str(error).splitlines())
-            return case
-        self._look_at_script(case, planned.plan, array)
+        else:
+            self._look_at_script(case, planned.plan, array)
         return case
 
     def _look_at_script(self, case: Case, plan: Plan, array: bool) -> None:
@@ -243,28 +220,30 @@ class _Looker:
                 alone = _run("bash", "-n", text="\n".join(lines[:end]) + "\n")
                 if alone.returncode and (end == len(lines) or "unexpected end" not in alone.stderr):
                     origin = self.layers.origin((key, end - 1))
-                    return [f"{origin}: {key}: bash: {_without_place(alone.stderr)}"]
+                    words = re.sub(r"\Abash: line \d+: ", "", alone.stderr.strip())
+                    return [f"{origin}: {key}: bash: {words.splitlines()[0]}"]
         return [f"{_named(case)}: bash: {done.stderr.strip()}".replace(str(self.script), "line")]
 
     def _shellcheck(self, case: Case) -> list[str]:
         done = _run("shellcheck", "-s", "bash", "-S", "warning", "-f", "gcc", self.script)
         found = re.findall(r":(\d+):\d+: (\w+): (.+)", done.stdout)
-        told = {"error": [], "warning": []}  # type: dict[str, list[str]]
+        told: dict[str, list[str]] = {"error": [], "warning": []}
         for number, level, message in found:
-            told[level].append(self._of_line(case, "shellcheck", number, message))
+            told[level].append(self._of_line(case, number, message))
         case.warnings += told["warning"]
         return told["error"]
 
-    def _of_line(self, case: Case, program: str, number: str, message: str) -> str:
-        """Return a program's complaint with the place that the script's line comes from."""
+    def _of_line(self, case: Case, number: str, message: str) -> str:
+        """Return shellcheck's complaint with the place that the script's line comes from."""
         lines = self.script.read_text("utf-8", "replace").splitlines()
         at = min(int(number), len(lines)) - 1
         for key in ("prologue", "epilogue"):
             for position, text in enumerate(getattr(self.site, key)):
                 if text and (text == lines[at] or text.splitlines()[0] == lines[at]):
                     origin = self.layers.origin((key, position))
-                    return f"{origin}: {key}: {program}: {message}"
-        return f"{_named(case)}: {program}: {message} (line {number}: {lines[at].strip()[:100]!r})"
+                    return f"{origin}: {key}: shellcheck: {message}"
+        line = f"line {number}: {lines[at].strip()[:100]!r}"
+        return f"{_named(case)}: shellcheck: {message} ({line})"
 
     def _sbatch(self, case: Case) -> None:
         try:
@@ -289,25 +268,22 @@ class _Looker:
         names = [case.target]
         if case.backend == "ps (hetjob)" and self.site.ps.target:
             names.append(self.site.ps.target)
-        asked = [(name, *_value(self.site, name, self.site.targets[name], key)) for name in names]
+        asked = [(name, *_value(self.site, name, key)) for name in names]
         asked.sort(key=lambda one: str(one[1]) not in words)  # the one that Slurm names goes first
         for name, value, path in asked:
             if value is not None:
-                return (
-                    f"{self.layers.origin(path)}: target {name!r}: Slurm refuses {key} "
-                    f"{value!r}: {words}"
-                )
+                where = f"{self.layers.origin(path)}: target {name!r}"
+                return f"{where}: Slurm refuses {key} {value!r}: {words}"
         origin = self.layers.origin(("targets", case.target))
         told = f"{origin}: {_named(case)}: Slurm refuses the job: {words}"
         return self.refused.setdefault((case.target, words), told)
 
 
-def _value(
-    site: Site, name: str, target: Target, key: str | None
-) -> tuple[object, tuple[str, ...]]:
+def _value(site: Site, name: str, key: str | None) -> tuple[object, tuple[str, ...]]:
     """Return (value, path) of what a target asks Slurm for by an option."""
     if key is None:
         return None, ()
+    target = site.targets[name]
     if key in target.directives:
         return target.directives[key], ("targets", name, "directives", key)
     attribute = {"time": "time_limit"}.get(key, key)
@@ -318,11 +294,6 @@ def _value(
 
 def _named(case: Case) -> str:
     return f"target {case.target!r}, {case.backend}"
-
-
-def _without_place(words: str) -> str:
-    """Return bash's first complaint without its ``bash: line 1: ``."""
-    return re.sub(r"\Abash: line \d+: ", "", words.strip().splitlines()[0])
 
 
 def _run(*command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:

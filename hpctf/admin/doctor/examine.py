@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpctf.admin.doctor import folder_checks, interpreter, login_checks
-from hpctf.admin.doctor.report import Report, failed, skipped
+from hpctf.admin.doctor.report import Report, Tell, failed, skipped
 from hpctf.errors import HpctfError, SiteError, UsageError
 from hpctf.site.loading import default_name, default_site_name, find_target, load_site
 from hpctf.site.model import Site
-
-Tell = Callable[[str], None]
 
 LEAST_TIME_S = 120
 
@@ -33,12 +31,8 @@ class JobOptions:
 def examine(
     site_name: str | None, settings: Sequence[str], options: JobOptions | None, tell: Tell
 ) -> Report:
-    """Look at a site from the login node and, with options, through jobs.
-
-    Parameters
-    ----------
-    settings
-        Keys of the site to be tried otherwise, as ``KEY=VALUE``.
+    """Look at a site from the login node and, with options, through jobs; `settings` are keys of
+    the site to be tried otherwise, as ``KEY=VALUE``.
 
     Raises
     ------
@@ -104,11 +98,10 @@ def _examine_by_job(
     from hpctf.admin.doctor import job_checks, network_checks
     from hpctf.admin.doctor.jobs import Jobs, Request
 
-    if report.slurm_away or report.state_of("runs root") == "failed":
-        report.add(skipped("job", "Slurm or the runs root cannot be used"))
-        return
-    if report.state_of("site") == "failed":
-        report.add(skipped("job", "the site is not valid"))
+    away = report.slurm_away or report.state_of("runs root") == "failed"
+    if away or report.state_of("site") == "failed":
+        why = "Slurm or the runs root cannot be used" if away else "the site is not valid"
+        report.add(skipped("job", why))
         return
     chosen = interpreter.choose(site, given, tell)
     request = Request(

@@ -68,18 +68,13 @@ def shared(name: str, folder: Path) -> Check:
     kind = file_system(existing(folder))
     above = next((one for one in PRIVATE if folder.is_relative_to(one)), None)
     if above is not None and kind in OWN_TYPES | DISK_TYPES | {"unknown"}:
-        return failed(
-            name,
-            f"{folder} lies under {above} ({kind}), and nodes of most clusters have one of their "
-            "own",
-            _ELSEWHERE,
-        )
+        detail = f"{folder} lies under {above} ({kind}), and nodes of most clusters have one of "
+        return failed(name, f"{detail}their own", _ELSEWHERE)
     if kind in OWN_TYPES:
         return failed(name, f"{folder} lies on a {kind}, which no other host sees", _ELSEWHERE)
     if kind in DISK_TYPES or kind == "unknown":
-        return skipped(
-            name, f"{folder} lies on a file system of type {kind}: only a job can tell", "--job"
-        )
+        detail = f"{folder} lies on a file system of type {kind}: only a job can tell"
+        return skipped(name, detail, "--job")
     return ok(name, f"{folder} lies on {kind}")
 
 
@@ -101,17 +96,13 @@ def _room(folder: Path) -> Check:
 def _umask(site: Site) -> Check:
     mask = os.umask(0o077)
     os.umask(mask)
+    text = f"the shell's is {mask:04o}"
     if mask & 0o700:
-        return failed(
-            "umask",
-            f"the shell's is {mask:04o}: you yourself could not use files that you make",
-            "Say umask 0022 or 0077 in your shell's start file.",
-        )
-    text = f"the shell's is {mask:04o}, the site's {site.umask.rjust(4, '0')}"
+        text += ": you yourself could not use files that you make"
+        return failed("umask", text, "Say umask 0022 or 0077 in your shell's start file.")
+    text += f", the site's {site.umask.rjust(4, '0')}"
     if not int(site.umask, 8) & 0o002:
-        return failed(
-            "umask",
-            f"{text}: everybody could change a run's files, and hpctf then reads no results",
-            "umask: '0077' in the site file (or '0027' for a group that may read).",
-        )
+        text += ": everybody could change a run's files, and hpctf then reads no results"
+        remedy = "umask: '0077' in the site file (or '0027' for a group that may read)."
+        return failed("umask", text, remedy)
     return ok("umask", text)

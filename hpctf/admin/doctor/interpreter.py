@@ -7,10 +7,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpctf.admin.doctor.report import Tell
 from hpctf.common.trusted_path import check_chosen, parts_of_python
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.build import ensure
@@ -23,8 +23,7 @@ from hpctf.scheduler.programs import ask
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 
-Tell = Callable[[str], None]
-
+_LACKS = "has no mpi4py"
 _HOW = "--python EXE or --env NAME, of an environment that has mpi4py"
 
 
@@ -64,11 +63,11 @@ def choose(site: Site, given: str | None, tell: Tell) -> Training:
     """Return what the job runs: the given interpreter, hpctf's own if it has mpi4py, else that of
     an environment with mpi4py alone, which is built in the site's store if it is not there."""
     if given is not None:
-        return Training(given) if has_mpi4py(given) else _without(given)
+        return Training(given) if has_mpi4py(given) else Training(given, f"{given} {_LACKS}", _HOW)
     if has_mpi4py(sys.executable):
         return Training(sys.executable)
     if site.environments.build_on != "login":
-        why = f"{sys.executable} has no mpi4py, and the site builds no environments here"
+        why = f"{sys.executable} {_LACKS}, and the site builds no environments here"
         return Training(sys.executable, why, _HOW)
     try:
         return Training(str(ensure(mpi4py_alone(site), site, tell)))
@@ -80,14 +79,9 @@ def choose(site: Site, given: str | None, tell: Tell) -> Training:
 def mpi4py_alone(site: Site) -> EnvironmentSpec:
     """Return the smallest environment that MPI can be tried in."""
     modules = in_order(site.modules, site.environments.modules)
-    found = find_python(
-        None,
-        tensorflow_versions.pythons_of(""),
-        site.environments.pythons,
-        environment_with(modules),
-        "mpi4py",
-        trusted_by(site),
-    )
+    pythons, env = tensorflow_versions.pythons_of(""), environment_with(modules)
+    offered = site.environments.pythons
+    found = find_python(None, pythons, offered, env, "mpi4py", trusted_by(site))
     return EnvironmentSpec(
         kind="pip",
         python_version=found.version,
@@ -105,7 +99,3 @@ def has_mpi4py(python: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def _without(python: str) -> Training:
-    return Training(python, f"{python} has no mpi4py", _HOW)

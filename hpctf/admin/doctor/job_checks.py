@@ -62,28 +62,19 @@ def _ran(request: Request, outcome: Outcome, target: str) -> Check:
         remedy = remedy.format(target=target) or "Change what the target asks for: its directives."
         return failed("job", outcome.refused, remedy)
     if outcome.gave_up:
-        return failed(
-            "job",
-            f"job {outcome.job_id} had not begun after {outcome.waited_s:.0f} s: "
-            f"{outcome.gave_up}; it was cancelled",
-            "Wait longer (--wait-at-most), or take a target with free nodes (--target).",
-        )
+        what = f"job {outcome.job_id} had not begun after {outcome.waited_s:.0f} s"
+        remedy = "Wait longer (--wait-at-most), or take a target with free nodes (--target)."
+        return failed("job", f"{what}: {outcome.gave_up}; it was cancelled", remedy)
     if not outcome.facts:
-        return failed(
-            "job", f"job {outcome.job_id} ended at once: {_reason(outcome)}", _first_words(outcome)
-        )
-    early = _ended_early(outcome)
+        what = f"job {outcome.job_id} ended at once: {_reason(outcome)}"
+        return failed("job", what, _first_words(outcome))
+    # Of a rank that did not live to tell what it saw of the others, "login" is not there.
+    early = ", ".join(str(one["host"]) for one in outcome.facts if "login" not in one)
     if early:
-        where = ", ".join(early)
-        what = f"job {outcome.job_id} ended early on {where}: {_reason(outcome)}"
+        what = f"job {outcome.job_id} ended early on {early}: {_reason(outcome)}"
         return failed("job", what, _first_words(outcome))
     hosts = ", ".join(str(one["host"]) for one in outcome.facts)
     return ok("job", f"job {outcome.job_id} of target {target} ran on {hosts}")
-
-
-def _ended_early(outcome: Outcome) -> list[str]:
-    """Return the hosts whose rank did not live to tell what it saw of the others."""
-    return [str(one["host"]) for one in outcome.facts if "login" not in one]
 
 
 def _reason(outcome: Outcome) -> str:
@@ -118,12 +109,11 @@ def _nothing_begun(request: Request, outcome: Outcome) -> list[Check]:
 
 
 def _no_own_python(detail: str) -> Check:
-    return failed(
-        "hpctf on nodes",
-        detail,
+    remedy = (
         "Install hpctf into an environment on a file system that login and compute nodes share, "
-        "made with a Python that nodes have too.",
+        "made with a Python that nodes have too."
     )
+    return failed("hpctf on nodes", detail, remedy)
 
 
 def _own_python(request: Request, outcome: Outcome, hosts: list[str]) -> Check:
@@ -150,11 +140,9 @@ def _shared(request: Request, outcome: Outcome) -> Check:
             ages.append(one["login"]["here"] - one["login"]["sent"])
     if blind:
         return failed("runs root shared", f"{root}: {'; '.join(blind)}", _SHARED)
-    return ok(
-        "runs root shared",
-        f"{root}: login node and {request.nodes} nodes see each other's files; a file to the login "
-        f"node and its answer took {max(ages, default=0.0):.2f} s",
-    )
+    took = f"a file to the login node and its answer took {max(ages, default=0.0):.2f} s"
+    detail = f"{root}: login node and {request.nodes} nodes see each other's files; {took}"
+    return ok("runs root shared", detail)
 
 
 def _clocks(outcome: Outcome) -> Check:
@@ -171,12 +159,11 @@ def _clocks(outcome: Outcome) -> Check:
             if link["offset"] and abs(link["offset"][0]) - link["offset"][1] > CLOCK_S:
                 wrong.append(f"{link['to']} is {_ahead(link['offset'][0])} {one['host']}")
     if wrong:
-        return failed(
-            name,
-            "; ".join(wrong),
+        remedy = (
             "Let the admin set the clocks by NTP (chronyc tracking on each host): Slurm refuses "
-            "credentials that are minutes off.",
+            "credentials that are minutes off."
         )
+        return failed(name, "; ".join(wrong), remedy)
     return ok(name, f"within {worst:.2f} s of the login node's")
 
 
@@ -199,11 +186,8 @@ def _tensorflow(outcome: Outcome) -> Check:
             why = "not within its time" if done.get("late") else (last or ["no word"])[-1]
             bad.append(f"{one['host']}: {why}")
     if bad:
-        return failed(
-            "tensorflow",
-            "; ".join(bad),
-            "--python names an environment that has TensorFlow; 'hpctf env build' makes one.",
-        )
+        remedy = "--python names an environment that has TensorFlow; 'hpctf env build' makes one."
+        return failed("tensorflow", "; ".join(bad), remedy)
     slowest = max(one["tensorflow"]["seconds"] for one in outcome.facts)
     version = outcome.facts[0]["tensorflow"]["version"]
     return ok("tensorflow", f"TensorFlow {version} is imported on every node, in {slowest:.1f} s")
@@ -222,17 +206,14 @@ def judge_gpus(request: Request, outcome: Outcome, target_name: str) -> tuple[Ch
         more = f"; {smi[0]}" if smi else "; there is no nvidia-smi on the nodes"
         return ok("GPUs", f"{asked} a node are visible ({words}){more}"), None
     found = next(iter(seen.values())) if len(set(seen.values())) == 1 else 0
-    return (
-        failed(
-            "GPUs",
-            f"target {target_name} has gpus: {asked}, but visible are {words}",
-            f"targets.{target_name}.gpus: {found}"
-            if found
-            else f"targets.{target_name}.gpu_request (gpus-per-node, gres or none) is how they are "
-            "asked for; nvidia-smi on a node tells whether the driver works.",
-        ),
-        found or None,
-    )
+    detail = f"target {target_name} has gpus: {asked}, but visible are {words}"
+    remedy = f"targets.{target_name}.gpus: {found}"
+    if not found:
+        remedy = (
+            f"targets.{target_name}.gpu_request (gpus-per-node, gres or none) is how they are "
+            "asked for; nvidia-smi on a node tells whether the driver works."
+        )
+    return failed("GPUs", detail, remedy), found or None
 
 
 def visible(gpus: dict[str, Any]) -> int:
@@ -257,11 +238,8 @@ def judge_hetjob(
     if not job_starts and not outcome.facts:
         report.add(skipped(name, "no other job has run either"))
     elif outcome.refused or outcome.gave_up:
-        why = outcome.refused or (
-            f"a het job was taken, but had not begun after {outcome.waited_s:.0f} s: "
-            f"{outcome.gave_up}"
-        )
-        report.add(failed(name, why, remedy))
+        why = f"a het job was taken, but had not begun after {outcome.waited_s:.0f} s"
+        report.add(failed(name, outcome.refused or f"{why}: {outcome.gave_up}", remedy))
         report.proposals["ps.placement"] = "shared"
     elif len(outcome.facts) < 2:
         words = _first_words(outcome)

@@ -11,13 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from hpctf.admin.doctor.report import Tell
 from hpctf.common.files import read_json, tail, write_json
 from hpctf.common.paths import PACKAGE
 from hpctf.common.repeating import meanwhile
@@ -45,8 +44,6 @@ TENSORFLOW_S = 180.0
 ASK_S = (0.5, 5.0)
 LEAVE_S = 60.0
 """Seconds that a cancelled job has to leave its nodes."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -90,20 +87,9 @@ class Outcome:
     log: list[str] = field(default_factory=list)
     sight: str = ""
 
-    @property
-    def started(self) -> bool:
-        """Whether the batch script has begun, as far as the run folder tells."""
-        return self.record.attempt is not None
-
 
 class Jobs:
-    """The jobs of one examination: a context that leaves neither job nor file behind.
-
-    Parameters
-    ----------
-    tell
-        Called with what happens.
-    """
+    """The jobs of one examination: a context that leaves neither job nor file behind."""
 
     def __init__(self, request: Request, tell: Tell) -> None:
         self.request = request
@@ -119,12 +105,7 @@ class Jobs:
     def __enter__(self) -> Jobs:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with uninterrupted():
             self._take_away()
 
@@ -147,8 +128,9 @@ class Jobs:
                 stack.enter_context(answering(run.folder.outputs, self.request.nodes))
             while waiting:
                 waited = time.monotonic() - began
-                for kind, status in self._look(waiting).items():
-                    outcome = self._outcomes[kind]
+                found = statuses(run.folder for run in waiting.values())
+                for kind, run in list(waiting.items()):
+                    outcome, status = self._outcomes[kind], found[run.id]
                     outcome.status = status
                     words = f"{status.state}{f' ({status.reason})' if status.reason else ''}"
                     if said.get(kind) != words:
@@ -157,7 +139,7 @@ class Jobs:
                     if status.final:
                         outcome.waited_s = waited
                         del waiting[kind]
-                    elif self._too_late(kind, status, waited):
+                    elif self._too_late(status, waited):
                         outcome.waited_s = waited
                         outcome.gave_up = status.reason or status.state
                         self._tell(f"{kind}: cancelled")
@@ -167,21 +149,15 @@ class Jobs:
             self._read(kind, run)
         return self._outcomes
 
-    def _look(self, waiting: dict[str, Run]) -> dict[str, RunState]:
-        found = statuses(run.folder for run in waiting.values())
-        return {kind: found[run.id] for kind, run in waiting.items()}
-
-    def _too_late(self, kind: str, status: RunState, waited: float) -> bool:
+    def _too_late(self, status: RunState, waited: float) -> bool:
         queued = status.state in ("NotStarted", "Queued", "Preparing")
-        if queued:
-            return waited > self.request.wait_s
-        return waited > self.request.wait_s + self.request.time_limit_s + 2 * LEAVE_S
+        more = 0 if queued else self.request.time_limit_s + 2 * LEAVE_S
+        return waited > self.request.wait_s + more
 
     def _submit(self, kind: str, site: Site, estimator: TensorFlow) -> None:
         outcome = self._outcomes[kind] = Outcome()
-        experiment = Experiment(
-            self._experiment.name, site=site, runs_root=self._experiment.runs_root
-        )
+        ours = self._experiment
+        experiment = Experiment(ours.name, site=site, runs_root=ours.runs_root)
         try:
             run = experiment.submit(estimator, on_note=lambda note: None)
         except SubmissionError as error:
@@ -194,37 +170,28 @@ class Jobs:
     def _all_nodes(self) -> TensorFlow:
         request = self.request
         _, target = find_target(request.site, request.target)
-        ask = {
-            "ports": list(request.ports),
-            "mpi": request.mpi,
-            "tensorflow": request.tensorflow,
-        }
-        return TensorFlow(
-            self._source(ask),
-            entry_script="rank_probe.py",
+        return self._estimator(
+            {"ports": list(request.ports), "mpi": request.mpi, "tensorflow": request.tensorflow},
             distributed_backend="mpi",
             node_count=request.nodes,
             process_count_per_node=1,
             use_gpu=bool(target.gpus),
-            compute_target=request.target,
-            max_run_duration_seconds=request.time_limit_s,
-            max_restarts=0,
-            python=request.python,
         )
 
     def _het_job(self) -> TensorFlow:
-        request = self.request
+        training = ParameterServer(1, 1, coordinator=False, chief=False, placement="hetjob")
+        ask = {"ports": [], "mpi": False, "tensorflow": False}
+        return self._estimator(ask, distributed_training=training, node_count=2)
+
+    def _estimator(self, ask: dict[str, Any], **more: Any) -> TensorFlow:
         return TensorFlow(
-            self._source({"ports": [], "mpi": False, "tensorflow": False}),
+            self._source(ask),
             entry_script="rank_probe.py",
-            distributed_training=ParameterServer(
-                1, 1, coordinator=False, chief=False, placement="hetjob"
-            ),
-            node_count=2,
-            compute_target=request.target,
-            max_run_duration_seconds=request.time_limit_s,
+            compute_target=self.request.target,
+            max_run_duration_seconds=self.request.time_limit_s,
             max_restarts=0,
-            python=request.python,
+            python=self.request.python,
+            **more,
         )
 
     def _source(self, ask: dict[str, Any]) -> str:
@@ -258,14 +225,14 @@ class Jobs:
         for tried in _read_all(outputs, "tried.json"):
             outcome.plugins, outcome.tried = tried["plugins"], tried["tried"]
             for way in (one for one in outcome.tried if one["works"]):
-                outcome.others = _read_all(
-                    outputs, f"mpi-{way['plugin'] or way['launcher']}-*.json"
-                )
+                name = way["plugin"] or way["launcher"]
+                outcome.others = _read_all(outputs, f"mpi-{name}-*.json")
         outcome.record = read_job(run.folder.path)
         logs = sorted(run.folder.logs.glob("*-*.log"))
         outcome.log = [line for log in (run.folder.logs / "job.log", *logs) for line in tail(log)]
         ended = outcome.status is not None and outcome.status.final
-        if kind == "job" and ended and not outcome.facts and not outcome.started:
+        begun = outcome.record.attempt is not None
+        if kind == "job" and ended and not outcome.facts and not begun:
             self._tell("The job left no trace: looking whether nodes see the runs root.")
             outcome.sight = self._sight(run)
 
@@ -274,10 +241,8 @@ class Jobs:
 
         The job that looks has no file anywhere: its exit code is the answer.
         """
-        component = run.plan["components"][0]
-        options = [
-            f"--{key}={value}" if value else f"--{key}" for key, value in component["directives"]
-        ]
+        directives = run.plan["components"][0]["directives"]
+        options = [f"--{key}={value}" if value else f"--{key}" for key, value in directives]
         name = f"{self._experiment.name}-sight"
         look = f'[ -r "$0/plan.json" ] || exit {UNSEEN}'
         step = shlex.join(

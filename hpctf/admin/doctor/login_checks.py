@@ -30,21 +30,15 @@ _CONFIG, _SINFO = "scontrol show config", "sinfo"
 _AS_OF = re.compile(r"Configuration data as of (\S+)")
 
 
-def check_installation(site: Site | None) -> Check:
+def check_installation(site: Site) -> Check:
     """Say which hpctf this is, and whether nodes are likely to find its Python."""
     name, python = "hpctf", Path(sys.executable)
     words = f"{__version__}, Python {sys.version.split()[0]}, {python}"
-    if site is None or site.scheduler != "slurm":
-        return ok(name, words)
-    for path in (python, Path(PACKAGE)):
+    for path in (python, Path(PACKAGE)) if site.scheduler == "slurm" else ():
         found = folder_checks.shared(name, path)
         if found.state == "failed":
-            return failed(
-                name,
-                found.detail,
-                "Install hpctf into an environment on a file system that login and compute nodes "
-                "share.",
-            )
+            remedy = "Install hpctf into an environment on a file system that login and compute "
+            return failed(name, found.detail, f"{remedy}nodes share.")
     return ok(name, words)
 
 
@@ -60,9 +54,8 @@ def check_site(site: Site) -> Check:
             if site.scheduler == "slurm":
                 render(planned.plan, keep=False)
         except HpctfError as error:
-            return failed(
-                name, f"target {target}: {error.message}", error.hint or "hpctf site validate"
-            )
+            remedy = error.hint or "hpctf site validate"
+            return failed(name, f"target {target}: {error.message}", remedy)
     return ok(name, f"{site.name} is valid, and its script renders for {', '.join(site.targets)}")
 
 
@@ -78,21 +71,21 @@ def check_modules(site: Site) -> Check:
     return ok(name, f"module load {' '.join(site.modules)} works here")
 
 
-def check_slurm(report: Report, site: Site | None) -> Probe | None:
-    """Ask Slurm, and say what it is and what of the site it has; None if it cannot be asked."""
+def check_slurm(report: Report, site: Site | None) -> None:
+    """Ask Slurm, and say what it is and what of the site it has."""
     if site is not None and site.scheduler != "slurm":
         report.add(skipped("Slurm", f"site {site.name} runs on this machine alone"))
-        return None
+        return
     try:
         asked = probe()
     except SchedulerError as error:
         report.slurm_away = True
         report.add(failed("Slurm", error.message, error.hint or ""))
-        return None
+        return
     if _CONFIG in asked.unanswered and _SINFO in asked.unanswered:
         report.slurm_away = True
         report.add(failed("Slurm", asked.unanswered[_CONFIG], _remedy(asked.unanswered[_CONFIG])))
-        return None
+        return
     config = asked.config
     report.add(ok("Slurm", f"{config.version}, cluster {config.cluster}"))
     report.add(_accounting(asked), _clock())
@@ -100,12 +93,8 @@ def check_slurm(report: Report, site: Site | None) -> Probe | None:
         for name, target in site.targets.items():
             check, better = check_target(name, target, asked)
             report.add(check)
-            report.proposals.update(
-                {f"targets.{name}.{key}": value for key, value in better.items()}
-            )
-        report.add(_account_and_qos(site, asked))
-        report.add(check_launcher(site, asked))
-    return asked
+            report.proposals |= {f"targets.{name}.{key}": value for key, value in better.items()}
+        report.add(_account_and_qos(site, asked), check_launcher(site, asked))
 
 
 def _remedy(words: str) -> str:
@@ -128,12 +117,12 @@ def _accounting(asked: Probe) -> Check:
     if asked.accounting:
         return ok(name, "sacct answers")
     host = asked.config.get("AccountingStorageHost") or "its host"
-    return failed(
-        name,
-        f"slurmdbd cannot be asked: {asked.unanswered.get('sacct', 'sacct is not there')}",
+    remedy = (
         f"Ask the admin to start slurmdbd on {host}. Meanwhile runs go on, but limits of accounts "
-        "and who cancelled a run are not told.",
+        "and who cancelled a run are not told."
     )
+    why = asked.unanswered.get("sacct", "sacct is not there")
+    return failed(name, f"slurmdbd cannot be asked: {why}", remedy)
 
 
 def _clock() -> Check:
@@ -159,12 +148,11 @@ def judge_clock(before: float, after: float, theirs: float) -> Check:
     ahead = max(before - (theirs + 1), theirs - after, 0.0)
     if ahead > CLOCK_S:
         side = "ahead of" if before > theirs else "behind"
-        return failed(
-            name,
-            f"this host's clock is {ahead:.0f} s {side} slurmctld's",
+        remedy = (
             "Let the admin set both by NTP (chronyc tracking): Slurm refuses credentials that are "
-            "minutes off, and ages of files mislead.",
+            "minutes off, and ages of files mislead."
         )
+        return failed(name, f"this host's clock is {ahead:.0f} s {side} slurmctld's", remedy)
     return ok(name, "agrees with slurmctld's to within a second or two")
 
 
@@ -179,19 +167,15 @@ def check_target(name: str, target: Target, asked: Probe) -> tuple[Check, dict[s
     against = asked.may_use(partition)
     words = f"partition {partition.name}"
     if against:
-        return failed(
-            label,
-            f"{words}: {against}",
-            f"targets.{name}.partition: {_others(asked)}; or ask the admin.",
-        ), {}
+        remedy = f"targets.{name}.partition: {_others(asked)}; or ask the admin."
+        return failed(label, f"{words}: {against}", remedy), {}
     kinds = asked.nodes_of(partition.name)
     usable, total = sum(kind.count for kind in kinds if kind.usable), partition.total_nodes
     counts = f"{words} is up, {usable} of its {total} nodes can run jobs"
     if not usable:
         states = ", ".join(sorted({f"{kind.count} {kind.state}" for kind in kinds})) or "none"
-        return failed(
-            label, f"{words} has no usable node: {states}", "Ask the admin; 'sinfo -R' says why."
-        ), {}
+        detail = f"{words} has no usable node: {states}"
+        return failed(label, detail, "Ask the admin; 'sinfo -R' says why."), {}
     gpus = max((kind.gpus for kind in kinds), default=0)
     wrong = _too_much(target, partition, gpus)
     if wrong is not None:
@@ -207,19 +191,15 @@ def check_target(name: str, target: Target, asked: Probe) -> tuple[Check, dict[s
 def _partition(target: Target, asked: Probe) -> Partition | Check:
     known = {one.name: one for one in asked.partitions}
     named = target.partition or str(target.directives.get("partition", ""))
+    remedy = f"partition: {_others(asked)}"
     if not named:
-        default = asked.default_partition
-        return default or failed(
-            "", "it names no partition, and Slurm has no default", f"partition: {_others(asked)}"
-        )
+        why = "it names no partition, and Slurm has no default"
+        return asked.default_partition or failed("", why, remedy)
     for name in named.split(","):
         if name in known:
             return known[name]
-    return failed(
-        "",
-        f"there is no partition {named}.{did_you_mean(named, list(known))}",
-        f"partition: {_others(asked)}",
-    )
+    near = did_you_mean(named, list(known))
+    return failed("", f"there is no partition {named}.{near}", remedy)
 
 
 def _others(asked: Probe) -> str:
@@ -258,9 +238,8 @@ def check_launcher(site: Site, asked: Probe) -> Check:
     if settings.plugin in (*asked.mpi_plugins, "none"):
         return ok(name, f"srun --mpi={settings.plugin}; it has {have}")
     likely = [one for one in asked.mpi.speaks if one in asked.mpi_plugins] or asked.mpi_plugins
-    return failed(
-        name, f"srun has no plugin {settings.plugin}; it has {have}", f"mpi.plugin: {likely[0]}"
-    )
+    detail = f"srun has no plugin {settings.plugin}; it has {have}"
+    return failed(name, detail, f"mpi.plugin: {likely[0]}")
 
 
 def _account_and_qos(site: Site, asked: Probe) -> Check:
@@ -278,16 +257,10 @@ def _account_and_qos(site: Site, asked: Probe) -> Check:
         return skipped(name, f"sacctmgr tells nothing of user {asked.user}")
     for target, account, qos in wanted:
         if account and account not in asked.accounts:
-            return failed(
-                name,
-                f"target {target} has account {account}, which is none of {asked.user}'s",
-                f"targets.{target}.account: {' or '.join(asked.accounts)}",
-            )
+            why = f"target {target} has account {account}, which is none of {asked.user}'s"
+            return failed(name, why, f"targets.{target}.account: {' or '.join(asked.accounts)}")
         allowed = {one for row in mine if account in (None, row.account) for one in row.qos}
         if qos and allowed and qos not in allowed:
-            return failed(
-                name,
-                f"target {target} has QOS {qos}, which {asked.user} may not use",
-                f"targets.{target}.qos: {' or '.join(sorted(allowed))}",
-            )
+            why = f"target {target} has QOS {qos}, which {asked.user} may not use"
+            return failed(name, why, f"targets.{target}.qos: {' or '.join(sorted(allowed))}")
     return ok(name, f"those of {', '.join(target for target, *_ in wanted)} are {asked.user}'s")

@@ -56,13 +56,8 @@ def judge_ports(report: Report, request: Request, outcomes: Iterable[Outcome]) -
     ]
     if not blocked:
         tried = {port for _, link in links for port in link["open"] if port in inside}
-        report.add(
-            ok(
-                name,
-                f"{ports.first}-{ports.last}: {len(tried)} of them tried between all nodes, "
-                "both ways",
-            )
-        )
+        span = f"{ports.first}-{ports.last}"
+        report.add(ok(name, f"{span}: {len(tried)} of them tried between all nodes, both ways"))
         return
     more = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
     found = working_range(ports, links)
@@ -125,13 +120,8 @@ def judge_mpi(report: Report, request: Request, outcome: Outcome) -> None:
     sizes = sorted(int(world["size"]) for world in outcome.worlds)
     if sizes == [request.nodes] * request.nodes:
         world = outcome.worlds[0]
-        report.add(
-            ok(
-                "MPI",
-                f"{way}: one world of {request.nodes} ranks "
-                f"({world['library']}, mpi4py {world['mpi4py']})",
-            )
-        )
+        software = f"{world['library']}, mpi4py {world['mpi4py']}"
+        report.add(ok("MPI", f"{way}: one world of {request.nodes} ranks ({software})"))
         _judge_speed(report, outcome.worlds, str(way))
         return
     report.add(failed("MPI", f"{way}: {_what(outcome, sizes)}", _mpi_remedy(report, outcome)))
@@ -219,9 +209,8 @@ def _judge_speed(report: Report, worlds: list[dict[str, Any]], way: str) -> None
         for pair in pairs
     ]
     allreduce = max(world["allreduce_s"] for world in worlds)
-    report.measured["way"] = way
-    report.measured["pairs"] = measured
-    report.measured["allreduce_1mib_ms"] = round(allreduce * 1e3, 3)
+    reduced_ms = round(allreduce * 1e3, 3)
+    report.measured |= {"way": way, "pairs": measured, "allreduce_1mib_ms": reduced_ms}
     shown = [
         f"{'–'.join(one['nodes'])} {one['latency_us']:g} µs, {one['bandwidth_mb_s']:g} MB/s"
         for one in measured[:6]
@@ -240,14 +229,9 @@ def _slow(measured: list[dict[str, Any]]) -> Check:
     nodes = sorted({node for pair in measured for node in pair["nodes"]})
     if len(nodes) < 3:
         return skipped(name, "two nodes cannot tell which of them is slow", "--nodes 3")
-    latency = {
-        node: min(pair["latency_us"] for pair in measured if node in pair["nodes"])
-        for node in nodes
-    }
-    width = {
-        node: max(pair["bandwidth_mb_s"] for pair in measured if node in pair["nodes"])
-        for node in nodes
-    }
+    links = {node: [pair for pair in measured if node in pair["nodes"]] for node in nodes}
+    latency = {node: min(pair["latency_us"] for pair in links[node]) for node in nodes}
+    width = {node: max(pair["bandwidth_mb_s"] for pair in links[node]) for node in nodes}
     usual_latency, usual_width = median(latency.values()), median(width.values())
     slow = []
     for node in nodes:
@@ -258,10 +242,9 @@ def _slow(measured: list[dict[str, Any]]) -> Check:
             slow.append(f"{node}: {width[node]:g} MB/s at best, the median is {usual_width:g} MB/s")
     rule = f"more than {SLOW:g} times worse than the median node"
     if slow:
-        return failed(
-            name,
-            f"{'; '.join(slow)} ({rule})",
+        remedy = (
             "Leave the node out (--sbatch exclude=NODE), and tell the admin: cable, link speed or "
-            "a busy neighbour.",
+            "a busy neighbour."
         )
+        return failed(name, f"{'; '.join(slow)} ({rule})", remedy)
     return ok(name, f"none is {rule}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hpctf.site.model import Site
 
 State = Literal["ok", "failed", "skipped"]
+Tell = Callable[[str], None]
 
 OK, FAILED, SLURM_AWAY = 0, 1, 3
 """Exit codes: all is well, something is not, Slurm cannot be asked at all."""
@@ -17,16 +19,9 @@ OK, FAILED, SLURM_AWAY = 0, 1, 3
 class Check:
     """One question and its answer.
 
-    Parameters
-    ----------
-    name
-        What was looked at, such as ``runs root``; the same in every report.
-    state
-        ``ok``, ``failed`` or ``skipped``.
-    detail
-        What was found; of a skipped check, why it was skipped.
-    remedy
-        What to do now; only of failed checks, and of skipped ones that can be had.
+    ``name`` is what was looked at, such as ``runs root``: the same in every report. ``detail`` is
+    what was found, or why the check was skipped; ``remedy`` what to do now, only of failed checks,
+    and of skipped ones that can be had.
     """
 
     name: str
@@ -73,10 +68,8 @@ class Report:
 
     def replace(self, check: Check) -> None:
         """Let a check answer in place of the earlier ones of its name: it has seen more."""
-        place = next(
-            (number for number, one in enumerate(self.checks) if one.name == check.name),
-            len(self.checks),
-        )
+        names = [one.name for one in self.checks]
+        place = names.index(check.name) if check.name in names else len(names)
         self.checks = [one for one in self.checks if one.name != check.name]
         self.checks.insert(place, check)
 
@@ -92,9 +85,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0: nothing is wrong; 1: something is; 3: Slurm cannot be asked."""
-        if self.slurm_away:
-            return SLURM_AWAY
-        return FAILED if self.failures else OK
+        return SLURM_AWAY if self.slurm_away else FAILED if self.failures else OK
 
     def as_json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""

@@ -40,18 +40,10 @@ class Proposed:
 def propose(
     settings: Mapping[str, Any], asked: str, site: Site | None, file: str | None = None
 ) -> Proposed:
-    """Return the change that makes a site file say settings.
+    """Return the change that makes a site file say settings, values by dotted key.
 
-    Parameters
-    ----------
-    settings
-        Values by dotted key.
-    asked
-        Name of the site, whose file in the person's own layer is meant; or the path of its file.
-    site
-        The site, whose locked keys stay as they are.
-    file
-        Another file to write.
+    The file is `file`, or else the site's: `asked` is its path, or the site's name, whose file in
+    the person's own layer is meant. What the `site` has locked stays as it is.
 
     Raises
     ------
@@ -76,25 +68,13 @@ def propose(
         if not whole:
             beside = path.with_name(f"{path.name}.proposed")
             notes.append(f"Cannot put this into {path} as it is written: see {beside}.")
-    diff = "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True),
-            text.splitlines(keepends=True),
-            str(path),
-            str(beside or path),
-        )
-    )
+    old, new = (one.splitlines(keepends=True) for one in (before, text))
+    diff = "".join(difflib.unified_diff(old, new, str(path), str(beside or path)))
     return Proposed(path, text, diff, beside, tuple(notes))
 
 
 def write_proposal(proposed: Proposed) -> Path:
-    """Write a change, whole or not at all, and return the file that holds it.
-
-    Raises
-    ------
-    RunFolderError
-        The file system refuses.
-    """
+    """Write a change, whole or not at all, and return the file that holds it."""
     path = proposed.beside or proposed.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,17 +28,8 @@ def draft(
     *,
     admin: bool,
 ) -> Draft:
-    """Return the site file that a probe makes.
-
-    Parameters
-    ----------
-    targets, refused
-        The compute targets, and sbatch's words on those that it takes no job for.
-    place
-        Where runs and environments lie.
-    admin
-        For everybody: without what is one person's own.
-    """
+    """Return the site file that a probe makes; `refused` are sbatch's words on the targets that it
+    takes no job for."""
     lines: list[Line] = [
         Line(("name",), name, "given to hpctf site init"),
         Line(("description",), _description(probe), f"{_CONFIG}: ClusterName, SLURM_VERSION"),
@@ -80,9 +71,8 @@ def _targets(
     probe: Probe, targets: Targets, refused: Mapping[str, str], missing: list[Missing]
 ) -> list[Line]:
     if not targets.targets:
-        missing.append(
-            Missing("partitions that you may use", "sinfo; ask your admin; add them to targets")
-        )
+        how = "sinfo; ask your admin; add them to targets"
+        missing.append(Missing("partitions that you may use", how))
         return []
     default = probe.default_partition
     source = "scontrol show partition: Default=YES"
@@ -91,30 +81,28 @@ def _targets(
     lines = [Line(("default_target",), targets.default, source)]
     for target in targets.targets:
         lines += _target(target)
-    by_words: dict[str, list[str]] = {}
-    for name, words in refused.items():
-        by_words.setdefault(words, []).append(name)
-    for words, names in by_words.items():
-        missing.append(
-            Missing(
-                f"whether {', '.join(names)} can be used: sbatch --test-only says: {words}",
-                "set account, qos or directives of these targets, or take them out",
-            )
-        )
+    for words, names in _by_words(refused).items():
+        what = f"whether {names} can be used: sbatch --test-only says: {words}"
+        how = "set account, qos or directives of these targets, or take them out"
+        missing.append(Missing(what, how))
     little = {
         target.name: memory
         for target in targets.targets
         if (memory := little_memory(probe, str(target.get("partition")))) is not None
     }
     if little:
-        missing.append(
-            Missing(
-                f"whether a process has enough memory on {', '.join(little)}: by default it has "
-                f"{min(little.values())} MB a CPU",
-                "set mem or cpus_per_task of these targets",
-            )
-        )
+        what = f"whether a process has enough memory on {', '.join(little)}"
+        what += f": by default it has {min(little.values())} MB a CPU"
+        missing.append(Missing(what, "set mem or cpus_per_task of these targets"))
     return lines
+
+
+def _by_words(said: Mapping[str, str]) -> dict[str, str]:
+    """Return, by the words that were said of them, the names of all of whom the same was said."""
+    names: dict[str, list[str]] = {}
+    for name, words in said.items():
+        names.setdefault(words, []).append(name)
+    return {words: ", ".join(those) for words, those in names.items()}
 
 
 def _target(target: TargetDraft) -> list[Line]:
@@ -133,16 +121,11 @@ def _mpi(probe: Probe, missing: list[Missing]) -> list[Line]:
         words = "a rank trains with threads; mpirun would bind it to one core"
         lines.append(Line(("mpi", "options"), ["--bind-to", "none"], words))
     if not probe.mpi_plugins and not probe.config.mpi_default:
-        missing.append(
-            Missing("how MPI ranks are started", "srun --mpi=list; set mpi.launcher and mpi.plugin")
-        )
+        how = "srun --mpi=list; set mpi.launcher and mpi.plugin"
+        missing.append(Missing("how MPI ranks are started", how))
     if not probe.mpi.kind:
-        missing.append(
-            Missing(
-                "which MPI there is: no mpirun on PATH",
-                "module avail; set modules to the one that trainings are built with",
-            )
-        )
+        how = "module avail; set modules to the one that trainings are built with"
+        missing.append(Missing("which MPI there is: no mpirun on PATH", how))
     return lines
 
 
@@ -192,17 +175,14 @@ def _ports(probe: Probe, missing: list[Missing]) -> list[Line]:
     if found is None:
         missing.append(Missing("ports for TF_CONFIG: none are free of others", "set ports"))
         found = _WANTED
-    lines = [
-        Line(("ports", "first"), found[0], words),
-        Line(("ports", "last"), found[1], words),
-    ]
+    source = f"{_CONFIG}: MpiParams has no ports"
     if probe.config.mpi_ports:
         source = f"{_CONFIG}: MpiParams={probe.config.get('MpiParams')}"
-        lines.append(Line(("ports", "reserved"), True, source))
-    else:
-        source = f"{_CONFIG}: MpiParams has no ports"
-        lines.append(Line(("ports", "reserved"), False, source))
-    return lines
+    return [
+        Line(("ports", "first"), found[0], words),
+        Line(("ports", "last"), found[1], words),
+        Line(("ports", "reserved"), bool(probe.config.mpi_ports), source),
+    ]
 
 
 def _free_ports(probe: Probe) -> tuple[int, int] | None:
@@ -242,9 +222,8 @@ def _modules(probe: Probe, missing: list[Missing]) -> list[Line]:
             words = f"module avail: named like {what}; trainings load what you list"
             lines.append(Line(("modules",), list(names[:_SHOWN]), words, False))
     if probe.modules.kind == "lmod" and not probe.modules.mpi:
-        missing.append(
-            Missing("MPI modules behind other modules (Lmod)", "module spider mpi; set modules")
-        )
+        what = "MPI modules behind other modules (Lmod)"
+        missing.append(Missing(what, "module spider mpi; set modules"))
     return lines
 
 
@@ -269,54 +248,29 @@ def _containers(probe: Probe) -> list[Line]:
 
 def _unanswered(probe: Probe) -> list[Missing]:
     """Return what commands would have said, one line a reason."""
-    by_words: dict[str, list[str]] = {}
-    for command, words in probe.unanswered.items():
-        by_words.setdefault(words, []).append(command)
-    return [
-        Missing(
-            f"what {', '.join(names)} would have said",
-            f"it failed with: {words}. Try it, then hpctf site init --force",
-        )
-        for words, names in by_words.items()
-    ]
+    failed = {
+        commands: f"it failed with: {words}. Try it, then hpctf site init --force"
+        for words, commands in _by_words(probe.unanswered).items()
+    }
+    return [Missing(f"what {commands} would have said", how) for commands, how in failed.items()]
 
 
 def _never_known(probe: Probe, place: Place) -> list[Missing]:
     """Return what no command can say."""
-    made = []
+    made: dict[str, str] = {}
     hidden = [word for word in probe.config.private_data if word in ("accounts", "nodes", "usage")]
     if hidden:
-        made.append(
-            Missing(
-                f"what PrivateData hides from you: {', '.join(hidden)}",
-                "let an operator of Slurm run hpctf site init",
-            )
-        )
+        what = f"what PrivateData hides from you: {', '.join(hidden)}"
+        made[what] = "let an operator of Slurm run hpctf site init"
     plugins = probe.config.get("JobSubmitPlugins")
     if plugins:
-        made.append(
-            Missing(
-                f"what your site's own rules want (JobSubmitPlugins={plugins})",
-                "your site's documentation; set directives and drop, then hpctf site validate",
-            )
-        )
-    made.append(
-        Missing(
-            "whether nodes reach each other, MPI starts, and all nodes see the runs root",
-            "hpctf doctor --job",
-        )
-    )
+        what = f"what your site's own rules want (JobSubmitPlugins={plugins})"
+        made[what] = "your site's documentation; set directives and drop, then hpctf site validate"
+    what = "whether nodes reach each other, MPI starts, and all nodes see the runs root"
+    made[what] = "hpctf doctor --job"
     if not place.shared:
-        made.append(
-            Missing(
-                f"whether {place.runs_root} is on every node",
-                "hpctf doctor --job; set runs_root and environments.store to a shared file system",
-            )
-        )
-    made.append(
-        Missing(
-            "whether compute nodes reach package indexes",
-            "environments.build_on: job needs it; where not, build on login, or set find_links",
-        )
-    )
-    return made
+        how = "hpctf doctor --job; set runs_root and environments.store to a shared file system"
+        made[f"whether {place.runs_root} is on every node"] = how
+    how = "environments.build_on: job needs it; where not, build on login, or set find_links"
+    made["whether compute nodes reach package indexes"] = how
+    return [Missing(*one) for one in made.items()]

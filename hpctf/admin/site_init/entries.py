@@ -9,16 +9,9 @@ from dataclasses import dataclass
 class Line:
     """One setting of the file.
 
-    Parameters
-    ----------
-    path
-        Its keys from the top, such as ``("mpi", "plugin")``.
-    value
-        A scalar, a list or a mapping.
-    source
-        Where it comes from: the comment behind it.
-    active
-        False: it stands in the file as a comment, for the reader to choose.
+    ``path`` are its keys from the top, such as ``("mpi", "plugin")``, ``source`` is where it comes
+    from: the comment behind it. Unless it is ``active``, it stands in the file as a comment, for
+    the reader to choose.
     """
 
     path: tuple[str, ...]

@@ -30,18 +30,8 @@ DEFAULT_NAME = "slurm"
 class Made:
     """A first site file.
 
-    Parameters
-    ----------
-    name
-        The site's.
-    path
-        Where it was written; None if it was to be shown only.
-    text
-        What it says.
-    missing
-        What could not be found out.
-    used
-        Whether it is the site that is used where none is named.
+    ``path`` is where it was written; None if it was to be shown only. ``missing`` is what could not
+    be found out, ``used`` whether it is the site that is used where none is named.
     """
 
     name: str
@@ -115,9 +105,8 @@ def _name(name: str | None, to: str | os.PathLike[str] | None) -> str:
     except ValueError as error:
         raise UsageError(f"{error}.", "Say 'hpctf site init NAME'.") from None
     if chosen == "local":
-        raise UsageError(
-            "'local' is the site without Slurm.", "Choose another name: hpctf site init NAME."
-        )
+        hint = "Choose another name: hpctf site init NAME."
+        raise UsageError("'local' is the site without Slurm.", hint)
     return chosen
 
 
@@ -126,9 +115,8 @@ def _path(name: str, to: str | os.PathLike[str] | None, admin: bool) -> Path:
         return folders()["admin" if admin else "user"] / f"{name}.yaml"
     path = Path(os.path.expanduser(to))
     if path.is_dir():
-        raise UsageError(
-            f"{shown(str(path))} is a folder.", f"Say --to {path}/{name}.yaml, for example."
-        )
+        hint = f"Say --to {path}/{name}.yaml, for example."
+        raise UsageError(f"{shown(str(path))} is a folder.", hint)
     return path
 
 
@@ -151,21 +139,14 @@ def _check_free(path: Path, name: str, force: bool, shadows: bool) -> None:
 
 def _other_clusters(found: Probe, targets: Targets) -> list[TargetDraft]:
     """Return a target for each other cluster of the same slurmdbd."""
-    taken = {one.name for one in targets.targets}
-    others = [one for one in found.clusters if one.host and one.name != found.config.cluster]
+    taken, ours = {one.name for one in targets.targets}, found.config.cluster
     source = "sacctmgr show cluster"
-    return [
-        TargetDraft(
-            one.name if one.name not in taken else f"cluster-{one.name}",
-            {
-                "description": Fact(f"The default partition of cluster {one.name}", source),
-                "clusters": Fact(one.name, source),
-            },
-            {},
-        )
-        for one in others
-        if found.config.cluster
-    ]
+    made = []
+    for name in (one.name for one in found.clusters if one.host and ours and one.name != ours):
+        description = Fact(f"The default partition of cluster {name}", source)
+        facts = {"description": description, "clusters": Fact(name, source)}
+        made.append(TargetDraft(f"cluster-{name}" if name in taken else name, facts, {}))
+    return made
 
 
 def _write(path: Path, text: str, force: bool) -> None:

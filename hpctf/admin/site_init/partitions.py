@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpctf.admin.survey.inventory import Nodes, Partition
+from hpctf.admin.survey.inventory import Nodes, Partition, parse_partitions
 from hpctf.admin.survey.probe import Probe
 from hpctf.common.units import seconds_of, time_text
 from hpctf.errors import UsageError
@@ -82,8 +82,6 @@ def _partitions(probe: Probe) -> tuple[Partition, ...]:
     """Return the partitions; where scontrol said nothing, what sinfo knows of them."""
     if probe.partitions:
         return probe.partitions
-    from hpctf.admin.survey.inventory import parse_partitions
-
     names = dict.fromkeys(row.partition for row in probe.nodes)
     return parse_partitions("".join(f"PartitionName={name} State=UP\n" for name in names))
 
@@ -129,18 +127,14 @@ def _free(wanted: str, taken: set[str]) -> str:
 
 
 def _target(
-    probe: Probe,
-    partition: Partition,
-    name: str,
-    rows: Sequence[Nodes],
-    gpu_type: str,
-    admin: bool,
+    probe: Probe, partition: Partition, name: str, rows: Sequence[Nodes], gpu_type: str, admin: bool
 ) -> TargetDraft:
     nodes = sum(row.count for row in rows) or partition.total_nodes
-    facts: dict[str, Fact] = {}
+    facts = {
+        "description": Fact(_description(partition, rows, nodes), "sinfo"),
+        "partition": Fact(partition.name, "scontrol show partition"),
+    }
     hints: dict[str, Fact] = {}
-    facts["description"] = Fact(_description(partition, rows, nodes), "sinfo")
-    facts["partition"] = Fact(partition.name, "scontrol show partition")
     if not admin:
         facts |= _whose(probe, partition)
     if nodes:
@@ -153,10 +147,8 @@ def _target(
     if gpus is not None:
         facts["gpus"] = gpus
     if gpus is None and rows:
-        hints["gpus"] = Fact(
-            max(row.gpus for row in rows),
-            "sinfo: the most; its nodes differ in GPUs",
-        )
+        most = max(row.gpus for row in rows)
+        hints["gpus"] = Fact(most, "sinfo: the most; its nodes differ in GPUs")
     if any(row.gpus for row in rows):
         if gpu_type:
             facts["gpu_type"] = Fact(gpu_type, "sinfo: gres")
@@ -190,8 +182,7 @@ def _description(partition: Partition, rows: Sequence[Nodes], nodes: int) -> str
 def _whose(probe: Probe, partition: Partition) -> dict[str, Fact]:
     """Return the account and QOS that a person needs here, where the default ones do not do."""
     found: dict[str, Fact] = {}
-    known = probe.associations_here
-    allowed = [one for one in known if partition.allows(one.account)]
+    allowed = [one for one in probe.associations_here if partition.allows(one.account)]
     here = [one for one in allowed if one.partition in ("", partition.name)] or allowed
     if not here:
         return {}
@@ -201,11 +192,8 @@ def _whose(probe: Probe, partition: Partition) -> dict[str, Fact]:
         rule = "AllowAccounts" if partition.allow_accounts else "sacctmgr: no default account"
         found["account"] = Fact(own.account, f"{rule}; yours: {', '.join(probe.accounts)}")
     usual = own.default_qos or (own.qos[0] if len(own.qos) == 1 else "")
-    fitting = [
-        qos
-        for qos in own.qos
-        if (not partition.allow_qos or qos in partition.allow_qos) and qos not in partition.deny_qos
-    ]
+    allowed_qos = set(partition.allow_qos or own.qos) - set(partition.deny_qos)
+    fitting = [qos for qos in own.qos if qos in allowed_qos]
     if usual and usual not in fitting and fitting:
         found["qos"] = Fact(fitting[0], f"AllowQos; your default, {usual}, is not allowed here")
     return found

@@ -225,18 +225,11 @@ def parse_nodes(text: str) -> tuple[Nodes, ...]:
 
 
 def _nodes(row: list[str]) -> Nodes:
-    partition, state, count, cpus, memory, shape, features, gres = row
-    threads = shape.rpartition(":")[2].rstrip("+")
-    return Nodes(
-        partition,
-        state,
-        _number(count) or 0,
-        _number(cpus) or 0,
-        _number(memory) or 0,
-        _number(threads) or 1,
-        _some(features),
-        parse_gres(gres),
-    )
+    partition, state, *amounts, shape, features, gres = row
+    count, cpus, memory = (_number(amount) or 0 for amount in amounts)
+    threads = _number(shape.rpartition(":")[2]) or 1
+    some = _some(features)
+    return Nodes(partition, state, count, cpus, memory, threads, some, parse_gres(gres))
 
 
 def parse_gres(text: str) -> tuple[Gres, ...]:
@@ -278,24 +271,19 @@ def parse_mpi_list(text: str) -> tuple[str, ...]:
 def parse_associations(text: str) -> tuple[Association, ...]:
     """Read sacctmgr's rows in the format of `ASSOCIATION_FORMAT`."""
     found = []
-    for line in text.splitlines():
-        row = line.split("|")
+    for row in (line.split("|") for line in text.splitlines()):
         if len(row) == len(ASSOCIATION_FORMAT.split(",")) and row[3]:
-            _, default, cluster, account, partition, qos, default_qos = row
-            found.append(
-                Association(
-                    cluster, account, account == default, partition, _some(qos), default_qos
-                )
-            )
+            _, default, cluster, account, partition, qos, usual = row
+            is_default = account == default
+            found.append(Association(cluster, account, is_default, partition, _some(qos), usual))
     return tuple(found)
 
 
 def parse_clusters(text: str) -> tuple[Cluster, ...]:
     """Read sacctmgr's rows in the format of `CLUSTER_FORMAT`."""
     rows = [line.split("|") for line in text.splitlines()]
-    return tuple(
-        Cluster(row[0], row[1], _number(row[2]) or 0) for row in rows if len(row) == 3 and row[0]
-    )
+    whole = [row for row in rows if len(row) == 3 and row[0]]
+    return tuple(Cluster(name, host, _number(port) or 0) for name, host, port in whole)
 
 
 def _number(text: str) -> int | None:

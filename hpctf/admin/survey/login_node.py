@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -67,13 +68,8 @@ class Interface:
 
 
 def find_modules(timeout: float) -> Modules:
-    """Ask a login shell for the modules that it offers.
-
-    Raises
-    ------
-    SchedulerError
-        There is no bash, or it does not answer in time.
-    """
+    """Ask a login shell for the modules that it offers; `SchedulerError` says that it does not
+    answer."""
     return parse_modules(commands.run(["bash", "-lc", _ASK_MODULES], timeout))
 
 
@@ -96,23 +92,15 @@ def _last_word(name: str) -> str:
 
 
 def find_mpi(timeout: float) -> Mpi:
-    """Ask the mpirun on PATH what it is.
-
-    Raises
-    ------
-    SchedulerError
-        It does not answer.
-    """
+    """Ask the mpirun on PATH what it is; `SchedulerError` says that it does not answer."""
     mpirun, mpicc = shutil.which("mpirun") or "", shutil.which("mpicc") or ""
     if not mpirun:
         return Mpi(mpicc=mpicc)
     said = commands.run([mpirun, "--version"], timeout, errors_too=True)
     info = ""
     if shutil.which("ompi_info"):
-        try:
+        with contextlib.suppress(SchedulerError):
             info = commands.run(["ompi_info", "--parsable"], timeout)
-        except SchedulerError:
-            info = ""
     kind, version, speaks = parse_mpi(said, info)
     return Mpi(kind, version, mpirun, mpicc, speaks)
 

@@ -36,15 +36,10 @@ def main(run: str, python: str) -> int:
     listed = plugins()
     other = [word for word in options if not word.startswith("--mpi=")]
     tried: list[dict[str, Any]] = []
-    ways: list[tuple[str, str]] = []
-    if plan["launch"]["method"] == "srun":
-        ways += [("srun", name) for name in worth_trying(listed, used)]
-        if shutil.which(mpirun):
-            ways.append(("mpirun", ""))
-        srun_options = other
-    else:
-        ways += [("srun", name) for name in worth_trying(listed, [])]
-        srun_options = []
+    by_srun = plan["launch"]["method"] == "srun"
+    ways = [("srun", name) for name in worth_trying(listed, used if by_srun else [])]
+    if by_srun and shutil.which(mpirun):
+        ways.append(("mpirun", ""))
     begun = glob.glob(os.path.join(glob.escape(outputs), "facts-*.json"))
     if not begun and not refused_plugin(run):
         ways = []  # it is not for MPI that the ranks did not begin
@@ -52,7 +47,7 @@ def main(run: str, python: str) -> int:
         name = plugin or launcher
         if launcher == "srun":
             command = ["srun", f"--mpi={plugin}", f"--nodes={nodes}", f"--ntasks={nodes}"]
-            command += ["--kill-on-bad-exit=1", *srun_options]
+            command += ["--kill-on-bad-exit=1", *(other if by_srun else [])]
         else:
             command = [mpirun, "-n", str(nodes)]
         script = os.path.join(run, "snapshot", "mpi_probe.py")
@@ -105,9 +100,7 @@ def named_plugins(text: str) -> list[str]:
     `hpctf.admin.survey.inventory` reads the same, but is not there on the nodes.
     """
     lines = [line.replace("srun:", "").strip() for line in text.splitlines()]
-    heads = [
-        place for place, line in enumerate(lines) if re.match(r"MPI (plugin )?types are", line)
-    ]
+    heads = [n for n, line in enumerate(lines) if re.match(r"MPI (plugin )?types are", line)]
     listed = lines[heads[-1] + 1 :] if heads else []
     names = [line for line in listed if re.match(r"[a-z0-9_]+$", line)]
     return [name for name in dict.fromkeys(names) if name != "none"]

@@ -82,24 +82,14 @@ def read(path: str) -> Any:
 def main() -> int:
     """Look at everything, in the order of what the later steps rest on."""
     rank = Rank(dict(os.environ))
-    mask = os.umask(0o077)
-    os.umask(mask)
-    rank.found(
-        rank=rank.number,
-        host=rank.name,
-        address=rank.address,
-        python=".".join(str(part) for part in sys.version_info[:3]),
-        executable=sys.executable,
-        umask=f"{mask:04o}",
-        cpus=len(os.sched_getaffinity(0)),
-        gpus=gpus(),
-    )
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    rank.found(rank=rank.number, host=rank.name, python=version, executable=sys.executable)
+    rank.found(gpus=gpus())
     talk(rank)
     if rank.ask["tensorflow"]:
         rank.found(tensorflow=tensorflow(rank))
     if rank.ask["mpi"]:
         rank.found(mpi=mpi(rank))
-    rank.found(done=True)
     return 0
 
 
@@ -140,7 +130,7 @@ def talk(rank: Rank) -> None:
 def meet(rank: Rank, serving: Serving, patience: float) -> None:
     """Wait for the other ranks, and call each of their ports."""
     met = rank.wait_for("hello", rank.others, patience)
-    rank.found(met=sorted(met), taken=serving.taken)
+    rank.found(met=sorted(met))
     peers = {number: (said["address"], said["ports"]) for number, said in met.items()}
     if rank.ask["ports"] == []:  # a parameter server's job: the very addresses of TF_CONFIG
         peers = configured(rank, peers)
@@ -172,19 +162,12 @@ class Serving:
     """Listens on ports, and tells each caller what time it is here."""
 
     def __init__(self, ports: list[int]) -> None:
-        self.taken: list[int] = []
         self._sockets: dict[int, socket.socket] = {}
         for port in ports:
-            try:
+            with contextlib.suppress(OSError):  # somebody else has it
                 self._sockets[port] = listening(port)
-            except OSError:
-                self.taken.append(port)
-        self._threads = [
-            threading.Thread(target=self._serve, args=(one,), daemon=True)
-            for one in self._sockets.values()
-        ]
-        for thread in self._threads:
-            thread.start()
+        for one in self._sockets.values():
+            threading.Thread(target=self._serve, args=(one,), daemon=True).start()
 
     @property
     def ports(self) -> list[int]:
@@ -202,12 +185,8 @@ class Serving:
                 caller, _ = listener.accept()
             except OSError:
                 return
-            try:
+            with caller, contextlib.suppress(OSError):
                 caller.sendall(repr(time.time()).encode())
-            except OSError:
-                pass
-            finally:
-                caller.close()
 
 
 def listening(port: int) -> socket.socket:

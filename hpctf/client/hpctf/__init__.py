@@ -42,10 +42,10 @@ def __getattr__(name: str) -> object:
         return getattr(home, name) if name in _HOMES else home
     if name in _OF_HPCTF_ITSELF:
         raise ImportError(
-            "hpctf.{} is not there: this training environment has hpctf's client (Run) alone. "
-            "Install hpctf in it for the rest.".format(name)
+            f"hpctf.{name} is not there: this training environment has hpctf's client (Run) alone. "
+            "Install hpctf in it for the rest."
         )
-    raise AttributeError("module 'hpctf' has no attribute {!r}".format(name))
+    raise AttributeError(f"module 'hpctf' has no attribute {name!r}")
 
 
 def _installed() -> Optional[ModuleSpec]:

@@ -22,8 +22,8 @@ def place_of(folder: str, name: str) -> str:
     parts = name.replace(os.sep, "/").split("/")
     if not name or name.startswith("/") or ".." in parts:
         raise ValueError(
-            "The name of a run's file is {!r}, but must be a path within the run, such as "
-            "'outputs/model.keras'.".format(name)
+            f"The name of a run's file is {name!r}, but must be a path within the run, such as "
+            "'outputs/model.keras'."
         )
     clean = [part for part in parts if part not in ("", ".")]
     room = [] if clean[0] in ROOMS and len(clean) > 1 else [ARTIFACTS]
@@ -37,7 +37,7 @@ def keep_file(folder: str, name: str, source: Any) -> str:
     if not hasattr(source, "read"):
         source = os.fspath(source)
         if not os.path.isfile(source):
-            raise FileNotFoundError("upload_file: there is no file {!r}.".format(source))
+            raise FileNotFoundError(f"upload_file: there is no file {source!r}.")
         if os.path.exists(target) and os.path.samefile(source, target):
             return target  # ./outputs is the run's own folder already
     os.stat(folder)  # a run that was removed stays so
@@ -74,7 +74,7 @@ def keep_folder(folder: str, name: str, source: Any) -> int:
     """Copy all files below `source` to below `name`, and return how many there are."""
     source = os.fspath(source)
     if not os.path.isdir(source):
-        raise NotADirectoryError("upload_folder: there is no folder {!r}.".format(source))
+        raise NotADirectoryError(f"upload_folder: there is no folder {source!r}.")
     number = 0
     for place, _, files in os.walk(source):
         for file in files:
@@ -86,7 +86,7 @@ def keep_folder(folder: str, name: str, source: Any) -> int:
 
 def image_name(name: str, mark: Any, rank: str, ending: str = ".png") -> str:
     """Return what an image is called among the run's files: that of rank ``""`` has no folder."""
-    return "/".join(filter(None, ["images", rank, "{}_{}{}".format(_safe(name), mark, ending)]))
+    return "/".join(filter(None, ["images", rank, f"{_safe(name)}_{mark}{ending}"]))
 
 
 def save_figure(folder: str, name: str, figure: Any) -> str:
@@ -123,7 +123,7 @@ def _copy_stream(stream: Any, target: str) -> None:
 
 
 def _beside(target: str) -> str:
-    return "{}.{}.tmp".format(target, os.urandom(6).hex())
+    return f"{target}.{os.urandom(6).hex()}.tmp"
 
 
 def _remove(path: str) -> None:

@@ -96,15 +96,11 @@ class Run(run_context.Run):
 
     def log_row(self, name: str, description: Optional[str] = None, **columns: Any) -> None:
         """Log a row of a table; each keyword is a column, ``step`` as well."""
-        what = "log_row({!r}, ...)".format(name)
+        what = f"log_row({name!r}, ...)"
         self._log(name, "row", {key: scalar(value, what) for key, value in columns.items()}, None)
 
     def log_table(  # type: ignore[override]
-        self,
-        name: str,
-        value: Mapping[str, Any],
-        description: str = "",
-        step: Optional[int] = None,
+        self, name: str, value: Mapping[str, Any], description: str = "", step: Optional[int] = None
     ) -> None:
         """Log a table: a mapping from column to values."""
         super().log_table(name, value, step)
@@ -139,7 +135,7 @@ class Run(run_context.Run):
         self._log_chart(name, "residuals", value)
 
     def _log_chart(self, name: str, kind: str, value: Any) -> None:
-        self._log(name, kind, json_tree(value, "log_{}({!r}, ...)".format(kind, name)), None)
+        self._log(name, kind, json_tree(value, f"log_{kind}({name!r}, ...)"), None)
 
     def remove_tags(self, tags: Any) -> NoReturn:
         """Refused: a tag can get another value, and no less."""
@@ -157,9 +153,8 @@ class Run(run_context.Run):
         """Keep copies of files, each under its own name."""
         if len(names) != len(paths):
             raise ValueError(
-                "upload_files takes a name a path, but got {} names and {} paths.".format(
-                    len(names), len(paths)
-                )
+                f"upload_files takes a name a path, but got {len(names)} names and {len(paths)} "
+                "paths."
             )
         for position, name in enumerate(names):
             self.upload_file(name, paths[position])
@@ -179,7 +174,7 @@ class Run(run_context.Run):
     ) -> None:
         """Copy a file of the run's; by default into the current folder."""
         if name not in self.get_file_names():
-            raise FileNotFoundError("Run {} has no file {!r}.".format(self.id, name))
+            raise FileNotFoundError(f"Run {self.id} has no file {name!r}.")
         target = output_file_path or os.path.basename(name)
         if os.path.isdir(target):
             target = os.path.join(target, os.path.basename(name))
@@ -255,8 +250,7 @@ class Run(run_context.Run):
         if self.parent is None:
             if sys.exc_info()[0] is not None:
                 traceback.print_exc()
-            words = "Run.fail(): {}".format(error_details or error_code or "no details")
-            raise refusal(SystemExit, words)
+            raise refusal(SystemExit, f"Run.fail(): {error_details or error_code or 'no details'}")
 
     def cancel(self) -> None:
         """Mark a child run as canceled; a run itself is canceled from outside.
@@ -321,10 +315,8 @@ class Inputs(Dict[str, str]):
 
     def __missing__(self, name: str) -> NoReturn:
         _refuse(
-            "run.input_datasets[{!r}]".format(name),
-            "name the data when you submit (inputs={{{0!r}: '/path'}}, --input {0}=/path)".format(
-                name
-            ),
+            f"run.input_datasets[{name!r}]",
+            f"name the data when you submit (inputs={{{name!r}: '/path'}}, --input {name}=/path)",
         )
 
 
@@ -337,7 +329,6 @@ def number_of(run_id: str) -> int:
 def _refuse(what: str, instead: str) -> NoReturn:
     raise refusal(
         NotImplementedError,
-        "{} is Azure ML's, and not there in a run of hpctf: {} (docs/from-azure-ml.md).".format(
-            what, instead
-        ),
+        f"{what} is Azure ML's, and not there in a run of hpctf: {instead} "
+        "(docs/from-azure-ml.md).",
     )

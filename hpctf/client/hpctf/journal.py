@@ -225,9 +225,9 @@ os.register_at_fork(after_in_child=_forked)
 
 def _complain(what: str, error: OSError) -> None:
     """Say what cannot be kept, if there is anybody to hear it."""
-    words = "hpctf: {} cannot be written: {}. The training goes on, unrecorded."
+    words = f"hpctf: {what} cannot be written: {error.strerror or error}."
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed, or full itself
-        print(words.format(what, error.strerror or error), file=sys.stderr, flush=True)
+        print(words, "The training goes on, unrecorded.", file=sys.stderr, flush=True)
 
 
 def _line(record: Dict[str, Any]) -> bytes:

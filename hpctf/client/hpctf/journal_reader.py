@@ -166,7 +166,7 @@ class Journal:
         series = self.series.get(name)
         if series is None or series.kind != kind:
             known = series is not None
-            label = "{} ({})".format(name, kind) if known else name
+            label = f"{name} ({kind})" if known else name
             series = self.series.setdefault(label, Series(label, kind))
         step = record.get("step")
         series.add(value, step if isinstance(step, int) else None, at, self._start)

@@ -40,8 +40,8 @@ class Printer(Tracked):
 def _words(record: Dict[str, Any]) -> str:
     if "name" in record:
         content = next(restored(record[kind]) for kind in KINDS if kind in record)
-        at = " (step {})".format(record["step"]) if "step" in record else ""
-        return "{}: {}{}".format(record["name"], content, at)
+        at = f" (step {record['step']})" if "step" in record else ""
+        return f"{record['name']}: {content}{at}"
     what = next(iter(record))
-    content = record.get("value", "")
-    return "{} {}{}".format(what, record[what], ": {}".format(content) if content != "" else "")
+    content = f": {record['value']}" if record.get("value", "") != "" else ""
+    return f"{what} {record[what]}{content}"

@@ -113,24 +113,22 @@ class Run:
             The value is none of these. A full disk raises nothing: training goes on.
         """
         if not self._scalar(name, value, step):
-            self._log(name, "value", scalar(value, "log({!r}, ...)".format(name)), step)
+            self._log(name, "value", scalar(value, f"log({name!r}, ...)"), step)
 
     def log_list(self, name: str, values: Iterable[Any], step: Optional[int] = None) -> None:
         """Log a list of values under a name; lists that are logged later are added to its end."""
-        self._log(name, "list", scalars(values, "log_list({!r}, ...)".format(name)), step)
+        self._log(name, "list", scalars(values, f"log_list({name!r}, ...)"), step)
 
     def log_row(self, name: str, *, step: Optional[int] = None, **columns: Any) -> None:
         """Log one row of a table: ``run.log_row("speed", batch=64, images=1200.0)``."""
-        what = "log_row({!r}, ...)".format(name)
+        what = f"log_row({name!r}, ...)"
         self._log(name, "row", {key: scalar(value, what) for key, value in columns.items()}, step)
 
     def log_table(self, name: str, value: Mapping[str, Any], step: Optional[int] = None) -> None:
         """Log a table: a mapping from each column's name to its list of values, or to one value."""
-        what = "log_table({!r}, ...)".format(name)
+        what = f"log_table({name!r}, ...)"
         if not isinstance(value, Mapping):
-            raise TypeError(
-                "{} takes a mapping from column to values, not {!r}".format(what, value)
-            )
+            raise TypeError(f"{what} takes a mapping from column to values, not {value!r}")
         self._log(name, "table", json_tree(value, what), step)
 
     def log_image(
@@ -146,12 +144,12 @@ class Run:
         disk raises nothing, as with `log`.
         """
         if (path is None) == (plot is None):
-            raise TypeError("log_image({!r}, ...) takes either a path or a plot".format(name))
+            raise TypeError(f"log_image({name!r}, ...) takes either a path or a plot")
         ending = ".png" if path is None else artifacts.split_ending(os.fspath(path))[1]
         mark = int(time.time() * 1000) if step is None else step
         kept = artifacts.image_name(name, mark, self._rank_name if self.rank else "", ending)
         if path is not None and not os.path.isfile(path):
-            raise FileNotFoundError("log_image: there is no file {!r}.".format(os.fspath(path)))
+            raise FileNotFoundError(f"log_image: there is no file {os.fspath(path)!r}.")
         try:
             if self._folder is not None and path is None:
                 artifacts.save_figure(self._folder, kept, plot)
@@ -179,7 +177,7 @@ class Run:
         labels
             The n classes' names; by default 0 to n - 1.
         """
-        what = "log_confusion_matrix({!r}, ...)".format(name)
+        what = f"log_confusion_matrix({name!r}, ...)"
         value = json.loads(value) if isinstance(value, str) else value
         if isinstance(value, Mapping):
             value = value.get("data", value)
@@ -188,17 +186,14 @@ class Run:
         named = list(range(len(matrix))) if labels is None else scalars(labels, what)
         if any(not isinstance(row, list) or len(row) != len(named) for row in [named, *matrix]):
             raise ValueError(
-                "{} takes n × n counts and n labels, but got {} rows and {} labels".format(
-                    what, len(matrix), len(named)
-                )
+                f"{what} takes n × n counts and n labels, but got {len(matrix)} rows and "
+                f"{len(named)} labels"
             )
         self._log(name, "confusion_matrix", {"class_labels": named, "matrix": matrix}, step)
 
     def tag(self, key: str, value: Any = None) -> None:
         """Give the run a tag, or a tag another value; runs are found by their tags."""
-        self._journal.append(
-            {"tag": str(key), "value": scalar(value, "tag({!r}, ...)".format(key))}
-        )
+        self._journal.append({"tag": str(key), "value": scalar(value, f"tag({key!r}, ...)")})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Give the run several tags."""
@@ -208,7 +203,7 @@ class Run:
     def add_properties(self, properties: Mapping[str, Any]) -> None:
         """Give the run properties, which never change once they are set."""
         for key, value in properties.items():
-            what = "add_properties({{{!r}: ...}})".format(key)
+            what = f"add_properties({{{key!r}: ...}})"
             self._journal.append({"property": str(key), "value": scalar(value, what)})
 
     def progress(self, **done: Any) -> None:
@@ -224,14 +219,14 @@ class Run:
         """
         if self._folder is None:
             artifacts.place_of("", name)
-            print("upload_file: {} as {}".format(path_or_stream, name), flush=True)
+            print(f"upload_file: {path_or_stream} as {name}", flush=True)
         else:
             artifacts.keep_file(self._folder, name, path_or_stream)
 
     def upload_folder(self, name: str, path: Union[str, "os.PathLike[str]"]) -> None:
         """Keep copies of all files below a folder with the run, below `name`."""
         if self._folder is None:
-            print("upload_folder: {} as {}".format(os.fspath(path), name), flush=True)
+            print(f"upload_folder: {os.fspath(path)} as {name}", flush=True)
         else:
             artifacts.keep_folder(self._folder, name, path)
 
@@ -248,13 +243,11 @@ class Run:
         word = os.urandom(4).hex() if name is None else str(name)
         if not re.match(r"^[\w.-]{1,64}$", word) or word.startswith("."):
             raise ValueError(
-                "A child run's name is {!r}, but must be of letters, digits, _, - and .".format(
-                    name
-                )
+                f"A child run's name is {name!r}, but must be of letters, digits, _, - and ."
             )
         child = Run.__new__(type(self))
         child.__dict__.update(self.__dict__)
-        child.id, child.parent = "{}_{}".format(self.id, word), self
+        child.id, child.parent = f"{self.id}_{word}", self
         if self._folder is None:
             child._use(None)
             return child
@@ -287,7 +280,7 @@ class Run:
         if error is None:
             self.complete()
         else:
-            self.fail("{}: {}".format(kind.__name__, error))
+            self.fail(f"{kind.__name__}: {error}")
 
     def get_metrics(self, name: Optional[str] = None) -> Dict[str, Any]:
         """Return what was logged, by name, in the forms of Azure ML's ``get_metrics``.
@@ -314,7 +307,7 @@ class Run:
 
     def _log(self, name: str, kind: str, content: Any, step: Optional[int]) -> None:
         if not isinstance(name, str) or not name:
-            raise TypeError("A metric's name is {!r}, but must be a word or more.".format(name))
+            raise TypeError(f"A metric's name is {name!r}, but must be a word or more.")
         record = {"name": name, kind: content}
         if step is not None:
             record["step"] = _whole(step, name)
@@ -322,12 +315,11 @@ class Run:
 
     @property
     def _rank_name(self) -> str:
-        return "{}-{}".format(self.role, self.index)
+        return f"{self.role}-{self.index}"
 
     def __repr__(self) -> str:
-        return "Run(id={!r}, experiment={!r}, role={!r}, index={})".format(
-            self.id, self.experiment, self.role, self.index
-        )
+        name = f"id={self.id!r}, experiment={self.experiment!r}"
+        return f"Run({name}, role={self.role!r}, index={self.index})"
 
 
 def _journal(
@@ -345,11 +337,11 @@ def _journal(
 
 def _whole(step: Any, name: str) -> int:
     """Return a step as an int: it may be numpy's or TensorFlow's, or a float such as 3.0."""
-    found = scalar(step, "log({!r}, ..., step=...)".format(name))
+    found = scalar(step, f"log({name!r}, ..., step=...)")
     if isinstance(found, (int, float)) and found == int(found):
         return int(found)
     shown = found if isinstance(found, dict) else repr(step)  # Python shows no huge numbers
-    raise TypeError("The step of {!r} is {}, but must be a whole number.".format(name, shown))
+    raise TypeError(f"The step of {name!r} is {shown}, but must be a whole number.")
 
 
 def _make_child(folder: str, about: Dict[str, Any], parent: str) -> None:

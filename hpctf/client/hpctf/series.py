@@ -34,7 +34,7 @@ class Series:
         self._start = 0
 
     def __repr__(self) -> str:
-        return "Series({!r}, {!r}, {} values)".format(self.name, self.kind, len(self.values))
+        return f"Series({self.name!r}, {self.kind!r}, {len(self.values)} values)"
 
     def add(self, value: Any, step: Optional[int], at: float, start: int) -> None:
         """Append a value that the rank's `start`-th process logged."""

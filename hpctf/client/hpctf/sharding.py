@@ -133,8 +133,8 @@ def _with_inputs(dataset: Any) -> List[Any]:
 def _arrays(arrays: Any, task: Task) -> Any:
     lengths = sorted({len(array) for _, array in _leaves(arrays, "data")})
     if len(lengths) != 1:
-        found = ", ".join("{} has {}".format(name, len(a)) for name, a in _leaves(arrays, "data"))
-        raise ValueError("hpctf.shard: the arrays differ in length: {}.".format(found or "none"))
+        found = ", ".join(f"{name} has {len(a)}" for name, a in _leaves(arrays, "data"))
+        raise ValueError(f"hpctf.shard: the arrays differ in length: {found or 'none'}.")
     if lengths[0] < task.size:
         raise ValueError(_too_few(lengths[0], task))
     return _sliced(arrays, slice(task.rank, lengths[0] // task.size * task.size, task.size))
@@ -150,10 +150,10 @@ def _leaves(arrays: Any, name: str) -> List[Tuple[str, Any]]:
         return [(name, arrays)]
     else:
         raise TypeError(
-            "hpctf.shard: {} is a {}. It takes a tf.data.Dataset, or arrays (NumPy's, for example) "
-            "in a tuple, list or dict.".format(name, type(arrays).__name__)
+            f"hpctf.shard: {name} is a {type(arrays).__name__}. It takes a tf.data.Dataset, or "
+            "arrays (NumPy's, for example) in a tuple, list or dict."
         )
-    return [leaf for key, part in parts for leaf in _leaves(part, "{}[{!r}]".format(name, key))]
+    return [leaf for key, part in parts for leaf in _leaves(part, f"{name}[{key!r}]")]
 
 
 def _sliced(arrays: Any, mine: slice) -> Any:
@@ -169,6 +169,6 @@ def _sliced(arrays: Any, mine: slice) -> Any:
 
 def _too_few(number: int, task: Task) -> str:
     return (
-        "hpctf.shard: {} examples for {} ranks, so some would have none. Take fewer ranks, or "
-        "shard before batching: a dataset of batches counts batches.".format(number, task.size)
+        f"hpctf.shard: {number} examples for {task.size} ranks, so some would have none. Take "
+        "fewer ranks, or shard before batching: a dataset of batches counts batches."
     )

@@ -46,9 +46,8 @@ def current_task(environ: Optional[Mapping[str, str]] = None) -> Task:
     backend = environ.get("HPCTF_BACKEND") or "single"
     if backend not in BACKENDS:
         raise ValueError(
-            "HPCTF_BACKEND={}: there is no such backend. It is one of {}.".format(
-                backend, ", ".join(BACKENDS)
-            )
+            f"HPCTF_BACKEND={backend}: there is no such backend. It is one of "
+            f"{', '.join(BACKENDS)}."
         )
     if backend == "single":
         return Task(backend, "worker", 0, 1)
@@ -71,9 +70,9 @@ def _tf_config(backend: str, environ: Mapping[str, str]) -> Dict[str, Any]:
         found: Dict[str, Any] = json.loads(text)
         found["cluster"][found["task"]["type"]][int(found["task"]["index"])]
     except (ValueError, KeyError, IndexError, TypeError):
-        what = "is {!r}".format(text[:200]) if text else "is not set"
+        what = f"is {text[:200]!r}" if text else "is not set"
         raise RuntimeError(
-            "The backend is {}, but TF_CONFIG {}. hpctf sets it for every task: leave it as it is "
-            "in the script, and in whatever starts the script.".format(backend, what)
+            f"The backend is {backend}, but TF_CONFIG {what}. hpctf sets it for every task: leave "
+            "it as it is in the script, and in whatever starts the script."
         ) from None
     return found

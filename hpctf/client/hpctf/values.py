@@ -54,7 +54,7 @@ def scalars(values: Any, what: str) -> List[Any]:
     if hasattr(values, "tolist") or hasattr(values, "numpy"):
         values = _array(values, what).tolist()
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
-        raise TypeError("{} takes a list, not {!r}".format(what, values))
+        raise TypeError(f"{what} takes a list, not {values!r}")
     return [_nested(value, what) for value in values]
 
 
@@ -143,15 +143,15 @@ def _refusal(value: Any, what: str) -> TypeError:
     if hasattr(value, "graph") or type(value).__name__ == "KerasTensor":
         return _symbolic(value, what)
     shape = getattr(value, "shape", None)
-    of_shape = " of shape {}".format(tuple(shape)) if shape else ""
+    of_shape = f" of shape {tuple(shape)}" if shape else ""
     return TypeError(
-        "{} takes a number, a string or a bool, not a {}{}. For several numbers there are "
-        "log_list, log_row and log_table.".format(what, type(value).__name__, of_shape)
+        f"{what} takes a number, a string or a bool, not a {type(value).__name__}{of_shape}. For "
+        "several numbers there are log_list, log_row and log_table."
     )
 
 
 def _symbolic(value: Any, what: str) -> TypeError:
     return TypeError(
-        "{} got {}, which has no value yet: inside a tf.function there are only symbols. Return "
-        "it from the function, and log what was returned.".format(what, type(value).__name__)
+        f"{what} got {type(value).__name__}, which has no value yet: inside a tf.function there "
+        "are only symbols. Return it from the function, and log what was returned."
     )

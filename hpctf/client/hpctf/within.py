@@ -106,7 +106,7 @@ def _open_within(top: str, name: str, outside: Optional[Allowed]) -> int:
             elif _stays(target, len(opened) - 1):
                 waiting = _parts(target) + waiting
             elif found.st_uid in (os.geteuid(), 0) and outside is not None and outside(top):
-                here = "/proc/self/fd/{}".format(opened[-1])
+                here = f"/proc/self/fd/{opened[-1]}"
                 opened.append(os.open(os.path.join(here, target, *waiting), _FILE))
                 break
             else:

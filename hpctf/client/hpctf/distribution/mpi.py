@@ -18,8 +18,8 @@ def begin(task: Task) -> "Horovod":
         raise refusal(
             ImportError,
             "hpctf.strategy(): with the backend mpi the ranks train through Horovod, and this "
-            "Python cannot import it ({}). An environment that hpctf builds has it: leave out "
-            "--python (docs/environments.md).".format(error),
+            f"Python cannot import it ({error}). An environment that hpctf builds has it: leave "
+            "out --python (docs/environments.md).",
         ) from error
     hvd.init()
     gpus = tf.config.list_physical_devices("GPU")

@@ -137,8 +137,8 @@ class Strategy:
         steps = self._steps(examples, batch_size)
         if steps < 1:
             raise ValueError(
-                "strategy.steps: {} examples are less than a batch of {} for each of {}. Take a "
-                "smaller batch, or fewer nodes.".format(examples, batch_size, self.size)
+                f"strategy.steps: {examples} examples are less than a batch of {batch_size} for "
+                f"each of {self.size}. Take a smaller batch, or fewer nodes."
             )
         return steps
 
@@ -170,9 +170,8 @@ def refuse_keras_3(optimizer: Any, backend: str) -> None:
     if "keras" in packages and int(version.partition(".")[0]) >= 3:
         raise refusal(
             TypeError,
-            "strategy.optimizer: this {} is of Keras {}, which cannot train with the backend {}. "
-            "Take it from tf.keras, which is tf-keras there unless TF_USE_LEGACY_KERAS says "
-            "otherwise, and tf-keras must be in the environment.".format(
-                type(optimizer).__name__, version, backend
-            ),
+            f"strategy.optimizer: this {type(optimizer).__name__} is of Keras {version}, which "
+            f"cannot train with the backend {backend}. Take it from tf.keras, which is tf-keras "
+            "there unless TF_USE_LEGACY_KERAS says otherwise, and tf-keras must be in the "
+            "environment.",
         )

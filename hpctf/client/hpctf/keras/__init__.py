@@ -61,7 +61,7 @@ _OF_BOTH = ("broadcast_object", "broadcast_variables")
 
 def __getattr__(name: str) -> object:
     if name.startswith("__"):
-        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "TrackingCallback":
         return import_module(".tracking", __name__).TrackingCallback
     if name == "callbacks" or name.endswith("Callback"):

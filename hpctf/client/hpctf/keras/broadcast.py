@@ -32,10 +32,7 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        root_rank: int = 0,
-        device: str = "",
-        local_variables: Optional[Iterable[Any]] = None,
+        self, root_rank: int = 0, device: str = "", local_variables: Optional[Iterable[Any]] = None
     ) -> None:
         super().__init__()
         self.root_rank = root_rank
@@ -68,11 +65,10 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
             return
         raise refusal(
             ValueError,
-            "The model's optimizer is a plain {}: {} ranks would train {} different models. "
-            "Compile it with hvd.DistributedOptimizer(...); a loaded model by "
-            "hvd.DistributedOptimizer(model.optimizer), or load it with hvd.load_model.".format(
-                type(optimizer).__name__, hvd.size(), hvd.size()
-            ),
+            f"The model's optimizer is a plain {type(optimizer).__name__}: {hvd.size()} ranks "
+            f"would train {hvd.size()} different models. Compile it with "
+            "hvd.DistributedOptimizer(...); a loaded model by "
+            "hvd.DistributedOptimizer(model.optimizer), or load it with hvd.load_model.",
         )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

@@ -13,7 +13,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     own = import_module(".version", __package__).is_keras_3()
     home = _HOMES[name] if own else "horovod.tensorflow.keras.callbacks"
     return getattr(import_module(home, __package__), name)

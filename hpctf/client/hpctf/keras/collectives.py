@@ -46,15 +46,15 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
     if len(set(counts)) > 1:
         raise refusal(
             ValueError,
-            "broadcast_variables: the ranks have different numbers of variables {}. Build the same "
-            "model and optimizer on all ranks first.".format(counts),
+            f"broadcast_variables: the ranks have different numbers of variables {counts}. Build "
+            "the same model and optimizer on all ranks first.",
         )
 
     # The names are the places in the list: those of Keras count what a process has made, and a
     # model that one rank alone has made would leave all others waiting for a name.
     def take_over() -> None:
         for place, variable in enumerate(plain):
-            name = "hpctf_broadcast_{}".format(place)
+            name = f"hpctf_broadcast_{place}"
             variable.assign(hvd.broadcast(variable, root_rank, name=name, ignore_name_scope=True))
 
     tf.function(take_over, autograph=False).get_concrete_function()()
@@ -91,7 +91,7 @@ class Exchange:
         self.compression = compression
         self.sparse_as_dense = sparse_as_dense
         self.groups = groups
-        self.name = "hpctf_gradients_{}".format(number)
+        self.name = f"hpctf_gradients_{number}"
 
     def reduce(self, gradients: Sequence[Any]) -> List[Any]:
         """Return the gradients averaged (or summed) over all ranks, in their order."""
@@ -108,7 +108,7 @@ class Exchange:
             elif gradient is not None:
                 dense.append(place)
         for group in self._groups(dense, found):
-            name = "{}_{}".format(self.name, group[0])
+            name = f"{self.name}_{group[0]}"
             together = self._reduced([found[place] for place in group], name)
             for number, place in enumerate(group):
                 found[place] = together[number]
@@ -144,7 +144,7 @@ class Exchange:
         Not by Horovod's own allreduce of IndexedSlices: that names nothing, and its grouped one
         takes the shape of another gradient.
         """
-        name = "{}_{}".format(self.name, place)
+        name = f"{self.name}_{place}"
         values = hvd.allgather(slices.values, name=name + "_values", ignore_name_scope=True)
         indices = hvd.allgather(slices.indices, name=name + "_indices", ignore_name_scope=True)
         if self.op == hvd.Average:

@@ -61,9 +61,8 @@ class LearningRateScheduleCallback(keras.callbacks.Callback):
         self.steps_per_epoch = self.steps_per_epoch or self.params.get("steps")
         if not self.staircase and not self.steps_per_epoch:
             raise ValueError(
-                "{}: how many steps an epoch has is not known. Pass steps_per_epoch.".format(
-                    type(self).__name__
-                )
+                f"{type(self).__name__}: how many steps an epoch has is not known. Pass "
+                "steps_per_epoch."
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -140,7 +139,7 @@ class LearningRateWarmupCallback(LearningRateScheduleCallback):
         """Log the rate, and say when the warm-up is done."""
         super().on_epoch_end(epoch, logs)
         if self.end_epoch == epoch + 1 and self.verbose > 0 and hvd.rank() == 0:
-            print("\nEpoch {}: learning rate warmed up to {:g}.".format(epoch + 1, self._rate()))
+            print(f"\nEpoch {epoch + 1}: learning rate warmed up to {self._rate():g}.")
 
 
 def _function_of(

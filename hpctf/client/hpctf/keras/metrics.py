@@ -37,8 +37,8 @@ class MetricAverageCallback(keras.callbacks.Callback):
         every = hvd.allgather_object(names, name="hpctf_metrics")
         if any(other != names for other in every):
             raise ValueError(
-                "MetricAverageCallback: the ranks have different metrics {}. Give all ranks the "
-                "same metrics and validation data.".format(every)
+                f"MetricAverageCallback: the ranks have different metrics {every}. Give all ranks "
+                "the same metrics and validation data."
             )
         if not names:
             return

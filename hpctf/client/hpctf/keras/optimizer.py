@@ -58,9 +58,7 @@ def DistributedOptimizer(
     if not hvd.is_initialized():
         raise refusal(RuntimeError, "DistributedOptimizer: call init() first (hvd.init()).")
     if op not in (hvd.Average, hvd.Sum):
-        raise refusal(
-            ValueError, "DistributedOptimizer: op is {!r}, not Average or Sum.".format(op)
-        )
+        raise refusal(ValueError, f"DistributedOptimizer: op is {op!r}, not Average or Sum.")
     optimizer = keras.optimizers.get(optimizer)
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if backward_passes_per_step > 1:
@@ -121,9 +119,9 @@ class Averaging:
         if grads and not waits and not self._exchanged:  # type: ignore[attr-defined]
             raise refusal(
                 RuntimeError,
-                "hpctf.keras: {} applies gradients in a way of its own, and they were not averaged "
-                "over the ranks. Wrap the optimizers within it instead, or one of Keras's own "
-                "classes.".format(type(self).__name__),
+                f"hpctf.keras: {type(self).__name__} applies gradients in a way of its own, and "
+                "they were not averaged over the ranks. Wrap the optimizers within it instead, or "
+                "one of Keras's own classes.",
             )
         return done
 
@@ -156,18 +154,16 @@ def _accumulate(optimizer: Any, passes: int, averaged: bool) -> None:
     if not averaged:
         raise refusal(
             ValueError,
-            "DistributedOptimizer: backward_passes_per_step={} would sum the gradients of {} "
-            "passes, which Keras 3 does not. Say average_aggregated_gradients=True as well, or "
-            "make the optimizer with gradient_accumulation_steps={}.".format(
-                passes, passes, passes
-            ),
+            f"DistributedOptimizer: backward_passes_per_step={passes} would sum the gradients of "
+            f"{passes} passes, which Keras 3 does not. Say average_aggregated_gradients=True as "
+            f"well, or make the optimizer with gradient_accumulation_steps={passes}.",
         )
     if optimizer.built or optimizer.gradient_accumulation_steps:
         raise refusal(
             ValueError,
-            "DistributedOptimizer: backward_passes_per_step={} comes too late: the optimizer has "
-            "been built, or accumulates already. Make it with gradient_accumulation_steps={} and "
-            "leave backward_passes_per_step out.".format(passes, passes),
+            f"DistributedOptimizer: backward_passes_per_step={passes} comes too late: the "
+            "optimizer has been built, or accumulates already. Make it with "
+            f"gradient_accumulation_steps={passes} and leave backward_passes_per_step out.",
         )
     optimizer.gradient_accumulation_steps = passes
 

@@ -193,8 +193,8 @@ class Run(Reading):
 
         role, index = self.plan["roles"][0]["name"], 0
         log = self.folder.logs / f"{role}-{index}.log"
-        printer = LogPrinter(log, stream=stream) if show_output else None
-        status = wait(self.folder, on_change, printer)
+        printers = [LogPrinter(log, stream=stream)] if show_output else []
+        status = wait(self.folder, on_change, printers)
         if raise_on_error:
             self.raise_for(status)
         return status

@@ -25,7 +25,7 @@ COMMANDS = {
     "resubmit": ("hpctf.cli.resubmit", "Submit a run again, as it was or changed."),
     "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
-    "why": ("hpctf.cli.why", "Tell why a run waits, or why it failed."),
+    "why": ("hpctf.cli.runs", "Tell why a run waits, or why it failed."),
     "watch": ("hpctf.cli.watch", "Follow a run on one screen."),
     "wait": ("hpctf.cli.runs", "Wait for a run to end."),
     "cancel": ("hpctf.cli.runs", "Cancel runs."),
@@ -108,7 +108,9 @@ def _run() -> int:
             return _reader_left()
         raise
     except OSError as error:
-        if not _has_working_folder():
+        try:
+            os.getcwd()
+        except OSError:
             print(_NO_FOLDER, file=sys.stderr)
             return UsageError.exit_code
         from hpctf.common.refusals import refused
@@ -120,14 +122,6 @@ def _run() -> int:
 _NO_FOLDER = """\
 hpctf: error: The folder that you are in no longer exists, and this command needs one.
   Change to another folder (cd), or pass absolute paths."""
-
-
-def _has_working_folder() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return False
-    return True
 
 
 def _reader_left() -> int:

@@ -21,40 +21,46 @@ if TYPE_CHECKING:
     from hpctf.runs.status.state import RunState
 
 Command = Callable[..., Any]
+Give = Callable[[Command], Command]
+"""What gives a command options or arguments."""
+
+site_option = click.option(
+    "--site", metavar="NAME|FILE", help="Site to use (default: HPCTF_SITE, else found)."
+)
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the site, such as mpi.plugin=pmi2 (hpctf site explain).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+run_argument = click.argument("run_name", metavar="RUN")
+"""A run's id, a unique prefix, or @last."""
 
 
-def site_option(command: Command) -> Command:
-    """Give a command ``--site``."""
-    return click.option(
-        "--site", metavar="NAME|FILE", help="Site to use (default: HPCTF_SITE, else found)."
-    )(command)
+def together(*options: Give) -> Give:
+    """Return what gives a command all of these, in the order of its ``--help``."""
+
+    def give(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
 
 
-def set_option(command: Command) -> Command:
-    """Give a command ``--set``."""
-    return click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Set a key of the site, such as mpi.plugin=pmi2 (hpctf site explain).",
-    )(command)
-
-
-def json_option(command: Command) -> Command:
-    """Give a command ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
-
-
-def out_option(help: str) -> Callable[[Command], Command]:
+def out_option(help: str) -> Give:
     """Give a command ``--out``, a file to write."""
     kind = click.Path(path_type=Path, dir_okay=False)
     return click.option("-o", "--out", "--to", "out", type=kind, help=help)
 
 
-def run_argument(command: Command) -> Command:
-    """Give a command the argument RUN: an id, a unique prefix, or @last."""
-    return click.argument("run_name", metavar="RUN")(command)
+def given_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are on the command line."""
+    default = click.core.ParameterSource.DEFAULT
+    source = context.get_parameter_source
+    return {name: value for name, value in options.items() if source(name) is not default}
 
 
 def open_run(name: str, site: str | None) -> Run:
@@ -72,22 +78,27 @@ def open_run(name: str, site: str | None) -> Run:
 
 def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     """Return the runs that RUN|EXPERIMENT... stand for, each once: an experiment's all."""
-    from hpctf.errors import UsageError
-    from hpctf.run import Run
-    from hpctf.run_folder.layout import check_name, run_folders
     from hpctf.runs.root import runs_root_of
-    from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)
     found: dict[str, Run] = {}
     for name in names:
-        of_experiment: list[Run] = []
-        with contextlib.suppress(UsageError):
-            check_name("experiment", name)
-            of_experiment = [Run(one) for one in readable_runs(run_folders(root, name), say)]
-        for run in of_experiment or [open_run(name, site)]:
+        for run in runs_of_experiment(root, name) or [open_run(name, site)]:
             found[str(run.folder.path)] = run
     return list(found.values())
+
+
+def runs_of_experiment(root: Path, name: str) -> list[Run]:
+    """Return the runs of an experiment that can be read; none if nothing has that name."""
+    from hpctf.errors import UsageError
+    from hpctf.run import Run
+    from hpctf.run_folder.layout import check_name, run_folders
+    from hpctf.runs.status.listing import readable_runs
+
+    with contextlib.suppress(UsageError):
+        check_name("experiment", name)
+        return [Run(one) for one in readable_runs(run_folders(root, name), say)]
+    return []
 
 
 def say(text: str) -> None:
@@ -96,7 +107,7 @@ def say(text: str) -> None:
 
 
 def say_unreadable(runs: Iterable[Listed]) -> None:
-    """Say of runs of a listing what is wrong with those that cannot be read."""
+    """Say what is wrong with those runs of a listing that cannot be read."""
     for run in runs:
         if run.unreadable:
             say(f"Cannot read run {run.id}: {run.unreadable}. Its folder: {run.folder.path}")
@@ -131,8 +142,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_row(*(Text(visible(hidden(cell))) for cell in row))
     screen = console()
     if not screen.is_terminal:
-        widest = console(width=1_000_000)
-        screen = console(width=max(80, widest.measure(table).maximum))
+        screen = console(width=max(80, console(width=1_000_000).measure(table).maximum))
     screen.print(table)
 
 
@@ -143,10 +153,7 @@ def wait_for(run: Run, show_output: bool = False) -> RunState:
     try:
         with progress() as on_change:
             return run.wait_for_completion(
-                show_output=show_output,
-                raise_on_error=False,
-                on_change=on_change,
-                stream=sys.stderr,
+                show_output, raise_on_error=False, on_change=on_change, stream=sys.stderr
             )
     except KeyboardInterrupt:
         say(f"Interrupted: run {run.id} goes on. Come back with: hpctf wait {run.id}")

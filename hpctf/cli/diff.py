@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
-from hpctf.cli.common import (
-    answer_json,
-    json_option,
-    open_run,
-    plain_table,
-    site_option,
-)
+from hpctf.cli.common import answer_json, json_option, open_run, plain_table, site_option
 from hpctf.common.terminal import console, visible
 from hpctf.common.units import number
 
@@ -31,22 +26,14 @@ _WIDEST = 60
 @click.command()
 @site_option
 @click.option(
-    "--only",
-    multiple=True,
-    type=click.Choice(_SECTIONS),
-    help="Only this section; again for more.",
+    "--only", multiple=True, type=click.Choice(_SECTIONS), help="Only this section; again for more."
 )
 @click.option("--stat", is_flag=True, help="Of code, how many lines of which files.")
 @json_option
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 def diff(
-    site: str | None,
-    only: tuple[str, ...],
-    stat: bool,
-    as_json: bool,
-    first: str,
-    second: str,
+    site: str | None, only: tuple[str, ...], stat: bool, as_json: bool, first: str, second: str
 ) -> None:
     """Tell what differs from run A to run B: what was asked for, code, environment, metrics.
 
@@ -58,26 +45,21 @@ def diff(
     found = difference(a, b, only or _SECTIONS)
     if as_json:
         content = {name: value for name, value in asdict(found).items() if value is not None}
-        answer_json(_without_text(content) if stat else content)
+        for file in content.get("code", {}).get("files", ()) if stat else ():
+            del file["diff"]
+        answer_json(content)
         return
     click.echo(f"A: {a.id}\nB: {b.id}")
-    if found.parameters is not None:
-        _section("Parameters")
-        _values(found.parameters)
-    if found.code is not None:
-        _section("Code")
-        _code(found.code, stat)
-    if found.environment is not None:
-        _section("Environment")
-        _values(found.environment)
-    if found.metrics is not None:
-        _section("Metrics")
-        _metrics(found.metrics)
-
-
-def _section(title: str) -> None:
-    click.echo()
-    console(highlight=False).print(Text(title, "bold"))
+    show: dict[str, Callable[[Any], None]] = {
+        "code": partial(_code, stat=stat),
+        "metrics": _metrics,
+    }
+    for name in _SECTIONS:
+        section = getattr(found, name)
+        if section is not None:
+            click.echo()
+            console(highlight=False).print(Text(name.capitalize(), "bold"))
+            show.get(name, _values)(section)
 
 
 def _values(values: Sequence[Value]) -> None:
@@ -91,15 +73,10 @@ def _metrics(metrics: Sequence[Metric]) -> None:
     if not metrics:
         click.echo("none were logged")
         return
-    rows = [
-        (
-            one.name,
-            _shown(one.a),
-            _shown(one.b),
-            "" if one.difference is None else f"{one.difference:+.6g}",
-        )
-        for one in metrics
-    ]
+    rows = []
+    for one in metrics:
+        more = "" if one.difference is None else f"{one.difference:+.6g}"
+        rows.append((one.name, _shown(one.a), _shown(one.b), more))
     plain_table(("", "A", "B", "B - A"), rows)
 
 
@@ -122,8 +99,11 @@ def _code(code: CodeDifference, stat: bool) -> None:
     for file in code.files:
         if stat or file.diff is None:
             click.echo(_line(file))
-        else:
-            _patch(file.diff)
+            continue
+        screen = console(highlight=False, soft_wrap=True)
+        for line in file.diff.split("\n"):
+            head = line.startswith(("---", "+++"))
+            screen.print(Text(visible(line), "bold" if head else _COLOURS.get(line[:1], "")))
 
 
 def _git(state: dict[str, Any] | None) -> str:
@@ -151,17 +131,3 @@ def _side(side: dict[str, Any] | None) -> str:
     if "link" in side:
         return f"link to {_shown(side['link'])}"
     return f"{side['size']:,} bytes ({side['sha256'][:10]})"
-
-
-def _patch(text: str) -> None:
-    screen = console(highlight=False, soft_wrap=True)
-    for line in text.split("\n"):
-        head = line.startswith(("---", "+++"))
-        style = "bold" if head else _COLOURS.get(line[:1], "")
-        screen.print(Text(visible(line), style))
-
-
-def _without_text(content: dict[str, Any]) -> dict[str, Any]:
-    for file in content.get("code", {}).get("files", ()):
-        del file["diff"]
-    return content

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.cli.common import answer_json, given_of, json_option, say, set_option, site_option
 from hpctf.common.terminal import console
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
-    from hpctf.admin.doctor.report import Check, Report
+    from hpctf.admin.doctor.report import Report
 
 _JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "env", "tensorflow")
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}
@@ -66,13 +66,9 @@ def doctor(
     from hpctf.admin.doctor.examine import JobOptions, examine
     from hpctf.common.units import seconds_of
 
-    given = [
-        name
-        for name in _JOB_ONLY
-        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-    ]
+    given = given_of(context, {name: options[name] for name in _JOB_ONLY})
     if given and not job:
-        name = {"time_limit": "time"}.get(given[0], given[0]).replace("_", "-")
+        name = next(iter(given)).removesuffix("_limit").replace("_", "-")
         raise UsageError(f"--{name} is an option of the job.", "Add --job.")
     asked = None
     if job:
@@ -132,13 +128,12 @@ def show(report: Report) -> None:
     table.add_column(overflow="fold")
     for check in report.checks:
         mark, colour = _MARKS[check.state]
-        table.add_row(Text(mark, style=colour), Text(check.name), Text(_words(check)))
-    failures = len(report.failures)
-    summary = (
-        f"{failures} of {len(report.checks)} checks found something wrong."
-        if failures
-        else "Nothing wrong was found."
-    )
+        words = f"{check.detail}\n→ {check.remedy}" if check.remedy else check.detail
+        table.add_row(Text(mark, style=colour), Text(check.name), Text(words))
+    summary = "Nothing wrong was found."
+    if report.failures:
+        wrong = f"{len(report.failures)} of {len(report.checks)}"
+        summary = f"{wrong} checks found something wrong."
     screen = console()
     if screen.is_terminal:
         screen.print(table, summary, sep="\n", markup=False, highlight=False)
@@ -150,12 +145,6 @@ def show(report: Report) -> None:
     click.echo(summary)
 
 
-def _words(check: Check) -> str:
-    if not check.remedy:
-        return check.detail
-    return f"{check.detail}\n→ {check.remedy}"
-
-
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the command as Ctrl-C does: its jobs must not stay."""
@@ -163,9 +152,8 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import (
-    answer_json,
-    json_option,
-    say,
-    set_option,
-    site_option,
-)
+from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
 from hpctf.cli.training_options import asked_of, estimator_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import data
@@ -154,8 +148,7 @@ def list_environments(site: str | None, settings: tuple[str, ...], as_json: bool
     from hpctf.environment.build_folder import builders, described
 
     store = _store(site, settings)
-    ready = list(store.environments())
-    rows = [_row(one) for one in ready]
+    rows = [_row(one) for one in store.environments()]
     at_work = {folder.name: builders(folder) for folder in store.folders()}
     building = [(key, who) for key, several in at_work.items() for who in several]
     if as_json:
@@ -163,12 +156,12 @@ def list_environments(site: str | None, settings: tuple[str, ...], as_json: bool
         answer_json(rows)
         return
     for row in rows:
-        checked = row["checked"]
-        versions = [f"TensorFlow {checked['tensorflow']}"] if "tensorflow" in checked else []
-        versions += [f"Horovod {checked['horovod']}"] if "horovod" in checked else []
-        size = file_size(row["size_bytes"])
+        named = {"TensorFlow": row["checked"].get("tensorflow")}
+        named["Horovod"] = row["checked"].get("horovod")
+        versions = ", ".join(f"{name} {version}" for name, version in named.items() if version)
         when = clock(row["created"], "%Y-%m-%d %H:%M")
-        click.echo(f"{row['name']:36} {size:>8}  {when}  {row['user']}  {', '.join(versions)}")
+        size = file_size(row["size_bytes"])
+        click.echo(f"{row['name']:36} {size:>8}  {when}  {row['user']}  {versions}")
     for key, who in building:
         click.echo(f"{key:36} is being built by {described(who)}")
     if not rows and not building:
@@ -192,14 +185,8 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
     one = _store(site, settings).find(name)
     record = one.record()
     if as_json:
-        answer_json(
-            {
-                **_row(one),
-                "packages": record["packages"],
-                "conda": record.get("conda", []),
-                "spec": record["spec"],
-            }
-        )
+        more = {"packages": record["packages"], "conda": record.get("conda", [])}
+        answer_json({**_row(one), **more, "spec": record["spec"]})
         return
     spec, checked = record["spec"], record["checked"]
     asked = [spec["tensorflow"], *spec["pip"], *spec["conda"]]
@@ -271,14 +258,11 @@ def remove(
         removed.append(one.key)
     if stale:
         left = remove_stale(store)
-        say(f"Removed {_count(left)}: {', '.join(left)}" if left else "Nothing is stale.")
+        builds = f"{len(left)} half build{'s' if len(left) > 1 else ''}"
+        say(f"Removed {builds}: {', '.join(left)}" if left else "Nothing is stale.")
         removed += left
     if as_json:
         answer_json(removed)
-
-
-def _count(builds: list[str]) -> str:
-    return f"{len(builds)} half build{'s' if len(builds) > 1 else ''}"
 
 
 def _refuse_what_is_used(one: Environment, site: str | None) -> None:

@@ -10,7 +10,7 @@ import click
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
 from hpctf.common.terminal import data
 from hpctf.errors import UsageError, did_you_mean
-from hpctf.run_folder.logs import LogPrinter, LogPrinters
+from hpctf.run_folder.logs import LogPrinter
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import LEFT_BY_SCRIPT
 
@@ -38,18 +38,14 @@ def logs(
             f"Run {run.id} has no rank {asked}.{hint}",
             "Its ranks: " + ", ".join(f"{r['name']} 0-{r['count'] - 1}" for r in run.plan["roles"]),
         )
-    printers = LogPrinters(
-        [
-            LogPrinter(
-                run.folder.logs / f"{name}.log",
-                name if len(names) > 1 else "",
-                raw=not sys.stdout.isatty(),
-            )
-            for name in names
-        ]
-    )
+    printers = []
+    for name in names:
+        prefix = name if len(names) > 1 else ""
+        log = run.folder.logs / f"{name}.log"
+        printers.append(LogPrinter(log, prefix, raw=not sys.stdout.isatty()))
     if not follow:
-        printers.show(final=True)
+        for printer in printers:
+            printer.show(final=True)
         return
     from hpctf.runs.status.wait import wait
 

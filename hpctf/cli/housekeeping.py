@@ -139,37 +139,22 @@ def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
     total = sum(experiments.values(), NOTHING)
     put_away = sum(one.size for one in archives(root)) if choice.all else 0
     if as_json:
-        answer_json(
-            {
-                "runs": [_of_run(one) for one in found],
-                "experiments": {name: _bytes(sizes) for name, sizes in experiments.items()},
-                "total": _bytes(total),
-                "archives": put_away,
-            }
-        )
+        runs = [_of_run(one) for one in found]
+        sizes = {name: _bytes(sizes) for name, sizes in experiments.items()}
+        sums = {"total": _bytes(total), "archives": put_away}
+        answer_json({"runs": runs, "experiments": sizes, **sums})
         return
-    rows = {one.run.id: one.sizes for one in found}
-    _sizes(experiments if choice.all and not each else rows, total)
-    _also(total, put_away)
-    say_unreadable(one.run for one in found)
-
-
-def _sizes(rows: dict[str, Sizes], total: Sizes) -> None:
-    from hpctf.runs.housekeeping.disk_usage import PARTS
-
+    rows = experiments if choice.all and not each else {one.run.id: one.sizes for one in found}
     lines = [
-        (name, *(file_size(sizes.parts[part]) for part in PARTS), file_size(sizes.total))
+        (name, *map(file_size, _bytes(sizes).values()))
         for name, sizes in [*rows.items(), ("total", total)]
     ]
-    plain_table(("", *(part.upper() for part in PARTS), "TOTAL"), lines)
-
-
-def _also(total: Sizes, put_away: int) -> None:
-
+    plain_table(("", *(part.upper() for part in _bytes(total))), lines)
     if put_away:
         say(f"Archives take {file_size(put_away)} besides: hpctf archive --list")
     if total.unread:
         say(f"{total.unread} folders could not be read, and are not counted.")
+    say_unreadable(one.run for one in found)
 
 
 def _of_run(one: Usage) -> dict[str, Any]:

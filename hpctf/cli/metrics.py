@@ -59,14 +59,17 @@ def metrics(
         return
     found = {one.id: one.series(rank) for one in runs}
     _check_names(found, names, rank)
-    found = {run_id: _chosen(by, names) for run_id, by in found.items()}
+    if names:
+        for run_id, by in found.items():
+            found[run_id] = {name: one for name, one in by.items() if name in names}
     if as_json:
         told = {run_id: {n: s.metric() for n, s in by.items()} for run_id, by in found.items()}
         answer_json(_strict(told if len(runs) > 1 else told[runs[0].id]))
     elif plot:
         _plot(found, log_scale)
     elif len(runs) == 1:
-        _print_one(found[runs[0].id])
+        rows = [(name, *_summary(one)) for name, one in found[runs[0].id].items()]
+        plain_table(("METRIC", "LAST", "MIN", "MAX", "STEP", "VALUES"), rows)
     else:
         _print_several(found)
 
@@ -86,10 +89,6 @@ def tag(run_name: str, tags: tuple[str, ...], site: str | None) -> None:
         say(f"{key}={value}")
 
 
-def _chosen(series: dict[str, Series], names: tuple[str, ...]) -> dict[str, Series]:
-    return {name: one for name, one in series.items() if not names or name in names}
-
-
 def _check_names(
     found: dict[str, dict[str, Series]], names: tuple[str, ...], rank: str | None
 ) -> None:
@@ -103,11 +102,6 @@ def _check_names(
         )
     if not every:
         say(f"{' and '.join(found)} has logged nothing{f' on rank {rank}' if rank else ''} so far.")
-
-
-def _print_one(series: dict[str, Series]) -> None:
-    rows = [(name, *_summary(one)) for name, one in series.items()]
-    plain_table(("METRIC", "LAST", "MIN", "MAX", "STEP", "VALUES"), rows)
 
 
 def _print_several(found: dict[str, dict[str, Series]]) -> None:

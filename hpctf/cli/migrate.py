@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hpctf.cli.common import answer_json, json_option, out_option, say, site_option
 from hpctf.errors import UsageError
-
-if TYPE_CHECKING:
-    from hpctf.migration.meaning import Remark
 
 
 @click.command()
@@ -34,7 +30,8 @@ def migrate(file: Path, out: Path | None, site: str | None, as_json: bool) -> No
     if out is not None:
         _write(out, done.content)
     for remark in done.remarks:
-        say(_told(file, remark))
+        cell = "" if remark.cell is None else f"cell {remark.cell}, "
+        say(f"{file}: {cell}line {remark.line}: {remark.what}: {remark.instead}")
     say(_summary(done.changed, len(done.remarks), done.training))
     if as_json:
         text = done.content.decode("utf-8", "replace")
@@ -57,11 +54,6 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
     except OSError as error:
         raise UsageError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-
-
-def _told(file: Path, remark: Remark) -> str:
-    cell = "" if remark.cell is None else f"cell {remark.cell}, "
-    return f"{file}: {cell}line {remark.line}: {remark.what}: {remark.instead}"
 
 
 def _summary(changed: int, remarks: int, training: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, out_option, say, site_option
+from hpctf.cli.common import answer_json, json_option, out_option, runs_of_experiment, site_option
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,14 +33,12 @@ def report(
 
     It needs no network and no server: send it to whom you like. Its path is the answer.
     """
+    from hpctf.report.write import MOST_RUNS, gather_all, write_report
+
     runs, title = _chosen(names, compare, site)
     if as_json:
-        from hpctf.report.write import MOST_RUNS, gather_all
-
         answer_json(gather_all(runs[:MOST_RUNS]))
         return
-    from hpctf.report.write import write_report
-
     path = out or Path(f"{title or runs[0].id}.html".replace(" ", "-"))
     click.echo(str(write_report(runs, path, title, force)))
 
@@ -50,13 +48,11 @@ def _chosen(
 ) -> tuple[list[Run], str | None]:
     """Return the runs that are meant, and the heading of several."""
     from hpctf.run import Run
-    from hpctf.run_folder.layout import find_run, run_folders
+    from hpctf.run_folder.layout import find_run
     from hpctf.runs.root import runs_root_of
-    from hpctf.runs.status.listing import readable_runs
 
     root = runs_root_of(site)
-    folders = run_folders(root, names[0]) if _is_name(names[0]) else ()
-    of_experiment = [Run(one) for one in readable_runs(folders, say)]
+    of_experiment = runs_of_experiment(root, names[0])
     if len(names) == 1 and not compare:
         if of_experiment:
             return of_experiment, names[0]
@@ -71,13 +67,3 @@ def _chosen(
     if len(runs) < 2:
         raise UsageError("--compare takes two runs or more, or an experiment that has as many.")
     return runs, names[0] if of_experiment else "compared runs"
-
-
-def _is_name(name: str) -> bool:
-    from hpctf.run_folder.layout import check_name
-
-    try:
-        check_name("experiment", name)
-    except UsageError:
-        return False
-    return True

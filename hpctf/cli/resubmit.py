@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from hpctf.cli.common import open_run, run_argument, set_option, site_option
+from hpctf.cli.common import given_of, open_run, run_argument, set_option, site_option
 from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
     estimator_options,
-    given_of,
     hand_in,
     run_options,
     show_plan,

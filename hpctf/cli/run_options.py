@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import Command, plain_table, say
+from hpctf.cli.common import plain_table, say, together
 from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
 from hpctf.runs.status.state import STATES
@@ -19,36 +19,27 @@ if TYPE_CHECKING:
 NAMES = ("run_names", "experiment", "states", "older_than", "larger_than", "filters")
 
 
-def choice_options(command: Command) -> Command:
-    """Give a command what says which runs are meant: names, and what they have in common."""
-    options = [
-        click.argument("run_names", metavar="[RUN]...", nargs=-1),
-        click.option("--experiment", help="Only runs of this experiment."),
-        click.option(
-            "--state",
-            "states",
-            multiple=True,
-            type=click.Choice(STATES, case_sensitive=False),
-            help="Only runs in this state; again for more.",
-        ),
-        click.option("--older-than", metavar="AGE", help="Only runs that ended before: 30d, 12h."),
-        click.option("--larger-than", metavar="SIZE", help="Only runs that take more: 5GB, 500MB."),
-        click.option(
-            "--filter",
-            "filters",
-            multiple=True,
-            metavar="CONDITION",
-            help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1; again for more.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def yes_option(command: Command) -> Command:
-    """Give a command ``--yes``."""
-    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)
+choice_options = together(
+    click.argument("run_names", metavar="[RUN]...", nargs=-1),
+    click.option("--experiment", help="Only runs of this experiment."),
+    click.option(
+        "--state",
+        "states",
+        multiple=True,
+        type=click.Choice(STATES, case_sensitive=False),
+        help="Only runs in this state; again for more.",
+    ),
+    click.option("--older-than", metavar="AGE", help="Only runs that ended before: 30d, 12h."),
+    click.option("--larger-than", metavar="SIZE", help="Only runs that take more: 5GB, 500MB."),
+    click.option(
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="CONDITION",
+        help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1; again for more.",
+    ),
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 def choice_of(options: dict[str, Any]) -> Choice:
@@ -70,14 +61,7 @@ def choice_of(options: dict[str, Any]) -> Choice:
 
 
 def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
-    """Show what would go and ask; a script must say --yes.
-
-    Parameters
-    ----------
-    what
-        What is done to them: ``Remove``.
-    """
-
+    """Show what would go and ask; a script must say --yes. `what` is done to them: ``Remove``."""
     for run_id, reason in proposal.staying.items():
         say(f"Run {run_id} stays: {reason}.")
     if not proposal.going:
@@ -90,8 +74,7 @@ def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
     plain_table(("RUN", "STATE", "ENDED", "SIZE"), rows, err=True)
     for link, target in proposal.links:
         say(f"{link} leads to {target}, which stays.")
-    runs = f"{len(rows)} run{'s' if len(rows) > 1 else ''}"
-    say(f"{runs}, {file_size(proposal.size)}")
+    say(f"{len(rows)} run{'s' if len(rows) > 1 else ''}, {file_size(proposal.size)}")
     if yes:
         return True
     if not sys.stdin.isatty():

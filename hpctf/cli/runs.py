@@ -30,10 +30,7 @@ SHOWN = 20
 @click.command()
 @choice_options
 @click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(min=0),
-    help=f"How many (default: {SHOWN}, 0: all).",
+    "-n", "--limit", type=click.IntRange(min=0), help=f"How many (default: {SHOWN}, 0: all)."
 )
 @click.option("--sort", metavar="NAME", help="By a metric, or tag:KEY, param:NAME; largest first.")
 @click.option("--ascending", is_flag=True, help="Smallest first.")
@@ -82,28 +79,17 @@ def runs(
             [{**row, **(more if values else {})} for row, more in zip(rows, told, strict=True)]
         )
         return
-    plain_table(
-        ("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED", *values),
-        [
-            (
-                row["id"],
-                row["state"],
-                _cell(row["backend"]),
-                _cell(row["ranks"]),
-                _job(row),
-                clock(row["submitted"]) or "-",
-                *(_cell(one.value(name)) for name in values),
-            )
-            for one, row in zip(found, rows, strict=True)
-        ],
-    )
+    lines = []
+    for one, row in zip(found, rows, strict=True):
+        what = (row["id"], row["state"], _cell(row["backend"]), _cell(row["ranks"]), _job(row))
+        more = [_cell(one.value(name)) for name in values]
+        lines.append((*what, clock(row["submitted"]) or "-", *more))
+    plain_table(("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED", *values), lines)
     say_unreadable(one.run for one in found)
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return number(value)
+    return "-" if value is None else number(value)
 
 
 def _job(details: dict[str, Any]) -> str:
@@ -161,6 +147,20 @@ def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@run_argument
+@site_option
+@json_option
+def why(run_name: str, site: str | None, as_json: bool) -> None:
+    """Tell why RUN waits, runs or failed, and what can be done about it."""
+    run = open_run(run_name, site)
+    told = run.why()
+    if as_json:
+        answer_json({"id": run.id, **asdict(told)})
+    else:
+        click.echo(str(told))
+
+
+@click.command()
 @click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
 @site_option
 def cancel(run_names: tuple[str, ...], site: str | None) -> None:
@@ -185,20 +185,13 @@ def result(run_name: str, trust: bool, site: str | None, as_json: bool) -> None:
     """Print every rank's result, waiting for the end; exit 1 if RUN did not complete."""
     run = open_run(run_name, site)
     run.raise_for(wait_for(run))
-    values = run.results(trust)
-    ranks = ranks_of(run.plan)
+    ranks, values = ranks_of(run.plan), run.results(trust)
+    named = [(*rank, value) for rank, value in zip(ranks, values, strict=True)]
     if as_json:
-        answer_json(
-            {
-                "id": run.id,
-                "results": [
-                    {"role": role, "index": index, "value": value}
-                    for (role, index), value in zip(ranks, values, strict=True)
-                ],
-            }
-        )
+        told = [{"role": role, "index": index, "value": value} for role, index, value in named]
+        answer_json({"id": run.id, "results": told})
         return
-    for (role, index), value in zip(ranks, values, strict=True):
+    for role, index, value in named:
         click.echo(f"{role}-{index}: {_plain(value)}")
 
 

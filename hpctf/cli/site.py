@@ -39,15 +39,8 @@ def list_sites(as_json: bool) -> None:
         except HpctfError as error:
             description = f"cannot be used: {error.message}"
         files = [str(path) for path in paths]
-        rows.append(
-            {
-                "name": name,
-                "description": description,
-                "file": files[-1],
-                "files": files,
-                "default": name == used,
-            }
-        )
+        row = {"name": name, "description": description, "file": files[-1], "files": files}
+        rows.append({**row, "default": name == used})
     if as_json:
         answer_json(rows)
         return
@@ -66,8 +59,7 @@ def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> Non
     """Show all that a site says, from all of its layers, defaults included."""
     from hpctf.site.loading import load_site
 
-    found = load_site(name, settings=settings)
-    content = public(asdict(found))
+    content = public(asdict(load_site(name, settings=settings)))
     if as_json:
         answer_json(content)
         return
@@ -132,26 +124,16 @@ def validate_site(
         raise SiteError("\n".join(wrong))
     result = validate(found, layers, ask_slurm=not no_sbatch)
     if as_json:
-        cases = [asdict(case) for case in result.cases]
-        told = result.problems
-        answer = {"site": result.site, "ok": not told, "problems": told}
-        more = {"warnings": result.warnings, "cases": cases, "templates": result.templates}
-        answer_json({**answer, **more})
+        told = {"site": result.site, "ok": not result.problems, "problems": result.problems}
+        answer_json({**told, "warnings": result.warnings, **asdict(result)})
     else:
         marks = {"ok": "✓", "wrong": "✗", "skipped": "–"}
-        rows = [
-            (
-                case.target,
-                case.backend,
-                *(marks.get(case.looks.get(look, ""), "") for look in LOOKS),
-                case.note,
-            )
-            for case in result.cases
-        ]
-        rows += [
-            (file, "template", "✗" if told else "✓", *[""] * len(LOOKS))
-            for file, told in result.templates.items()
-        ]
+        rows = []
+        for case in result.cases:
+            looks = [marks.get(case.looks.get(look, ""), "") for look in LOOKS]
+            rows.append((case.target, case.backend, *looks, case.note))
+        for file, wrong_there in result.templates.items():
+            rows.append((file, "template", "✗" if wrong_there else "✓", *[""] * len(LOOKS)))
         print_table(("TARGET", "BACKEND", *(look.upper() for look in LOOKS), "NOTE"), rows)
     for warning in result.warnings:
         notify(warning)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import set_option, site_option
+from hpctf.cli.common import given_of, set_option, site_option
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.cli.training_options import (
     Submit,
     action_options,
     asked_of,
     estimator_options,
-    given_of,
     hand_in,
     run_options,
     show_plan,
@@ -27,7 +26,7 @@ from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
-    from hpctf.estimator.tensorflow import TensorFlow
+    pass
 
 
 @click.command(cls=Submit)
@@ -54,6 +53,7 @@ def submit(context: click.Context, /, script: str, **options: Any) -> None:
 
 
 def _submit(script: str | None, options: dict[str, Any]) -> None:
+    from hpctf.estimator.request import estimator_from
     from hpctf.experiment import Experiment
     from hpctf.runs.site_choice import ChosenSite
 
@@ -61,21 +61,17 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     site, settings = options.pop("site", None), options.pop("settings", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     tags = asked_of({"tags": options.pop("tags", ())})["tags"]
-    estimator = _estimator(script, options)
-    name = _experiment_of(script) if experiment is None else experiment
+    source, entry = _entry(script, options.pop("source_dir", None))
+    estimator = estimator_from({**asked_of(options), "entry_script": entry}, source)
+    if experiment is None:
+        stem = Path(script or "").stem
+        experiment = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "experiment"
     chosen = ChosenSite(site, settings, estimator.source_directory, not actions["dry_run"])
-    exp = Experiment(name, chosen)
+    exp = Experiment(experiment, chosen)
     if actions["dry_run"]:
         show_plan(exp.plan(estimator, run_name), actions["as_json"])
         return
     hand_in(partial(exp.submit, estimator, name=run_name, tags=tags), exp.site.name, actions)
-
-
-def _estimator(script: str | None, options: dict[str, Any]) -> TensorFlow:
-    from hpctf.estimator.request import estimator_from
-
-    source, entry = _entry(script, options.pop("source_dir", None))
-    return estimator_from({**asked_of(options), "entry_script": entry}, source)
 
 
 def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
@@ -97,8 +93,3 @@ def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
     if elsewhere and path.absolute().is_relative_to(folder):
         inside = path.absolute()
     return str(folder), str(inside)
-
-
-def _experiment_of(script: str | None) -> str:
-    stem = Path(script or "").stem
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "experiment"

@@ -44,12 +44,12 @@ class Screen:
         self._wake, self._wakeup = os.pipe()
 
     def __enter__(self) -> Screen:
-        for number, handler in (
-            (signal.SIGWINCH, self._resized),
-            (signal.SIGTSTP, self._stopped),
-            (signal.SIGTERM, _ended),
-        ):
-            self._handlers[number] = signal.signal(number, handler)
+        handlers = {
+            signal.SIGWINCH: self._resized,
+            signal.SIGTSTP: self._stopped,
+            signal.SIGTERM: _ended,
+        }
+        self._handlers = {number: signal.signal(number, do) for number, do in handlers.items()}
         self._take()
         return self
 

@@ -55,20 +55,17 @@ def watch(run_name: str, interval: float, site: str | None) -> None:
 
     run = open_run(run_name, site)
     watcher = Watcher(run, Following(run.folder))
+    goes_on = f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
     try:
         final = _on_screen(watcher, interval) if can_show() else _in_lines(watcher, interval)
     except KeyboardInterrupt:
-        say(f"Interrupted: {_goes_on(run)}")
+        say(f"Interrupted: {goes_on}")
         raise
     if final is None:
-        say(f"{_goes_on(run)[0].upper()}{_goes_on(run)[1:]}")
+        say(f"{goes_on[0].upper()}{goes_on[1:]}")
         return
     _conclude(run, watcher.view(final))
     run.raise_for(final)
-
-
-def _goes_on(run: Run) -> str:
-    return f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
 
 
 def _on_screen(watcher: Watcher, interval: float) -> RunState | None:

@@ -67,8 +67,8 @@ def paint(view: View, width: int, height: int) -> list[Text]:
     names = _grouped(view.series)
     curves = [] if left < _LOWEST + 3 or not names else _curves(names, width, left * 3 // 5)
     left -= len(curves)
-    log = _log(view, left)
-    lines = [*head, *ranks, *curves, *log]
+    log = [Text(view.log_name, "dim"), *(Text(line) for line in view.log[-(left - 1) :])]
+    lines = [*head, *ranks, *curves, *(log if left > 1 else ())]
     lines += [Text()] * (height - 1 - len(lines))
     lines = [*lines[: height - 1], foot]
     for line in lines:
@@ -108,8 +108,7 @@ def _head(view: View, width: int) -> list[Text]:
     first.append(view.about, "dim")
     lines = [first]
     if status.reason:
-        ended_badly = status.final and status.state != "Completed"
-        style = "red" if ended_badly else _WAITING
+        style = "red" if status.final and status.state != "Completed" else _WAITING
         lines.append(Text(visible(status.reason).expandtabs(), style))
     if view.progress is not None:
         lines.append(_bar(view, width))
@@ -203,9 +202,8 @@ def _grouped(series: dict[str, Series]) -> list[list[Series]]:
     """Return the metrics that have curves, what was measured on two sets of data side by side."""
     groups: dict[str, list[Series]] = {}
     for name, one in _ordered(series):
-        if len(one.values) > 1 and all(
-            isinstance(value, (int, float)) for value in one.values[-2:]
-        ):
+        last = one.values[-2:]
+        if len(last) == 2 and all(isinstance(value, (int, float)) for value in last):
             groups.setdefault(name.removeprefix("val_"), []).append(one)
     return list(groups.values())
 
@@ -234,9 +232,10 @@ def _curve(series: Series) -> Curve:
     """Return a series as a curve, of points enough for any screen, the last one among them."""
     stride = -(-len(series.values) // _MOST_POINTS)
     places = range((len(series.values) - 1) % stride, len(series.values), stride)
-    steps = [n if series.steps[n] is None else series.steps[n] for n in places]
-    values = [series.values[n] for n in places]
-    return Curve(visible(series.name), steps, values)
+    axis = series.axis()
+    return Curve(
+        visible(series.name), [axis[n] for n in places], [series.values[n] for n in places]
+    )
 
 
 def _titled(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
@@ -245,14 +244,7 @@ def _titled(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
     return [title, *plot(curves, width, height - 1)]
 
 
-def _log(view: View, height: int) -> list[Text]:
-    if height < 2:
-        return []
-    return [Text(view.log_name, "dim"), *(Text(line) for line in view.log[-(height - 1) :])]
-
-
 def log_lines(text: str) -> list[str]:
     """Return a log's lines as they can be shown: of what a progress bar wrote over itself the last,
     without colors and other controls."""
-    lines = text.split("\n")
-    return [log_line(line).expandtabs() for line in lines if line.strip()]
+    return [log_line(line).expandtabs() for line in text.split("\n") if line.strip()]

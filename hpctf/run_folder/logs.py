@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -17,18 +16,6 @@ _AT_ONCE = 1 << 20
 
 _LINES = re.compile(rb"(?<=\n)")
 """The ends of lines; a progress bar's carriage returns are none."""
-
-
-class LogPrinters:
-    """Prints several logs, as `LogPrinter` does one."""
-
-    def __init__(self, printers: Sequence[LogPrinter]) -> None:
-        self._printers = printers
-
-    def show(self, final: bool) -> None:
-        """Print the new lines of each."""
-        for printer in self._printers:
-            printer.show(final)
 
 
 class LogPrinter:

@@ -53,10 +53,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         _CH_RUN + r"(.+?) \(ch_\w+\.c",
         Symptom("Charliecloud could not start it: {1}", "ch-run(1) has its options."),
     ),
-    (
-        r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ",
-        Symptom("{1}", "Its log says what to do."),
-    ),
+    (r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ", Symptom("{1}", "Its log says what to do.")),
     (
         r"hpctf: refused: (.+)\.$",
         Symptom("hpctf refused it: {1}", "Change one of these, and submit it again."),
@@ -124,10 +121,7 @@ _PATTERNS: list[tuple[str, Symptom]] = [
         r"failed to map segment from shared object|mmap(?:\(\))? failed|Failed to allocate memory|"
         r"can't start new thread|pthread_create\(?\)? failed|Thread creation failed|"
         r"memory allocation of \d+ bytes failed|virtual memory exhausted",
-        Symptom(
-            "a library could not get the memory, or the thread, that it asked for",
-            _MEMORY,
-        ),
+        Symptom("a library could not get the memory, or the thread, that it asked for", _MEMORY),
     ),
     (
         r"(lib(?:cuda|cudart|cudnn|cublas|nccl)\S*)[:'\"]? .*(?:cannot open|could not|not found)"

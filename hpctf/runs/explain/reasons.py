@@ -32,8 +32,7 @@ _RESUBMIT = "It will not start as it is: cancel it and submit it again"
 REASONS = {
     "Resources": Reason("the resources it asks for are in use", "Asking for less starts sooner."),
     "Priority": Reason(
-        "other jobs wait before it",
-        "A shorter --time lets it slip into gaps between them.",
+        "other jobs wait before it", "A shorter --time lets it slip into gaps between them."
     ),
     "None": Reason("Slurm has not looked at it yet", _WAIT),
     "Dependency": Reason("it waits for other jobs, as it was told to", _WAIT),
@@ -47,8 +46,7 @@ REASONS = {
         "it is held by its user, or by somebody for them", "Let it go with: scontrol release {job}"
     ),
     "JobHeldAdmin": Reason(
-        "it is held by an administrator",
-        "Ask them: only an administrator can release it.",
+        "it is held by an administrator", "Ask them: only an administrator can release it."
     ),
     "JobHoldMaxRequeue": Reason(
         "it was requeued so often that Slurm holds it now",

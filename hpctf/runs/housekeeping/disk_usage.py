@@ -10,11 +10,7 @@ from pathlib import Path
 from hpctf.runs.status.listing import Listed
 
 PARTS = ("outputs", "checkpoints", "logs", "snapshot", "metrics", "other")
-_PART_OF = {
-    **{name: name for name in PARTS},
-    "artifacts": "outputs",
-    "children": "metrics",
-}
+_PART_OF = {**{name: name for name in PARTS}, "artifacts": "outputs", "children": "metrics"}
 """What the rooms of a run folder count as; files and rooms that are not named are ``other``."""
 
 _BLOCK = 512

@@ -149,12 +149,7 @@ def _with_jobs(opened: list[_Open], found: dict[str, RunState]) -> list[_Open]:
             with_jobs.append(_Open(one.run, fate.record))
         else:
             found[one.run.id] = never_submitted(
-                one.run,
-                fate.record,
-                one.run.plan,
-                fate.reason,
-                lost=fate.lost,
-                away=fate.away,
+                one.run, fate.record, one.run.plan, fate.reason, lost=fate.lost, away=fate.away
             )
     return with_jobs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hpctf.errors import SchedulerError
@@ -16,7 +16,7 @@ from hpctf.runs.status.state import RunState
 
 if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
-    from hpctf.run_folder.logs import LogPrinter, LogPrinters
+    from hpctf.run_folder.logs import LogPrinter
 
 _LOOK_S = (0.2, 2.0)
 _ASK_S = (2.0, 30.0)
@@ -33,7 +33,7 @@ for moments, such as while slurmdbd is away."""
 def wait(
     run: RunFolder,
     on_change: Callable[[RunState, float], None] | None,
-    printer: LogPrinter | LogPrinters | None,
+    printers: Sequence[LogPrinter] = (),
 ) -> RunState:
     """Return the run's final status once there is one; see `Run.wait_for_completion`.
 
@@ -67,7 +67,7 @@ def wait(
             question = None
         elif status is not None:
             status = _look(run, status)
-        if printer is not None:
+        for printer in printers:
             printer.show(final=status is not None and status.final)
         if status is not None:
             if on_change:
@@ -220,7 +220,7 @@ class Following:
 
     def _follow(self) -> None:
         try:
-            wait(self._run, self._keep, None)
+            wait(self._run, self._keep)
         except BaseException as error:
             self._error = error
             self._changed.set()

@@ -5,7 +5,6 @@ is `hpctf.azureml_run`, over hpctf's own tracking client.
 """
 
 import os
-import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -94,12 +93,12 @@ def tell_of_the_real_one(module: ModuleType) -> None:
     of_ours = isinstance(module.__loader__, Loader)
     if of_ours or os.environ.get("HPCTF_RANK") != "0" or "HPCTF_WITHOUT_AZUREML" in os.environ:
         return
-    words = (
-        "hpctf: azureml.core is Azure ML's own here ({}): Run.get_context() gives its offline run, "
+    folder = os.path.dirname(getattr(module, "__file__", None) or "")
+    this_rank.tell(
+        f"azureml.core is Azure ML's own here ({folder}): Run.get_context() gives its offline run, "
         "and what is logged is printed, not kept. Uninstall azureml-core from the training "
-        "environment, or log with: from hpctf import Run. --no-azureml says nothing of this.\n"
+        "environment, or log with: from hpctf import Run. --no-azureml says nothing of this."
     )
-    sys.stderr.write(words.format(os.path.dirname(getattr(module, "__file__", None) or "")))
 
 
 def _refuse(name: str) -> NoReturn:
@@ -108,8 +107,8 @@ def _refuse(name: str) -> NoReturn:
         if tried.is_imported_by_script():
             this_rank.refused(words)
         raise ImportError(words, name="azureml.core")
-    raise AttributeError("module 'azureml.core' has no attribute {!r} under hpctf".format(name))
+    raise AttributeError(f"module 'azureml.core' has no attribute {name!r} under hpctf")
 
 
 def _refusal(name: str, instead: str) -> str:
-    return "{} is not there in a run of hpctf: {} (docs/from-azure-ml.md).".format(name, instead)
+    return f"{name} is not there in a run of hpctf: {instead} (docs/from-azure-ml.md)."

@@ -31,11 +31,6 @@ def _refuse(words: str, kind: Type[Exception]) -> NoReturn:
     raise kind(words)
 
 
-def put_right_rates(module: ModuleType) -> None:
-    """Have the callbacks of learning rates work with every optimizer."""
-    horovod_rates.correct(sys.modules.get("horovod._keras.callbacks"))
-
-
 def put_right(module: ModuleType) -> None:
     """Give ``horovod.tensorflow.keras`` the backend of the Keras it works with.
 
@@ -50,7 +45,7 @@ def put_right(module: ModuleType) -> None:
         if hasattr(one, "K"):
             one.K = tensorflow.keras.backend  # type: ignore[union-attr]
     _refuse_optimizers_of_keras_3(module)
-    put_right_rates(module)
+    horovod_rates.put_right(module)
 
 
 def _keras_of(name: str) -> Optional[str]:
@@ -84,14 +79,13 @@ def _refuse_optimizers_of_keras_3(module: Any) -> None:
         packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
         version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
         if "keras" in packages and major(version) >= 3:
-            _refuse(
-                "DistributedOptimizer: this {} is of Keras {}, but TF_USE_LEGACY_KERAS=1 chooses "
-                "tf-keras, and Horovod would not average its gradients. Take it from tf.keras, or "
-                "leave TF_USE_LEGACY_KERAS out and import hpctf.keras as hvd.".format(
-                    type(optimizer).__name__, version
-                ),
-                TypeError,
+            words = (
+                f"DistributedOptimizer: this {type(optimizer).__name__} is of Keras {version}, but "
+                "TF_USE_LEGACY_KERAS=1 chooses tf-keras, and Horovod would not average its "
+                "gradients. Take it from tf.keras, or leave TF_USE_LEGACY_KERAS out and import "
+                "hpctf.keras as hvd."
             )
+            _refuse(words, TypeError)
         return own(optimizer, *args, **kwargs)
 
     module.DistributedOptimizer = DistributedOptimizer
@@ -106,10 +100,10 @@ def _refusal(name: str, version: str) -> str:
             "and: from tensorflow import keras."
         )
     if "tf-keras" not in versions():
-        legacy += " (Install it first: pip install --no-deps '{}'.)".format(tf_keras())
+        legacy += f" (Install it first: pip install --no-deps '{tf_keras()}'.)"
     return (
-        "{name} does not average gradients under Keras 3 (here {version}), and says nothing of it: "
-        "each rank would train a model of its own. {legacy} Or change the import to: import "
+        f"{name} does not average gradients under Keras 3 (here {version}), and says nothing of "
+        f"it: each rank would train a model of its own. {legacy} Or change the import to: import "
         "hpctf.keras as hvd, which has the same names, and take experimental_run_tf_function out "
-        "of model.compile. --env {allow}=1 imports it as it is."
-    ).format(name=name, version=version, legacy=legacy, allow=ALLOW)
+        f"of model.compile. --env {ALLOW}=1 imports it as it is."
+    )

@@ -6,12 +6,16 @@ legacy optimizers hold it in a variable; with all others it fails: ``'float' obj
 'dtype'``. There the past step, which momentum multiplies, is scaled itself: it comes to the same.
 """
 
+import sys
 from functools import wraps
+from types import ModuleType
 from typing import Any, Iterator
 
 
-def correct(callbacks: Any) -> None:
-    """Put the callbacks' classes right (``horovod._keras.callbacks``), once."""
+def put_right(module: ModuleType) -> None:
+    """Have the callbacks of learning rates work with every optimizer, as a module of Horovod's is
+    imported; once."""
+    callbacks = sys.modules.get("horovod._keras.callbacks")
     schedule: Any = getattr(callbacks, "LearningRateScheduleCallbackImpl", None)
     own = getattr(schedule, "_adjust_learning_rate", None)
     if own is None or hasattr(own, "__wrapped__"):

@@ -37,10 +37,9 @@ def choose() -> None:
     _chosen = True
     os.environ[VARIABLE] = "1"
     if os.environ.get("HPCTF_RANK") == "0" and "tf-keras" in there:
+        why = f"Keras {there['Keras']} does not train with {_strategy()}."
         this_rank.tell(
-            "tf.keras is tf-keras {} in this run ({}=1): Keras {} does not train with {}.".format(
-                there["tf-keras"], VARIABLE, there["Keras"], _strategy()
-            )
+            f"tf.keras is tf-keras {there['tf-keras']} in this run ({VARIABLE}=1): {why}"
         )
 
 
@@ -53,10 +52,9 @@ def tell_what_is_missing() -> None:
     if not _chosen or spec is None or getattr(spec, "_initializing", False):
         return
     this_rank.tell(
-        "tf.keras must be tf-keras with {}, and {} does not have it. Install it there: "
-        "pip install --no-deps '{}'. Or --env {}=0, to have Keras 3 all the same.".format(
-            _strategy(), sys.executable, tf_keras(), VARIABLE
-        )
+        f"tf.keras must be tf-keras with {_strategy()}, and {sys.executable} does not have it. "
+        f"Install it there: pip install --no-deps '{tf_keras()}'. Or --env {VARIABLE}=0, to have "
+        "Keras 3 all the same."
     )
 
 
@@ -75,29 +73,21 @@ def refuse_keras_3(module: ModuleType) -> None:
     legacy = os.environ.get(VARIABLE, "1") in ("1", "true", "True")  # as TensorFlow reads it
     if _chosen or legacy:
         words = (
-            "keras is Keras {} here, which does not train with {}. Change this import to\n"
-            "    from tensorflow import keras\n"
-            "which is tf-keras in this run. Or train with Horovod (--backend mpi, "
-            "import hpctf.keras). --env {}=0 imports it all the same.".format(
-                version, _strategy(), VARIABLE
-            )
+            f"keras is Keras {version} here, which does not train with {_strategy()}. Change this "
+            "import to\n    from tensorflow import keras\nwhich is tf-keras in this run. Or train "
+            f"with Horovod (--backend mpi, import hpctf.keras). --env {VARIABLE}=0 imports it all "
+            "the same."
         )
         if tried.is_imported_by_script() and not tried.importer_names(_TF_KERAS):
             this_rank.refused(words)
         raise ImportError(words, name=module.__name__)
     if os.environ.get("HPCTF_RANK") == "0":
-        this_rank.tell(
-            "Keras {} with {}, as {}={} asks: fit fails, and a loop of one's own {}.".format(
-                version, _strategy(), VARIABLE, os.environ[VARIABLE], _amiss()
-            )
-        )
-
-
-def _amiss() -> str:
-    """Return what Keras 3 does wrong in a loop, and does not say (docs/correctness.md)."""
-    clips = "clips gradients before they are exchanged"
-    counts = "may count fewer steps than it takes, for Adam and for schedules"
-    return clips if os.environ["HPCTF_BACKEND"] == "collective" else counts
+        # What goes wrong in a loop, no library says (docs/correctness.md).
+        amiss = "may count fewer steps than it takes, for Adam and for schedules"
+        if os.environ["HPCTF_BACKEND"] == "collective":
+            amiss = "clips gradients before they are exchanged"
+        asks = f"Keras {version} with {_strategy()}, as {VARIABLE}={os.environ[VARIABLE]} asks"
+        this_rank.tell(f"{asks}: fit fails, and a loop of one's own {amiss}.")
 
 
 def _strategy() -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import Any, Callable, Dict, NoReturn, Optional
@@ -46,11 +47,10 @@ def check_horovod(module: ModuleType) -> None:
     have = there.get("TensorFlow")
     if _series(built_for) and _series(have) and _series(built_for) != _series(have):
         _refuse(
-            "Horovod {} in {} was built for TensorFlow {}, but TensorFlow {} is there. Let hpctf "
-            "build the environment (--pip), or build Horovod anew: pip install --no-cache-dir "
-            "--force-reinstall --no-deps horovod.".format(
-                there.get("Horovod", ""), package, built_for, have
-            )
+            f"Horovod {there.get('Horovod', '')} in {package} was built for TensorFlow "
+            f"{built_for}, but TensorFlow {have} is there. Let hpctf build the environment "
+            "(--pip), or build Horovod anew: pip install --no-cache-dir --force-reinstall "
+            "--no-deps horovod."
         )
 
 
@@ -112,22 +112,20 @@ def _look_at_world(library: str, size: int, rank: int, gloo: bool = False, by: s
     planned = this_rank.world_size()
     if not _concerned() or not this_rank.trains_with_others() or size == planned:
         return
-    what = "alone in its MPI world" if size == 1 else "in an MPI world of {}".format(size)
-    says = "{} on {} is {}, but the run has {} ranks: ".format(
-        this_rank.name(), this_rank.host(), what, planned
-    )
+    what = "alone in its MPI world" if size == 1 else f"in an MPI world of {size}"
+    says = f"{this_rank.name()} on {this_rank.host()} is {what}, but the run has {planned} ranks"
     launcher = this_rank.variable("HPCTF_LAUNCHER", "the launcher")
     if gloo:
-        why = (
-            "its Horovod was built without MPI, and Gloo does not know what {} starts. Let hpctf "
-            "build the environment (--pip), or build Horovod with HOROVOD_WITH_MPI=1."
+        _refuse(
+            f"{says}: its Horovod was built without MPI, and Gloo does not know what {launcher} "
+            "starts. Let hpctf build the environment (--pip), or build Horovod with "
+            "HOROVOD_WITH_MPI=1."
         )
-        _refuse(says + why.format(launcher))
-    why = (
-        "its MPI library ({}) and {} do not find each other. Set the launcher that fits in the "
-        "site file (mpi: {{launcher, plugin}}); hpctf doctor --job finds out which does."
+    _refuse(
+        f"{says}: its MPI library ({library_version() or 'unknown'}) and {launcher} do not find "
+        "each other. Set the launcher that fits in the site file (mpi: {launcher, plugin}); hpctf "
+        "doctor --job finds out which does."
     )
-    _refuse(says + why.format(library_version() or "unknown", launcher))
 
 
 def _leave_world(**what: Any) -> None:
@@ -152,45 +150,37 @@ def _compare(what: str, mine: Dict[str, str]) -> None:
     theirs = first.get("versions", mine)
     others = [label for label in {**theirs, **mine} if mine.get(label) != theirs.get(label)]
     if others:
+        here = f"{this_rank.name()} on {this_rank.host()} has {_listed(mine, others)}"
+        there = f"{first.get('rank')} on {first.get('host')} has {_listed(theirs, others)}"
         _refuse(
-            "{} on {} has {}, but {} on {} has {}. Give all nodes the same environment: one on a "
-            "shared file system, such as hpctf builds (--pip), or the same modules.".format(
-                this_rank.name(),
-                this_rank.host(),
-                _listed(mine, others),
-                first.get("rank"),
-                first.get("host"),
-                _listed(theirs, others),
-            )
+            f"{here}, but {there}. Give all nodes the same environment: one on a shared file "
+            "system, such as hpctf builds (--pip), or the same modules."
         )
 
 
 def _listed(versions: Dict[str, str], labels: Any) -> str:
-    return " and ".join(
-        "{} {}".format(label, versions[label]) if label in versions else "no {}".format(label)
-        for label in labels
+    have = (
+        f"{label} {versions[label]}" if label in versions else f"no {label}" for label in labels
     )
+    return " and ".join(have)
 
 
 def _first(what: str, mine: Dict[str, Any]) -> Dict[str, Any]:
     """Return what the first rank to come has left: this one's own, if it is the first."""
     place = _place(what)
     if not os.path.exists(place):
-        draft = "{}.{}".format(place, this_rank.name())
-        try:
+        draft = f"{place}.{this_rank.name()}"
+        with suppress(OSError):  # another one was first; or nothing can be written, nor compared
             with open(draft, "w", encoding="utf-8") as stream:
                 json.dump(mine, stream)
             os.link(draft, place)  # whole or not at all, and by one rank alone
-        except OSError:  # another one was first; or nothing can be written, and nothing compared
-            pass
-        finally:
-            if os.path.exists(draft):
-                os.unlink(draft)
+        if os.path.exists(draft):
+            os.unlink(draft)
     return _read(place) or mine
 
 
 def _place(what: str) -> str:
-    name = "{}-{}".format(what, this_rank.variable("HPCTF_RESTART_COUNT", "0"))
+    name = f"{what}-{this_rank.variable('HPCTF_RESTART_COUNT', '0')}"
     if _own["mode"] == "program":  # each of its Pythons is compared with its like alone
         name += sys.executable.replace("/", "-")[-200:]
     return os.path.join(this_rank.variable("HPCTF_RUN_FOLDER"), "state", name + ".json")
@@ -212,4 +202,4 @@ def _series(version: Any) -> Optional[str]:
 
 
 def _refuse(words: str) -> NoReturn:
-    this_rank.end("preflight: {} (--env {}=1 trains all the same.)".format(words, SKIP))
+    this_rank.end(f"preflight: {words} (--env {SKIP}=1 trains all the same.)")

@@ -42,9 +42,8 @@ class Profile:
         self._followed: Optional[int] = None
         self._undo: List[Callable[[], None]] = []
         self._asking: Optional[threading.Thread] = None
-        task = "{}-{}".format(os.environ.get("HPCTF_ROLE"), os.environ.get("HPCTF_INDEX"))
         outputs = os.environ.get("HPCTF_OUTPUTS_DIR", "outputs")
-        self.folder = os.path.join(outputs, "profile", task)
+        self.folder = os.path.join(outputs, "profile", this_rank.name())
 
     def watch(self) -> None:
         """Count the calls from now on."""
@@ -84,17 +83,15 @@ class Profile:
         except Exception as error:  # the script profiles by itself
             self._followed = 0
             self._restore()
-            this_rank.tell("no profile: {}".format(error))
+            this_rank.tell(f"no profile: {error}")
 
     def _stop(self) -> None:
         self._restore()
         try:
             self._tf.profiler.experimental.stop()
-            this_rank.tell(
-                "profile of steps {}-{}: {}".format(self._first, self._last, self.folder)
-            )
+            this_rank.tell(f"profile of steps {self._first}-{self._last}: {self.folder}")
         except Exception as error:
-            this_rank.tell("no profile: {}".format(error))
+            this_rank.tell(f"no profile: {error}")
 
     def _restore(self) -> None:
         """Put the methods back: from now on a step costs what it costs without."""
@@ -109,13 +106,13 @@ class Profile:
         try:
             ask(",".join("grpc://" + place for place in places), self.folder, SERVERS_MS)
         except Exception as error:
-            this_rank.tell("no profile of workers and ps: {}".format(error))
+            this_rank.tell(f"no profile of workers and ps: {error}")
 
     def _end(self) -> None:
         """Finish at the end of the script what is not finished."""
         if self._asking is not None:
             self._asking.join()
         if self._followed is None:
-            this_rank.tell("no profile: no tf.function was called {} times".format(self._first))
+            this_rank.tell(f"no profile: no tf.function was called {self._first} times")
         elif self._undo:
             self._stop()

@@ -81,7 +81,7 @@ def _package() -> str:
         place = os.path.join(HERE, "__init__.py")
         spec = spec_from_file_location(name, place, submodule_search_locations=[HERE])
         if spec is None or spec.loader is None:
-            raise ImportError("{} is not there".format(place))
+            raise ImportError(f"{place} is not there")
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
         import_module(name + ".this_rank").begin(Watch.variables)

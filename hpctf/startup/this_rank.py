@@ -31,7 +31,7 @@ def variable(name: str, default: str = "") -> str:
 
 def name() -> str:
     """Return ``worker-0`` and so on: the name of the rank's files."""
-    return "{}-{}".format(_at_start.get("HPCTF_ROLE"), _at_start.get("HPCTF_INDEX"))
+    return f"{_at_start.get('HPCTF_ROLE')}-{_at_start.get('HPCTF_INDEX')}"
 
 
 def host() -> str:
@@ -86,7 +86,7 @@ def _append(event: str, what: Dict[str, Any]) -> None:
 
 def tell(words: str) -> None:
     """Say something on stderr."""
-    sys.stderr.write("hpctf: {}\n".format(words))
+    sys.stderr.write(f"hpctf: {words}\n")
 
 
 def end(words: str) -> NoReturn:
@@ -97,7 +97,7 @@ def end(words: str) -> NoReturn:
     """
     leave("refused", reason=words)
     try:
-        _say("hpctf: {}\n".format(words).encode("utf-8", "replace"))
+        _say(f"hpctf: {words}\n".encode("utf-8", "replace"))
     finally:
         os._exit(REFUSED)
 

@@ -36,7 +36,7 @@ def versions(path: Optional[Iterable[str]] = None) -> Dict[str, str]:
 def tf_keras() -> str:
     """Return the tf-keras that goes with TensorFlow's version, as pip takes it."""
     series = ".".join(versions().get("TensorFlow", "").split(".")[:2])
-    return "tf-keras~={}.0".format(series) if series else "tf-keras"
+    return f"tf-keras~={series}.0" if series else "tf-keras"
 
 
 def major(version: Optional[str]) -> int:

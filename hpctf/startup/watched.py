@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import azureml, horovod_keras, keras_choice, preflight, profiling, tried
+from . import azureml, horovod_keras, horovod_rates, keras_choice, preflight, profiling, tried
 
 Act = Callable[[ModuleType], None]
 
@@ -24,7 +24,7 @@ _ACTS: Dict[str, Tuple[Optional[Act], Optional[Act]]] = {
     "keras": (keras_choice.refuse_keras_3, None),
     "horovod.tensorflow": (preflight.check_horovod, None),
     "horovod.tensorflow.keras": (horovod_keras.refuse_keras_3, horovod_keras.put_right),
-    "horovod.keras": (horovod_keras.refuse_keras_3, horovod_keras.put_right_rates),
+    "horovod.keras": (horovod_keras.refuse_keras_3, horovod_rates.put_right),
     "horovod.common.basics": (None, preflight.watch_horovods_world),
     "mpi4py.MPI": (None, preflight.watch_mpi4pys_world),
 }

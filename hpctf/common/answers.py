@@ -20,13 +20,7 @@ _TYPES = re.compile(r"MPI (?:plugin )?types are\.*")
 
 
 def answer_of(said: str) -> Any:
-    """Return the answer in what a program printed.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
+    """Return the answer in what a program printed; `ValueError` says that there is none."""
     lines = [line for line in said.splitlines() if line.startswith(MARK)]
     if not lines:
         raise ValueError("no answer")

@@ -21,13 +21,7 @@ DISK_TYPES = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "vfat"}
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all in it, if it is there.
-
-    Raises
-    ------
-    OSError
-        It cannot be removed.
-    """
+    """Remove a folder with all in it, if it is there."""
     for _ in range(5):  # what dies in these moments may still make files
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):

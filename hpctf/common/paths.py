@@ -49,13 +49,7 @@ def _own(kind: str) -> Path:
 
 
 def without_tilde(what: str, path: str) -> str:
-    """Return a path with variables and ``~`` expanded.
-
-    Raises
-    ------
-    UsageError
-        Nobody knows that home.
-    """
+    """Return a path with variables and ``~`` expanded; a home that nobody knows is refused."""
     from hpctf.errors import UsageError, shown
 
     found = os.path.expanduser(os.path.expandvars(path))

@@ -7,7 +7,6 @@ differences of runs are pasted into messages, and a site's umask may let others 
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -208,15 +207,24 @@ def secrets_of(variables: Mapping[str, str], commands: Iterable[list[str]]) -> s
     ``--api-key X``, ``--api-key=X`` and ``--env API_KEY=X`` count."""
     found = {value for name, value in variables.items() if is_secret(name)}
     for words in commands:
-        for word, following in itertools.pairwise([*words, ""]):
-            name, equals, value = word.partition("=")
-            if equals and is_secret(name):
-                found.add(value)
-            elif equals and name.startswith("--") and is_secret(value.partition("=")[0]):
-                found.add(value.partition("=")[2])  # --env=API_KEY=X
-            elif not equals and word.startswith("--") and is_secret(word):
-                found.add(following)
+        found |= {value for _, value in _values_in(words) if value is not None}
     return {value for value in found if len(value) >= _SHORTEST}
+
+
+def _values_in(words: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield each word's part before the value of what is called as a secret, and that value; of a
+    word that has none, the whole word and None."""
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        inner, inner_equals, inner_value = value.partition("=")
+        if equals and is_secret(name):
+            yield f"{name}=", value
+        elif inner_equals and name.startswith("--") and is_secret(inner):
+            yield f"{name}={inner}=", inner_value  # --env=API_KEY=X
+        elif before.startswith("--") and "=" not in before and is_secret(before):
+            yield "", word
+        else:
+            yield word, None
 
 
 def secrets_of_run(entry: Mapping[str, Any], record: Mapping[str, Any]) -> set[str]:
@@ -239,20 +247,10 @@ def labels(values: Any) -> dict[str, str]:
 
 def without_secrets(words: Iterable[str]) -> list[str]:
     """Return an argument vector with the values hidden of what is called as secrets are."""
-    words = list(words)
-    found = []
-    for before, word in zip(["", *words], words, strict=False):
-        name, equals, value = word.partition("=")
-        inner, inner_equals, _ = value.partition("=")
-        if equals and is_secret(name):
-            found.append(f"{name}={HIDDEN}")
-        elif inner_equals and name.startswith("--") and is_secret(inner):
-            found.append(f"{name}={inner}={HIDDEN}")
-        elif before.startswith("--") and "=" not in before and is_secret(before):
-            found.append(HIDDEN)
-        else:
-            found.append(hidden_in_words(word))
-    return found
+    return [
+        hidden_in_words(before) if value is None else before + HIDDEN
+        for before, value in _values_in(list(words))
+    ]
 
 
 def hide(value: Any, secrets: set[str]) -> Any:

@@ -1,4 +1,7 @@
-"""Numbers, times, durations and sizes, as people and Slurm write them."""
+"""Numbers, times, durations and sizes, as people and Slurm write them.
+
+What is read and is none of the forms that a function takes, it refuses by a `UsageError`.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +69,7 @@ def span(seconds: float | None) -> str:
 
 
 def seconds_of_age(text: str) -> float:
-    """Return the seconds of ``30d``, ``12h``, ``2w``, ``45m`` or ``10s``.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
+    """Return the seconds of ``30d``, ``12h``, ``2w``, ``45m`` or ``10s``."""
     match = _AGE.match(text.strip())
     if not match:
         raise UsageError(
@@ -87,11 +84,6 @@ def seconds_of(text: str) -> int:
 
     Minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS`` (sbatch(1), --time);
     UNLIMITED and INFINITE are `UNLIMITED_S`.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
     """
     if text.strip().lower() in _UNLIMITED:
         return UNLIMITED_S
@@ -132,13 +124,7 @@ def memory_size(size: float) -> str:
 
 
 def bytes_of_size(text: str) -> int:
-    """Return the bytes of ``5GB`` (or ``5G``: 5,000,000,000), ``5GiB`` (5 × 1024³), ``100``.
-
-    Raises
-    ------
-    UsageError
-        The text is none of these.
-    """
+    """Return the bytes of ``5GB`` (or ``5G``: 5,000,000,000), ``5GiB`` (5 × 1024³), ``100``."""
     match = _SIZE.match(text.strip())
     if not match:
         raise UsageError(

@@ -39,21 +39,13 @@ def estimator_from(
     source_directory: str | Path | None,
     function: Callable[..., Any] | None = None,
 ) -> TensorFlow:
-    """Return the estimator that asks for what a request says; what it leaves out is the usual.
-
-    Raises
-    ------
-    UsageError
-        What the estimator refuses.
-    """
+    """Return the estimator that asks for what a request says; what it leaves out is the usual."""
     given = {name: request[name] for name in RECORDED if name in request}
     if function is not None:
         given["arguments"] = None
     backend = request.get("distributed_backend")
     training = _training(backend, request)
-    for name in COUNTS:
-        if hasattr(training, name):
-            given[name] = getattr(training, name)
+    given |= {name: getattr(training, name) for name in COUNTS if hasattr(training, name)}
     return TensorFlow(
         source_directory,
         function=function,

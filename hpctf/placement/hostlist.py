@@ -118,12 +118,7 @@ def expand_counts(text: str) -> list[int]:
 def placement(hostlist: str, tasks_per_node: str) -> list[Host]:
     """Return the hosts of a job with the number of tasks on each, in Slurm's order.
 
-    Parameters
-    ----------
-    hostlist
-        SLURM_JOB_NODELIST or SLURM_STEP_NODELIST.
-    tasks_per_node
-        The SLURM_TASKS_PER_NODE or SLURM_STEP_TASKS_PER_NODE that goes with it.
+    The texts are those of SLURM_JOB_NODELIST and SLURM_TASKS_PER_NODE, or of a step's.
 
     Raises
     ------

@@ -225,14 +225,8 @@ def ask(
     """Run a program that answers on stdout, in `FOLDER`, and return how it ended.
 
     `kind` and `env` are for `environment_of`; by default the program's own name, and this process's
-    environment. `variables` are the person's own, on top of that; `text` is read on stdin.
-
-    Raises
-    ------
-    OSError
-        It cannot be started.
-    subprocess.TimeoutExpired
-        It has not answered in so many seconds.
+    environment. `variables` are the person's own, on top of that; `text` is read on stdin. It
+    raises what `subprocess.run` does.
     """
     import subprocess
 

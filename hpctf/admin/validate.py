@@ -122,12 +122,9 @@ def _cases(site: Site, folder: str) -> Iterator[tuple[str, str, TensorFlow, bool
                     yield name, f"ps ({placement})", asked, False
                 continue
             nodes = 1 if backend == "single" else min(2, target.max_nodes or 2)
-            yield (
-                name,
-                f"mpi ({site.mpi.launcher})" if backend == "mpi" else backend,
-                _asked(folder, name, target, distributed_backend=backend, node_count=nodes),
-                False,
-            )
+            label = f"mpi ({site.mpi.launcher})" if backend == "mpi" else backend
+            asked = _asked(folder, name, target, distributed_backend=backend, node_count=nodes)
+            yield name, label, asked, False
         if site.scheduler == "slurm" and "array" not in (*site.drop, *target.drop):
             yield name, "single (array)", _asked(folder, name, target), True
 

@@ -14,15 +14,7 @@ from hpctf.common.paths import SITE_CONFIGS, config_folder
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check_chosen, check_place, doubts
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
 from hpctf.site.keys import FILE_ONLY, dotted
-from hpctf.site.layers import (
-    Inputs,
-    Layer,
-    Layers,
-    Origin,
-    parse_layer,
-    see_templates_from,
-    target_names,
-)
+from hpctf.site.layers import Inputs, Layer, Layers, parse_layer, see_templates_from, target_names
 from hpctf.site.settings import Settings, environment_layers, setting_layers
 from hpctf.site.yaml_files import named
 
@@ -146,15 +138,8 @@ def _upwards(source: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
-    """Return all layers of the site that is asked for.
-
-    Raises
-    ------
-    UsageError
-        No such site, or a setting of a key that no site has.
-    SiteError
-        A file that cannot be read, is no YAML, or extends what is not there.
-    """
+    """Return all layers of the site that is asked for; `hpctf.site.loading.load_site` says what it
+    raises."""
     project = None
     if asked.project is not None:
         text = inputs.read(Path(asked.project))
@@ -166,9 +151,13 @@ def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
     else:
         own = _named_layers(wanted, inputs)
         if not own:
-            chosen = asked.name is None and project is not None and "site" in project.values
-            by = project.origin(("site",)) if chosen and project is not None else None
-            raise _no_such_site(wanted, by)
+            known, chosen = list(site_files()), ""
+            if asked.name is None and project is not None and "site" in project.values:
+                chosen = f", which {project.origin(('site',))} chooses"
+            raise UsageError(
+                f"There is no site {shown(wanted)}{chosen}.{did_you_mean(wanted, known)}",
+                f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
+            )
 
     layers = [*_base_layers(own, inputs, (wanted,)), *own]
     first = len(layers) - len(own)
@@ -218,9 +207,8 @@ def _project_layers(layer: Layer, site: str) -> list[Layer]:
         ``sites`` is no mapping of mappings, or it says what only a site file may.
     """
     general = _without(layer, ("site", "sites"))
-    sites = layer.values.get("sites")
-    if sites is None:
-        sites = {}
+    said = layer.values.get("sites")
+    sites = {} if said is None else said
     if not isinstance(sites, dict):
         raise SiteError(f"{layer.origin(('sites',))}: sites must be a mapping of sites' names.")
     for name, values in sites.items():
@@ -279,15 +267,6 @@ def _named_layers(name: str, inputs: Inputs) -> list[Layer]:
     if wrong:
         raise SiteError("\n".join(wrong))
     return layers
-
-
-def _no_such_site(name: str, by: Origin | None) -> UsageError:
-    known = list(site_files())
-    chosen = f", which {by} chooses" if by else ""
-    return UsageError(
-        f"There is no site {shown(name)}{chosen}.{did_you_mean(name, known)}",
-        f"Known sites: {', '.join(known)}. A path to a YAML file is taken as well.",
-    )
 
 
 def _name_of(own: list[Layer]) -> str | None:

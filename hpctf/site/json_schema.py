@@ -69,10 +69,8 @@ def _made() -> Schema:
         definition.pop("title", None)
         for key, value in definition["properties"].items():
             told = description_of(text, key)
-            definition["properties"][key] = {
-                **({"description": told} if told else {}),
-                **_simplified(value),
-            }
+            described = {"description": told} if told else {}
+            definition["properties"][key] = {**described, **_simplified(value)}
     return schema
 
 

@@ -224,6 +224,13 @@ def parse_layer(kind: str, path: Path, text: str, what: str = "a site file") -> 
     return Layer(kind, str(path), raw, text)
 
 
+def nested(path: Sequence[str], value: Any) -> Any:
+    """Return a mapping in which a path has a value; without a path, the value."""
+    for part in reversed(path):
+        value = {part: value}
+    return value
+
+
 def see_templates_from(folder: Path, values: dict[Any, Any]) -> None:
     """Make a relative template folder absolute; ``~`` is expanded when the site is used."""
     templates = values.get("templates")

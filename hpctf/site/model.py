@@ -43,10 +43,7 @@ _UMASK = re.compile(r"\A0?0[0-7]{2}\Z")
 class _Strict:
     """What says to pydantic how the sections of a site are checked."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "coerce_numbers_to_str": True,
-    }
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
 
 def check_name(what: str, name: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpctf.errors import SiteError, UsageError, did_you_mean, shown
 from hpctf.site.keys import FILE_ONLY, dotted, is_mapping, keys_at, kind_of, split, takes_text_alone
-from hpctf.site.layers import Layer
+from hpctf.site.layers import Layer, nested
 from hpctf.site.model import Site
 from hpctf.site.yaml_files import NotReadable, parse_yaml, printable
 
@@ -183,6 +183,4 @@ def _plain(value: Any) -> Any:
 def _layer(kind: str, name: str, path: tuple[str, ...], value: Any) -> Layer:
     if path == ("templates",) and isinstance(value, str) and not value.startswith("~"):
         value = str(Path.cwd() / value)
-    for part in reversed(path):
-        value = {part: value}
-    return Layer(kind, name, value)
+    return Layer(kind, name, nested(path, value))

@@ -17,13 +17,8 @@ def trusted_by(site: Site) -> Trusted:
 
 
 def template_folder(site: Site) -> str | None:
-    """Return a site's folder of templates, which are programs.
-
-    Raises
-    ------
-    UntrustedPath
-        Somebody could change one who is not trusted.
-    """
+    """Return a site's folder of templates, which are programs: `UntrustedPath` says that somebody
+    could change one who is not trusted."""
     if site.templates is None:
         return None
     folder = os.path.expanduser(site.templates)

@@ -89,15 +89,10 @@ def _not_utf_8(content: bytes, start: int) -> NotReadable:
 
 
 def check_program(path: Path) -> None:
-    """Refuse a script that its interpreter could not read.
+    """Refuse, by `NotReadable`, a script that its interpreter could not read.
 
     Python reads what is UTF-8, with or without a byte order mark, or what its first lines say
     (PEP 263); the kernel takes a first line ``#!`` as it is, with the CR of a CR LF.
-
-    Raises
-    ------
-    NotReadable
-        It could not.
     """
     try:
         with open(path, "rb") as stream:

@@ -23,7 +23,6 @@ from hpctf.scheduler.programs import ask
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 
-_LACKS = "has no mpi4py"
 _HOW = "--python EXE or --env NAME, of an environment that has mpi4py"
 
 
@@ -62,13 +61,14 @@ def given_python(site: Site, python: str | None, environment: str | None) -> str
 def choose(site: Site, given: str | None, tell: Tell) -> Training:
     """Return what the job runs: the given interpreter, hpctf's own if it has mpi4py, else that of
     an environment with mpi4py alone, which is built in the site's store if it is not there."""
+    python = given or sys.executable
+    if has_mpi4py(python):
+        return Training(python)
     if given is not None:
-        return Training(given) if has_mpi4py(given) else Training(given, f"{given} {_LACKS}", _HOW)
-    if has_mpi4py(sys.executable):
-        return Training(sys.executable)
+        return Training(given, f"{given} has no mpi4py", _HOW)
     if site.environments.build_on != "login":
-        why = f"{sys.executable} {_LACKS}, and the site builds no environments here"
-        return Training(sys.executable, why, _HOW)
+        why = f"{python} has no mpi4py, and the site builds no environments here"
+        return Training(python, why, _HOW)
     try:
         return Training(str(ensure(mpi4py_alone(site), site, tell)))
     except HpctfError as error:

@@ -109,14 +109,13 @@ class Jobs:
         with uninterrupted():
             self._take_away()
 
-    def submit(self) -> dict[str, Outcome]:
+    def submit(self) -> None:
         """Submit the step of all nodes, and a heterogeneous job where the site uses them."""
         site, request = self.request.site, self.request
         main = replace(site, epilogue=(self._other_launchers(), *site.epilogue))
         self._submit("job", main if request.mpi else site, self._all_nodes())
         if site.ps.placement == "hetjob":
             self._submit("hetjob", site, self._het_job())
-        return self._outcomes
 
     def follow(self) -> dict[str, Outcome]:
         """Wait until the jobs have ended, or have waited too long, and return what came out."""

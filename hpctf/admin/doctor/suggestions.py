@@ -13,7 +13,7 @@ from typing import Any
 from hpctf.common.files import cannot_write, write_atomic
 from hpctf.errors import SiteError, UsageError
 from hpctf.site.discovery import folders, is_path
-from hpctf.site.layers import Inputs, merge, parse_layer
+from hpctf.site.layers import Inputs, merge, nested, parse_layer
 from hpctf.site.locks import lock_of
 from hpctf.site.model import Site
 
@@ -112,7 +112,7 @@ def _changed(
 
     merged, text = content, before
     for key, value in wanted.items():
-        merged = merge(merged, _nested(key.split("."), value))
+        merged = merge(merged, nested(key.split("."), value))
     for key, value in reversed(list(wanted.items())):  # each goes above its siblings
         text = _put(text, key.split("."), value)
     with contextlib.suppress(SiteError):
@@ -143,7 +143,7 @@ def _put(text: str, keys: list[str], value: Any) -> str:
         return text[:start] + _scalar(value) + text[end:]
     rest = keys[depth:]
     if node is not None and node.flow_style:
-        start, inner = node.start_mark.index + 1, _nested(rest[1:], value)
+        start, inner = node.start_mark.index + 1, nested(rest[1:], value)
         comma = ", " if node.value else ""
         return f"{text[:start]}{rest[0]}: {_scalar(inner)}{comma}{text[start:]}"
     lines = [f"{'  ' * level}{key}:" for level, key in enumerate(rest)]
@@ -159,10 +159,3 @@ def _scalar(value: Any) -> str:
     import json
 
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
-
-
-def _nested(keys: list[str], value: Any) -> Any:
-    """Return a mapping in which a nested key has a value; without keys, the value."""
-    for key in reversed(keys):
-        value = {key: value}
-    return value

@@ -56,13 +56,8 @@ def _others(target: TargetDraft, accounts: Sequence[str]) -> list[TargetDraft]:
 
 def _refusal(target: TargetDraft) -> str:
     """Return why sbatch takes no job of one process on the target; empty if it takes one."""
-    options = {
-        "partition": target.get("partition"),
-        "account": target.get("account"),
-        "qos": target.get("qos"),
-        "clusters": target.get("clusters"),
-        "time": target.get("time_limit"),
-    }
+    options = {key: target.get(key) for key in ("partition", "account", "qos", "clusters")}
+    options["time"] = target.get("time_limit")
     asked = [f"--{key}={value}" for key, value in options.items() if value is not None]
     if target.has_gpus:
         kind = f"{target.get('gpu_type')}:" if target.get("gpu_type") else ""

@@ -53,8 +53,6 @@ class Mpi:
 
     kind: str = ""
     version: str = ""
-    mpirun: str = ""
-    mpicc: str = ""
     speaks: tuple[str, ...] = ()
 
 
@@ -93,16 +91,15 @@ def _last_word(name: str) -> str:
 
 def find_mpi(timeout: float) -> Mpi:
     """Ask the mpirun on PATH what it is; `SchedulerError` says that it does not answer."""
-    mpirun, mpicc = shutil.which("mpirun") or "", shutil.which("mpicc") or ""
-    if not mpirun:
-        return Mpi(mpicc=mpicc)
+    mpirun = shutil.which("mpirun")
+    if mpirun is None:
+        return Mpi()
     said = commands.run([mpirun, "--version"], timeout, errors_too=True)
     info = ""
     if shutil.which("ompi_info"):
         with contextlib.suppress(SchedulerError):
             info = commands.run(["ompi_info", "--parsable"], timeout)
-    kind, version, speaks = parse_mpi(said, info)
-    return Mpi(kind, version, mpirun, mpicc, speaks)
+    return Mpi(*parse_mpi(said, info))
 
 
 def parse_mpi(said: str, info: str = "") -> tuple[str, str, tuple[str, ...]]:

@@ -158,12 +158,12 @@ def _answer(run: Run, as_json: bool) -> None:
 
 def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> None:
     """Print the batch script that would be submitted, or the plan where there is none."""
-    from hpctf.submission.submit import render_for
+    from hpctf.submission.script import render
 
     for note in (*notes, *planned.notes):
         notify(note)
     local = planned.plan.scheduler == "local"
-    script = None if local else hidden_in_shell(render_for([planned.plan], keep=False))
+    script = None if local else hidden_in_shell(render(planned.plan, keep=False))
     if as_json:
         answer_json({"plan": public(asdict(planned.plan)), "script": script})
     elif script is None:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from hpctf.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -140,6 +138,8 @@ def check_names(requirements: Sequence[Requirement]) -> None:
     UsageError
         It is named without a version, or with one that is empty.
     """
+    from packaging.utils import canonicalize_name
+
     for requirement in requirements:
         if canonicalize_name(requirement.name) != "tensorflow-gpu":
             continue

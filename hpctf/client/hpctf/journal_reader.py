@@ -5,6 +5,7 @@ over. What a rank logged again after a restart takes the place of what it had lo
 steps before.
 """
 
+import contextlib
 import json
 import os
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
@@ -13,10 +14,9 @@ from .series import Series
 from .values import restored
 from .within import is_readable_within, open_file
 
-try:
-    import msgspec  # several times faster: the login side has it
-except ImportError:
-    msgspec = None  # type: ignore[assignment,unused-ignore]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .points import Point
 
 KINDS = (
     "value",
@@ -37,20 +37,6 @@ Key = Union[None, str, Tuple[str, str]]
 _CHUNK = 65536
 _AT_ONCE = 1 << 18
 """Bytes that are read at once where a file is read whole."""
-
-if msgspec is not None:
-
-    class Point(msgspec.Struct, gc=False):
-        """What a line says of a number; other keys do not count."""
-
-        name: str = ""
-        value: Any = None
-        step: Optional[int] = None
-        time: Optional[float] = None
-
-    _read_points = msgspec.json.Decoder(Point).decode_lines
-else:
-    _read_points = None
 
 
 class Journal:
@@ -221,18 +207,22 @@ def records_of(lines: Iterable[bytes]) -> Iterator[Dict[str, Any]]:
 def points_of(text: bytes) -> "Optional[List[Point]]":
     """Return what lines say of numbers, but for empty ones; None if one of them is not such a
     record."""
-    if _read_points is None:
-        return None
     try:
-        return _read_points(text)
+        from .points import read_points
+    except ImportError:
+        return None  # without msgspec, as in training environments
+    try:
+        return read_points(text)
     except ValueError:
         return None
 
 
 def at_once(text: bytes) -> Optional[List[Any]]:
     """Return what lines hold, read as one document; None if one of them is no JSON."""
+    loads: Callable[[bytes], Any] = json.loads
+    with contextlib.suppress(ImportError):  # as above
+        from .points import loads
     text = text if text.endswith(b"\n") else text + b"\n"
-    loads = json.loads if msgspec is None else msgspec.json.decode
     try:
         found: List[Any] = loads(b"[" + text.replace(b"\n", b",")[:-1] + b"]")
     except (ValueError, RecursionError):

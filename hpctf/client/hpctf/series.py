@@ -6,7 +6,7 @@ from .columns import Column, Numbers, appended, fit, picked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .journal_reader import Point
+    from .points import Point
 
 Columns = Tuple[List[Any], List[Any], List[Any]]
 

@@ -17,9 +17,7 @@ _START = "hpctf: start "
 """Begins the line that the batch script prints at each start of the job."""
 
 _DAEMON = r"^(?:slurmstepd(?:-\S+)?: )?(?:error: )?"
-_ENDED = re.compile(
-    _DAEMON + r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z ]+))? \*\*\*"
-)
+_ENDED = _DAEMON + r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z ]+))? \*\*\*"
 """slurmstepd's word on a batch script that it ends (slurm: src/slurmd/slurmstepd/req.c)."""
 
 _STATES = {
@@ -37,7 +35,7 @@ ENDED_BY = {
 }
 """Slurm's states of a build's job that was ended, in plain words."""
 
-_KILLED = re.compile(_DAEMON + r"Detected \d+ oom[_-]kill event", re.IGNORECASE)
+_KILLED = _DAEMON + r"(?i:Detected \d+ oom[_-]kill event)"
 
 
 def from_log(folder: RunFolder, job_id: str) -> JobStatus | None:
@@ -77,11 +75,11 @@ def _of_lines(lines: list[str], job_id: str) -> JobStatus | None:
     starts = [number for number, line in enumerate(lines) if line.startswith(_START)]
     lines = lines[starts[-1] :] if starts else lines
     for line in lines:
-        ended = _ENDED.search(line)
+        ended = re.search(_ENDED, line)
         if ended:
             cause = ended.group(1)
             state = _STATES.get(cause.strip() if cause else None)
             return JobStatus(job_id, "", state) if state else None
-    if any(_KILLED.search(line) for line in lines):
+    if any(re.search(_KILLED, line) for line in lines):
         return JobStatus(job_id, "", "OUT_OF_MEMORY")
     return None

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from hpctf.common.trusted_path import Trusted, check_chosen, parts_of_python
 from hpctf.environment.binds import Bind, binds_of
-from hpctf.environment.charliecloud import container_of
 from hpctf.environment.toolchain import in_order
 from hpctf.errors import SiteError, UsageError
 from hpctf.plan import Container
@@ -145,6 +144,8 @@ def _container(
         entered = (f"--container-image={_enroot(image)}", mounts, *options)
         return Entering(python, modules, step_options=entered, rank_python=_PYTHON, notes=note)
     if runtime == "charliecloud":
+        from hpctf.environment.charliecloud import container_of
+
         return Entering(python, modules, container=container_of(image, binds, site), notes=note)
     container = Container(
         command=(runtime, "exec", *options, *_bind_options(binds)),

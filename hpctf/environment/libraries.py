@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from hpctf.common.answers import PRINT, answer_of
 from hpctf.environment import tensorflow_versions
-from hpctf.environment.requirements import name_of, requirement_of
 from hpctf.scheduler.programs import ask
 
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ def libraries_in(spec: EnvironmentSpec) -> Libraries | None:
 
     pip takes the newest version that it may: a requirement without a bound brings Keras 3.
     """
+    from hpctf.environment.requirements import name_of, requirement_of
+
     named = [requirement_of(line) for line in (*spec.pip, *spec.constraints)]
     of_tensorflow = [one for one in named if name_of(one) in _BUILT_WITH_TF_KERAS]
     version = spec.tensorflow_version
@@ -108,6 +109,8 @@ def libraries_in(spec: EnvironmentSpec) -> Libraries | None:
 
 def _limited(requirements: Iterable[Requirement], names: Iterable[str], bound: str) -> bool:
     """Whether what requirements say of packages leaves only versions below `bound`."""
+    from hpctf.environment.requirements import name_of
+
     specifiers = (one.specifier for one in requirements if name_of(one) in names)
     return any(_is_below(one.operator, one.version, bound) for each in specifiers for one in each)
 

@@ -19,7 +19,6 @@ from hpctf.common.secrets import hidden_in_shell
 from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.programs import FOLDER, environment_of
-from hpctf.submission.refusals import is_refusal, never_sent
 
 _SUBMITTED = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
 _PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
@@ -91,13 +90,17 @@ def sbatch(
         job = _only(said)
         if job is not None:
             return job
-        refused, words = False, " ".join([*(number for number, _ in said.maybe), *said.rest])
+        nothing_sent = refused = False
+        words = " ".join([*(number for number, _ in said.maybe), *said.rest])
         what = f"sbatch's answer does not name a job: {words[:500]!r}"
     else:
+        from hpctf.submission.refusals import is_refusal, never_sent
+
         refused = not (said.sure or said.maybe) and is_refusal(out, err)
+        nothing_sent = refused and never_sent(err)
         words = err.strip() or "\n".join(said.rest) or _end(process.returncode)
         what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
-    if not (refused and never_sent(err)):
+    if not nothing_sent:
         job, asked = _asked(identity, cluster, began, alive=refused)
         if job is not None:  # what failed was a wrapper, or the way of Slurm's answer
             tell(said.rest if process.returncode else ())

@@ -115,7 +115,7 @@ def test_who_wants_it_all_the_same_has_it(tmp_path: Path, site: Path) -> None:
     assert end_of(tmp_path, site, code, HPCTF_SKIP_PREFLIGHT="1") == ""
 
 
-ARGUMENTS = ("learning_rate.py", "metrics.py", "ValueError('strategy.steps")
+ARGUMENTS = ("learning_rate.py", "metrics.py", "ValueError(f'strategy.steps")
 """Where errors are no refusals: of arguments that mean nothing."""
 
 

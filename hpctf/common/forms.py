@@ -66,7 +66,6 @@ def _checks_of(form: type) -> dict[str, Check]:
 
 @cache
 def _check_of(form: Any) -> Check:
-    """Return the check of one type."""
     origin, inner = get_origin(form), get_args(form)
     if form is Any:
         return _anything

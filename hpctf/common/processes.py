@@ -51,6 +51,16 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
+def name_of_group(group: int) -> str:
+    """Return a group's name; where none is known, the number."""
+    import grp
+
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
 def name_of_user(user: int) -> str:
     """Return a user's name; where none is known, the number."""
     import pwd

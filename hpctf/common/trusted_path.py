@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from hpctf.common.processes import name_of_user
+from hpctf.common.processes import name_of_group, name_of_user
 from hpctf.errors import UntrustedPath
 
 _MOST_LINKS = 40  # as Linux: path_resolution(7)
@@ -199,9 +199,7 @@ def _untrusted(path: str | os.PathLike[str], what: str, doubt: Doubt) -> Untrust
 
 def _components(path: str) -> Iterator[tuple[str, os.stat_result, bool]]:
     """Yield (component, lstat, whether nothing follows) of a path and of all its links' targets.
-
-    What is yielded has no link in the folders above it, so ``..`` is the folder above.
-    """
+    What is yielded has no link in the folders above it, so ``..`` is the folder above."""
     left = [name for name in reversed(path.split(os.sep)) if name]
     here = os.sep
     links = 0
@@ -251,16 +249,14 @@ def _others_by_group_bits(path: str, found: os.stat_result, by: Trusted) -> Iter
         if tag == _ACL_USER and not by.has(number):
             yield f"user {name_of_user(number)}"
         elif tag == _ACL_GROUP and not by.has_group(number, found.st_uid):
-            yield f"group {_group_name(number)}"
+            yield f"group {name_of_group(number)}"
         elif tag == _ACL_GROUP_OBJ and not by.has_group(found.st_gid, found.st_uid):
-            yield f"group {_group_name(found.st_gid)}"
+            yield f"group {name_of_group(found.st_gid)}"
 
 
 def _acl_writers(path: str) -> list[tuple[int, int]] | None:
     """Return (kind, id) of the entries of an access control list that may write; None without one.
-
-    The layout is the kernel's (linux/posix_acl_xattr.h): a version, then kind, rights and id.
-    """
+    The layout is the kernel's (linux/posix_acl_xattr.h): a version, then kind, rights and id."""
     try:
         data = os.getxattr(path, _ACL, follow_symlinks=False)
     except OSError:
@@ -300,11 +296,9 @@ def _members(group: int) -> frozenset[int]:
 
 @lru_cache(maxsize=1)
 def _hidden_root() -> int | None:
-    """Return the id that files of root show in a user namespace without root, or None.
-
-    In a container of one's own all that belongs to nobody of the container looks so
-    (user_namespaces(7)): the image, and the system's folders.
-    """
+    """Return the id that files of root show in a user namespace without root, or None. In a
+    container of one's own all that belongs to nobody of the container looks so
+    (user_namespaces(7)): the image, and the system's folders."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as stream:
             ranges = [[int(word) for word in line.split()] for line in stream]
@@ -323,10 +317,3 @@ def _ids(look_up: Callable[[str], Any], names: Iterable[str]) -> frozenset[int]:
         with contextlib.suppress(KeyError):
             found.add(look_up(name)[2])
     return frozenset(found)
-
-
-def _group_name(group: int) -> str:
-    try:
-        return grp.getgrgid(group).gr_name
-    except KeyError:
-        return str(group)

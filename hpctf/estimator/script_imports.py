@@ -113,7 +113,7 @@ class _Reading:
             if path in self.files or len(self.files) >= _MOST_FILES:
                 continue
             self.files.append(path)
-            tree = _parsed(path)
+            tree = parsed(path)
             if tree is None:
                 continue
             for one in sorted(_imports(tree), key=lambda one: one.line):
@@ -154,7 +154,8 @@ def text_of(path: Path) -> bytes:
         return b""
 
 
-def _parsed(path: Path) -> ast.Module | None:
+def parsed(path: Path) -> ast.Module | None:
+    """Return a file's syntax tree; None if it is not this Python's."""
     try:
         return ast.parse(text_of(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -171,7 +172,6 @@ class _Import(NamedTuple):
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:
-    """Yield what a file imports when it runs."""
     calls = _import_calls(tree)
     waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
     while waiting:
@@ -194,7 +194,6 @@ _TRY = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
 def _suppresses(node: ast.With | ast.AsyncWith) -> bool:
-    """Whether a ``with`` is one of ``contextlib.suppress``."""
     return any("suppress" in ast.unparse(item.context_expr) for item in node.items)
 
 

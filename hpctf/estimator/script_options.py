@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpctf.estimator.script_imports import imports_of_entry, text_of
+from hpctf.estimator.script_imports import imports_of_entry, parsed, text_of
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
@@ -38,12 +38,10 @@ def takes_option(estimator: TensorFlow, option: str) -> bool:
 
 
 def _names(path: Path, option: str, in_text: bool, of_parameters: bool) -> bool:
-    content = text_of(path)
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(path)
+    if tree is None:
         # The text of another Python, such as 2: a quoted option is still one.
-        return any(f"{quote}{option}{quote}".encode() in content for quote in "'\"")
+        return any(f"{quote}{option}{quote}".encode() in text_of(path) for quote in "'\"")
 
     # getopt's long options have no dashes, and end in = if they take a value.
     words = {option, f"{option}=", f"{option.lstrip('-')}="}

@@ -266,7 +266,6 @@ def _absolute(parameter: str, path: str | os.PathLike[str]) -> Path:
 
 
 def _absence(path: Path) -> str:
-    """Return why a path leads to nothing."""
     try:
         path.stat()
     except OSError as error:

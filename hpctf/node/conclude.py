@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 
 from hpctf.common.files import append_record, tail
@@ -27,7 +26,7 @@ from hpctf.run_folder.rank_states import (
     read_ranks,
     tell_failure,
 )
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +109,10 @@ def verdict(
     warning = number_of(plan["interruption"]["signal"])
     interrupted = first_interrupted(ranks, plan)
     if interrupted and not silent:
-        cause = cause or _cause(interrupted)
+        if cause is None:
+            cause = f"{interrupted.asked} from outside"
+            if interrupted.asked == "warning":
+                cause = "Slurm's warning (time limit or pre-emption)"
         if may_restart:
             return START_AGAIN, cause
         return INTERRUPTED, _stopped(interrupted, cause, plan["interruption"]["max_restarts"])
@@ -161,12 +163,6 @@ def record(run_folder: str, event: str, **more: Any) -> None:
         say(f"{event} is not on record: {error}")
 
 
-def _cause(rank: RankState) -> str:
-    if rank.asked == "warning":
-        return "Slurm's warning (time limit or pre-emption)"
-    return f"{rank.asked} from outside"
-
-
 def _stopped(rank: RankState, cause: str, most: int) -> str:
     words = f"{rank.name} on {rank.host} was stopped by {cause}"
     return f"{words}; its {most} restarts are used up" if most else words
@@ -194,10 +190,8 @@ def _start_again(run_folder: str, cause: str) -> tuple[int, str]:
         return START_AGAIN, cause  # the controller of a local run does it
 
     until = time.monotonic() + _ASK_FOR_S
-    env = environment_of("scontrol")
-    command = ["scontrol", "requeue", job_id]
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=FOLDER)
+        done = ask(["scontrol", "requeue", job_id])
         if done.returncode == 0:
             time.sleep(_TAKEN_OFF_S)
             return INTERRUPTED, "Slurm took the request to start it again, but has not done so"

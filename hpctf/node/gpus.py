@@ -83,10 +83,8 @@ def are_there(env: Mapping[str, str]) -> bool:
 
 
 def _names(env: Mapping[str, str], nvml: Any) -> list[str]:
-    """Return the devices' numbers or ids, in the order in which the training counts them.
-
-    NVML shows a job's own devices alone, where Slurm or a container's runtime hides the others.
-    """
+    """Return the devices' numbers or ids, in the order in which the training counts them. NVML
+    shows a job's own devices alone, where Slurm or a container's runtime hides the others."""
     chosen = env.get(_CHOSEN)
     if chosen is None:
         return [str(number) for number in range(nvml.nvmlDeviceGetCount())]

@@ -182,12 +182,10 @@ _PER_TASK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU")
 
 
 def _is_bound(env: Mapping[str, str], devices: int) -> bool:
-    """Whether what a rank sees has been chosen by Slurm for this rank alone.
-
-    It has if somebody chose how (srun(1), ``--gpu-bind``, ``--gpus-per-task`` ...), or if the rank
-    sees fewer GPUs than its step has on the node. A daemon of mpirun's is a task of its own: its
-    ranks share what it sees, so the batch script takes these choices away (mpi.sbatch.j2).
-    """
+    """Whether what a rank sees has been chosen by Slurm for this rank alone. It has if somebody
+    chose how (srun(1), ``--gpu-bind``, ``--gpus-per-task`` ...), or if the rank sees fewer GPUs
+    than its step has on the node. A daemon of mpirun's is a task of its own: its ranks share what
+    it sees, so the batch script takes these choices away (mpi.sbatch.j2)."""
     if any(env.get(name) for name in _PER_TASK) or "gpu" in env.get("SLURM_TRES_PER_TASK", ""):
         return True
     for name in _BINDINGS:

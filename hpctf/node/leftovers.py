@@ -8,12 +8,11 @@ to talk to. srun cannot start a step beside theirs: "Duplicate job step id".
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 
 from hpctf.errors import SchedulerError
 from hpctf.node.messages import say
-from hpctf.scheduler.programs import FOLDER, environment_of
+from hpctf.scheduler.programs import ask
 
 _LOOK_S = 0.5
 _GONE_S = 120.0
@@ -31,11 +30,8 @@ def end_earlier_steps() -> None:
         They are still there after two minutes.
     """
     leader = os.environ["SLURM_JOB_ID"]
-    others = [
-        job
-        for name, job in os.environ.items()
-        if name.startswith("SLURM_JOB_ID_HET_GROUP_") and job != leader
-    ]
+    names = [name for name in os.environ if name.startswith("SLURM_JOB_ID_HET_GROUP_")]
+    others = [os.environ[name] for name in names if os.environ[name] != leader]
     until = time.monotonic() + _GONE_S
     asked: set[str] = set()
     while steps := _steps(others):
@@ -59,9 +55,8 @@ def _steps(jobs: list[str]) -> set[str]:
 
 def _slurm(*command: str) -> str:
     """Return what a command of Slurm's says; nothing if it fails: then srun will say why."""
-    env = environment_of(command[0])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=FOLDER)
+        done = ask(command)
     except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""

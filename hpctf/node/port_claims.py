@@ -132,12 +132,10 @@ def _socket_named(name: str) -> socket.socket | None:
 
 
 def _obstacle(port: int, addresses: Sequence[tuple[int, str]]) -> str | None:
-    """Return who keeps a server from binding the port, or None if it could.
-
-    As servers do, with SO_REUSEADDR: connections of an earlier server that are still closing
-    are no obstacle. Without SO_REUSEPORT, with which TensorFlow's server would share the port of
-    another one of the same user, and both would get half of the messages.
-    """
+    """Return who keeps a server from binding the port, or None if it could. As servers do, with
+    SO_REUSEADDR: connections of an earlier server that are still closing are no obstacle. Without
+    SO_REUSEPORT, with which TensorFlow's server would share the port of another one of the same
+    user, and both would get half of the messages."""
     for family, address in [(socket.AF_INET, ""), (socket.AF_INET6, ""), *addresses]:
         try:
             with socket.socket(family) as probe:

@@ -160,7 +160,6 @@ class Process:
                 self._take(number)
 
     def _take(self, number: int) -> None:
-        """Do what a signal asks."""
         if number == self._manners.warning:
             self._ask(WARNING, self._manners.tell)
         elif number in ENDING:
@@ -184,11 +183,9 @@ class Process:
             self._send(number)
 
     def _send(self, number: int) -> None:
-        """Send a signal to the whole group: once to each process.
-
-        A container's runtime passes on what it gets: it gets nothing where the processes that it
-        runs are in its group, and so have got it already.
-        """
+        """Send a signal to the whole group: once to each process. A container's runtime passes on
+        what it gets: it gets nothing where the processes that it runs are in its group, and so have
+        got it already."""
         if self._manners.spares and number != signal.SIGKILL:
             others = _group(self._child.pid) - {self._child.pid}
             for pid in others:

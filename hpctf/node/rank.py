@@ -244,11 +244,9 @@ class Rank:
             say(f"{self._me.name}: {event} is not on record: {error}")
 
     def _finish(self, ended: process.Ended) -> int:
-        """Put the end on record, keep the result, and return the exit status.
-
-        Who was asked to end has not failed: the launcher would end the others at once, and those
-        may be writing their checkpoints. Of a start that is superseded nothing is kept.
-        """
+        """Put the end on record, keep the result, and return the exit status. Who was asked to end
+        has not failed: the launcher would end the others at once, and those may be writing their
+        checkpoints. Of a start that is superseded nothing is kept."""
         if self.is_superseded():
             say(f"{self._me.name}: ended, for the job has been started again without this node")
             return ended.status

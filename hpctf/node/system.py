@@ -114,16 +114,13 @@ class Sampler:
         return row
 
     def _since(self) -> float:
-        """Return the seconds since the last call."""
         before, self._at = self._at, time.monotonic()
         return max(self._at - before, 1e-3)
 
     def _memory(self) -> dict[str, Any]:
-        """Return what is in use, how that was counted, and the most that ever was.
-
-        The peak is the lower of two: the cgroup's has the page cache in it, and those of processes
-        have what they share once for each, but not those that came and went meanwhile.
-        """
+        """Return what is in use, how that was counted, and the most that ever was. The peak is the
+        lower of two: the cgroup's has the page cache in it, and those of processes have what they
+        share once for each, but not those that came and went meanwhile."""
         used = memory.in_use(self._cgroup) if self._cgroup else None
         count = "cgroup"
         if used is None:

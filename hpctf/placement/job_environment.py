@@ -143,10 +143,8 @@ def _is_step_rank(env: Mapping[str, str]) -> bool:
 
 
 def _hosts_under_mpirun(env: Mapping[str, str]) -> list[Host]:
-    """Return where mpirun's ranks are: it fills host after host unless told otherwise.
-
-    Slurm's task counts are no help: on all hosts but the first they are those of mpirun's daemons.
-    """
+    """Return where mpirun's ranks are: it fills host after host unless told otherwise. Slurm's task
+    counts are no help: on all hosts but the first they are those of mpirun's daemons."""
     size = world_size_from_environment(env)
     name = "OMPI_COMM_WORLD_LOCAL_SIZE" if "OMPI_COMM_WORLD_RANK" in env else "MPI_LOCALNRANKS"
     each = number_of(name, _variable(env, name))
@@ -177,11 +175,9 @@ def _placement(env: Mapping[str, str], hosts_name: str, tasks_name: str) -> list
 
 
 def _step_components(env: Mapping[str, str]) -> list[list[Host]]:
-    """Return the hosts of this step, in rank order, by component of the job.
-
-    Over several components Slurm writes the step's hosts sorted by name, but deals out its ranks
-    component by component (measured on 22.05): component 0 on n3 has the first ranks of n[1-3].
-    """
+    """Return the hosts of this step, in rank order, by component of the job. Over several
+    components Slurm writes the step's hosts sorted by name, but deals out its ranks component by
+    component (measured on 22.05): component 0 on n3 has the first ranks of n[1-3]."""
     hosts = _placement(env, "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
     component = {
         name: number
@@ -216,10 +212,8 @@ def _allocation(env: Mapping[str, str], group: str) -> list[Host]:
 
 
 def _components(env: Mapping[str, str]) -> int:
-    """Return how many components this job has, 0 if it is not heterogeneous.
-
-    A job that a heterogeneous job submitted inherits variables that are not its own.
-    """
+    """Return how many components this job has, 0 if it is not heterogeneous. A job that a
+    heterogeneous job submitted inherits variables that are not its own."""
     leader = env.get("SLURM_JOB_ID_HET_GROUP_0", env.get("SLURM_JOB_ID"))
     if "SLURM_HET_SIZE" not in env or leader != env.get("SLURM_JOB_ID"):
         return 0

@@ -108,11 +108,9 @@ class Slurm:
     def _complete(
         known: dict[str, JobStatus], unsure: list[str], accounted: dict[str, JobStatus]
     ) -> None:
-        """Add to what squeue knows what sacct does: jobs that have gone, and who cancelled one.
-
-        A job that is still running for sacct, though squeue does not know it, has been lost:
-        slurmdbd was never told of its end (sacctmgr(1), runaway jobs).
-        """
+        """Add to what squeue knows what sacct does: jobs that have gone, and who cancelled one. A
+        job that is still running for sacct, though squeue does not know it, has been lost: slurmdbd
+        was never told of its end (sacctmgr(1), runaway jobs)."""
         for job_id in unsure:
             status = accounted.get(job_id)
             if job_id in known:

@@ -129,11 +129,9 @@ def _asked(
 
 
 def _load(asked: SiteQuery, keep: bool) -> Site:
-    """Return the site, checked now or when all of its layers read the same before.
-
-    What has been checked is kept in the user's cache folder: the check costs more time than all
-    else that submitting does.
-    """
+    """Return the site, checked now or when all of its layers read the same before. What has been
+    checked is kept in the user's cache folder: the check costs more time than all else that
+    submitting does."""
     kept = _kept_file(asked)
     try:
         site = _kept_site(kept, asked.project)

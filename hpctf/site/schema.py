@@ -74,7 +74,6 @@ def problems_of(layers: Layers) -> tuple[list[str], Site | None]:
 
 
 def _explain(layers: Layers, merged: Any, problem: Problem) -> list[str]:
-    """Return the lines that tell one problem of pydantic's."""
     path = _path_of(merged, problem)
     kind, found = problem["type"], problem.get("input")
     if kind == "unexpected_keyword_argument":

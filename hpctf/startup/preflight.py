@@ -145,7 +145,6 @@ def _concerned() -> bool:
 
 
 def _compare(what: str, mine: Dict[str, str]) -> None:
-    """Compare what this rank has with what the first rank to come has."""
     first = _first(what, {"rank": this_rank.name(), "host": this_rank.host(), "versions": mine})
     theirs = first.get("versions", mine)
     others = [label for label in {**theirs, **mine} if mine.get(label) != theirs.get(label)]

@@ -109,7 +109,6 @@ class Profile:
             this_rank.tell(f"no profile of workers and ps: {error}")
 
     def _end(self) -> None:
-        """Finish at the end of the script what is not finished."""
         if self._asking is not None:
             self._asking.join()
         if self._followed is None:

@@ -69,10 +69,8 @@ class StandIn:
 
 
 def _package() -> str:
-    """Return the name under which this folder can be imported.
-
-    By its place: the training may have another hpctf, or a module of that name.
-    """
+    """Return the name under which this folder can be imported. By its place: the training may have
+    another hpctf, or a module of that name."""
     name = "_hpctf_startup"
     if name not in sys.modules:
         from importlib import import_module

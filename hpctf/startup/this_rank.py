@@ -103,10 +103,8 @@ def end(words: str) -> NoReturn:
 
 
 def _say(line: bytes) -> None:
-    """Write to the rank's log, and to where stderr goes if that is elsewhere.
-
-    The script may have redirected, replaced or closed its streams.
-    """
+    """Write to the rank's log, and to where stderr goes if that is elsewhere. The script may have
+    redirected, replaced or closed its streams."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(BaseException):  # whatever the script has put in its place
             stream.flush()

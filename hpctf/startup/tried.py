@@ -5,7 +5,7 @@ A script that does without Horovod where its import fails trains alone, and noth
 
 import os
 import sys
-from typing import Optional, Pattern
+from typing import Any, Iterator, Optional, Pattern
 
 from . import this_rank
 
@@ -40,12 +40,8 @@ def importing_package() -> str:
 def is_imported_by_script() -> bool:
     """Whether it is the script that imports, and not a package, nor one that asks whether there is
     such a module (``importlib.util.find_spec``)."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename.endswith(("importlib/util.py", "<frozen importlib.util>")):
-            return False
-        frame = frame.f_back  # type: ignore[assignment]
-    return _is_of_script(_importer())
+    asking = ("importlib/util.py", "<frozen importlib.util>")
+    return _is_of_script(_importer()) and not any(file.endswith(asking) for file in _running())
 
 
 def importer_names(words: Pattern[str]) -> bool:
@@ -59,14 +55,19 @@ def importer_names(words: Pattern[str]) -> bool:
 
 def _importer() -> Optional[str]:
     """Return the file of the code that imports, or asks whether a module is there."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
+    for file in _running():
         machinery = "importlib" in file or file.startswith("<frozen")
         if not machinery and os.path.dirname(os.path.abspath(file)) != os.path.dirname(__file__):
             return file
-        frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def _running() -> Iterator[str]:
+    """Yield the files of the code that is running, the innermost first."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back
 
 
 def _is_of_script(file: Optional[str]) -> bool:

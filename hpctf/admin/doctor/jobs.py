@@ -236,10 +236,8 @@ class Jobs:
             outcome.sight = self._sight(run)
 
     def _sight(self, run: Run) -> str:
-        """Return what nodes see of a run folder: ``none``, ``seen``, or empty if nobody knows.
-
-        The job that looks has no file anywhere: its exit code is the answer.
-        """
+        """Return what nodes see of a run folder: ``none``, ``seen``, or empty if nobody knows. The
+        job that looks has no file anywhere: its exit code is the answer."""
         directives = run.plan["components"][0]["directives"]
         options = [f"--{key}={value}" if value else f"--{key}" for key, value in directives]
         name = f"{self._experiment.name}-sight"

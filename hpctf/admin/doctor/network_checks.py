@@ -173,7 +173,6 @@ _SIGNS = (
 
 
 def _working(outcome: Outcome) -> Way | None:
-    """Return the other way that works, if one was found."""
     works = (Way(one["launcher"], one["plugin"]) for one in outcome.tried if one["works"])
     return next(works, None)
 
@@ -221,10 +220,8 @@ def _judge_speed(report: Report, worlds: list[dict[str, Any]], way: str) -> None
 
 
 def _slow(measured: list[dict[str, Any]]) -> Check:
-    """Name the nodes whose fastest link is far worse than the median node's fastest.
-
-    The fastest, for the links of a good node to a slow one are slow as well.
-    """
+    """Name the nodes whose fastest link is far worse than the median node's fastest. The fastest,
+    for the links of a good node to a slow one are slow as well."""
     name = "slow nodes"
     nodes = sorted({node for pair in measured for node in pair["nodes"]})
     if len(nodes) < 3:

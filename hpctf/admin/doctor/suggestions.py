@@ -103,11 +103,9 @@ def own_file(site: str) -> Path:
 def _changed(
     path: Path, before: str, content: dict[str, Any], wanted: Mapping[str, Any]
 ) -> tuple[str, bool]:
-    """Return the text with other values, and whether it keeps all that was there.
-
-    Values are put into the text as it is, comments and all; where that does not come out right
-    (aliases), the whole is written anew.
-    """
+    """Return the text with other values, and whether it keeps all that was there. Values are put
+    into the text as it is, comments and all; where that does not come out right (aliases), the
+    whole is written anew."""
     import yaml
 
     merged, text = content, before

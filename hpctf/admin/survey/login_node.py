@@ -110,12 +110,9 @@ def parse_mpi(said: str, info: str = "") -> tuple[str, str, tuple[str, ...]]:
 
 
 def _speaks(kind: str, version: str, info: str) -> tuple[str, ...]:
-    """Return the plugins of srun that an MPI understands.
-
-    Open MPI 5 knows PMIx alone; 4 has components for it (``pmix3x``, or ``ext3x`` for a PMIx of
-    the system's) and for Slurm's own PMI-2 (``s2``), as it was built. MPICH and Intel MPI take
-    PMI-2 without more.
-    """
+    """Return the plugins of srun that an MPI understands. Open MPI 5 knows PMIx alone; 4 has
+    components for it (``pmix3x``, or ``ext3x`` for a PMIx of the system's) and for Slurm's own
+    PMI-2 (``s2``), as it was built. MPICH and Intel MPI take PMI-2 without more."""
     if kind != "openmpi":
         return ("pmi2",)
     if int(version.partition(".")[0]) >= 5:

@@ -27,6 +27,7 @@ from hpctf.admin.survey.inventory import (
     parse_partitions,
 )
 from hpctf.admin.survey.login_node import Interface, Modules, Mpi
+from hpctf.common.processes import name_of_group
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
 
@@ -146,7 +147,7 @@ def probe() -> Probe:
                 unanswered[words] = error.message
     return Probe(
         user=user,
-        groups=_groups(),
+        groups=tuple(sorted(map(name_of_group, {os.getegid(), *os.getgroups()}))),
         interfaces=login_node.find_interfaces(),
         programs=login_node.find_programs(),
         ephemeral_ports=login_node.ephemeral_ports(),
@@ -168,15 +169,3 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
-
-
-def _groups() -> tuple[str, ...]:
-    import grp
-
-    found = []
-    for number in {os.getegid(), *os.getgroups()}:
-        try:
-            found.append(grp.getgrgid(number).gr_name)
-        except KeyError:
-            found.append(str(number))
-    return tuple(sorted(found))

@@ -265,8 +265,6 @@ def read_records(path: StrPath) -> Iterator[dict[str, Any]]:
     try:
         with _open(path) as stream:
             for line in stream:
-                if line.startswith(_OLD_HEARTBEAT):
-                    continue
                 try:
                     record = json.loads(line)
                 except (ValueError, RecursionError):
@@ -275,10 +273,6 @@ def read_records(path: StrPath) -> Iterator[dict[str, Any]]:
                     yield record
     except FileNotFoundError:
         return
-
-
-_OLD_HEARTBEAT = b'{"event":"heartbeat"'
-"""What ranks once appended twice a minute; now it is a file's time stamp."""
 
 
 def tail(path: StrPath, lines: int = 20, limit: int = 65536) -> list[str]:

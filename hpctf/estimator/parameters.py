@@ -43,6 +43,14 @@ _Words = Sequence[object] | Mapping[str, object] | None
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
+def _count(
+    group: str, doc: str, flag: str, overrides: str = "", *, metavar: str = "", least: int = 1
+) -> _Count:
+    """Return the parameter of a whole number, of `least` or more."""
+    check, option = partial(check_count, least=least), Option(flag, int, metavar or None)
+    return Parameter(group, doc, check, option, overrides=overrides)
+
+
 @described
 class Parameters(Described):
     """What a person can ask for, in the order of the checks and of ``--help``."""
@@ -134,26 +142,16 @@ class Parameters(Described):
         "`Mpi`, `ParameterServer` or `MultiWorker`: the same, with its counts.",
         kept=False,
     )
-    process_count_per_node: _Count = Parameter(
-        DISTRIBUTION,
-        "Processes per node (ps: workers per node).",
-        check_count,
-        Option("--procs-per-node", int),
+    process_count_per_node: _Count = _count(
+        DISTRIBUTION, "Processes per node (ps: workers per node).", "--procs-per-node"
     )
-    worker_count: _Count = Parameter(
-        DISTRIBUTION, "Workers in all (ps, collective).", check_count, Option("--workers", int)
-    )
-    parameter_server_count: _Count = Parameter(
-        DISTRIBUTION, "Parameter servers in all.", check_count, Option("--ps", int)
-    )
+    worker_count: _Count = _count(DISTRIBUTION, "Workers in all (ps, collective).", "--workers")
+    parameter_server_count: _Count = _count(DISTRIBUTION, "Parameter servers in all.", "--ps")
     compute_target: _Text = Parameter(
         RESOURCES, "Compute target of the site.", check_name, Option("--target")
     )
-    node_count: _Count = Parameter(
-        RESOURCES,
-        "Nodes in all. By default as few as the backend needs.",
-        check_count,
-        Option("--nodes", int),
+    node_count: _Count = _count(
+        RESOURCES, "Nodes in all. By default as few as the backend needs.", "--nodes"
     )
     use_gpu: _Flag = Parameter(
         RESOURCES,
@@ -163,19 +161,11 @@ class Parameters(Described):
         default=False,
         needs=("gpus_per_node",),
     )
-    gpus_per_node: _Count = Parameter(
-        RESOURCES,
-        "Ask for so many GPUs per node.",
-        partial(check_count, least=0),
-        Option("--gpus-per-node", int),
-        overrides="target.gpus",
+    gpus_per_node: _Count = _count(
+        RESOURCES, "Ask for so many GPUs per node.", "--gpus-per-node", "target.gpus", least=0
     )
-    cpus_per_task: _Count = Parameter(
-        RESOURCES,
-        "CPUs per process.",
-        check_count,
-        Option("--cpus-per-task", int),
-        overrides="target.cpus_per_task",
+    cpus_per_task: _Count = _count(
+        RESOURCES, "CPUs per process.", "--cpus-per-task", "target.cpus_per_task"
     )
     mem: _Text = Parameter(
         RESOURCES,
@@ -264,20 +254,21 @@ class Parameters(Described):
     conda_dependencies_file_path: _Path = older_name_of("conda_dependencies_file", ENVIRONMENT)
     pip_requirements_file_path: _Path = older_name_of("pip_requirements_file", ENVIRONMENT)
     custom_docker_base_image: _Text = older_name_of("custom_docker_image", ENVIRONMENT)
-    max_restarts: _Count = Parameter(
+    max_restarts: _Count = _count(
         FAULT_TOLERANCE,
         "Start again at the time limit (0: never again). So often, and also when pre-empted with "
         "a grace; the script finds its checkpoints in HPCTF_CHECKPOINT_DIR. None leaves restarts "
         "to Slurm (pre-emption, node failure); 0 forbids these, too.",
-        partial(check_count, least=0),
-        Option("--max-restarts", int, "N"),
+        "--max-restarts",
+        metavar="N",
+        least=0,
     )
-    grace_seconds: _Count = Parameter(
+    grace_seconds: _Count = _count(
         FAULT_TOLERANCE,
         "Time to write a checkpoint. In seconds; by default the site's.",
-        check_count,
-        Option("--grace", int, "SECONDS"),
-        overrides="warning.grace_s",
+        "--grace",
+        "warning.grace_s",
+        metavar="SECONDS",
     )
     warning_signal: Parameter[str, str] = Parameter(
         FAULT_TOLERANCE,

@@ -147,9 +147,7 @@ class Process:
         code = self._child.returncode
         if self.asked == END:
             return Ended(0, None, END)
-        if code < 0:
-            return Ended(None, -code, self.asked)
-        return Ended(code, None, self.asked)
+        return Ended(None, -code, self.asked) if code < 0 else Ended(code, None, self.asked)
 
     def _outlast(self) -> None:
         """Wait for what a container's runtime ran, which may be writing its checkpoint: processes

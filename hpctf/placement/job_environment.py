@@ -108,9 +108,7 @@ def _launcher(env: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     if "MPI_LOCALRANKID" in env:
         return _HYDRA
     executor = env.get("SUBMITIT_EXECUTOR", "slurm" if "SLURM_JOB_ID" in env else "local")
-    if "SUBMITIT_LOCAL_NTASKS" in env and executor == "local":
-        return _LOCAL
-    return _SLURM
+    return _LOCAL if "SUBMITIT_LOCAL_NTASKS" in env and executor == "local" else _SLURM
 
 
 def _own(env: Mapping[str, str], what: str) -> int:

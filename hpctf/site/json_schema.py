@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from hpctf.site import model
 from hpctf.site.keys import FILE_ONLY
-from hpctf.site.model import Site
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -59,9 +59,7 @@ def project_schema() -> Schema:
 
 
 def _made() -> Schema:
-    from hpctf.site import model
-
-    schema = TypeAdapter(Site).json_schema()
+    schema = TypeAdapter(model.Site).json_schema()
     for name, definition in [("Site", schema), *schema["$defs"].items()]:
         text = inspect.cleandoc(getattr(model, name).__doc__)
         definition["description"] = _plain(text.split("\n\n")[0])

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Mapping
 
-from hpctf.admin.site_init.entries import Draft, Line, Missing
 from hpctf.admin.site_init.partitions import TargetDraft, Targets, little_memory
 from hpctf.admin.site_init.storage import Place
+from hpctf.admin.site_init.yaml_text import Draft, Line, Missing
 from hpctf.admin.survey.probe import Probe
 
 _CONFIG = "scontrol show config"

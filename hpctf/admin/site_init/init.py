@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpctf.admin.site_init.draft import draft
-from hpctf.admin.site_init.entries import Missing
 from hpctf.admin.site_init.partitions import Fact, TargetDraft, Targets, draft_targets
 from hpctf.admin.site_init.sbatch_check import try_targets
 from hpctf.admin.site_init.storage import find_place
-from hpctf.admin.site_init.yaml_text import text_of
+from hpctf.admin.site_init.yaml_text import Missing, text_of
 from hpctf.admin.survey.probe import Probe, probe
 from hpctf.errors import SiteError, UsageError, shown
 from hpctf.site.discovery import folders

@@ -210,9 +210,7 @@ def _cores(partition: Partition, rows: Sequence[Nodes]) -> int:
     each = [max(1, row.cpus // row.threads_per_core) for row in rows if row.cpus]
     if not each and partition.total_nodes:
         each = [partition.total_cpus // partition.total_nodes]
-    if not each:
-        return 0
-    return max(1, min([*each, partition.max_cpus_per_node or each[0]]))
+    return max(1, min([*each, partition.max_cpus_per_node or each[0]])) if each else 0
 
 
 def _cpus(partition: Partition, rows: Sequence[Nodes]) -> int:

@@ -11,11 +11,10 @@ import pytest
 import yaml
 
 from hpctf.admin.site_init.draft import draft
-from hpctf.admin.site_init.entries import Draft, Line, Missing
 from hpctf.admin.site_init.init import init_site
 from hpctf.admin.site_init.partitions import draft_targets
 from hpctf.admin.site_init.storage import Place, find_place
-from hpctf.admin.site_init.yaml_text import text_of
+from hpctf.admin.site_init.yaml_text import Draft, Line, Missing, text_of
 from hpctf.admin.survey.inventory import (
     parse_associations,
     parse_clusters,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpctf.cli.common import answer_json, given_of, json_option, say, set_option, site_option
+from hpctf.common.signals import handling, interrupt
 from hpctf.common.terminal import console
 from hpctf.errors import UsageError
 
@@ -81,7 +80,8 @@ def doctor(
             environment=options["env"],
             tensorflow=options["tensorflow"],
         )
-    with _ended_by_signals():
+    # Its jobs must not stay when it is ended.
+    with handling(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), interrupt)):
         report = examine(site, settings, asked, say)
     if not as_json:
         show(report)
@@ -143,19 +143,3 @@ def show(report: Report) -> None:
         screen.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
     click.echo(summary)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: its jobs must not stay."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

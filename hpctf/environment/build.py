@@ -6,18 +6,16 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hpctf.common.files import cannot_write, write_atomic, write_json
 from hpctf.common.notes import notify
 from hpctf.common.processes import user_name
 from hpctf.common.secrets import hidden, without_credentials
+from hpctf.common.signals import handling
 from hpctf.common.trusted_path import check as check_trusted
 from hpctf.common.trusted_path import check_chosen
 from hpctf.environment import tensorflow_versions
@@ -64,7 +62,8 @@ def ensure(spec: EnvironmentSpec, site: Site, tell: Tell = tell_nobody) -> Path:
     if store.is_ready(spec):
         return store.python_of(spec)
     folder = store.prepare(spec.key)
-    with _ended_cleanly(), alone(folder, store.umask, tell):
+    # A job's time limit, which sends SIGTERM, leaves nothing behind, just as an interrupt.
+    with handling({signal.SIGTERM: _end}), alone(folder, store.umask, tell):
         if store.is_ready(spec):
             tell(f"Environment {spec.key} has been built meanwhile")
             return store.python_of(spec)
@@ -94,21 +93,8 @@ def _drop_broken_link(folder: Path) -> None:
             os.unlink(link)
 
 
-@contextlib.contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """Let SIGTERM end a build as an interrupt does: a job's time limit leaves nothing behind."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 class _Build:

@@ -11,10 +11,10 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.within import top_of
 from hpctf.errors import ExportError, UsageError
@@ -46,8 +46,6 @@ _STATUS = {
     "Running": "RUNNING",
     "Finalizing": "RUNNING",
 }
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -140,24 +138,23 @@ def _client(uri: str) -> Any:
         ) from None
 
 
+@dataclass
 class _Writer:
     """Writes one run to MLflow."""
 
-    def __init__(self, client: Any, uri: str, one: Exported, done: Done) -> None:
-        self._client = client
-        self._uri = uri
-        self._one = one
-        self._done = done
-        self._begun = time.time()
+    _client: Any
+    _uri: str
+    _one: Exported
+    _done: Done
+    _begun: float = field(default_factory=time.time)
 
     def write(self, parent: str | None, files: bool, largest: int | None) -> str:
         """Write all of it, and return MLflow's id of the run."""
-        there = self._find()
-        if there is None:
-            there = self._create(parent)
-            self._done.new += 1
-        else:
-            self._done.known += 1
+        experiment = self._experiment()
+        found = self._client.search_runs([experiment], f"tags.`{RUN_ID}` = '{self._one.id}'")
+        there = found[0] if found else self._create(parent, experiment)
+        self._done.known += bool(found)
+        self._done.new += not found
         run_id = str(there.info.run_id)
         self._params(run_id, there)
         self._metrics(run_id, there)
@@ -166,11 +163,6 @@ class _Writer:
         self._files(run_id, wanted, float(there.data.tags.get(_EXPORTED, 0)), largest)
         self._end(run_id, tables)
         return run_id
-
-    def _find(self) -> Any:
-        experiment = self._experiment()
-        found = self._client.search_runs([experiment], f"tags.`{RUN_ID}` = '{self._one.id}'")
-        return found[0] if found else None
 
     def _experiment(self) -> str:
         name = self._one.experiment
@@ -184,7 +176,7 @@ class _Writer:
             )
         return str(found.experiment_id)
 
-    def _create(self, parent: str | None) -> Any:
+    def _create(self, parent: str | None, experiment: str) -> Any:
         one = self._one
         tags = {
             RUN_ID: one.id,
@@ -195,7 +187,7 @@ class _Writer:
             "mlflow.parentRunId": parent or "",
         }
         return self._client.create_run(
-            self._experiment(),
+            experiment,
             start_time=_ms(one.started),
             tags={key: _text(value) for key, value in tags.items() if value},
             run_name=_text(one.name),
@@ -238,7 +230,7 @@ class _Writer:
         from mlflow.exceptions import MlflowException
 
         sent = 0
-        waiting = list(_parts(items, most))[::-1]
+        waiting = [items[start : start + most] for start in range(0, len(items), most)][::-1]
         while waiting:
             some = waiting.pop()
             try:
@@ -322,12 +314,12 @@ class _Writer:
         names = allowed_names(one.tags)
         tags = {names[name]: value for name, value in one.tags.items()}
         tags["hpctf.state"] = one.state
-        renamed = _renamed([*one.params, *one.metrics, *one.tags])
+        ours = allowed_names([*one.params, *one.metrics, *one.tags])
+        renamed = {new: name for name, new in ours.items() if new != name}
         if renamed:
             tags["hpctf.renamed"] = json.dumps(renamed, ensure_ascii=False)
         if tables:
-            shown = [{"path": path, "type": "table"} for path in tables]
-            text = json.dumps(shown)
+            text = json.dumps([{"path": path, "type": "table"} for path in tables])
             tags |= {"mlflow.loggedArtifacts": text} if len(text) <= _LONGEST_TAG else {}
         made = [RunTag(key, _text(value)[:_LONGEST_TAG]) for key, value in tags.items()]
         self._send(run_id, "tags", made, _MOST_PARAMS)
@@ -339,18 +331,13 @@ class _Writer:
         self._client.set_tag(run_id, _EXPORTED, str(self._begun))
 
 
-def _renamed(names: Sequence[str]) -> dict[str, str]:
-    return {new: name for name, new in allowed_names(names).items() if new != name}
-
-
 def _artifacts_of(uri: str, experiment: str) -> str | None:
     """Return where artifacts lie: beside a database that is a file. MLflow's own choice would be
     the folder in which somebody stands."""
     if not uri.startswith("sqlite:///"):
         return None
-    return (
-        Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment
-    ).as_uri()
+    folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
+    return (folder / "mlartifacts" / experiment).as_uri()
 
 
 def _identity(value: float, at: int, step: int) -> tuple[Any, int, int]:
@@ -367,8 +354,3 @@ def _text(value: str) -> str:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _parts(items: list[T], most: int) -> Iterator[list[T]]:
-    for start in range(0, len(items), most):
-        yield items[start : start + most]

@@ -136,12 +136,10 @@ def _of_child(
 
 def _script(entry: dict[str, Any]) -> str:
     command = [str(word) for word in entry["command"]]
-    return "a function" if entry["kind"] == "function" else Path(command[_place(entry)]).name
-
-
-def _place(entry: dict[str, Any]) -> int:
-    """Where the script stands in the command: behind its Python, if that is there."""
-    return 1 if len(entry["command"]) > 1 and entry["command"][0] == entry["python"] else 0
+    if entry["kind"] == "function":
+        return "a function"
+    behind_python = len(command) > 1 and command[0] == entry["python"]
+    return Path(command[int(behind_python)]).name
 
 
 def _params(run: Run, record: dict[str, Any]) -> dict[str, str]:

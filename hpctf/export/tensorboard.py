@@ -7,16 +7,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpctf.common.files import tail
 from hpctf.common.processes import user_name
+from hpctf.common.signals import handling, interrupt
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.event_files import EventFiles, find_python
 from hpctf.run_folder.ownership import is_mine
@@ -66,8 +66,10 @@ def show(
     """
     chosen = _port(host, port)
     found = find_python(runs, python)
+    # The end of the ssh connection and SIGTERM do what Ctrl-C does, unless nohup says otherwise.
+    signs = [sign for sign in _ENDINGS if signal.getsignal(sign) is not signal.SIG_IGN]
     with (
-        _hangups_interrupt(),
+        handling(dict.fromkeys(signs, interrupt)),
         tempfile.TemporaryDirectory(prefix="hpctf-tensorboard-") as name,
         EventFiles(found, Path(name) / "runs", of_events=True) as files,
     ):
@@ -187,22 +189,3 @@ def _check(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _last(log: Path) -> str:
     return "\n  ".join(tail(log, 5)) or "It said nothing."
-
-
-@contextmanager
-def _hangups_interrupt() -> Iterator[None]:
-    """Let the end of the ssh connection, and SIGTERM, do what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signs = [sign for sign in _ENDINGS if signal.getsignal(sign) is not signal.SIG_IGN]  # nohup
-    before = {sign: signal.signal(sign, interrupt) for sign in signs}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)

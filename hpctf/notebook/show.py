@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.terminal import visible
 from hpctf.errors import HpctfError
-from hpctf.notebook.cards import run_card
+from hpctf.notebook.cards import numbers, run_card
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.status.query import look
 from hpctf.runs.status.state import describe
@@ -36,9 +36,8 @@ def show(run: RunFolder, interval_s: float) -> None:
     card = LiveCard(run)
     update = _displayed(card.html(), in_words(run))
     if not card.over:
-        threading.Thread(
-            target=_keep_up, args=(card, update, interval_s), name=f"show {run.id}", daemon=True
-        ).start()
+        words = (card, update, interval_s)
+        threading.Thread(target=_keep_up, args=words, name=f"show {run.id}", daemon=True).start()
 
 
 def in_notebook() -> bool:
@@ -50,8 +49,6 @@ def in_notebook() -> bool:
 
 def in_words(run: RunFolder) -> str:
     """Return a run's state and last metrics in a line."""
-    from hpctf.notebook.cards import numbers
-
     last = {name: one.value for name, one in Reading(run.path).last_metrics().items()}
     words = ", ".join(f"{name} {value}" for name, value in numbers(last).items())
     return visible(f"{run.id}: {describe(look(run))}" + (f"; {words}" if words else ""))

@@ -18,18 +18,8 @@ def lines_over_each_other(runs: list[Plain]) -> list[Plain]:
     return list(found.values())
 
 
-def parameters(runs: list[Plain]) -> list[Plain]:
-    """Return the arguments of the runs' scripts, a row a name."""
-    return _rows([run["settings"]["parameters"] for run in runs])
-
-
-def metrics(runs: list[Plain]) -> list[str]:
-    """Return the names of all scalars that any run has logged."""
-    return list(dict.fromkeys(name for run in runs for name in run["last"]))
-
-
 def differences(runs: list[Plain]) -> list[Plain]:
-    """Return by subject what the runs were asked, a row a name."""
+    """Return by subject what the runs were asked, a row a name; the parameters come first."""
     subjects = {
         "Parameters": [run["settings"]["parameters"] for run in runs],
         "Configuration": [_configuration(run["settings"]) for run in runs],

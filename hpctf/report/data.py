@@ -6,16 +6,17 @@ import contextlib
 import os
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.run_metrics import first_series
 from hpctf.common.secrets import hidden_in_shell, hide, secrets_of_run, without_secrets
 from hpctf.common.units import memory_size
-from hpctf.report.logged_values import Logged, logged_of, shown
-from hpctf.report.settings import Settings, settings_of
-from hpctf.report.timeline import Timeline, timeline_of
+from hpctf.report.logged_values import logged_of, shown
+from hpctf.report.settings import settings_of
+from hpctf.report.timeline import timeline_of
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
@@ -31,86 +32,20 @@ if TYPE_CHECKING:
 EVENT_FILES = "event files"
 """Whose the curves are that TensorBoard's event files hold, in place of a rank."""
 
+Plain = dict[str, Any]
+
 _GB = 1 << 30
 _LONGEST_SCRIPT = 1_000_000
 
 
-@dataclass(frozen=True)
-class File:
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class ChildData:
-    """A child run: its curves are lines of the report's own panels."""
-
-    id: str
-    name: str
-    state: str
-    tags: dict[str, str | None]
-    last: dict[str, str]
-
-
-@dataclass(frozen=True)
-class RunData:
-    """One run.
+def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str, Any]:
+    """Return all that a report tells of a run as plain data, without what is secret.
 
     ``why`` is what `Run.why` tells of one that did not complete; ``curves`` have a line for each
     rank, ``of_children`` one for each child run; ``system`` is what the ranks used while they ran,
     ``used`` that in words, node by node, against what was asked for. ``command`` is what was typed
-    to submit it. Times are seconds since the epoch, but within lines.
-    """
-
-    id: str
-    experiment: str
-    state: str
-    final: bool
-    reason: str
-    backend: str
-    user: str
-    host: str
-    folder: str
-    job_id: str | None
-    submitted: float | None
-    started: float | None
-    ended: float | None
-    made: float
-    ranks: int
-    tags: dict[str, str | None]
-    properties: dict[str, str | None]
-    why: list[str]
-    last: dict[str, str]
-    curves: list[Panel]
-    logged: Logged
-    children: list[ChildData]
-    of_children: list[Panel]
-    timeline: Timeline | None
-    system: list[Panel]
-    used: list[list[str]]
-    used_in_short: str
-    settings: Settings
-    files: list[File]
-    source: str | None
-    command: str
-    script: str
-
-    @property
-    def queued(self) -> float | None:
-        """Seconds from its submission to its first rank's start."""
-        known = self.submitted is not None and self.started is not None
-        return self.started - self.submitted if known else None  # type: ignore[operator]
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds from the first rank's start to the end, or until the report was made."""
-        if self.started is None:
-            return None
-        return (self.made if self.ended is None else self.ended) - self.started
-
-
-def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str, Any]:
-    """Return all that a report tells of a run as plain data, without what is secret.
+    to submit it. Times are seconds since the epoch, but within lines; ``queued`` are the seconds
+    until the first rank's start, ``duration`` those from then to the end, or until now.
 
     Parameters
     ----------
@@ -121,82 +56,76 @@ def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str
         each has the first rank's lines alone.
     """
     record = run.folder.read_record()
-    data = _gathered(run, record, status or run.look(), lines)
-    content = {**asdict(data), "queued": data.queued, "duration": data.duration}
+    content = _gathered(run, record, status or run.look(), lines)
     found: dict[str, Any] = hide(content, secrets_of_run(run.plan["entry"], record))
     return found
 
 
-def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) -> RunData:
+def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) -> dict[str, Any]:
     now = time.time()
+    submitted = record.get("submitted")
     ends = [rank.ended for rank in status.ranks if rank.ended]
-    line = timeline_of(run, now, status.final)
-    first = line.first if line else None
-    begin = first or record.get("submitted") or now
+    ended = max(ends) if ends and status.final else None
+    timeline = timeline_of(run, now, status.final)
+    first = timeline.first if timeline else None
+    begin = first or submitted or now
     ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
     journals = run.journals()
     own = {} if lines else {rank: journals[rank].series for rank in ranks if rank in journals}
     series = {**run.event_series(), **first_series(journals.values())}
     children = [(child, child.series()) for child in run.get_children()]
     efficiency = run.get_efficiency()
-    return RunData(
-        id=run.id,
-        experiment=run.experiment,
-        state=status.state,
-        final=status.final,
-        reason=status.reason,
-        backend=run.plan["backend"],
-        user=str(record.get("user") or ""),
-        host=str(record.get("host") or ""),
-        folder=str(run.folder.path),
-        job_id=run.job_id,
-        submitted=record.get("submitted"),
-        started=first,
-        ended=max(ends) if ends and status.final else None,
-        made=now,
-        ranks=len(ranks),
-        tags=_shown(run.get_tags()),
-        properties=_shown(run.get_properties()),
-        why=_why(run, status),
-        last=_last(series),
-        curves=_curves(own, series, begin, lines),
-        logged=logged_of(run.folder.path, series),
-        children=[_child(*pair) for pair in children],
-        of_children=_curves_of_children(children, lines),
-        timeline=line,
-        system=_system(run, begin),
-        used=_used(efficiency),
-        used_in_short="" if efficiency is None else str(efficiency),
-        settings=settings_of(run, record),
-        files=_files(run),
-        source=record.get("source_directory"),
-        command=command_of(record),
-        script=_script(run.folder.script),
-    )
+    return {
+        "id": run.id,
+        "experiment": run.experiment,
+        "state": status.state,
+        "final": status.final,
+        "reason": status.reason,
+        "backend": run.plan["backend"],
+        "user": str(record.get("user") or ""),
+        "host": str(record.get("host") or ""),
+        "folder": str(run.folder.path),
+        "job_id": run.job_id,
+        "submitted": submitted,
+        "started": first,
+        "ended": ended,
+        "made": now,
+        "queued": None if first is None or submitted is None else first - submitted,
+        "duration": None if first is None else (now if ended is None else ended) - first,
+        "ranks": len(ranks),
+        "tags": _shown(run.get_tags()),
+        "properties": _shown(run.get_properties()),
+        "why": [] if status.state == "Completed" else str(run.why()).splitlines(),
+        "last": _last(series),
+        "curves": _curves(own, series, begin, lines),
+        "logged": asdict(logged_of(run.folder.path, series)),
+        "children": [_child(*pair) for pair in children],
+        "of_children": _curves_of_children(children, lines),
+        "timeline": asdict(timeline) if timeline else None,
+        "system": _system(run, begin),
+        "used": _used(efficiency),
+        "used_in_short": "" if efficiency is None else str(efficiency),
+        "settings": asdict(settings_of(run, record)),
+        "files": _files(run),
+        "source": record.get("source_directory"),
+        "command": command_of(record),
+        "script": _script(run.folder.script),
+    }
 
 
 def command_of(record: dict[str, Any]) -> str:
     """Return what was typed to submit a run, ready for a shell; empty for a run of a program's."""
-    words = _texts(record.get("command"))
+    typed = record.get("command")
+    words = [str(word) for word in typed] if isinstance(typed, list) else []
     program = Path(words[0]) if len(words) > 1 else Path()
     if "hpctf" not in (program.name, program.parent.name if program.stem == "__main__" else ""):
         return ""
     return shlex.join(["hpctf", *without_secrets(words[1:])])
 
 
-def _texts(words: Any) -> list[str]:
-    return [str(word) for word in words] if isinstance(words, list) else []
-
-
-def _why(run: Run, status: RunState) -> list[str]:
-    if status.state == "Completed":
-        return []
-    return str(run.why()).splitlines()
-
-
 def _curves(
     own: dict[str, dict[str, Series]], series: dict[str, Series], begin: float, lines: int
-) -> list[Panel]:
+) -> list[Plain]:
     """Return a panel a name, with a line a rank, of which the first is shown."""
     known = {name for mine in own.values() for name in mine}
     rest = {name: one for name, one in series.items() if name not in known}
@@ -212,12 +141,12 @@ def _curves(
     for name, rank, one in named:
         found.append((name, line_of(rank, one, begin, most, name not in seen)))
         seen.add(name)
-    return panels_of(found)
+    return _plain(panels_of(found))
 
 
 def _curves_of_children(
     children: list[tuple[ChildRun, dict[str, Series]]], lines: int
-) -> list[Panel]:
+) -> list[Plain]:
     named = [
         (name, child, one)
         for child, series in children
@@ -225,13 +154,21 @@ def _curves_of_children(
         if is_curve(one)
     ]
     most = points_each(lines or len(named))
-    return panels_of(
-        (name, line_of(child.name, one, child.created, most)) for name, child, one in named
+    return _plain(
+        panels_of(
+            (name, line_of(child.name, one, child.created, most)) for name, child, one in named
+        )
     )
 
 
-def _child(child: ChildRun, series: dict[str, Series]) -> ChildData:
-    return ChildData(child.id, child.name, child.status, _shown(child.get_tags()), _last(series))
+def _plain(panels: Iterable[Panel]) -> list[Plain]:
+    return [asdict(panel) for panel in panels]
+
+
+def _child(child: ChildRun, series: dict[str, Series]) -> Plain:
+    """Return what is told of a child run; its curves are lines of the report's own panels."""
+    about = {"id": child.id, "name": child.name, "state": child.status}
+    return {**about, "tags": _shown(child.get_tags()), "last": _last(series)}
 
 
 def _shown(tags: dict[str, Any]) -> dict[str, str | None]:
@@ -245,7 +182,7 @@ def _last(series: dict[str, Series]) -> dict[str, str]:
 _UNITS = {"cpu": ("CPU", "cores", 1.0), "memory": ("Memory", "GB", _GB)}
 
 
-def _system(run: Run, begin: float) -> list[Panel]:
+def _system(run: Run, begin: float) -> list[Plain]:
     """Return what the ranks used while they ran: cores, memory, and each GPU."""
     found: dict[str, Panel] = {}
     sampled = run.get_system_metrics()
@@ -259,7 +196,7 @@ def _system(run: Run, begin: float) -> list[Panel]:
             if len(values) > 1:
                 line = make_line(rank, [round(one, 3) for one in at], at, values, most)
                 found.setdefault(key, Panel(title, unit=unit)).lines.append(line)
-    return list(found.values())
+    return _plain(found.values())
 
 
 def _columns_shown(columns: dict[str, list[Any]]) -> dict[str, tuple[str, str, float]]:
@@ -297,13 +234,13 @@ def _cell(value: float | None, form: str = "{}") -> str:
     return "" if value is None else form.format(value)
 
 
-def _files(run: Run) -> list[File]:
+def _files(run: Run) -> list[Plain]:
     found = []
     for name in run.get_file_names():
         with contextlib.suppress(OSError, ValueError):  # gone meanwhile
             with open_of_run(path_of(run.folder, name)) as stream:
                 size = os.fstat(stream.fileno()).st_size
-            found.append(File(os.fsencode(name).decode("utf-8", "replace"), size))
+            found.append({"name": os.fsencode(name).decode("utf-8", "replace"), "size": size})
     return found
 
 

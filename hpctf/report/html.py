@@ -45,15 +45,16 @@ def render_runs(
     code
         Of two runs, the files that differ.
     """
+    differences = comparison.differences(runs)
     return _render(
         "runs.html.j2",
         _Charts(),
         title=title,
         runs=runs,
         panels=comparison.lines_over_each_other(runs),
-        parameters=comparison.parameters(runs),
-        metrics=comparison.metrics(runs),
-        differences=comparison.differences(runs),
+        parameters=differences[0]["rows"],
+        metrics=list(dict.fromkeys(name for run in runs for name in run["last"])),
+        differences=differences,
         left_out=left_out,
         code=code,
         made=max(run["made"] for run in runs),

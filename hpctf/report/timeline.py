@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,19 +89,11 @@ def _bars(state: Path, final: bool) -> list[Bar]:
         event, at = record.get("event"), float(record.get("time") or 0)
         if event == "started":
             _close(bars, max(last, float(record.get("seen") or 0)))
-            bars.append(
-                Bar(
-                    attempt=int(record.get("attempt") or 0),
-                    host=str(record.get("host") or ""),
-                    started=at,
-                    ended=None,
-                    end="running",
-                    words="running",
-                )
-            )
+            attempt, host = int(record.get("attempt") or 0), str(record.get("host") or "")
+            bars.append(Bar(attempt, host, at, None, end="running", words="running"))
         elif event == "ended" and bars:
             end, words = _ending(record)
-            bars[-1] = _ended(bars[-1], at, end, words)
+            bars[-1] = replace(bars[-1], ended=at, end=end, words=words)
         last = at
     if final and bars and bars[-1].ended is None:
         _close(bars, max(last, state.stat().st_mtime))
@@ -111,7 +103,8 @@ def _bars(state: Path, final: bool) -> list[Bar]:
 def _close(bars: list[Bar], last: float) -> None:
     """End the last bar, if its rank never said how it ended."""
     if bars and bars[-1].ended is None:
-        bars[-1] = _ended(bars[-1], last, "unknown", "cut off: no record of its end")
+        words = "cut off: no record of its end"
+        bars[-1] = replace(bars[-1], ended=last, end="unknown", words=words)
 
 
 def _ending(record: dict[str, Any]) -> tuple[str, str]:
@@ -122,22 +115,8 @@ def _ending(record: dict[str, Any]) -> tuple[str, str]:
     return ("failed" if rank.status else "completed"), describe_end(rank)
 
 
-def _ended(bar: Bar, at: float, end: str, words: str) -> Bar:
-    return Bar(bar.attempt, bar.host, bar.started, at, end, words)
-
-
 def _placed(bar: Bar, begin: float, end: float) -> Bar:
     scale = WIDTH / (end - begin)
-    left = (bar.started - begin) * scale
-    width = ((end if bar.ended is None else bar.ended) - bar.started) * scale
-    left = min(left, WIDTH - _NARROWEST)
-    return Bar(
-        bar.attempt,
-        bar.host,
-        bar.started,
-        bar.ended,
-        bar.end,
-        bar.words,
-        round(left, 1),
-        round(max(width, _NARROWEST), 1),
-    )
+    left = min((bar.started - begin) * scale, WIDTH - _NARROWEST)
+    width = max(((end if bar.ended is None else bar.ended) - bar.started) * scale, _NARROWEST)
+    return replace(bar, left=round(left, 1), width=round(width, 1))

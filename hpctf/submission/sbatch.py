@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from hpctf.common.files import PRIVATE_FILE, write_atomic
 from hpctf.common.notes import notify
 from hpctf.common.secrets import hidden_in_shell
+from hpctf.common.signals import handling
 from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.programs import FOLDER, environment_of
@@ -203,9 +203,6 @@ def _asked(
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let a Ctrl-C wait until the job's id is on record; a second one does not wait."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -213,11 +210,8 @@ def uninterrupted() -> Iterator[None]:
             raise KeyboardInterrupt
         came.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with handling({signal.SIGINT: note}):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if came:
         raise KeyboardInterrupt
 

@@ -36,7 +36,7 @@ from hpctf.azureml.datastore import DataPath, DataPathComputeBinding, DataRefere
 from hpctf.azureml.environment import CondaDependencies, DockerSection, Environment, PythonSection
 from hpctf.azureml.estimators import NOTED, Estimator, Mpi, ParameterServer, TensorFlow
 from hpctf.azureml.modules import install, surface
-from hpctf.azureml.runs import Experiment, Run, RunDetails, run_of
+from hpctf.azureml.runs import Experiment, Run, RunDetails
 from hpctf.azureml.workspace import Keyvault, Workspace
 from hpctf.errors import HpctfError, TrainingFailed, UsageError
 
@@ -102,7 +102,7 @@ _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     "PythonSection": PythonSection,
     "ScriptRun": Run,
     "TabularDatasetFactory": TabularDatasetFactory,
-    "get_run": run_of,
+    "get_run": Run.get,
     "set_diagnostics_collection": nothing,
 }
 

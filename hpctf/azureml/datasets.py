@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hpctf.azureml.datastore import Datastore, OnDisk, copy_file
+from hpctf.azureml.datastore import Datastore, Mounted, OnDisk, copy_file
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.errors import UsageError, shown
 
@@ -100,8 +101,7 @@ class FileDataset:
         """Where it is: the one file, or the folder of all files."""
         if len(self.places) == 1 and not _PATTERN.search(str(self.places[0])):
             return self.places[0]
-        folders = [_fixed(place) for place in self.places]
-        return Path(os.path.commonpath([str(folder) for folder in folders]))
+        return Path(os.path.commonpath([str(_fixed(place)) for place in self.places]))
 
     def files(self) -> dict[str, Path]:
         """Return all files by their paths from `on_disk` on."""
@@ -125,10 +125,9 @@ class FileDataset:
         ignore_not_found: bool = False,
     ) -> list[str]:
         """Copy all files, and return where they are now."""
-        copies = []
-        for name, path in self.files().items():
-            copies.append(str(copy_file(path, Path(target_path or ".") / name, overwrite)))
-        return copies
+        top = Path(target_path or ".")
+        files = self.files().items()
+        return [str(copy_file(path, top / name, overwrite)) for name, path in files]
 
     @contextmanager
     def mount(self, mount_point: str | None = None) -> Iterator[OnDisk]:
@@ -142,12 +141,10 @@ class FileDataset:
         return DatasetConsumptionConfig(name, self)
 
     def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        """Return the path for the script."""
-        return DatasetConsumptionConfig(None, self)
-
-    def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
         """Return the path for the script: it reads the files where they are."""
         return DatasetConsumptionConfig(None, self)
+
+    as_download = as_mount
 
     def register(
         self,
@@ -165,28 +162,17 @@ class FileDataset:
 
 
 @refuses("DatasetConsumptionConfig")
-class DatasetConsumptionConfig(OnDisk):
+@dataclass(eq=False, repr=False)
+class DatasetConsumptionConfig(Mounted):
     """The path of a data set, as a script gets it."""
 
-    def __init__(
-        self,
-        name: str | None,
-        dataset: FileDataset,
-        mode: str = "mount",
-        path_on_compute: str | None = None,
-    ) -> None:
-        super().__init__(dataset.on_disk, name)
-        self.dataset = dataset
-        self.mode = mode
-        self.path_on_compute = path_on_compute
+    name: str | None
+    dataset: FileDataset
+    mode: str = "mount"
+    path_on_compute: str | None = None
 
-    def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        """Return it."""
-        return self
-
-    def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        """Return it: the script reads the files where they are."""
-        return self
+    def __post_init__(self) -> None:
+        super().__init__(self.dataset.on_disk, self.name)
 
 
 @refuses("Dataset")

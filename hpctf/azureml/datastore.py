@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, make_folder
@@ -57,26 +59,34 @@ class OnDisk:
         return str(self.on_disk)
 
 
+_Self = TypeVar("_Self", bound="Mounted")
+
+
+class Mounted(OnDisk):
+    """A path that scripts read where it is, however Azure ML would have brought it to them."""
+
+    def as_mount(self: _Self, path_on_compute: str | None = None, overwrite: bool = False) -> _Self:
+        """Return it: files are on the shared file system already."""
+        return self
+
+    as_download = as_mount
+
+
 @refuses("DataReference")
-class DataReference(OnDisk):
+@dataclass(eq=False, repr=False)
+class DataReference(Mounted):
     """A path in a datastore."""
 
-    def __init__(
-        self,
-        datastore: Datastore | None = None,
-        data_reference_name: str | None = None,
-        path_on_datastore: str | None = None,
-        mode: str = "mount",
-        path_on_compute: str | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        self.datastore = datastore
-        self.data_reference_name = data_reference_name
-        self.path_on_datastore = path_on_datastore
-        self.mode = mode
-        self.path_on_compute = path_on_compute
-        self.overwrite = overwrite
-        super().__init__(_place(datastore, path_on_datastore), data_reference_name)
+    datastore: Datastore | None = None
+    data_reference_name: str | None = None
+    path_on_datastore: str | None = None
+    mode: str = "mount"
+    path_on_compute: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        place = _place(self.datastore, self.path_on_datastore)
+        super().__init__(place, self.data_reference_name)
 
     def path(
         self, path: str | None = None, data_reference_name: str | None = None
@@ -84,16 +94,6 @@ class DataReference(OnDisk):
         """Return a path below this one."""
         below = os.path.join(self.path_on_datastore or "", path or "")
         return DataReference(self.datastore, data_reference_name, below)
-
-    def as_mount(self) -> DataReference:
-        """Return it: files are on the shared file system already."""
-        return self
-
-    def as_download(
-        self, path_on_compute: str | None = None, overwrite: bool = False
-    ) -> DataReference:
-        """Return it: the script reads the files where they are."""
-        return self
 
     def to_config(self) -> DataReference:
         """Return it, for ``RunConfiguration.data_references``."""
@@ -111,20 +111,14 @@ class DataReference(OnDisk):
         return datapath.create_data_reference(data_reference_name)
 
 
+@dataclass(eq=False)
 class DataPathComputeBinding:
     """How a job is to get data: files are on the shared file system, and need no way to it."""
 
-    def __init__(
-        self,
-        mode: str = "mount",
-        path_on_compute: str | None = None,
-        overwrite: bool = False,
-        is_input: bool = True,
-    ) -> None:
-        self.mode = mode
-        self.path_on_compute = path_on_compute
-        self.overwrite = overwrite
-        self.is_input = is_input
+    mode: str = "mount"
+    path_on_compute: str | None = None
+    overwrite: bool = False
+    is_input: bool = True
 
 
 @refuses("DataPath")
@@ -184,14 +178,11 @@ class Datastore:
         return f"Datastore(name={self.name!r}, folder={str(self.folder)!r})"
 
     @staticmethod
-    def get(workspace: OfSite, datastore_name: str) -> Datastore:
+    def get(workspace: OfSite, datastore_name: str | None = None) -> Datastore:
         """Return the default datastore."""
         return Datastore(workspace, datastore_name)
 
-    @staticmethod
-    def get_default(workspace: OfSite) -> Datastore:
-        """Return the default datastore."""
-        return Datastore(workspace)
+    get_default = get
 
     def place(self, path: str | None) -> Path:
         """Return where a path of the datastore is; one that leads out is refused."""
@@ -206,13 +197,11 @@ class Datastore:
         """Return a path in the datastore."""
         return DataReference(self, data_reference_name, path)
 
-    def as_mount(self) -> DataReference:
+    def as_mount(self, path_on_compute: str | None = None) -> DataReference:
         """Return the datastore's folder."""
         return self.path()
 
-    def as_download(self, path_on_compute: str | None = None) -> DataReference:
-        """Return the datastore's folder."""
-        return self.path()
+    as_download = as_mount
 
     def upload(
         self,
@@ -239,9 +228,8 @@ class Datastore:
         top = self.place(target_path)
         for file in files:
             below = os.path.relpath(file, relative_root or os.path.dirname(file))
-            copy_file(
-                Path(file), self.place(os.path.join(target_path or "", below)), overwrite, self
-            )
+            target = self.place(os.path.join(target_path or "", below))
+            copy_file(Path(file), target, overwrite, self)
         _make(top, self.folder)
         return self.path(target_path)
 

@@ -43,11 +43,11 @@ def without_sdk(packages: Sequence[str], notes: list[str]) -> list[str]:
     (docs/from-azure-ml.md).
     """
     kept = [package for package in packages if not _SDK.match(package)]
-    for package in packages:
-        if package not in kept:
-            notes.append(
-                f"{package} is left out: hpctf's own azureml.core stands in for it in the run."
-            )
+    notes += [
+        f"{package} is left out: hpctf's own azureml.core stands in for it in the run."
+        for package in packages
+        if package not in kept
+    ]
     return kept
 
 

@@ -21,6 +21,8 @@ from hpctf.estimator.software import NOT_HERE
 NOTED = ("vm_size", "vm_priority", "shm_size")
 """Parameters that change nothing on a cluster: a note says what to use in their place."""
 
+_IMAGES = ("container", "custom_docker_image", "custom_docker_base_image")
+
 
 @refuses("Mpi")
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TensorFlow(tensorflow.TensorFlow):
         for name in NOTED:
             if known.pop(name, None) is not None:
                 self.notes.append(f"{name} means nothing on a cluster. {NOT_HERE[name]}")
-        if known.get("use_docker") and not _names_an_image(known):
+        if known.get("use_docker") and known.keys().isdisjoint(_IMAGES):
             del known["use_docker"]  # Azure ML's default: runs on a cluster need no image
         if too_old(known.get("framework_version")):
             self.notes.append(NAMES_NONE.format(f"TensorFlow {known.pop('framework_version')}"))
@@ -99,11 +101,6 @@ def too_old(version: Any) -> bool:
 def _is_silent(name: str, value: Any) -> bool:
     """Whether a parameter says nothing: Azure ML's private ones, and those left at None."""
     return value is None or (name.startswith("_") and not name.startswith("__"))
-
-
-def _names_an_image(asked: Mapping[str, Any]) -> bool:
-    names = ("container", "custom_docker_image", "custom_docker_base_image")
-    return any(asked.get(name) is not None for name in names)
 
 
 def _as_azure_ml_distributes(asked: dict[str, Any]) -> None:

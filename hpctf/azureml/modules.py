@@ -43,18 +43,10 @@ class Placeholder:
         return f"<{self._module}.{self._name}, which has no counterpart in hpctf>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse()
+        _refuse(self._module, self._name)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise NotHere(
-            f"{self._module}.{self._name} has no counterpart in hpctf.",
-            instead_of(self._module, self._name),
-        )
+        _refuse(self._module, self._name, name)
 
 
 class Unknown:
@@ -71,9 +63,10 @@ class Unknown:
         raise NotThere(f"{original} has no counterpart in hpctf.", instead_of(original), name)
 
 
-def _unknown(module: str, name: str) -> NoReturn:
-    if name.startswith("__"):
-        raise AttributeError(name)
+def _refuse(module: str, name: str, used: str | None = None) -> NoReturn:
+    """Refuse a name of a module, or what is `used` of it; Python itself looks for ``__names__``."""
+    if (used or name).startswith("__"):
+        raise AttributeError(used or name)
     raise NotHere(f"{module}.{name} has no counterpart in hpctf.", instead_of(module, name))
 
 
@@ -91,7 +84,7 @@ def install(ours: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> No
     for name, names in modules.items():
         module = ModuleType(PREFIX + name, f"{name} of Azure ML's SDK v1, over hpctf.")
         module.__dict__["__path__"] = []
-        module.__dict__["__getattr__"] = partial(_unknown, name)
+        module.__dict__["__getattr__"] = partial(_refuse, name)
         for public in names:
             there = public in ours and (name, public) not in _OTHERS
             module.__dict__[public] = ours[public] if there else Placeholder(name, public)

@@ -7,10 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpctf import experiment, run
-from hpctf.azureml.children import ChildRun
+from hpctf import child_run, experiment, run
 from hpctf.azureml.configuration import ScriptRunConfig
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
@@ -26,6 +25,25 @@ from hpctf.runs.search.tables import has_labels
 
 if TYPE_CHECKING:
     from hpctf.client.hpctf.run_context import Run as RunContext
+
+Labels = Mapping[str, Any] | str | None
+"""Tags or properties: those that a run is to have, or the name of one."""
+
+
+@refuses("Run")
+class ChildRun(child_run.ChildRun):
+    """A child run that says what to write instead of the names that only a run has."""
+
+    @classmethod
+    def of(cls, child: child_run.ChildRun) -> ChildRun:
+        """Return the same child run."""
+        return cls(child._about, child._parent_state)
+
+    def _get_outputs_datapath(self) -> NoReturn:
+        raise NotHere(
+            f"{self.id} is a child run, which has no ./outputs of its own.",
+            f"Use those of the run that made it: ws.get_run({self.parent!r}).",
+        )
 
 
 @refuses("Run")
@@ -64,8 +82,8 @@ class Run(run.Run):
     def list(
         experiment: Experiment,
         type: str | None = None,
-        tags: Mapping[str, Any] | str | None = None,
-        properties: Mapping[str, Any] | str | None = None,
+        tags: Labels = None,
+        properties: Labels = None,
         status: str | None = None,
         include_children: bool = False,
     ) -> Iterator[Run | ChildRun]:
@@ -186,8 +204,8 @@ class Run(run.Run):
     def get_children(  # type: ignore[override]
         self,
         recursive: bool = False,
-        tags: Mapping[str, Any] | str | None = None,
-        properties: Mapping[str, Any] | str | None = None,
+        tags: Labels = None,
+        properties: Labels = None,
         type: str | None = None,
         status: str | None = None,
     ) -> Iterator[ChildRun]:
@@ -211,12 +229,10 @@ class Run(run.Run):
         append_prefix: bool = True,
         timeout_seconds: int | None = None,
     ) -> None:
-        """Copy every file whose name begins with `prefix`.
+        """Copy every file whose name begins with `prefix`, by default to the current folder.
 
         Parameters
         ----------
-        output_directory
-            Where to; by default the current folder.
         output_paths
             The copies' own names, in the order of the files'.
         append_prefix
@@ -251,8 +267,8 @@ class Run(run.Run):
         """Keep copies of files with the run, each under its own name."""
         if len(names) != len(paths):
             raise UsageError(f"upload_files() got {len(names)} names and {len(paths)} paths.")
-        for position, name in enumerate(names):
-            self.upload_file(name, paths[position])
+        for name, path in zip(names, paths, strict=True):
+            self.upload_file(name, path)
 
     def upload_folder(self, name: str, path: str, datastore_name: str | None = None) -> None:
         """Keep copies of all files below a folder with the run."""
@@ -273,10 +289,9 @@ class Run(run.Run):
 
     def restore_snapshot(self, snapshot_id: str | None = None, path: str | None = None) -> str:
         """Copy the run's code to a folder, and return it."""
-        target = Path(path or self.id)
-        top = str(self.folder.snapshot)
+        target, top = Path(path or self.id), str(self.folder.snapshot)
 
-        def outputs(folder: str, names: Sequence[str]) -> Sequence[str]:
+        def outputs(folder: str, _: object) -> Sequence[str]:
             return ["outputs"] if folder == top else []
 
         shutil.copytree(top, target, symlinks=True, ignore=outputs, dirs_exist_ok=True)
@@ -338,7 +353,7 @@ class Experiment:
         with tempfile.TemporaryDirectory(prefix="hpctf-") as scratch:
             if isinstance(config, ScriptRunConfig):
                 config = config.estimator(Path(scratch))
-            if not isinstance(config, tensorflow.TensorFlow):
+            elif not isinstance(config, tensorflow.TensorFlow):
                 raise UsageError(
                     f"Experiment.submit() takes an estimator, not {type(config).__name__}.",
                     "Use ScriptRunConfig(...), TensorFlow(...) or Estimator(...) of hpctf.azureml.",
@@ -350,8 +365,8 @@ class Experiment:
     def get_runs(
         self,
         type: str | None = None,
-        tags: Mapping[str, Any] | str | None = None,
-        properties: Mapping[str, Any] | str | None = None,
+        tags: Labels = None,
+        properties: Labels = None,
         include_children: bool = False,
     ) -> Iterator[Run | ChildRun]:
         """Yield the experiment's runs, the latest first; all of hpctf's are of one `type`."""
@@ -362,11 +377,7 @@ class Experiment:
         return (self._experiment.runs_root / self.name).as_uri()
 
     def _runs(
-        self,
-        tags: Mapping[str, Any] | str | None,
-        properties: Mapping[str, Any] | str | None,
-        include_children: bool,
-        status: str | None = None,
+        self, tags: Labels, properties: Labels, include_children: bool, status: str | None = None
     ) -> Iterator[Run | ChildRun]:
         for one in self._experiment.get_runs(tags, properties, include_children, status):
             yield Run(one.folder) if isinstance(one, run.Run) else ChildRun.of(one)
@@ -374,8 +385,7 @@ class Experiment:
     def _of(self, config: tensorflow.TensorFlow) -> experiment.Experiment:
         if not getattr(config, "on_this_machine", False) or self.workspace.site.name == "local":
             return self._experiment
-        root = self._experiment.runs_root
-        return experiment.Experiment(self.name, site="local", runs_root=root)
+        return experiment.Experiment(self.name, site="local", runs_root=self._experiment.runs_root)
 
 
 @refuses("RunDetails")
@@ -388,8 +398,3 @@ class RunDetails:
     def show(self, render_lib: object = None, widget_settings: object = None) -> None:
         """Show the run's widget in a notebook; elsewhere print its state."""
         self.run.show()
-
-
-def run_of(workspace: OfSite, run_id: str) -> Run:
-    """Return a run by its id (``azureml.core.get_run``)."""
-    return Run.get(workspace, run_id)

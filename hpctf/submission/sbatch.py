@@ -87,9 +87,10 @@ def sbatch(
     said = _read(out, err)
     if process.returncode == 0:
         tell(said.rest)
-        job = _only(said)
-        if job is not None:
-            return job
+        # Slurm's own words count more than a number alone.
+        named = said.sure or said.maybe
+        if len(named) == 1:
+            return named[0]
         nothing_sent = refused = False
         words = " ".join([*(number for number, _ in said.maybe), *said.rest])
         what = f"sbatch's answer does not name a job: {words[:500]!r}"
@@ -145,7 +146,7 @@ def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> su
         ) from None
 
 
-def _read(out: str, err: str = "") -> _Said:
+def _read(out: str, err: str) -> _Said:
     """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said.
 
     ``Submitted batch job 7``, ``Submitted batch job 7 on cluster far`` and ``7;far`` are Slurm's
@@ -169,13 +170,6 @@ def _read(out: str, err: str = "") -> _Said:
         tuple(dict.fromkeys(maybe)),
         tuple(line for line in rest if line.strip()),
     )
-
-
-def _only(said: _Said) -> _Job | None:
-    """Return the job that was named, if no other can be meant: Slurm's own words count more than a
-    number alone."""
-    named = said.sure or said.maybe
-    return named[0] if len(named) == 1 else None
 
 
 def _asked(
@@ -214,18 +208,3 @@ def uninterrupted() -> Iterator[None]:
         yield
     if came:
         raise KeyboardInterrupt
-
-
-def parse(output: bytes | str) -> _Job:
-    """Return (id, cluster) from what sbatch printed.
-
-    Raises
-    ------
-    NoAnswer
-        It names no job, or more than one.
-    """
-    text = output.decode(errors="replace") if isinstance(output, bytes) else output
-    job = _only(_read(text))
-    if job is None:
-        raise NoAnswer(f"sbatch's answer does not name a job: {text[:500]!r}", _FIND_OUT)
-    return job

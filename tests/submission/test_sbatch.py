@@ -11,7 +11,7 @@ import pytest
 from hpctf.errors import SubmissionError
 from hpctf.scheduler.jobs import Identity
 from hpctf.submission.refusals import is_refusal
-from hpctf.submission.sbatch import NoAnswer, parse, sbatch
+from hpctf.submission.sbatch import NoAnswer, sbatch
 from tests.conftest import ROOT
 
 NAME = "train_1700000000000_abcdef"
@@ -177,9 +177,3 @@ def test_each_of_slurms_errors_is_a_verdict_or_befell_the_message() -> None:
         assert is_refusal("", f"{FAILED} {text}\n") != on_the_way, name
         assert not is_refusal("", f"site: {text}\n"), name
     assert len(table) > 400
-
-
-def test_parse_reads_one_answer() -> None:
-    assert parse(b"17;west\n") == ("17", "west")
-    with pytest.raises(NoAnswer):
-        parse("1\n2\n")

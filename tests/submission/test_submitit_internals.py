@@ -23,12 +23,6 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "hpctf"
 
 OVERRIDDEN = {
-    "Executor._internal_process_submissions": "(self, delayed_submissions)",
-    "PicklingExecutor._num_tasks": "(self)",
-    "PicklingExecutor._make_submission_file_text": "(self, command, uid)",
-    "PicklingExecutor._make_submission_command": "(self, submission_file_path)",
-    "PicklingExecutor._get_job_id_from_submission_command": "(string)",
-    "PicklingExecutor._submit_command": "(self, command)",
     "InfoWatcher.update": "(self)",
     "InfoWatcher.get_state": "(self, job_id, mode='standard')",
     "InfoWatcher.is_done": "(self, job_id, mode='standard')",
@@ -47,7 +41,6 @@ USED = {
         "_registered",
     },
     "Controller": {"_forward_signal", "tasks", "timeout_s"},
-    "Executor": {"folder"},
     "Job": {"_results_timeout_s", "watcher"},
 }
 """Attributes of submitit's objects that hpctf reads or sets."""
@@ -109,10 +102,8 @@ def test_submitit_has_what_is_overridden(name: str) -> None:
 def test_hpctf_has_the_subclasses_that_this_is_about() -> None:
     names = {kind.__name__ for kind in SUBCLASSES}
     assert names == {
-        "DetachedExecutor",
         "QueueWatcher",
         "RunController",
-        "TemplateExecutor",
         "TemplateJob",
     }
 

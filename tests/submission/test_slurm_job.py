@@ -1,4 +1,4 @@
-"""hpctf's submitit jobs, used as submitit's own: watcher, ids, results."""
+"""hpctf's submitit jobs, used as submitit's own: watcher, results."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import textwrap
 
 import pytest
 
-from hpctf.errors import SchedulerError
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm, leader
-from hpctf.submission.sbatch import parse
-from hpctf.submission.slurm_executor import TemplateExecutor
 from tests.cluster.fixture import Cluster
 from tests.conftest import Person
 
 SUBMITITS_OWN_WORDS = """
     from hpctf import Experiment, ParameterServer, TensorFlow
-    from hpctf.submission.slurm_executor import TemplateJob
+    from hpctf.submission.slurm_job import TemplateJob
 
     def work():
         import os
@@ -73,14 +70,3 @@ def test_a_job_is_known_by_its_leaders_id() -> None:
         "4",
         "4_2",
     ]
-
-
-def test_sbatchs_answer_may_name_the_cluster() -> None:
-    assert TemplateExecutor._get_job_id_from_submission_command(b"17;west\n") == "17"
-    assert parse("17;west\n") == ("17", "west")
-    assert parse("17\n") == ("17", None)
-
-
-def test_an_answer_without_an_id_says_that_a_job_may_be_there() -> None:
-    with pytest.raises(SchedulerError, match="does not name a job"):
-        TemplateExecutor._get_job_id_from_submission_command("sbatch: warning\n")

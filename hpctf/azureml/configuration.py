@@ -202,7 +202,6 @@ class ScriptRunConfig:
         return made
 
     def _of_command(self) -> tuple[str, list[Any]]:
-        """Return the script and the arguments of a command."""
         command = self.command
         words = shlex.split(command) if isinstance(command, str) else list(command or ())
         program = os.path.basename(str(words[0])) if words else ""

@@ -251,7 +251,6 @@ class Datastore:
 
 
 def _place(datastore: Datastore | None, path: str | None) -> Path:
-    """Return where a path of a datastore is; without one, where a path is."""
     return Path(path or "") if datastore is None else datastore.place(path)
 
 

@@ -142,7 +142,6 @@ _DATA = (OnDisk, FileDataset, Datastore)
 
 
 def _path(value: Any) -> Any:
-    """Return the path of data; all else as it is."""
     if isinstance(value, (FileDataset, Datastore)):
         value = value.as_mount()
     return value.checked() if isinstance(value, OnDisk) else value

@@ -84,12 +84,9 @@ def sealed(cls: _Class) -> _Class:
 
 
 def _missing(instance: Any, member: str) -> Any:
-    """Say what a class has instead of a name that neither it nor SDK v1's last version has.
-
-    Python asks here, too, when a property or a `Refusal` has raised AttributeError.
-    """
+    """Say what a class has instead of a name that neither it nor SDK v1's last version has."""
     cls = type(instance)
-    there = _of_class(cls, member)
+    there = _of_class(cls, member)  # after a property or a `Refusal` that raised AttributeError
     if hasattr(there, "__get__"):
         return there.__get__(instance, cls)
     if member.startswith("_"):

@@ -337,7 +337,6 @@ def _is_mine(python: str) -> bool:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes that a folder takes on the disk."""
     total = 0
     for place, _, files in os.walk(folder):
         for file in files:

@@ -148,7 +148,6 @@ def _ending(code: int) -> str:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it has started."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -157,7 +157,6 @@ def builders(key_folder: Path) -> list[dict[str, Any]]:
 
 
 def _alive(work: Path) -> bool:
-    """Return whether an attempt's builder is at work."""
     try:
         who = read_json(work / BUILDER)
         age = time.time() - os.stat(work / BUILDER).st_mtime
@@ -234,12 +233,9 @@ def remove_stale(store: Store) -> list[str]:
 
 
 def _drop_if_empty(folder: Path) -> None:
-    """Remove a key's folder that holds no more than its lock.
-
-    Whoever waits for the lock meanwhile finds the folder gone, and says so; nobody loses a build.
-    """
-    if {entry.name for entry in os.scandir(folder)} - {"lock"}:
+    """Remove a key's folder that holds no more than its lock; who waits for that is told so."""
+    if {entry.name for entry in os.scandir(folder)} - {LOCK}:
         return
     with contextlib.suppress(OSError):
-        os.unlink(folder / "lock")
+        os.unlink(folder / LOCK)
         os.rmdir(folder)

@@ -49,7 +49,6 @@ def container_of(image: str, binds: Sequence[Bind], site: Site) -> Container:
 
 
 def _is_folder(image: str) -> bool:
-    """Return whether an image is a folder, rather than a SquashFS file."""
     scheme, _, name = image.rpartition("://")
     if scheme:
         file = re.sub(r"[^A-Za-z0-9.]+", "-", name.rpartition("/")[2]) + ".sqfs"

@@ -115,10 +115,9 @@ class Conda:
         return folder / "bin" / "python"
 
     def _own(self, confided: Mapping[str, Sequence[str]], priority: str) -> dict[str, str]:
-        """Return variables by which the program reads a configuration of ours, and not the
-        person's: conda and mamba look for theirs in the home, and read CONDARC last or alone.
+        """Return variables by which the program reads a configuration of ours, not the person's.
 
-        The home is an empty folder, but for links to what holds credentials and packages.
+        conda and mamba look for that in the home, which is an empty folder here but for links.
         """
         theirs = self.commands.variables.get("HOME") or os.path.expanduser("~")
         home = self.work / "home"
@@ -155,8 +154,7 @@ _OF_CHANNELS = (
 
 
 def _public_name(channel: str, confided: dict[str, list[str]]) -> str:
-    """Return how a channel is called in a command line, which everybody can read: one whose
-    address holds a password has a name in the program's configuration instead."""
+    """Return a channel's name for a command line: of one with a password, one of ours."""
     if without_credentials(channel) == channel:
         return channel
     known = {address: name for name, (address,) in confided.items()}

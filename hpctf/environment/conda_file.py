@@ -106,7 +106,6 @@ def _seen_from(base: Path, text: str) -> str:
 
 
 def _python(where: str, text: str, operator: str | None, version: str | None, known: str) -> str:
-    """Return the version that ``python=3.11`` names."""
     exact = re.fullmatch(r"(3\.\d+(?:\.\d+)?)(\.\*)?", version or "")
     if version is None:
         return known
@@ -178,7 +177,6 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _variables(content: dict[str, Any], path: Path, text: str) -> dict[str, str]:
-    """Return what the file sets in the environment, as conda takes it: texts."""
     said = content.get("variables") or {}
     scalars = (str, int, float, bool)
     if not isinstance(said, dict) or not all(isinstance(v, scalars) for v in said.values()):
@@ -204,7 +202,6 @@ def _list(content: dict[str, Any], key: str, path: Path, text: str) -> list[Any]
 
 
 def _line(text: str, words: str) -> int | None:
-    """Return the line that words stand in, counted from 1."""
     for number, line in enumerate(text.splitlines(), 1):
         if words in line:
             return number

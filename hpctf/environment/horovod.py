@@ -15,11 +15,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpctf.environment import tensorflow_versions
 from hpctf.environment.build_commands import Commands
 from hpctf.environment.pip import Pip
 from hpctf.environment.progress import Tell
 from hpctf.environment.spec import RECIPE, EnvironmentSpec
+from hpctf.environment.tensorflow_versions import (
+    EMPTY_HEADERS_FROM,
+    NEWEST_WITH_GPU_HOROVOD,
+    is_at_least,
+)
 from hpctf.errors import BuildError
 
 NEEDS = ("mpi4py", "cloudpickle", "psutil", "pyyaml", "packaging")
@@ -78,8 +82,8 @@ def horovod_wheel(
     BuildError
         It cannot be built; the compiler's words are in the log.
     """
-    if spec.gpu_operations and _at_least(tensorflow, tensorflow_versions.EMPTY_HEADERS_FROM):
-        newest = tensorflow_versions.NEWEST_WITH_GPU_HOROVOD
+    if spec.gpu_operations and is_at_least(tensorflow, EMPTY_HEADERS_FROM):
+        newest = NEWEST_WITH_GPU_HOROVOD
         raise BuildError(
             f"Horovod with GPU operations can be built for TensorFlow {newest} or older, "
             f"but {tensorflow} is installed.",
@@ -167,7 +171,7 @@ def build_variables(
     }
     if spec.gpu_operations:
         variables["HOROVOD_GPU_OPERATIONS"] = spec.gpu_operations
-    elif _at_least(tensorflow, tensorflow_versions.EMPTY_HEADERS_FROM):
+    elif is_at_least(tensorflow, EMPTY_HEADERS_FROM):
         variables["CXXFLAGS"] += f" -I{_empty_headers(work)}"
     variables = with_sites_own(variables, dict(spec.build_variables), commands.variables)
     path = variables.get("PATH", commands.variables.get("PATH", os.defpath))
@@ -198,15 +202,10 @@ def with_sites_own(
 
 
 def _empty_headers(work: Path) -> Path:
-    """Make the headers that Horovod includes, that TensorFlow ships no more, and that a build
-    for CPUs needs nothing of."""
+    """Make the headers that TensorFlow ships no more: a build for CPUs needs nothing of them."""
     folder = work / "include"
     for name in _HEADERS:
         header = folder / name
         header.parent.mkdir(parents=True, exist_ok=True)
         header.touch()
     return folder
-
-
-def _at_least(version: str, series: tuple[int, int]) -> bool:
-    return (tensorflow_versions.series(version) or (0, 0)) >= series

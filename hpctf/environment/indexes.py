@@ -170,7 +170,6 @@ def _sections(file: str) -> dict[str, str]:
 
 
 def _place(link: str) -> str:
-    """Return a site's place of wheels, which must be there."""
     if "://" in link:
         return link
     place = Path(os.path.expandvars(os.path.expanduser(link)))

@@ -130,7 +130,6 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
 
 
 def _here(python: str, by: Trusted) -> Interpreter | None:
-    """Return the interpreter that a lock names, if it is here and may be run."""
     try:
         check_python(python, by)
     except UntrustedPath:

@@ -78,8 +78,7 @@ class Rattler:
         return folder / "bin" / "python"
 
     def _compile(self, folder: Path) -> None:
-        """Compile the modules of packages for any Python, as conda does: a store may be read-only
-        for those who run from it."""
+        """Compile the modules of packages as conda does: a store may be read-only for others."""
         files = []
         for record in sorted(folder.glob("conda-meta/*.json")):
             content = json.loads(record.read_text(encoding="utf-8"))
@@ -154,7 +153,6 @@ class Rattler:
             )
 
     def _reached(self) -> dict[str, str]:
-        """Return variables for the configuration's proxies and certificate."""
         proxies = self.configuration.get("proxy_servers", {})
         found = {
             f"{scheme}_proxy": str(proxies[scheme])

@@ -163,7 +163,6 @@ class Reader:
         self._hashes = self._hashes or bool(hashes)
 
     def _checked(self, line: str, where: str, base: Path) -> str:
-        """Return a requirement of PEP 508 in its one form."""
         from packaging.requirements import InvalidRequirement, Requirement
 
         if re.match(r"[a-z+]+://", line):
@@ -185,7 +184,6 @@ class Reader:
         return str(requirement)
 
     def _path(self, line: str, where: str, base: Path) -> tuple[str, str]:
-        """Return the name of the package at a local path, and its content's digest."""
         path = _path_of(line, base)
         digest = digest_of(path, where)
         if path.endswith(".whl"):
@@ -204,7 +202,6 @@ class Reader:
         return name, digest
 
     def _option(self, line: str, where: str, base: Path, constraint: bool) -> None:
-        """Take an option of a requirements file."""
         name, value = _option_and_value(line, where)
         sources = self._sources
         if name in ("-r", "--requirement", "-c", "--constraint"):
@@ -311,7 +308,6 @@ def _extras_of(line: str) -> str:
 
 
 def _path_of(line: str, base: Path) -> str:
-    """Return the absolute path that a local requirement or ``file:`` address names."""
     from urllib.parse import unquote, urlparse
 
     bare = line.removesuffix(_extras_of(line)).strip()
@@ -348,7 +344,6 @@ def digest_of(path: str, where: str = "local package") -> str:
 
 
 def _project_name(folder: str) -> str | None:
-    """Return the name that a folder's pyproject.toml or setup.cfg gives its package."""
     project = os.path.join(folder, "pyproject.toml")
     if os.path.isfile(project):
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,11 +92,9 @@ def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
     here = _environment(modules, site)
     python = ""
     if conda is None:
-        oldest_newest = tensorflow_versions.pythons_of(version)
-        reason = f"TensorFlow {version}".strip()
-        found = find_python(
-            python_version, oldest_newest, settings.pythons, here, reason, trusted_by(site)
-        )
+        bounds = tensorflow_versions.pythons_of(version)
+        reason, trusted = f"TensorFlow {version}".strip(), trusted_by(site)
+        found = find_python(python_version, bounds, settings.pythons, here, reason, trusted)
         python, python_version = found.path, found.version
     else:
         python_version = _conda_python(conda, python_version)
@@ -129,10 +126,8 @@ def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
 def _horovod(
     asked: SoftwareRequest, site: Site, pip: Requirements, conda: CondaPackages | None
 ) -> tuple[Requirements, str | None]:
-    """Return the packages without Horovod, and the version of it that hpctf builds.
-
-    pip would build one for no TensorFlow at all: its build does not see the environment's.
-    """
+    """Return the packages without Horovod, and the version of it that hpctf builds in their place:
+    pip would build one that does not see the environment's TensorFlow."""
     named = pip.of(["horovod"])
     pip = pip.without(["horovod"])
     if conda is not None and "horovod" in conda.names:
@@ -167,6 +162,7 @@ def _tensorflow(
     version = tensorflow_versions.named_version(named)
     wanted = asked.framework_version
     specifier = None if wanted is None else tensorflow_versions.specifier_of(wanted)
+    newest = tensorflow_versions.NEWEST_WITH_GPU_HOROVOD
     requirement = None
     if in_conda:
         if wanted is not None:
@@ -176,25 +172,23 @@ def _tensorflow(
             )
     elif named:
         if wanted is not None:
-            _check_one_version(wanted, str(specifier), version, str(named[0]))
+            if version and version != _series(wanted):
+                raise UsageError(
+                    f"framework_version is {wanted!r}, but the packages say {str(named[0])!r}.",
+                    "Give one of the two.",
+                )
             limit = f"{named[0].name}{specifier}"
             pip = replace(pip, constraints=(*pip.constraints, limit))
             version = _series(wanted)
     else:
-        default = (
-            tensorflow_versions.NEWEST_WITH_GPU_HOROVOD
-            if gpu_operations
-            else tensorflow_versions.TESTED
-        )
+        default = newest if gpu_operations else tensorflow_versions.TESTED
         package = tensorflow_versions.package_for(site.environments.tensorflow, asked.gpu, machine)
         requirement = package + (specifier or f"=={default}.*")
         version = _series(wanted or default)
-    newest = tensorflow_versions.NEWEST_WITH_GPU_HOROVOD
-    if (
-        gpu_operations
-        and (tensorflow_versions.series(version) or (0, 0))
-        >= tensorflow_versions.EMPTY_HEADERS_FROM
-    ):
+    ships_no_headers = tensorflow_versions.is_at_least(
+        version, tensorflow_versions.EMPTY_HEADERS_FROM
+    )
+    if gpu_operations and ships_no_headers:
         raise UsageError(
             f"Horovod with GPU operations ({gpu_operations}, as site {site.name!r} says) can be "
             f"built for TensorFlow {newest} or older, not for {version}.",
@@ -203,20 +197,11 @@ def _tensorflow(
     return pip, requirement, version
 
 
-def _check_one_version(wanted: str, specifier: str, version: str, named: str) -> None:
-    if version and not re.match(rf"{re.escape(_series(wanted))}$", version):
-        raise UsageError(
-            f"framework_version is {wanted!r}, but the packages say {named!r}.",
-            "Give one of the two.",
-        )
-
-
 def _series(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
 def _conda_python(conda: CondaPackages, wanted: str | None) -> str:
-    """Return the version of a conda environment's Python."""
     if conda.python and wanted and not f"{conda.python}.".startswith(f"{wanted}."):
         raise UsageError(
             f"python_version is {wanted!r}, but the conda packages say python={conda.python}.",

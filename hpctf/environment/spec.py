@@ -149,5 +149,4 @@ def spec_from(content: dict[str, Any]) -> EnvironmentSpec:
 
 
 def _frozen(value: Any) -> Any:
-    """Return lists, and lists in lists, as tuples."""
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

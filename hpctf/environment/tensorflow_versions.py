@@ -74,6 +74,11 @@ def series(version: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def is_at_least(version: str, series_wanted: tuple[int, int]) -> bool:
+    """Return whether a version is known to be of a series, or of a later one."""
+    return (series(version) or (0, 0)) >= series_wanted
+
+
 def pythons_of(version: str) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """Return the oldest and the newest Python that a TensorFlow has packages for.
 

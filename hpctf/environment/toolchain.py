@@ -52,7 +52,6 @@ def mpi_in(said: str) -> tuple[str, str]:
 
 
 def _version(words: list[str], environment: Mapping[str, str]) -> str:
-    """Return what names the version in what a command prints; empty if it fails."""
     program = shutil.which(words[0], path=environment.get("PATH", os.defpath))
     if program is None:
         return ""

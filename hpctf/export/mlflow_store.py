@@ -140,8 +140,6 @@ def _client(uri: str) -> Any:
 
 @dataclass
 class _Writer:
-    """Writes one run to MLflow."""
-
     _client: Any
     _uri: str
     _one: Exported
@@ -222,11 +220,8 @@ class _Writer:
         self._done.points += self._send(run_id, "metrics", new, _MOST_METRICS)
 
     def _send(self, run_id: str, kind: str, items: list[Any], most: int) -> int:
-        """Send params, metrics or tags; return how many MLflow has taken.
-
-        It refuses a batch for one item that it does not like. That is looked for by halves and left
-        out, and the others go.
-        """
+        """Send params, metrics or tags; return how many MLflow has taken. One that it refuses, and
+        a whole batch for it, is looked for by halves and left out."""
         from mlflow.exceptions import MlflowException
 
         sent = 0
@@ -246,7 +241,6 @@ class _Writer:
         return sent
 
     def _attempt(self, run_id: str, what: str, send: Callable[..., Any], *words: Any) -> bool:
-        """Send one thing; return whether MLflow has taken it."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -332,8 +326,7 @@ class _Writer:
 
 
 def _artifacts_of(uri: str, experiment: str) -> str | None:
-    """Return where artifacts lie: beside a database that is a file. MLflow's own choice would be
-    the folder in which somebody stands."""
+    """Return where artifacts lie: beside a database's file, not in the folder where one stands."""
     if not uri.startswith("sqlite:///"):
         return None
     folder = Path(uri.removeprefix("sqlite:///")).absolute().parent

@@ -206,7 +206,6 @@ def _matrix(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    """Return what every reader of JSON and MLflow's tables understand."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else repr(value)
     if isinstance(value, list):

@@ -107,10 +107,8 @@ def _port(host: str, port: int | None) -> int:
 
 
 def _link(runs: Sequence[Run], top: Path) -> None:
-    """Link the rooms in which trainings write event files, those that are there by now.
-
-    Not those of somebody else's run: TensorBoard follows links, which may lead anywhere.
-    """
+    """Link the rooms in which trainings write event files, as far as they are there by now."""
+    # Not those of somebody else's run: TensorBoard follows links, which may lead anywhere.
     for run in filter(lambda run: is_mine(run.folder.path), runs):
         for name, room in ROOMS.items():
             link, target = top / run.id / name, run.folder.path / room

@@ -39,8 +39,6 @@ class Remark:
 
 @dataclass(frozen=True)
 class _Object:
-    """Something of a class of hpctf.azureml's."""
-
     of: type
 
 
@@ -199,7 +197,6 @@ class Names:
             return None
 
     def _value(self, node: ast.expr | None) -> Any:
-        """Return the module, class, function or `_Object` that an expression is, if known."""
         chain: list[ast.Attribute | ast.Call] = []
         while isinstance(node, (ast.Attribute, ast.Call)):
             chain.append(node)
@@ -249,7 +246,6 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def _returned(function: Any) -> Any:
-    """Return what a method returns, if that is an object of a class."""
     try:
         hints = typing.get_type_hints(function)
     except (NameError, TypeError):

@@ -192,7 +192,6 @@ def _cells(path: Path, notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_cell(cell: Any) -> bool:
-    """Whether it is a cell whose text can be read."""
     if not isinstance(cell, dict):
         return False
     text = cell.get("source", cell.get("input", ""))

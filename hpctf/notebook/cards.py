@@ -135,7 +135,6 @@ def experiment_card(experiment: str, root: Path) -> str:
 
 
 def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
-    """Return the curves of a card, and the values that are no curves."""
     curves = [name for name, one in series.items() if is_curve(one)]
     single = [
         (name, _number(one.values[-1]))
@@ -163,7 +162,6 @@ def _where(run: RunFolder, record: dict[str, Any]) -> str:
 
 
 def _took(status: RunState, now: float) -> str:
-    """Return how long the ranks have run."""
     starts = [rank.started for rank in status.ranks if rank.started]
     ends = [rank.ended for rank in status.ranks if rank.ended]
     if not starts:

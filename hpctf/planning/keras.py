@@ -80,20 +80,17 @@ def settle_keras(
 
 
 def _is_concerned(backend: str, imports: Imports) -> bool:
-    """Whether a script uses what may train wrong on its backend.
-
-    Horovod's modules also under a ``try``: a script that then does without them trains alone. One
-    that has hpctf.keras besides chooses by itself, and the run looks at what it chose.
-    """
+    """Whether a script uses what may train wrong on its backend."""
     if backend != "mpi":
         return imports.first_use("keras", *_TF_KERAS) is not None
+    # Also under a ``try``: a script that then does without them trains alone. One that has
+    # hpctf.keras besides chooses by itself, and the run looks at what it chose.
     return bool(imports.first_attempt(*_HOROVODS)) and not imports.first_attempt("hpctf.keras")
 
 
 def _libraries(
     python: str, spec: EnvironmentSpec | None, variables: Mapping[str, str]
 ) -> Libraries | None:
-    """Return what the environment has, or will have; None if that is not known here."""
     from hpctf.environment.libraries import libraries_in, libraries_of
 
     found = None

@@ -44,7 +44,6 @@ def refuse_locked_options(
 def _of_parameters(
     overrides: Sequence[Override], site: Site, name: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield the keys that parameters would change."""
     target = site.targets[name]
     for option, key, value in overrides:
         section, _, field = key.rpartition(".")

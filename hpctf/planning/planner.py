@@ -162,7 +162,6 @@ def make_plan(
 def _alone(
     estimator: TensorFlow, read: Callable[[], Imports | None], ranks: int
 ) -> tuple[str, ...]:
-    """Return what to say of a script that trains as if it were alone, on several ranks."""
     imports = read() if estimator.backend == "mpi" and ranks > 1 else None
     if (
         imports is None
@@ -179,7 +178,6 @@ def _alone(
 
 
 def _check_clusters(components: list[Component]) -> None:
-    """Refuse what Slurm cannot do, or what would not tell where the job is."""
     named = {dict(component.directives).get("clusters", "") for component in components}
     if len(named) > 1:
         words = " and ".join(sorted(repr(name) if name else "this one" for name in named))
@@ -247,7 +245,6 @@ def _spec(
 def _brings_sdk(
     spec: EnvironmentSpec | None, read: Callable[[], Imports | None]
 ) -> tuple[str, ...]:
-    """Return a note if the environment has Azure ML's own packages, and the script logs by them."""
     named = [line for line in spec.pip if line.lower().startswith("azureml")] if spec else []
     imports = read() if named else None
     if imports is None or "azureml" not in imports.top_level:
@@ -311,11 +308,8 @@ def _entry(estimator: TensorFlow, run_folder: str, entering: Entering) -> Entry:
 
 
 def _check_same_python(python: str) -> None:
-    """Refuse to send a function to another Python: its bytecode is of this version alone.
-
-    One that is not there yet, or in a container, is asked on the node
-    (hpctf/node/function_call.py).
-    """
+    """Refuse to send a function to another Python: its bytecode is of this version alone. One that
+    is not there yet, or in a container, is asked on the node (hpctf/node/function_call.py)."""
     if python == sys.executable:
         return
     code = f"import json, sys; answer = '%d.%d' % sys.version_info[:2]; {PRINT}"

@@ -183,7 +183,6 @@ _UNITS = {"cpu": ("CPU", "cores", 1.0), "memory": ("Memory", "GB", _GB)}
 
 
 def _system(run: Run, begin: float) -> list[Plain]:
-    """Return what the ranks used while they ran: cores, memory, and each GPU."""
     found: dict[str, Panel] = {}
     sampled = run.get_system_metrics()
     most = points_each(4 * len(sampled))

@@ -150,7 +150,6 @@ def _marks(line: Plain) -> str:
 
 
 def _some(line: Plain, most: int = 20) -> list[tuple[float, float, float | None]]:
-    """Return up to `most` of a line's points, from the first to the last, for a table."""
     points = list(zip(line["x"], line["times"], line["y"], strict=True))
     if len(points) <= most:
         return points

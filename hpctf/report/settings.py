@@ -100,7 +100,6 @@ def _software(run: Run, record: dict[str, Any]) -> Pairs:
 
 
 def _packages(folder: RunFolder) -> Pairs:
-    """Return names and versions of the lock file, if hpctf built the environment."""
     with contextlib.suppress(HpctfError, OSError):
         return list(packages_of(folder.path).items())
     return []

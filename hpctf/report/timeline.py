@@ -101,7 +101,6 @@ def _bars(state: Path, final: bool) -> list[Bar]:
 
 
 def _close(bars: list[Bar], last: float) -> None:
-    """End the last bar, if its rank never said how it ended."""
     if bars and bars[-1].ended is None:
         words = "cut off: no record of its end"
         bars[-1] = replace(bars[-1], ended=last, end="unknown", words=words)

@@ -41,6 +41,7 @@ class Entry:
     size: int = 0
 
 
+@dataclass
 class Copier:
     """Copies entries of one folder to another.
 
@@ -58,23 +59,15 @@ class Copier:
         write what it forbids them: the run's own code would be theirs to change.
     """
 
-    def __init__(
-        self,
-        source: Path,
-        destination: Path,
-        entries: list[Entry],
-        check_size: Callable[[Mapping[str, int]], object],
-        umask: int = PRIVATE_UMASK,
-    ) -> None:
-        self._source = source
-        self._destination = destination
-        self._entries = entries
-        self._check_size = check_size
-        self._goes = {entry.name for entry in entries}
-        self._umask = umask
-        self._forbidden = 0 if umask & PRIVATE_UMASK == PRIVATE_UMASK else umask & _WRITING
+    source: Path
+    destination: Path
+    entries: list[Entry]
+    check_size: Callable[[Mapping[str, int]], object]
+    umask: int = PRIVATE_UMASK
+
+    def __post_init__(self) -> None:
         self._written = 0
-        self.sizes = {entry.name: entry.size for entry in entries}
+        self.sizes = {entry.name: entry.size for entry in self.entries}
 
     def copy(self) -> set[str]:
         """Copy all entries and return the names of those that have vanished.
@@ -84,18 +77,18 @@ class Copier:
         RunFolderError
             A file cannot be read or written, or changed each time that it was copied.
         """
-        with self._writing(self._destination):
-            make_folder(self._destination, self._umask)
-        absent = [entry for entry in self._entries if not self._copy(entry)]
+        with self._writing(self.destination):
+            make_folder(self.destination, self.umask)
+        absent = [entry for entry in self.entries if not self._copy(entry)]
         # Some programs save by removing and writing anew: by now they have.
         return {entry.name for entry in absent if not self._copy(entry)}
 
     def _copy(self, entry: Entry) -> bool:
         """Copy one entry; return False if it is not there any more."""
-        path, target = self._source / entry.name, self._destination / entry.name
+        path, target = self.source / entry.name, self.destination / entry.name
         if entry.is_folder:
             with self._writing(target):
-                make_folder(target, self._umask)
+                make_folder(target, self.umask)
             return True
         for _ in range(ATTEMPTS):
             try:
@@ -106,7 +99,7 @@ class Copier:
                 return False
         raise RunFolderError(
             f"{str(path)!r} changed each of the {ATTEMPTS} times that it was copied into the run.",
-            f"Submit again when nothing writes it, or name it in {self._source / IGNORE_FILE}.",
+            f"Submit again when nothing writes it, or name it in {self.source / IGNORE_FILE}.",
         )
 
     def _copy_once(self, name: str, path: Path, target: Path) -> bool:
@@ -143,8 +136,10 @@ class Copier:
     ) -> None:
         if before.st_size != self.sizes[name]:
             self.sizes[name] = before.st_size
-            self._check_size(self.sizes)
-        mode = before.st_mode & _PERMISSIONS & ~self._forbidden | _OWNER_READS
+            self.check_size(self.sizes)
+        private = self.umask & PRIVATE_UMASK == PRIVATE_UMASK
+        forbidden = 0 if private else self.umask & _WRITING
+        mode = before.st_mode & _PERMISSIONS & ~forbidden | _OWNER_READS
         with self._writing(target), open(target, "xb") as copy:
             for block in _blocks(path, stream, before.st_size):
                 copy.write(block)
@@ -153,19 +148,16 @@ class Copier:
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def _link(self, path: Path) -> str:
-        """Return where the copy of a link is to lead.
-
-        Within the copy for what goes with it, or is nowhere yet, or lies in the run's own outputs;
-        else to the very place, as it is named.
-        """
+        """Return where the copy of a link is to lead: within the copy for what goes with it, is
+        nowhere yet, or lies in the run's own outputs; else to the very place, as it is named."""
         link = os.readlink(path)
         named = os.path.join(path.parent, link)
-        real = os.path.relpath(os.path.realpath(named), self._source)
+        real = os.path.relpath(os.path.realpath(named), self.source)
         top = real.split(os.sep)[0]
         inside = top != os.pardir
         there = os.path.exists(named)
-        if inside and (not there or top == OUTPUTS or real == os.curdir or real in self._goes):
-            here = os.path.relpath(path.parent, self._source)
+        if inside and (not there or top == OUTPUTS or real == os.curdir or real in self.sizes):
+            here = os.path.relpath(path.parent, self.source)
             stays = os.path.normpath(os.path.join(here, link)).split(os.sep)[0] not in ("", "..")
             return link if stays else os.path.relpath(real, here)
         tidy = os.path.normpath(named)
@@ -182,7 +174,6 @@ class Copier:
 
 
 def _length(path: Path) -> int:
-    """Return the length of a file that was begun, 0 if it was not."""
     try:
         return path.lstat().st_size
     except OSError:

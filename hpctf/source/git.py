@@ -141,24 +141,18 @@ def _diff(git: _Git) -> bytes:
     return text[: text.rfind(b"\n", 0, MOST_DIFF)] + note.encode()
 
 
+@dataclass(frozen=True)
 class _Git:
     """git, asked about one folder until a moment."""
 
-    def __init__(self, folder: Path, until: float) -> None:
-        self._folder = folder
-        self._until = until
+    folder: Path
+    until: float
 
     def ask(self, *words: str, more_s: float = 0.0) -> bytes:
-        """Return what git prints.
-
-        Raises
-        ------
-        _NoAnswer
-            It is not there, refuses, or is not done in time.
-        """
+        """Return what git prints; raise `_NoAnswer` if it refuses, or is not done in time."""
         try:
             process = subprocess.Popen(
-                ["git", "-C", str(self._folder), *words],
+                ["git", "-C", str(self.folder), *words],
                 env=environment_of("git"),
                 cwd=FOLDER,
                 stdin=subprocess.DEVNULL,
@@ -170,7 +164,7 @@ class _Git:
             raise _NoAnswer(f"git cannot be run ({error.strerror})") from None
         with process:
             try:
-                left = max(0.0, self._until - time.monotonic())
+                left = max(0.0, self.until - time.monotonic())
                 answer, complaint = process.communicate(timeout=left + more_s)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)  # with what git has started

@@ -117,7 +117,8 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, asked: Resources) -> Build
     """
     name = job_name(spec, site)
     logs = _logs(site)
-    cluster = _cluster(site, asked)
+    _, target = find_target(site, site.environments.build_target or asked.target)
+    cluster = target.clusters or chosen_by_shell(os.environ).get("clusters")
     known = Slurm(cluster).active(name)
     if known is not None:
         return BuildJob(known, cluster, name, _folder_of(logs, name, known))
@@ -169,17 +170,11 @@ def _logs(site: Site) -> Path:
 
 
 def _folder_of(logs: Path, name: str, job_id: str) -> str:
-    link = logs / f"{name}.{job_id}"
     try:
-        named = os.readlink(link)
+        named = os.readlink(logs / f"{name}.{job_id}")
     except OSError:
         return ""
     return str(logs / named) if named.startswith(f"{name}-") and os.sep not in named else ""
-
-
-def _cluster(site: Site, asked: Resources) -> str | None:
-    _, target = find_target(site, site.environments.build_target or asked.target)
-    return target.clusters or chosen_by_shell(os.environ).get("clusters")
 
 
 def joined_dependency(own: str | None, job_id: str) -> str:

@@ -13,7 +13,7 @@ from hpctf.common.files import write_json
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
     from hpctf.estimator.tensorflow import TensorFlow
-    from hpctf.plan import Component, Plan
+    from hpctf.plan import Plan
     from hpctf.planning.planner import Planned
     from hpctf.run_folder.layout import RunFolder
     from hpctf.site.model import Site
@@ -129,21 +129,16 @@ def _in_job(
 
 
 def _after(plan: Plan, job_id: str) -> Plan:
-    """Return a plan whose job begins once another one has succeeded, and goes if it has not.
-
-    Every component of a heterogeneous job waits as its first one does (measured, Slurm 22.05).
-    """
-    first, *others = plan.components
-    return replace(plan, components=(_waiting(first, job_id), *others))
-
-
-def _waiting(component: Component, job_id: str) -> Component:
+    """Return a plan whose job begins once another one has succeeded, and goes if it has not."""
     from hpctf.submission.environment_job import joined_dependency
 
-    own = dict(component.directives)
+    # Every component of a heterogeneous job waits as its first one does (measured, Slurm 22.05).
+    first, *others = plan.components
+    own = dict(first.directives)
     dependency = joined_dependency(own.get("dependency"), job_id)
     wanted = {**own, "dependency": dependency, "kill-on-invalid-dep": "yes"}
-    return replace(component, directives=tuple(wanted.items()))
+    waiting = replace(first, directives=tuple(wanted.items()))
+    return replace(plan, components=(waiting, *others))
 
 
 def _is_ready(spec: EnvironmentSpec, site: Site) -> bool:

@@ -147,11 +147,7 @@ def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> su
 
 
 def _read(out: str, err: str) -> _Said:
-    """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said.
-
-    ``Submitted batch job 7``, ``Submitted batch job 7 on cluster far`` and ``7;far`` are Slurm's
-    alone; a number on a line of its own, which --parsable gives, may also be somebody else's.
-    """
+    """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said."""
     sure: list[_Job] = []
     maybe: list[_Job] = []
     rest: list[str] = []
@@ -160,7 +156,7 @@ def _read(out: str, err: str) -> _Said:
         found = _SUBMITTED.fullmatch(words) or _PARSABLE.fullmatch(words)
         if found is None:
             rest.append(line.rstrip())
-        elif words.isdigit():
+        elif words.isdigit():  # what --parsable gives; it may also be somebody else's number
             maybe.append((found[1], None))
         else:
             sure.append((found[1], found[2]))
@@ -177,8 +173,7 @@ def _asked(
 ) -> tuple[_Job | None, str]:
     """Ask Slurm for the job that sbatch may have handed over; without one, say what it answered.
 
-    slurmctld keeps a record of what it refuses, too: a job that has failed (BadConstraints).
-    With `alive`, one that is over does not count.
+    With `alive`, one that is over does not count: slurmctld keeps what it refuses as failed.
     """
     from hpctf.scheduler.slurm import Slurm
 

@@ -105,7 +105,6 @@ def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
 
 
 def _size(plan: Plan) -> Plan:
-    """Return the plan without what may differ between the tasks of an array."""
     return replace(
         plan,
         run_id="",

@@ -69,13 +69,7 @@ class ComputeTarget:
     def create(
         workspace: OfSite, name: str, provisioning_configuration: object = None
     ) -> ComputeTarget:
-        """Return the target of that name: a cluster's are there, and none is made.
-
-        Raises
-        ------
-        UsageError
-            The site has no such target.
-        """
+        """Return the target of that name: a cluster's are there, and none is made."""
         if name not in workspace.site.targets:
             known = sorted(workspace.site.targets)
             raise UsageError(

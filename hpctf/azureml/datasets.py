@@ -71,13 +71,7 @@ class TabularDatasetFactory:
 
 @refuses("FileDataset")
 class FileDataset:
-    """Files by their paths.
-
-    Parameters
-    ----------
-    places
-        Files, folders, and patterns of them.
-    """
+    """Files by their paths: those of files and folders, and patterns of them."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.places = tuple(places)

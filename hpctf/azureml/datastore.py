@@ -27,12 +27,7 @@ _DEFAULTS = (DEFAULT_DATASTORE, "workspacefilestore", "workspaceartifactstore")
 class OnDisk:
     """A path that scripts get as an argument or as an input.
 
-    Parameters
-    ----------
-    path
-        Where it is.
-    name
-        What the input is called: the script finds it in HPCTF_INPUT_<NAME>, too.
+    The script finds an input of a `name` in HPCTF_INPUT_<NAME>, too.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:

@@ -53,13 +53,7 @@ def without_sdk(packages: Sequence[str], notes: list[str]) -> list[str]:
 
 @refuses("CondaDependencies")
 class CondaDependencies:
-    """Packages, as in an ``environment.yml``.
-
-    Parameters
-    ----------
-    conda_dependencies_file_path
-        Such a file, to begin with.
-    """
+    """Packages, as in an ``environment.yml``; those of such a file, to begin with."""
 
     def __init__(self, conda_dependencies_file_path: str | os.PathLike[str] | None = None) -> None:
         self._channels: list[str] = []
@@ -221,13 +215,7 @@ class DockerSection:
 @sealed
 @refuses("Environment")
 class Environment:
-    """The software that a run uses.
-
-    Parameters
-    ----------
-    name
-        What people call it; an environment is known by what is in it.
-    """
+    """The software that a run uses: it is known by what is in it, whatever people call it."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         self.name = name

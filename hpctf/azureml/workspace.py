@@ -1,4 +1,4 @@
-"""A site, where Azure ML has a workspace."""
+"""Azure ML's workspace: a site."""
 
 from __future__ import annotations
 

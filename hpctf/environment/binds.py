@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 class Bind:
     """A folder or file of the host's, and where a container sees it.
 
-    Parameters
-    ----------
-    source, target
-        Its path outside and inside.
-    read_only
-        Whether the container may not write it.
-    ours
-        Whether hpctf binds it of itself, rather than the site.
+    ``ours`` tells whether hpctf binds it of itself, rather than the site.
     """
 
     source: str

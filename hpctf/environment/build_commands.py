@@ -37,16 +37,12 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 @dataclass(frozen=True)
 class Commands:
-    """Programs of one build.
+    """Programs of one build, whose environment are the `variables`.
 
     Parameters
     ----------
     log
         Takes all that they print.
-    variables
-        Their environment.
-    umask
-        What they make files with.
     secrets
         What they know and nobody else is to see.
     """

@@ -31,15 +31,13 @@ class CondaPackages:
     Parameters
     ----------
     packages
-        Match specifications, as conda reads them; Python's own is in `python`.
+        Match specifications, as conda reads them.
     channels
         Those that the file names; empty: the site's.
     python
-        The version of Python among them, ``3.11``; empty if none is.
+        The version of Python among the packages, ``3.11``; empty if none is.
     names
         The packages' names, in lower case.
-    variables
-        What the file sets in the environment.
     """
 
     packages: tuple[str, ...] = ()

@@ -194,12 +194,8 @@ def _candidates(listed: Sequence[str], environment: Mapping[str, str]) -> Iterat
 
 _IN_A_FOLDER = ("python3", "bin/python3", "*/bin/python3", "python3.[0-9]*[0-9]")
 _FOLDERS = (
-    "~/.local/share/uv/python",
-    "~/.pyenv/versions",
-    "/opt/python",
-    "/opt/pyenv/versions",
-    "~/miniforge3/envs",
-    "~/miniconda3/envs",
+    *("~/.local/share/uv/python", "~/.pyenv/versions", "/opt/python", "/opt/pyenv/versions"),
+    *("~/miniforge3/envs", "~/miniconda3/envs"),
 )
 
 

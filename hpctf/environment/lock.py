@@ -31,17 +31,8 @@ _HEAD = "# hpctf environment lock 1"
 
 @dataclass(frozen=True)
 class Lock:
-    """The content of a lock file.
-
-    Parameters
-    ----------
-    key, spec
-        Of the environment that it was taken from.
-    packages
-        pip packages in exact versions.
-    conda
-        Addresses of conda packages, with their checksums.
-    """
+    """The content of a lock file: the key and spec of the environment that it was taken from, pip
+    packages in exact versions, and addresses of conda packages with their checksums."""
 
     key: str
     spec: EnvironmentSpec

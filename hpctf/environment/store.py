@@ -62,8 +62,7 @@ class Environment:
 
     def record(self) -> dict[str, Any]:
         """Return ``environment.json``: its spec, who built it, when, and how long that took."""
-        record: dict[str, Any] = read_json(self.current / RECORD)
-        return record
+        return dict(read_json(self.current / RECORD))
 
 
 class Store:
@@ -82,22 +81,12 @@ class Store:
         # What the group may write runs as everybody who uses it: only a group that is trusted.
         self.umask = int(site.umask, 8) | (0 if self.trusted.groups else stat.S_IWGRP)
 
-    def folder_of(self, spec: EnvironmentSpec) -> Path:
-        """Return the folder that the spec's builds lie in."""
-        return self.root / spec.key
-
     def python_of(self, spec: EnvironmentSpec) -> Path:
         """Return the interpreter's path, which is the same before and after it is built."""
-        return Environment(self.folder_of(spec)).python
+        return Environment(self.root / spec.key).python
 
     def is_ready(self, spec: EnvironmentSpec) -> bool:
-        """Return whether the spec's environment is built, checked and there.
-
-        Raises
-        ------
-        UntrustedPath
-            As `environment`.
-        """
+        """Return whether the spec's environment is built, checked and there, as `environment`."""
         return self.environment(spec.key) is not None
 
     def environment(self, key: str) -> Environment | None:
@@ -190,13 +179,7 @@ class Store:
         return folder
 
     def make(self, name: str) -> Path:
-        """Make the store and a folder of it, unless they are there, and return the folder.
-
-        Raises
-        ------
-        SiteError, UntrustedPath
-            As `prepare`.
-        """
+        """Make the store and a folder of it, unless they are there, as `prepare`; return it."""
         self._make(self.root)
         self._look()
         self._make(self.root / name)

@@ -24,16 +24,8 @@ KERAS_3_FROM = (2, 16)
 """From here on TensorFlow's Keras is Keras 3; tf-keras is the one that Horovod trains with."""
 
 NAMES = (
-    "tensorflow",
-    "tensorflow-cpu",
-    "tensorflow-gpu",
-    "tensorflow-rocm",
-    "tensorflow-cpu-aws",
-    "tensorflow-aarch64",
-    "intel-tensorflow",
-    "tf-nightly",
-    "tf-nightly-cpu",
-    "tf-nightly-gpu",
+    *("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-rocm", "tensorflow-cpu-aws"),
+    *("tensorflow-aarch64", "intel-tensorflow", "tf-nightly", "tf-nightly-cpu", "tf-nightly-gpu"),
 )
 """Packages that bring TensorFlow."""
 
@@ -42,24 +34,12 @@ _GPU_ENDED = (2, 12)
 _PYTHONS = {
     (2, 21): ((3, 10), (3, 13)),
     (2, 20): ((3, 9), (3, 13)),
-    (2, 19): ((3, 9), (3, 12)),
-    (2, 18): ((3, 9), (3, 12)),
-    (2, 17): ((3, 9), (3, 12)),
-    (2, 16): ((3, 9), (3, 12)),
-    (2, 15): ((3, 9), (3, 11)),
-    (2, 14): ((3, 9), (3, 11)),
-    (2, 13): ((3, 8), (3, 11)),
-    (2, 12): ((3, 8), (3, 11)),
-    (2, 11): ((3, 8), (3, 10)),
-    (2, 10): ((3, 8), (3, 10)),
-    (2, 9): ((3, 8), (3, 10)),
-    (2, 8): ((3, 8), (3, 10)),
-    (2, 7): ((3, 8), (3, 9)),
-    (2, 6): ((3, 8), (3, 9)),
-    (2, 5): ((3, 8), (3, 9)),
-    (2, 4): ((3, 8), (3, 8)),
-    (2, 3): ((3, 8), (3, 8)),
-    (2, 2): ((3, 8), (3, 8)),
+    **dict.fromkeys([(2, 19), (2, 18), (2, 17), (2, 16)], ((3, 9), (3, 12))),
+    **dict.fromkeys([(2, 15), (2, 14)], ((3, 9), (3, 11))),
+    **dict.fromkeys([(2, 13), (2, 12)], ((3, 8), (3, 11))),
+    **dict.fromkeys([(2, 11), (2, 10), (2, 9), (2, 8)], ((3, 8), (3, 10))),
+    **dict.fromkeys([(2, 7), (2, 6), (2, 5)], ((3, 8), (3, 9))),
+    **dict.fromkeys([(2, 4), (2, 3), (2, 2)], ((3, 8), (3, 8))),
 }
 """Oldest and newest Python of each version's wheels on PyPI; from 3.8, which hpctf needs."""
 

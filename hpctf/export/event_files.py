@@ -63,12 +63,8 @@ def find_python(runs: Sequence[Run], asked: str | None = None) -> str:
 class EventFiles:
     """Event files of what runs have logged, a folder for each run below `top`.
 
-    They are written by TensorBoard's own code, in a process of the Python that has it.
-
-    Parameters
-    ----------
-    of_events
-        Whether the scalars of event files that somebody else's training wrote are among them.
+    They are written by TensorBoard's own code, in a process of the Python that has it; with
+    `of_events` also what event files hold that somebody else's training wrote.
     """
 
     def __init__(self, python: str, top: Path, of_events: bool = False) -> None:

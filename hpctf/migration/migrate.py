@@ -15,8 +15,7 @@ from typing import Any
 
 from hpctf.errors import SiteError, UsageError, shown
 from hpctf.migration.lines import Text, edits_of, is_azure
-from hpctf.migration.meaning import Names, Remark
-from hpctf.migration.training import remarks_of_training, trains
+from hpctf.migration.meaning import Names, Remark, remarks_of_training, trains
 from hpctf.site.loading import load_site
 from hpctf.site.yaml_files import NotReadable, check_program, named
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import read_json, write_atomic, write_json
@@ -100,7 +100,7 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
                 request={**request_of(estimator), **as_json(more)},
                 parameters=parameters_of(estimator),
                 source_directory=None if source is None else str(source),
-                git=None if state is None else state.as_json(),
+                git=None if state is None else asdict(state),
                 diff=diff,
             )
         )

@@ -47,8 +47,8 @@ class Copier:
 
     Parameters
     ----------
-    source, destination
-        The folder that holds the entries, with no link in its path, and the folder to make.
+    source
+        The folder that holds the entries, with no link in its path.
     entries
         What to copy, folders before what is in them.
     check_size

@@ -11,9 +11,8 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpctf.scheduler.programs import FOLDER, environment_of
 
@@ -53,10 +52,6 @@ class GitState:
     untracked: bool | None = None
     remote: str | None = None
     problem: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return asdict(self)
 
 
 def git_state(source: Path | None, patience_s: float = PATIENCE_S) -> tuple[GitState | None, bytes]:

@@ -50,8 +50,6 @@ def take_snapshot(
 
     Parameters
     ----------
-    source
-        The source folder.
     destination
         The folder to make, in a run folder that exists; runs within `source` are left out.
     max_mb

@@ -48,16 +48,9 @@ account it would not start."""
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A job that builds an environment.
+    """A job that builds an environment, whose name no other build has.
 
-    Parameters
-    ----------
-    job_id, cluster
-        Slurm's.
-    name
-        Its name, which no other build has.
-    folder
-        Where its log is; empty if somebody else's job is used whose folder is not known.
+    ``folder`` has its log; it is empty if it is somebody else's job, and the folder is not known.
     """
 
     job_id: str

@@ -27,15 +27,7 @@ PAYLOAD = "payload.pkl"
 
 @dataclass(frozen=True)
 class KeptPayload:
-    """A function with its arguments as they were pickled for an earlier run; never read here.
-
-    Parameters
-    ----------
-    data
-        The pickle.
-    name
-        What the function is called.
-    """
+    """A function with its arguments as they were pickled for an earlier run; never read here."""
 
     data: bytes
     name: str

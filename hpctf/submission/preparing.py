@@ -21,16 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Plans whose environment is there, or whose jobs wait for the one that builds it.
+    """Plans, in the estimators' order, whose environment is there or whose jobs wait for its build.
 
-    Parameters
-    ----------
-    plans
-        In the order of the estimators.
-    spec
-        The environment, if hpctf builds it.
-    build
-        What the runs' records keep of the job that builds it.
+    ``spec`` is the environment, if hpctf builds it, ``build`` what the runs' records keep of the
+    job that does.
     """
 
     plans: list[Plan]

@@ -21,19 +21,10 @@ def render(plan: Plan, array: tuple[str, ...] = (), *, keep: bool = True) -> str
     SiteError
         A template that is missing or wrong, with its file and line.
     """
-    return _script(f"{plan.backend}.sbatch.j2", plan, array, keep)
+    name = f"{plan.backend}.sbatch.j2"
+    return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
 
 
 def render_local(plan: Plan) -> str:
-    """Return the shell script that a local run with environment modules begins with.
-
-    Raises
-    ------
-    SiteError
-        As `render`.
-    """
-    return _script("local.sh.j2", plan, (), keep=True)
-
-
-def _script(name: str, plan: Plan, array: tuple[str, ...], keep: bool) -> str:
-    return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
+    """Return the shell script that a local run with environment modules begins with."""
+    return fill_in("local.sh.j2", plan.site, plan.template_folder, keep=True, plan=plan, array=())

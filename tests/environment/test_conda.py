@@ -303,7 +303,7 @@ def test_a_package_that_was_tampered_with_is_not_installed(
     ):
         ensure(spec, loaded)
     assert not Store(loaded).is_ready(spec)
-    assert not [path for path in Store(loaded).folder_of(spec).iterdir() if path.name != "lock"]
+    assert not [path for path in (Store(loaded).root / spec.key).iterdir() if path.name != "lock"]
 
 
 def test_a_package_with_too_short_a_placeholder_or_a_failing_script_is_refused(

@@ -15,14 +15,7 @@ from hpctf.site.model import Target
 class Group:
     """Nodes of one kind: what becomes a component of the job.
 
-    Parameters
-    ----------
-    nodes, tasks
-        How many, in all.
-    gpu_tasks
-        How many of the tasks use GPUs.
-    target
-        Name of the compute target; None is the run's own.
+    ``gpu_tasks`` of its tasks use GPUs; ``target`` is a compute target's name, None the run's own.
     """
 
     nodes: int
@@ -39,10 +32,8 @@ class Layout:
     ----------
     roles, groups
         In rank order; a role's `component` is its group's position.
-    launcher
-        ``srun`` or ``mpirun``.
-    options
-        The launcher's own options.
+    launcher, options
+        ``srun`` or ``mpirun``, and its own options.
     tf_config
         Whether the ranks get TF_CONFIG.
     notes
@@ -82,8 +73,6 @@ def check_slots(
     ----------
     what
         The parameters that made up `tasks`, as the person knows them.
-    name
-        The target's name.
     other_nodes
         Nodes of the job's other components, which node_count counts too.
     """

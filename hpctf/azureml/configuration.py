@@ -92,16 +92,22 @@ class RunConfiguration:
     def distribution(self) -> tuple[tensorflow.Distribution | None, int | None]:
         """Return what `framework` and `communicator` say, and the nodes."""
         kind = self.communicator.lower()
+        nodes = self.node_count if self.node_count > 1 else None
         if kind in ("mpi", "intelmpi", "openmpi"):
             return tensorflow.Mpi(self.mpi.process_count_per_node), self.node_count
         if kind == "parameterserver":
-            return _of_tensorflow(self.tensorflow), self.node_count if self.node_count > 1 else None
+            workers = self.tensorflow.worker_count
+            servers = self.tensorflow.parameter_server_count
+            if servers == 0:
+                return tensorflow.MultiWorker(workers), nodes
+            ps = tensorflow.ParameterServer(workers, servers, coordinator=False, chief=False)
+            return ps, nodes
         if kind != "none":
             raise UsageError(
                 f"communicator is {shown(self.communicator)}, which is not TensorFlow's.",
                 "Use 'Mpi' (Horovod) or 'ParameterServer'.",
             )
-        return None, self.node_count if self.node_count > 1 else None
+        return None, nodes
 
 
 @sealed
@@ -196,7 +202,9 @@ class ScriptRunConfig:
             "inputs": {**config.data_references, **config.data} or None,
             **given,
         }
-        asked |= {"use_gpu": _has_gpus(config.target)} | self.asked
+        # As in Azure ML, a run gets all GPUs that the nodes of its target are known to have.
+        gpus = getattr(getattr(config.target, "target", None), "gpus", None)
+        asked |= {"use_gpu": bool(gpus)} | self.asked
         made = TensorFlow(self.source_directory, **asked)
         made.notes = [*notes, *made.notes]
         return made
@@ -226,15 +234,3 @@ def _distribute(config: RunConfiguration, distribution: object) -> None:
             f"distributed_job_config is {shown(distribution)}, which is not TensorFlow's.",
             "Use MpiConfiguration(...) (Horovod) or TensorflowConfiguration(...).",
         )
-
-
-def _of_tensorflow(counts: TensorflowConfiguration) -> tensorflow.Distribution:
-    workers, servers = counts.worker_count, counts.parameter_server_count
-    if servers == 0:
-        return tensorflow.MultiWorker(workers)
-    return tensorflow.ParameterServer(workers, servers, coordinator=False, chief=False)
-
-
-def _has_gpus(target: Any) -> bool:
-    """Whether a target's nodes are known to have GPUs: as in Azure ML, a run gets them all."""
-    return bool(getattr(getattr(target, "target", None), "gpus", None))

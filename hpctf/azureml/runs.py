@@ -360,7 +360,10 @@ class Experiment:
                 )
             for note in getattr(config, "notes", ()):
                 notify(note)
-            return Run(self._of(config).submit(config, tags=tags).folder)
+            to = self._experiment
+            if getattr(config, "on_this_machine", False) and self.workspace.site.name != "local":
+                to = experiment.Experiment(self.name, site="local", runs_root=to.runs_root)
+            return Run(to.submit(config, tags=tags).folder)
 
     def get_runs(
         self,
@@ -381,11 +384,6 @@ class Experiment:
     ) -> Iterator[Run | ChildRun]:
         for one in self._experiment.get_runs(tags, properties, include_children, status):
             yield Run(one.folder) if isinstance(one, run.Run) else ChildRun.of(one)
-
-    def _of(self, config: tensorflow.TensorFlow) -> experiment.Experiment:
-        if not getattr(config, "on_this_machine", False) or self.workspace.site.name == "local":
-            return self._experiment
-        return experiment.Experiment(self.name, site="local", runs_root=self._experiment.runs_root)
 
 
 @refuses("RunDetails")

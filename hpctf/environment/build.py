@@ -168,7 +168,8 @@ class _Build:
             return made
         check_python(spec.python, self.store.trusted)
         doubt = doubts(spec.python)
-        if doubt and not (self.store.umask & 0o077 == 0o077 and _is_mine(spec.python)):
+        mine = os.geteuid() != 0 and os.stat(spec.python).st_uid in (os.geteuid(), 0)
+        if doubt and not (self.store.umask & 0o077 == 0o077 and mine):
             notify(doubt)
         self.tell(f"Making a virtual environment with Python {spec.python_version}, {spec.python}")
         return self.pip.make(folder, spec.python, seed=bool(spec.horovod) and not spec.locked)
@@ -330,10 +331,6 @@ def _name(line: str) -> str:
 
 def _name_of_pin(pin: str) -> str:
     return _name(pin) if "://" not in pin else pin.partition(" ")[0]
-
-
-def _is_mine(python: str) -> bool:
-    return os.geteuid() != 0 and os.stat(python).st_uid in (os.geteuid(), 0)
 
 
 def _size(folder: Path) -> int:

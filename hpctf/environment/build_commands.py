@@ -108,8 +108,10 @@ class Commands:
             except BaseException:
                 _end(child)
                 raise
-        if child.returncode:
-            raise self.failed(what, _ending(child.returncode))
+        code = child.returncode
+        if code:
+            how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+            raise self.failed(what, how)
         return "" if said is None else said.decode(errors="replace")
 
     def program(self, name: str) -> str | None:
@@ -139,10 +141,6 @@ class Commands:
         )
 
 
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
-
-
 def _end(child: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(child.pid, signal.SIGKILL)
@@ -151,13 +149,12 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+_prctl = ctypes.CDLL(None).prctl
 
 
 def _die_with_us() -> None:
     """Let a child end when its parent is killed: nothing goes on in a folder that nobody owns."""
-    if _prctl is not None:
-        _prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _free(path: Path) -> str:

@@ -67,7 +67,9 @@ def indexes_of(
     more = [*sources.extra_index_urls, *settings.extra_index_urls]
     more += pip.get("extra-index-url", "").split()
     links = [*sources.find_links, *(_place(link) for link in settings.find_links)]
-    links += [link for link in pip.get("find-links", "").split() if _there(link)]
+    # pip passes over folders that are not there.
+    of_pip = pip.get("find-links", "").split()
+    links += [link for link in of_pip if "://" in link or os.path.exists(os.path.expanduser(link))]
     no_index = sources.no_index or pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
     uv = uv_configuration(environment) if settings.pip == "uv" else {}
     for place in (index, *more, *links, *uv_places(uv)):
@@ -194,8 +196,3 @@ def check_place_of_packages(place: str, by: Trusted) -> None:
         check_tree(folder, "The folder of packages", by)
     elif folder:
         check(folder, "The package", by)
-
-
-def _there(link: str) -> bool:
-    """Return whether a place of pip's is there: pip passes over those that are not."""
-    return "://" in link or os.path.exists(os.path.expanduser(link))

@@ -5,6 +5,7 @@ A lock is a requirements file with a head: comments for pip, and for hpctf what 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,8 +17,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from hpctf.common.secrets import without_credentials
-from hpctf.common.trusted_path import Trusted
-from hpctf.environment.interpreters import Interpreter, check_python, find_python, inspect
+from hpctf.environment.interpreters import check_python, find_python, inspect
 from hpctf.environment.spec import EnvironmentSpec, spec_from
 from hpctf.environment.store import Environment, Store
 from hpctf.environment.toolchain import environment_with, mpi_of
@@ -62,9 +62,8 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         raise UsageError(f"There is no lock file {named(path)}.") from None
     except NotReadable as error:
-        raise UsageError(f"The lock file {named(path, error.line)} cannot be read: {error}.") from (
-            None
-        )
+        where = named(path, error.line)
+        raise UsageError(f"The lock file {where} cannot be read: {error}.") from None
     lines = text.splitlines()
     found = (re.match(r"# (environment|spec): (.*)", line) for line in lines)
     head = {match[1]: match[2] for match in found if match}
@@ -98,7 +97,10 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
     python, version = spec.python, spec.python_version
     if spec.kind == "pip":
         trusted = trusted_by(site)
-        same = _here(python, trusted)
+        same = None
+        with contextlib.suppress(UntrustedPath):
+            check_python(python, trusted)
+            same = inspect(python)
         if same is None or same.version != version:
             major, minor = map(int, version.split(".")[:2])
             bounds, pythons = ((major, minor), (major, minor)), site.environments.pythons
@@ -118,14 +120,6 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
         locked=lock.packages,
         locked_conda=lock.conda,
     )
-
-
-def _here(python: str, by: Trusted) -> Interpreter | None:
-    try:
-        check_python(python, by)
-    except UntrustedPath:
-        return None
-    return inspect(python)
 
 
 def check_as_locked(made: Lock) -> None:

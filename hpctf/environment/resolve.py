@@ -46,22 +46,6 @@ class SoftwareRequest:
     modules: tuple[str, ...] = ()
 
 
-def software_request(estimator: TensorFlow, missing: Sequence[str] = ()) -> SoftwareRequest | None:
-    """Return what an estimator says of its environment; None if it says nothing to build.
-
-    `missing` is `spec_of`'s.
-    """
-    if estimator.user_managed or not (missing or names_packages(estimator)):
-        return None
-    return SoftwareRequest(
-        base=Path(estimator.source_directory or os.getcwd()),
-        **{name: getattr(estimator, name) for name in PACKAGES},
-        mpi=estimator.backend == "mpi",
-        gpu=estimator.use_gpu,
-        modules=tuple(estimator.modules),
-    )
-
-
 def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
     """Return the environment that is asked for, as it would be built on a site.
 
@@ -252,5 +236,13 @@ def spec_of(
     SiteError
         There is no Python, MPI or module for it here.
     """
-    asked = software_request(estimator, missing)
-    return None if asked is None else spec_for(asked, site)
+    if estimator.user_managed or not (missing or names_packages(estimator)):
+        return None
+    asked = SoftwareRequest(
+        base=Path(estimator.source_directory or os.getcwd()),
+        **{name: getattr(estimator, name) for name in PACKAGES},
+        mpi=estimator.backend == "mpi",
+        gpu=estimator.use_gpu,
+        modules=tuple(estimator.modules),
+    )
+    return spec_for(asked, site)

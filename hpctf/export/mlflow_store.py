@@ -211,7 +211,9 @@ class _Writer:
         new = []
         for name, points in metrics.items():
             key = names[name]
-            known = self._history(run_id, key) if key in there.data.metrics else set()
+            seen = key in there.data.metrics
+            history = self._client.get_metric_history(run_id, key) if seen else ()
+            known = {_identity(one.value, one.timestamp, one.step) for one in history}
             new += [
                 Metric(key, point.value, _ms(point.time), point.step)
                 for point in points
@@ -255,10 +257,6 @@ class _Writer:
         words = (str(error).splitlines() or [type(error).__name__])[0]
         self._done.refused.append(f"{self._one.id}: {what}: {words}")
 
-    def _history(self, run_id: str, key: str) -> set[Any]:
-        history = self._client.get_metric_history(run_id, key)
-        return {_identity(one.value, one.timestamp, one.step) for one in history}
-
     def _tables(self, run_id: str) -> list[str]:
         names = allowed_names(self._one.tables)
         paths = []
@@ -280,7 +278,8 @@ class _Writer:
                 continue
             folder = os.path.dirname(name)
             if exported and folder not in sizes:
-                sizes[folder] = self._sizes(run_id, folder)
+                listed = self._client.list_artifacts(run_id, folder or None)
+                sizes[folder] = {one.path: one.file_size or 0 for one in listed}  # None for 0
             kept = sizes.get(folder, {}).get(name) == about.st_size
             if kept and about.st_mtime < exported:
                 continue
@@ -296,10 +295,6 @@ class _Writer:
         with tempfile.TemporaryDirectory(prefix="hpctf-mlflow-") as name:
             copy = copy_of_run(path, Path(name) / path.name)
             self._client.log_artifact(run_id, str(copy), folder or None)
-
-    def _sizes(self, run_id: str, folder: str) -> dict[str, int]:
-        listed = self._client.list_artifacts(run_id, folder or None)
-        return {one.path: one.file_size or 0 for one in listed}  # servers say nothing of 0
 
     def _end(self, run_id: str, tables: list[str]) -> None:
         from mlflow.entities import RunTag

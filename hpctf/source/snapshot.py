@@ -10,7 +10,7 @@ from pathlib import Path
 from hpctf.common.command_line import LONGEST_PATH
 from hpctf.common.files import PRIVATE_UMASK
 from hpctf.errors import RunFolderError, UsageError
-from hpctf.site.yaml_files import NotReadable, named, read_text
+from hpctf.site.yaml_files import NotReadable, named, printable, read_text
 from hpctf.source.copying import IGNORE_FILE, OUTPUTS, Copier, Entry, cannot_read
 
 NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
@@ -225,7 +225,7 @@ def _check_size(source: Path, sizes: Mapping[str, int], max_mb: int) -> int:
     total = sum(sizes.values())
     if total > max_mb * 1_000_000:
         largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:3]
-        named = ", ".join(f"{_shown(name)} ({sizes[name] / 1e6:.0f} MB)" for name in largest)
+        named = ", ".join(f"{printable(name)} ({sizes[name] / 1e6:.0f} MB)" for name in largest)
         raise UsageError(
             f"source_directory {str(source)!r} holds {total / 1e6:.0f} MB, but a run takes at most "
             f"{max_mb} MB of it. The largest: {named}.",
@@ -233,7 +233,3 @@ def _check_size(source: Path, sizes: Mapping[str, int], max_mb: int) -> int:
             "or give data as inputs=...",
         )
     return total
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else repr(name)

@@ -99,7 +99,9 @@ def sbatch(
 
         refused = not (said.sure or said.maybe) and is_refusal(out, err)
         nothing_sent = refused and never_sent(err)
-        words = err.strip() or "\n".join(said.rest) or _end(process.returncode)
+        code = process.returncode
+        end = f"exit code {code}" if code > 0 else f"it ended by signal {-code}"
+        words = err.strip() or "\n".join(said.rest) or end
         what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
     if not nothing_sent:
         job, asked = _asked(identity, cluster, began, alive=refused)
@@ -113,10 +115,6 @@ def sbatch(
             "Nothing was submitted. --dry-run prints the script.",
         )
     raise NoAnswer(what, _FIND_OUT)
-
-
-def _end(code: int) -> str:
-    return f"exit code {code}" if code > 0 else f"it ended by signal {-code}"
 
 
 def tell(lines: Iterable[str]) -> None:

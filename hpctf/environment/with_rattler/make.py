@@ -140,7 +140,8 @@ async def _locked(job: dict[str, Any], client: Any) -> list[Any]:
     for number, line in enumerate(job["locked"]):
         address, _, digest = line.partition("#")
         channel, _, name = address.rpartition("/")
-        index = _packages(job) / _stem(name) / "info/index.json"
+        stem = name.removesuffix(".conda").removesuffix(".tar.bz2")
+        index = _packages(job) / stem / "info/index.json"
         if not index.is_file():
             index = Path(job["work"], f"index-{number}.json")
             index.write_bytes(await _index(address, client))
@@ -164,10 +165,6 @@ async def _index(address: str, client: Any) -> bytes:
     if content is None:
         raise ValueError(f"{address} is not a conda package: it has no info/index.json.")
     return content
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(".conda").removesuffix(".tar.bz2")
 
 
 def _client(job: dict[str, Any]) -> Any:

@@ -62,7 +62,10 @@ def _shared(
     if target.slots:
         least = max(least, nodes_for(slotted, target.slots))
     nodes = estimator.node_count or min(least, target.max_nodes or least)
-    check_slots(_slotted_names(estimator), slotted, nodes, name, target)
+    what = "worker_count + parameter_server_count"
+    if estimator.chief and not estimator.coordinator:
+        what = f"chief + {what}"
+    check_slots(what, slotted, nodes, name, target)
     gpu_tasks = workers + (0 if estimator.coordinator else chief)
     return (Group(nodes, workers + servers + chief, gpu_tasks=gpu_tasks),)
 
@@ -91,8 +94,3 @@ def _hetjob(
         Group(nodes, workers + chief, gpu_tasks=slotted),
         Group(ps_nodes, servers, target=ps_name),
     )
-
-
-def _slotted_names(estimator: TensorFlow) -> str:
-    names = "worker_count + parameter_server_count"
-    return names if estimator.coordinator or not estimator.chief else f"chief + {names}"

@@ -87,21 +87,17 @@ _EXCEPTIONS = {
     name: TrainingFailed if name in _FAILED else UsageError
     for name in _SURFACE["azureml.exceptions"]
 } | {"AzureMLException": HpctfError}
+_SELDOM = (
+    *(AmlComputeStatus, DataPathComputeBinding, DatasetConsumptionConfig, DockerSection, Keyvault),
+    *(FileDataset, FileDatasetFactory, PythonSection, TabularDatasetFactory),
+)
 _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     **_EXCEPTIONS,
-    "AmlComputeStatus": AmlComputeStatus,
-    "DataPathComputeBinding": DataPathComputeBinding,
-    "DatasetConsumptionConfig": DatasetConsumptionConfig,
+    **{cls.__name__: cls for cls in _SELDOM},
     "DockerEnvironment": DockerSection,
-    "DockerSection": DockerSection,
     "EnvironmentDefinition": Environment,
-    "FileDataset": FileDataset,
-    "FileDatasetFactory": FileDatasetFactory,
-    "Keyvault": Keyvault,
     "PythonEnvironment": PythonSection,
-    "PythonSection": PythonSection,
     "ScriptRun": Run,
-    "TabularDatasetFactory": TabularDatasetFactory,
     "get_run": Run.get,
     "set_diagnostics_collection": nothing,
 }

@@ -176,6 +176,15 @@ class CondaDependencies:
         self.save(os.path.join(base_directory, name))
         return name
 
+    def _asked(self, scratch: Path, notes: list[str]) -> dict[str, Any]:
+        """Return the estimator's parameters; pip packages alone are such: they need no conda."""
+        wanted = copy.deepcopy(self)
+        wanted._pip = without_sdk(self._pip, notes)
+        wanted._conda = without_sdk(self._conda, notes)
+        if not wanted._conda:
+            return {"pip_packages": wanted._pip or None, "python_version": wanted._python}
+        return {"conda_dependencies_file": wanted.save(scratch / "environment.yml")}
+
     def _read(self, path: Path) -> None:
         _, content = read_conda_file(path)
         self._channels = [str(name) for name in content.get("channels") or ()]
@@ -337,20 +346,4 @@ class Environment:
                 f"Image {image} is left out: environment {self.name} names packages, and hpctf "
                 "installs them without an image."
             )
-        return asked | _packages(packages, scratch, notes)
-
-
-def _packages(packages: CondaDependencies, scratch: Path, notes: list[str]) -> dict[str, Any]:
-    """Return pip packages alone as such: they need no conda."""
-    wanted = CondaDependencies()
-    wanted.set_pip_requirements(without_sdk(packages.pip_packages, notes))
-    for package in without_sdk(packages.conda_packages, notes):
-        wanted.add_conda_package(package)
-    for channel in packages.conda_channels:
-        wanted.add_channel(channel)
-    version = packages.get_python_version()
-    if not wanted.conda_packages:
-        return {"pip_packages": wanted.pip_packages or None, "python_version": version}
-    if version is not None:
-        wanted.set_python_version(version)
-    return {"conda_dependencies_file": wanted.save(scratch / "environment.yml")}
+        return asked | packages._asked(scratch, notes)

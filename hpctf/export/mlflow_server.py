@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
 
+from hpctf.common.secrets import without_credentials
 from hpctf.errors import ExportError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -24,28 +24,17 @@ def reachable(uri: str) -> None:
     """
     if not uri.startswith(("http://", "https://")):
         return
+    server = without_credentials(uri)
     try:
-        urllib.request.urlopen(f"{without_person(uri).rstrip('/')}/health", timeout=_PATIENCE_S)
+        urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=_PATIENCE_S)
     except urllib.error.HTTPError:
         return
     except (OSError, ValueError) as error:
         raise ExportError(
-            f"The MLflow server at {shown_uri(uri)} cannot be reached: "
-            f"{getattr(error, 'reason', error)}.",
+            f"The MLflow server at {server} cannot be reached: {getattr(error, 'reason', error)}.",
             "Start it (mlflow server), name another one (--to), or export to a file: "
             f"--to {DEFAULT_URI}",
         ) from None
-
-
-def without_person(uri: str) -> str:
-    """Return a URI without the name and password that may stand in it."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def shown_uri(uri: str) -> str:
-    """Return a URI for people's eyes: without a password."""
-    return without_person(uri) if "@" in urlsplit(uri).netloc else uri
 
 
 def look_at(uri: str) -> str:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.within import top_of
+from hpctf.common.secrets import without_credentials
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
-from hpctf.export.mlflow_server import DEFAULT_URI, reachable, shown_uri
+from hpctf.export.mlflow_server import DEFAULT_URI, reachable
 from hpctf.export.runs import Exported, exported
 from hpctf.run_folder.ownership import is_mine
 from hpctf.runs.kept_files import copy_of_run
@@ -103,7 +104,7 @@ def to_mlflow(
     client = _client(target)
     from mlflow.exceptions import MlflowException
 
-    done = Done(shown_uri(target))
+    done = Done(without_credentials(target))
     found = statuses(run.folder for run in runs)
     try:
         for run in runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 from dataclasses import dataclass, field
@@ -190,12 +191,8 @@ def _tables(series: dict[str, Series]) -> dict[str, dict[str, Any]]:
             found[name] = _matrix(one.values[-1])
             continue
         columns = columns_of(one)
-        height = max((len(column) for column in columns.values()), default=0)
-        rows = [
-            [_json(column[n]) if n < len(column) else None for column in columns.values()]
-            for n in range(height)
-        ]
-        found[name] = {"columns": list(columns), "data": rows}
+        rows = itertools.zip_longest(*columns.values())
+        found[name] = {"columns": list(columns), "data": [_json(list(row)) for row in rows]}
     return found
 
 

@@ -20,7 +20,7 @@ from hpctf.report.timeline import timeline_of
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
-from hpctf.tracking.curves import Line, Panel, is_curve, line_of, make_line, panels_of, points_each
+from hpctf.tracking.curves import Panel, is_curve, line_of, make_line, panels_of, points_each
 from hpctf.tracking.efficiency import Efficiency
 
 if TYPE_CHECKING:
@@ -136,12 +136,13 @@ def _curves(
         if is_curve(one)
     ]
     most = points_each(lines or len(named))
-    seen: set[str] = set()
-    found: list[tuple[str, Line]] = []
-    for name, rank, one in named:
-        found.append((name, line_of(rank, one, begin, most, name not in seen)))
-        seen.add(name)
-    return _plain(panels_of(found))
+    first = {name: rank for name, rank, _ in reversed(named)}
+    return _plain(
+        panels_of(
+            (name, line_of(rank, one, begin, most, rank == first[name]))
+            for name, rank, one in named
+        )
+    )
 
 
 def _curves_of_children(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 import mimetypes
@@ -103,10 +104,8 @@ def shown(value: Any) -> str:
 def _table(name: str, series: Series) -> Table:
     columns = columns_of(series)
     height = max((len(column) for column in columns.values()), default=0)
-    rows = [
-        [shown(column[n]) if n < len(column) else "" for column in columns.values()]
-        for n in range(min(height, MOST_ROWS))
-    ]
+    cells = [map(shown, column[:MOST_ROWS]) for column in columns.values()]
+    rows = [list(row) for row in itertools.zip_longest(*cells, fillvalue="")]
     return Table(name, list(columns), rows, max(0, height - MOST_ROWS))
 
 

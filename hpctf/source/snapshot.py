@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from hpctf.common.command_line import LONGEST_PATH
@@ -75,10 +76,7 @@ def take_snapshot(
     if needed is not None:
         _check_needed(source, {entry.name for entry in entries}, needed)
     _check_paths(destination, entries)
-
-    def check_size(sizes: Mapping[str, int]) -> int:
-        return _check_size(source, sizes, max_mb)
-
+    check_size = partial(_check_size, source, max_mb)
     copier = Copier(source, destination, entries, check_size, umask)
     check_size(copier.sizes)
     if needed in copier.copy():
@@ -221,7 +219,7 @@ def _check_paths(destination: Path, entries: list[Entry]) -> None:
             )
 
 
-def _check_size(source: Path, sizes: Mapping[str, int], max_mb: int) -> int:
+def _check_size(source: Path, max_mb: int, sizes: Mapping[str, int]) -> None:
     total = sum(sizes.values())
     if total > max_mb * 1_000_000:
         largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:3]
@@ -232,4 +230,3 @@ def _check_size(source: Path, sizes: Mapping[str, int], max_mb: int) -> int:
             f"Name what is not code in {source / IGNORE_FILE} (a line each, as in .gitignore), "
             "or give data as inputs=...",
         )
-    return total

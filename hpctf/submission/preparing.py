@@ -82,44 +82,28 @@ def prepared(
         render_for(plans)  # refuses those that cannot be one array, before anything is built
     if spec is None:
         yield Prepared(plans, site)
-    elif _is_ready(spec, site) or not _in_a_job(site):
-        _build_here(spec, site)
+    elif _is_ready(spec, site):
+        yield Prepared(plans, site, spec)
+    elif not _in_a_job(site):
+        from hpctf.environment.build import ensure
+        from hpctf.environment.progress import telling
+
+        with telling() as progress:
+            ensure(spec, site, progress)
         yield Prepared(plans, site, spec)
     else:
-        with _in_job(plans, estimators[0], spec, site, tell) as made:
-            yield made
+        from hpctf.planning.resources import Resources
+        from hpctf.submission import environment_job
 
-
-def _build_here(spec: EnvironmentSpec, site: Site) -> None:
-    if _is_ready(spec, site):
-        return
-    from hpctf.environment.build import ensure
-    from hpctf.environment.progress import telling
-
-    with telling() as progress:
-        ensure(spec, site, progress)
-
-
-@contextlib.contextmanager
-def _in_job(
-    plans: list[Plan],
-    estimator: TensorFlow,
-    spec: EnvironmentSpec,
-    site: Site,
-    tell: Callable[[str], None],
-) -> Iterator[Prepared]:
-    from hpctf.planning.resources import Resources
-    from hpctf.submission import environment_job
-
-    with environment_job.one_at_a_time(spec, site):
-        job = environment_job.find_or_submit(spec, site, Resources.of(estimator))
-        tell(f"job {job.job_id} builds environment {spec.key}; the run waits for it")
-        record = asdict(job)
-        try:
-            yield Prepared([_after(plan, job.job_id) for plan in plans], site, spec, record)
-        except BaseException:
-            environment_job.release(record, held=True)
-            raise
+        with environment_job.one_at_a_time(spec, site):
+            job = environment_job.find_or_submit(spec, site, Resources.of(estimators[0]))
+            tell(f"job {job.job_id} builds environment {spec.key}; the run waits for it")
+            record = asdict(job)
+            try:
+                yield Prepared([_after(plan, job.job_id) for plan in plans], site, spec, record)
+            except BaseException:
+                environment_job.release(record, held=True)
+                raise
 
 
 def _after(plan: Plan, job_id: str) -> Plan:

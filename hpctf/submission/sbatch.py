@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from hpctf.common.files import PRIVATE_FILE, write_atomic
 from hpctf.common.notes import notify
@@ -36,14 +35,6 @@ class NoAnswer(SchedulerError):
 
 _Job = tuple[str, "str | None"]
 """A job's id, and the cluster that has it if sbatch names one."""
-
-
-class _Said(NamedTuple):
-    """What an sbatch command said: the ids that it may have meant, and all else, line by line."""
-
-    sure: tuple[_Job, ...]
-    maybe: tuple[_Job, ...]
-    rest: tuple[str, ...]
 
 
 def write_script(path: Path, text: str) -> None:
@@ -84,29 +75,29 @@ def sbatch(
     began = time.time()
     process = _start(command, umask, folder)
     out, err = process.communicate()
-    said = _read(out, err)
+    sure, maybe, rest = _read(out, err)
     if process.returncode == 0:
-        tell(said.rest)
+        tell(rest)
         # Slurm's own words count more than a number alone.
-        named = said.sure or said.maybe
+        named = sure or maybe
         if len(named) == 1:
             return named[0]
         nothing_sent = refused = False
-        words = " ".join([*(number for number, _ in said.maybe), *said.rest])
+        words = " ".join([*(number for number, _ in maybe), *rest])
         what = f"sbatch's answer does not name a job: {words[:500]!r}"
     else:
         from hpctf.submission.refusals import is_refusal, never_sent
 
-        refused = not (said.sure or said.maybe) and is_refusal(out, err)
+        refused = not (sure or maybe) and is_refusal(out, err)
         nothing_sent = refused and never_sent(err)
         code = process.returncode
         end = f"exit code {code}" if code > 0 else f"it ended by signal {-code}"
-        words = err.strip() or "\n".join(said.rest) or end
+        words = err.strip() or "\n".join(rest) or end
         what = f"sbatch failed, and whether Slurm has taken the job is not known: {words}"
     if not nothing_sent:
         job, asked = _asked(identity, cluster, began, alive=refused)
         if job is not None:  # what failed was a wrapper, or the way of Slurm's answer
-            tell(said.rest if process.returncode else ())
+            tell(rest if process.returncode else ())
             return job
         what = f"{what}\n{asked}"
     if refused:
@@ -144,10 +135,11 @@ def _start(command: list[str], umask: int, folder: str | os.PathLike[str]) -> su
         ) from None
 
 
-def _read(out: str, err: str) -> _Said:
-    """Tell the forms in which sbatch names a job (sbatch.c) from all else that was said."""
-    sure: list[_Job] = []
-    maybe: list[_Job] = []
+def _read(out: str, err: str) -> tuple[list[_Job], list[_Job], list[str]]:
+    """Return what sbatch said: jobs in forms that are its alone (sbatch.c), those that may be
+    meant, and all else, line by line."""
+    sure: dict[_Job, None] = {}
+    maybe: dict[_Job, None] = {}
     rest: list[str] = []
     for line in out.splitlines():
         words = line.strip()
@@ -155,15 +147,11 @@ def _read(out: str, err: str) -> _Said:
         if found is None:
             rest.append(line.rstrip())
         elif words.isdigit():  # what --parsable gives; it may also be somebody else's number
-            maybe.append((found[1], None))
+            maybe[found[1], None] = None
         else:
-            sure.append((found[1], found[2]))
+            sure[found[1], found[2]] = None
     rest += [line.rstrip() for line in err.splitlines()]
-    return _Said(
-        tuple(dict.fromkeys(sure)),
-        tuple(dict.fromkeys(maybe)),
-        tuple(line for line in rest if line.strip()),
-    )
+    return [*sure], [*maybe], [line for line in rest if line.strip()]
 
 
 def _asked(

@@ -176,13 +176,7 @@ class ScriptRunConfig:
             )
 
     def estimator(self, scratch: Path) -> TensorFlow:
-        """Return the estimator that asks for the same.
-
-        Parameters
-        ----------
-        scratch
-            A folder for files that are read when the run is planned.
-        """
+        """Return the estimator that asks for the same; `scratch` is for files that it names."""
         config, notes = self.run_config, list[str]()
         script, words = (self.script, self.arguments) if self.script else self._of_command()
         training, nodes = config.distribution()

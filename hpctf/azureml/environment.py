@@ -314,15 +314,8 @@ class Environment:
         return self
 
     def asked(self, scratch: Path, notes: list[str]) -> dict[str, Any]:
-        """Return the estimator's parameters that ask for it.
-
-        Parameters
-        ----------
-        scratch
-            A folder for files that are read when the run is planned.
-        notes
-            Takes what the person should know.
-        """
+        """Return the estimator's parameters that ask for it; `notes` takes what the person should
+        know, and `scratch` files that are read when the run is planned."""
         notes += self.notes
         asked: dict[str, Any] = {
             "environment_variables": dict(self.environment_variables) or None,

@@ -73,12 +73,7 @@ class Entering:
 def enter(
     estimator: TensorFlow, site: Site, spec: EnvironmentSpec | None, run_folder: str
 ) -> Entering:
-    """Return how a run of the estimator gets into its environment on a site.
-
-    Parameters
-    ----------
-    spec
-        The environment that is built for it, if one is.
+    """Return how a run gets into its environment: `spec`, if one is built for it.
 
     Raises
     ------

@@ -44,12 +44,8 @@ _KERAS = "tf-keras"
 def ensure(spec: EnvironmentSpec, site: Site, tell: Tell = tell_nobody) -> Path:
     """Return the interpreter of an environment, which is built first if it is not ready.
 
-    Whoever else builds the same environment meanwhile is waited for.
-
-    Parameters
-    ----------
-    tell
-        Takes the words of each step.
+    Whoever else builds the same environment meanwhile is waited for. `tell` takes the words of each
+    step.
 
     Raises
     ------

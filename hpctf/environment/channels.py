@@ -60,10 +60,7 @@ class Channels:
     def spec(self, text: str, sources: dict[str, list[str]]) -> str:
         """Return a package as py-rattler reads it, the address in place of its channel's name.
 
-        Parameters
-        ----------
-        sources
-            The channels by name: the package's is added to them, if it is not there.
+        The channel is added to `sources`, the channels by name.
         """
         channel, colons, rest = text.rpartition("::")
         if not colons:

@@ -76,10 +76,7 @@ def _find_conda(named: str | None, commands: Commands, by: Trusted) -> str:
 class Conda:
     """The program that makes conda environments.
 
-    Parameters
-    ----------
-    configuration
-        What the person's configuration says of channels.
+    ``configuration`` is what the person's says of channels.
     """
 
     digest = "md5"

@@ -52,10 +52,7 @@ def conda_packages(
 ) -> CondaPackages | None:
     """Return what a list and a file ask of conda; None if there is neither.
 
-    Parameters
-    ----------
-    pip
-        Takes what stands in the file's ``pip:`` section.
+    `pip` takes what stands in the file's ``pip:`` section.
     """
     if not packages and not file:
         return None

@@ -68,12 +68,7 @@ class Libraries:
 def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
     """Return what an interpreter of this machine has; None if it cannot be asked.
 
-    Parameters
-    ----------
-    python
-        Its absolute path.
-    variables
-        The person's own variables for the training: PYTHONPATH may be among them.
+    `variables` are the person's own for the training: PYTHONPATH may be among them.
     """
     try:
         # `-c` puts the current folder on the path, where anything may lie: not in that of `ask`.
@@ -134,12 +129,8 @@ def missing_from(estimator: TensorFlow, read: Callable[[], Imports | None]) -> l
     """Return what the script imports of TensorFlow and Horovod that hpctf's own Python lacks.
 
     As in Azure ML, they are installed for whoever names no environment. Nothing is missing where
-    the person names a Python, modules or an image, or manages the environment.
-
-    Parameters
-    ----------
-    read
-        Returns what the script imports, once it matters.
+    the person names a Python, modules or an image, or manages the environment. `read` returns what
+    the script imports, once it matters.
     """
     named = estimator.python or estimator.modules or estimator.container
     imports = None if named or estimator.user_managed else read()

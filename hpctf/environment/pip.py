@@ -23,8 +23,6 @@ class Pip:
 
     Parameters
     ----------
-    kind
-        ``uv`` or ``pip``.
     cache
         Where uv keeps what it has downloaded; beside the environments, so that it can link files
         rather than copy them.

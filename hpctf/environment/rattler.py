@@ -45,15 +45,8 @@ def rattler_folder() -> str | None:
 class Rattler:
     """What makes conda environments in a child process of hpctf's own Python.
 
-    Parameters
-    ----------
-    configuration
-        What the person's configuration says of channels.
-    cache
-        Where it keeps what it has downloaded; beside the environments, so that it can link files
-        rather than copy them.
-    trusted
-        Who may have written the folders of packages.
+    It keeps what it has downloaded in ``cache``, beside the environments, so that it can link files
+    rather than copy them. ``trusted`` may have written the folders of packages.
     """
 
     program = RATTLER

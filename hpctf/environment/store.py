@@ -66,13 +66,7 @@ class Environment:
 
 
 class Store:
-    """The folder of a site's environments.
-
-    Parameters
-    ----------
-    site
-        Its ``environments.store`` says where, with ``~`` and variables.
-    """
+    """The folder of a site's environments, which its ``environments.store`` names."""
 
     def __init__(self, site: Site) -> None:
         named = without_tilde("The store of environments", site.environments.store)

@@ -51,10 +51,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 class Names:
     """What a script's names stand for; a notebook's cells share one.
 
-    Parameters
-    ----------
-    site
-        The site whose targets are compared with those that the script names.
+    Compute targets that it names are compared with those of ``site``.
     """
 
     site: Site | None = None

@@ -51,10 +51,7 @@ class Migrated:
 def migrate(path: Path, site: str | None = None) -> Migrated:
     """Return a script, or a notebook, with its import lines changed.
 
-    Parameters
-    ----------
-    site
-        The site whose compute targets are compared with those that it names.
+    Compute targets that it names are compared with those of `site`.
 
     Raises
     ------

@@ -52,13 +52,7 @@ def run_card(
     series: Mapping[str, Series] | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Return a run as HTML, without what is secret.
-
-    Parameters
-    ----------
-    status, series, progress
-        What is known already; by default the run is looked at.
-    """
+    """Return a run as HTML, without what is secret; what is not given of it is looked at."""
     reading = Reading(run.path)
     status = status or look(run)
     series = reading.series() if series is None else series

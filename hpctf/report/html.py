@@ -36,15 +36,8 @@ def render_run(run: Plain) -> str:
 def render_runs(
     title: str, runs: list[Plain], left_out: int = 0, code: Sequence[FileDifference] = ()
 ) -> str:
-    """Return the page of several runs.
-
-    Parameters
-    ----------
-    left_out
-        How many older runs there are.
-    code
-        Of two runs, the files that differ.
-    """
+    """Return the page of several runs, of which older ones were `left_out`; of two runs, `code` are
+    the files that differ."""
     differences = comparison.differences(runs)
     return _render(
         "runs.html.j2",

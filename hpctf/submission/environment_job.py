@@ -62,10 +62,7 @@ class BuildJob:
 def build_plan(spec: EnvironmentSpec, site: Site, asked: Resources, folder: str) -> Plan:
     """Return the plan of the job that builds an environment for a training: one task, no ranks.
 
-    Parameters
-    ----------
-    folder
-        Where the job is told what to build, and leaves its log.
+    `folder` says what to build, and gets the log.
     """
     settings = site.environments
     name, target = find_target(site, settings.build_target or asked.target)
@@ -136,12 +133,8 @@ def find_or_submit(spec: EnvironmentSpec, site: Site, asked: Resources) -> Build
 def release(job: dict[str, Any], *, held: bool = False) -> None:
     """Cancel a build's job, as a run's record names it, unless another job waits for it.
 
-    Somebody else's job, and one that Slurm cannot be asked about, goes on: it does no harm.
-
-    Parameters
-    ----------
-    held
-        Whether the caller is in `one_at_a_time` already.
+    Somebody else's job, and one that Slurm cannot be asked about, goes on: it does no harm. `held`
+    tells that the caller is in `one_at_a_time` already.
     """
     folder = Path(job["folder"]).parent if job["folder"] else Path(os.devnull)
     lock = contextlib.nullcontext() if held else locked(folder / f"{job['name']}.lock")

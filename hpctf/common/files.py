@@ -69,12 +69,8 @@ def share_as_folder(descriptor: int, folder: str) -> None:
     """Give an open file of ours the group and the mode of its folder, which is a run's.
 
     Somebody of a group may look at a run before its owner does: what they keep of it there must be
-    the owner's to read and to replace. What root writes is the owner's.
-
-    Raises
-    ------
-    PermissionError
-        The folder's owner could not read the file.
+    the owner's to read and to replace. What root writes is the owner's. Raises `PermissionError` if
+    the folder's owner could not read the file.
     """
     found, me = os.stat(folder or os.curdir), os.geteuid()
     if found.st_uid == me:
@@ -228,15 +224,11 @@ def put_back(path: StrPath, document: Any) -> Any:
 def append_record(path: StrPath, record: dict[str, Any]) -> None:
     """Append `record` as one line of JSON.
 
-    A single `write` on a descriptor opened with O_APPEND: lines of different processes on one
-    file system never mix (POSIX write(2)); every rank writes a file of its own all the same,
-    since NFS does not keep that promise between hosts.
-
-    Raises
-    ------
-    OSError
-        The record is not on the disk, or not all of it: a full disk takes a part of a line. That
-        part is passed over by `read_records`, and the next record begins on a line of its own.
+    A single `write` on a descriptor opened with O_APPEND: lines of different processes on one file
+    system never mix (POSIX write(2)); every rank writes a file of its own all the same, since NFS
+    does not keep that promise between hosts. Raises `OSError` if the record is not on the disk, or
+    not all of it: a full disk takes a part of a line. That part is passed over by `read_records`,
+    and the next record begins on a line of its own.
     """
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
     is_new = not os.path.exists(path)

@@ -35,13 +35,8 @@ class FormError(ValueError):
 
 def checked(document: Any, form: type) -> dict[str, Any]:
     """Return a document with the defaults of what it lacks, as a dataclass says them; to a
-    TypedDict's nothing is added.
-
-    Raises
-    ------
-    FormError
-        A key is missing, or has a value of another type.
-    """
+    TypedDict's nothing is added. Raises `FormError` if a key is missing, or has a value of another
+    type."""
     found: dict[str, Any] = _check_of(form)(document, "")
     return found
 

@@ -87,12 +87,8 @@ def trusted(users: Iterable[str], groups: Iterable[str]) -> Trusted:
 def doubts(path: str | os.PathLike[str], by: Trusted = ONLY_ME) -> Iterator[Doubt]:
     """Yield what could be changed by others on the way to a path, from the root on.
 
-    The walk ends without an error where nothing is there yet.
-
-    Raises
-    ------
-    OSError
-        A folder may not be entered, or links go round in a circle.
+    The walk ends without an error where nothing is there yet. Raises `OSError` if a folder may not
+    be entered, or links go round in a circle.
     """
     seen = set()
     try:
@@ -106,14 +102,8 @@ def doubts(path: str | os.PathLike[str], by: Trusted = ONLY_ME) -> Iterator[Doub
 
 
 def check(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> None:
-    """Refuse a path that somebody could change who is not trusted.
-
-    Raises
-    ------
-    UntrustedPath
-        Naming `what` it is (``The template folder``), the component, who could change it, and the
-        ways out.
-    """
+    """Refuse a path that somebody could change who is not trusted. Raises `UntrustedPath`, naming
+    `what` it is (``The template folder``), the component, who could change it, and the ways out."""
     for doubt in _looked_at(path, what, by):
         raise _untrusted(path, what, doubt)
 
@@ -138,13 +128,8 @@ def parts_of_python(python: str | os.PathLike[str]) -> list[str]:
 
 def check_chosen(path: str | os.PathLike[str], what: str, by: Trusted = ONLY_ME) -> str | None:
     """Refuse a path of the person's own choice if everybody could change it. Return who else could,
-    for the person to know, or None: a colleague's environment is used on purpose.
-
-    Raises
-    ------
-    UntrustedPath
-        Every user of the machine could put another program there.
-    """
+    for the person to know, or None: a colleague's environment is used on purpose. Raises
+    `UntrustedPath` if every user of the machine could put another program there."""
     found = list(_looked_at(path, what, by))
     for doubt in found:
         if doubt.open_to_all:

@@ -59,15 +59,9 @@ def conclude(
 
     A requeued job never returns; where there is no Slurm, `START_AGAIN` is returned.
 
-    Parameters
-    ----------
-    launcher_status
-        What srun or mpirun returned. The ranks' own records come first: a launcher reports 143
-        for a rank that it ended after another one's exit code 7 (measured).
-    cause
-        What interrupted the ranks, where that is known; None: their records say.
-    may_restart
-        Whether the job may be started again at all.
+    Before `launcher_status`, which srun or mpirun returned, come the ranks' own records: a launcher
+    reports 143 for a rank that it ended after another one's exit code 7 (measured). `cause` is what
+    interrupted the ranks, where that is known; None: their records say.
     """
     if is_superseded(run_folder, attempt_of(os.environ)):
         say("the job has been started again without this node: its end here says nothing")
@@ -115,7 +109,9 @@ def verdict(
                 cause = "Slurm's warning (time limit or pre-emption)"
         if may_restart:
             return START_AGAIN, cause
-        return INTERRUPTED, _stopped(interrupted, cause, plan["interruption"]["max_restarts"])
+        words = f"{interrupted.name} on {interrupted.host} was stopped by {cause}"
+        most = plan["interruption"]["max_restarts"]
+        return INTERRUPTED, f"{words}; its {most} restarts are used up" if most else words
     if may_restart and warning and launcher_status == SIGNAL_BASE + warning:
         return START_AGAIN, "Slurm's warning, which came before every rank was there"
     failure = first_failure(ranks)
@@ -161,11 +157,6 @@ def record(run_folder: str, event: str, **more: Any) -> None:
         append_record(os.path.join(run_folder, "state", JOB_STATE), line)
     except OSError as error:
         say(f"{event} is not on record: {error}")
-
-
-def _stopped(rank: RankState, cause: str, most: int) -> str:
-    words = f"{rank.name} on {rank.host} was stopped by {cause}"
-    return f"{words}; its {most} restarts are used up" if most else words
 
 
 def _silence(run_folder: str, silent: list[str], launcher_status: int) -> str:

@@ -58,16 +58,11 @@ def contained(
     place: str,
     uses_gpu: bool,
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that runs another one in a container, and its environment.
+    """Return the command that runs another one in a container (the plan's, `hpctf.plan.Container`),
+    and its environment.
 
-    Parameters
-    ----------
-    container
-        The plan's (`hpctf.plan.Container`).
-    env, persons
-        The whole environment of the training, and the person's variables among it.
-    place
-        Path, without its ending, of a file in the run folder for the rank's variables.
+    `env` is the whole environment of the training, `persons` the person's variables among it, and
+    `place` the path, without its ending, of a file in the run folder for the rank's variables.
     """
     wanted = {name: env[name] for name in env if name in persons or _OF_THE_LAUNCHER.match(name)}
     outside = {name: value for name, value in env.items() if name not in _OF_THE_HOST}

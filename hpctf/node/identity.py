@@ -52,14 +52,9 @@ def role_named(plan: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def identify(plan: dict[str, Any], env: Mapping[str, str]) -> Identity:
-    """Return who the rank is that sees `env`.
-
-    Raises
-    ------
-    ClusterSpecError
-        The launcher started another number of ranks than planned: the classic sign of an MPI
-        library and an srun plugin that do not know each other.
-    """
+    """Return who the rank is that sees `env`. Raises `ClusterSpecError` if the launcher started
+    another number of ranks than planned: the classic sign of an MPI library and an srun plugin that
+    do not know each other."""
     counts = role_counts(plan)
     planned = sum(count for _, count in counts)
     rank = cluster_spec.rank_from_environment(env)
@@ -158,7 +153,8 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
         return {}
     present = {name: env[name] for name in GPU_VARIABLES if env.get(name)}
     component = plan["components"][role["component"]]
-    if not present and plan["scheduler"] == "slurm" and not _asked_for_gpus(component):
+    asked = any(key == "gres" or key.startswith("gpus") for key, _ in component["directives"])
+    if not present and plan["scheduler"] == "slurm" and not asked:
         # ROCm heeds this variable, too; with its own besides, it would choose among the chosen.
         present = {GPU_VARIABLES[0]: ",".join(map(str, range(component["gpus_per_node"])))}
     position, sharing = _position_among_gpu_ranks(plan, me, env)
@@ -199,10 +195,6 @@ def _is_bound(env: Mapping[str, str], devices: int) -> bool:
 _CHOSEN = ("single", "per_task", "map_gpu", "mask_gpu", "map", "mask")
 """How ``--gpu-bind`` and ``--tres-bind`` choose GPUs for each task; ``none`` and ``closest`` do not
 keep two ranks apart."""
-
-
-def _asked_for_gpus(component: dict[str, Any]) -> bool:
-    return any(key == "gres" or key.startswith("gpus") for key, _ in component["directives"])
 
 
 def _position_among_gpu_ranks(

@@ -23,11 +23,7 @@ def end_earlier_steps() -> None:
     """End the steps of this job's other components, and return once they are gone.
 
     Its leader, where this runs, has been started anew: a step there is of the site's prologue.
-
-    Raises
-    ------
-    SchedulerError
-        They are still there after two minutes.
+    Raises `SchedulerError` if they are still there after two minutes.
     """
     leader = os.environ["SLURM_JOB_ID"]
     names = [name for name in os.environ if name.startswith("SLURM_JOB_ID_HET_GROUP_")]

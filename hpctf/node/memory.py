@@ -8,10 +8,7 @@ memory.stat) and cgroup-v2.rst (memory.events, memory.stat).
 from __future__ import annotations
 
 import os
-
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 _ROOTS = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup")
 _UNLIMITED = 1 << 60

@@ -11,12 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 
 from hpctf.errors import ClusterSpecError
-
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """What a host without IPv6 says."""
@@ -52,12 +49,8 @@ class Claim:
 
 def own_addresses(name: str) -> list[tuple[int, str]]:
     """Return (family, address) of what a name leads to, of which at least one is this host's.
-
-    Raises
-    ------
-    ClusterSpecError
-        The name leads nowhere, or to other hosts: nobody could reach a server here by it.
-    """
+    Raises `ClusterSpecError` if the name leads nowhere, or to other hosts: nobody could reach a
+    server here by it."""
     try:
         # As bytes: with text, Python would import its codec for names in all of Unicode.
         found = socket.getaddrinfo(name.encode(), None, type=socket.SOCK_STREAM)
@@ -89,18 +82,9 @@ def _unreachable(name: str, why: str) -> ClusterSpecError:
 
 
 def claim(port: int, job: str, addresses: Sequence[tuple[int, str]] = ()) -> Claim:
-    """Claim a port of this host for a job.
-
-    Parameters
-    ----------
-    addresses
-        (family, address) of this host that the port is to be used on, besides all of them.
-
-    Raises
-    ------
-    Taken
-        Another job has claimed it, or any program has bound it.
-    """
+    """Claim a port of this host for a job; `addresses` are (family, address) of this host that it
+    is to be used on, besides all of them. Raises `Taken` if another job has claimed it, or any
+    program has bound it."""
     name = _name(port)
     held = _socket_named(name)
     if held is None:

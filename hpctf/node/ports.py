@@ -46,13 +46,8 @@ _held: list[Claim] = []
 
 
 def settle(plan: dict[str, Any], me: Identity, env: Mapping[str, str], run_folder: str) -> str:
-    """Return this rank's TF_CONFIG, once every rank's port in it is free and claimed.
-
-    Raises
-    ------
-    HpctfError
-        No block was free on all hosts, or a rank never answered.
-    """
+    """Return this rank's TF_CONFIG, once every rank's port in it is free and claimed. Raises
+    `HpctfError` if no block was free on all hosts, or a rank never answered."""
     roles = role_counts(plan)
     tasks = cluster_spec.tasks_from_environment(env)
     offers = Offers(plan, tasks, env)
@@ -170,13 +165,8 @@ class Group:
         self._rivals = False
 
     def agrees(self, turn: int, port: int, taken: Taken | None) -> bool:
-        """Answer for this rank, and return whether the group starts with what it tries.
-
-        Raises
-        ------
-        HpctfError
-            There is nothing left to try, or somebody never answered.
-        """
+        """Answer for this rank, and return whether the group starts with what it tries. Raises
+        `HpctfError` if there is nothing left to try, or somebody never answered."""
         answer = {"port": port, "host": self._host, "free": taken is None}
         if taken is not None:
             answer.update(holder=taken.holder, by_hpctf=taken.by_hpctf)

@@ -8,12 +8,9 @@ import signal
 import subprocess
 import time
 from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
 
 from hpctf.node.signals import ENDING, Signals
-
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 KILL_AFTER_S = 4.0
 """Seconds between a request to end and SIGKILL once the job has failed or been cancelled."""

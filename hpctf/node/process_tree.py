@@ -6,12 +6,9 @@ Source of all numbers: proc(5).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from hpctf.common.processes import stat_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGESIZE")

@@ -312,8 +312,11 @@ class Watch:
                 self._rank.beat()
             self._beat_at = now + HEARTBEAT_S
         self._follow(now)
-        if self._controller and _has_gone(int(self._controller)):
-            self._child.hurry(process.ALONE)  # nobody else would end this process
+        if self._controller:
+            from hpctf.common.processes import start_time
+
+            if start_time(int(self._controller)) is None:
+                self._child.hurry(process.ALONE)  # nobody else would end this process
         if self._child.asked and self._rank.is_lost():
             self._child.hurry()
         return min(self._pause(), self._beat_at - now)
@@ -339,12 +342,6 @@ def _is_full(folder: str) -> bool:
     with contextlib.suppress(OSError):
         return os.statvfs(folder).f_bavail == 0
     return False
-
-
-def _has_gone(pid: int) -> bool:
-    from hpctf.common.processes import start_time
-
-    return start_time(pid) is None
 
 
 def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper:

@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
+from collections.abc import Sequence
 
 from hpctf.errors import ClusterSpecError, HostlistError
-
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MAX_HOSTS = 65_536
 """The most hosts that one text may name: Slurm's own limit for one range."""

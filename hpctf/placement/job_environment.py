@@ -8,13 +8,10 @@ Every rank of a job imports this module before its training starts, so it import
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hpctf.errors import ClusterSpecError, HostlistError
 from hpctf.placement.hostlist import Host, Task, expand_hostlist, placement, tasks_from_placement
-
-TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 
 # Variable names by launcher: the first that is set counts.
 _OPEN_MPI = {

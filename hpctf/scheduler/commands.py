@@ -20,13 +20,8 @@ UNSET = ("", "(null)", "N/A", "None", "Unknown", "UNLIMITED")
 
 def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
     """Return what a command prints; with `errors_too` also what it prints to stderr, after the
-    rest: some commands give their answer there.
-
-    Raises
-    ------
-    SchedulerError
-        It is not there, does not answer in time, or fails; its own words are kept.
-    """
+    rest: some commands give their answer there. Raises `SchedulerError` if it is not there, does
+    not answer in time, or fails; its own words are kept."""
     try:
         done = ask(command, timeout)
     except FileNotFoundError:

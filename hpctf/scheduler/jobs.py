@@ -81,13 +81,8 @@ class Scheduler(Protocol):
 
     def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
         """Return what is known of one job, which is asked for by its id alone; None says that the
-        scheduler is sure not to know it (any more).
-
-        Raises
-        ------
-        SchedulerError
-            It did not answer, or not in a way that tells.
-        """
+        scheduler is sure not to know it (any more). Raises `SchedulerError` if it did not answer,
+        or not in a way that tells."""
 
     def cancel(self, job_id: str) -> None:
         """End a job, wherever it is."""

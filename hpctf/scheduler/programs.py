@@ -190,14 +190,9 @@ OTHERS = (*_OUTSIDE, PARSED)
 
 
 def environment_of(program: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment to start a program with.
+    """Return the environment to start a program with, made of `env`, by default this process's.
 
-    Parameters
-    ----------
-    program
-        A key of `PROGRAMS`, or a path that ends in one; any other is one of `OTHERS`.
-    env
-        The environment to make it of; by default this process's.
+    The program is a key of `PROGRAMS`, or a path that ends in one; any other is one of `OTHERS`.
     """
     known = os.environ if env is None else env
     rules = PROGRAMS.get(os.path.basename(program), OTHERS)

@@ -142,8 +142,8 @@ def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
     raises."""
     project = None
     if asked.project is not None:
-        text = inputs.read(Path(asked.project))
-        if text is not None and not _is_empty(text):
+        text = inputs.read(Path(asked.project)) or ""
+        if any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
             project = parse_layer("project", Path(asked.project), text, "hpctf.yaml")
     wanted = asked.name or _projects_choice(project) or asked.default
     if is_path(wanted):
@@ -199,13 +199,8 @@ def _without(layer: Layer, keys: Sequence[str]) -> Layer:
 
 
 def _project_layers(layer: Layer, site: str) -> list[Layer]:
-    """Return what a project's ``hpctf.yaml`` says of all sites, and of one.
-
-    Raises
-    ------
-    SiteError
-        ``sites`` is no mapping of mappings, or it says what only a site file may.
-    """
+    """Return what a project's ``hpctf.yaml`` says of all sites, and of one. Raises `SiteError` if
+    ``sites`` is no mapping of mappings, or it says what only a site file may."""
     general = _without(layer, ("site", "sites"))
     said = layer.values.get("sites")
     sites = {} if said is None else said
@@ -228,10 +223,6 @@ def _project_layers(layer: Layer, site: str) -> list[Layer]:
                     "project's hpctf.yaml; 'site: NAME' chooses a site."
                 )
     return parts
-
-
-def _is_empty(text: str) -> bool:
-    return all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def _projects_choice(project: Layer | None) -> str | None:

@@ -99,15 +99,10 @@ def _public(path: tuple[str, ...], value: Any) -> Any:
 
 def _no_such_key(key: str, path: tuple[str, ...], site: Site) -> UsageError:
     known = sorted({dotted(one[:end]) for one in flat(site) for end in range(1, len(one) + 1)})
-    near = did_you_mean(key, known) or _last_word(path, known)
+    elsewhere = [one for one in known if one.split(".")[-1] == path[-1]]  # mpi.plugin for plugin
+    near = did_you_mean(key, known) or (f" Did you mean {elsewhere[0]!r}?" if elsewhere else "")
     what = "says nothing of" if kind_of(path) is not None else "has no key"
     return UsageError(
         f"Site {site.name!r} {what} {shown(key)}.{near}",
         "'hpctf site explain' without a key shows all of them.",
     )
-
-
-def _last_word(path: tuple[str, ...], known: list[str]) -> str:
-    """Return a hint for a key that is there, but elsewhere: ``plugin`` is ``mpi.plugin``."""
-    found = [one for one in known if one.split(".")[-1] == path[-1]]
-    return f" Did you mean {found[0]!r}?" if found else ""

@@ -179,13 +179,8 @@ class Inputs:
         self.digests: dict[str, str | None] = {}
 
     def read(self, path: Path) -> str | None:
-        """Return a file's text, or None if there is none.
-
-        Raises
-        ------
-        SiteError
-            It is there, and cannot be read.
-        """
+        """Return a file's text, or None if there is none. Raises `SiteError` if it is there, and
+        cannot be read."""
         try:
             text = read_text(path)
         except FileNotFoundError:
@@ -206,13 +201,8 @@ def digest(text: str) -> str:
 
 
 def parse_layer(kind: str, path: Path, text: str, what: str = "a site file") -> Layer:
-    """Return the layer that a file's text is.
-
-    Raises
-    ------
-    SiteError
-        It is no YAML, or no mapping.
-    """
+    """Return the layer that a file's text is. Raises `SiteError` if it is no YAML, or no
+    mapping."""
     try:
         raw = parse_yaml(text)
     except NotReadable as error:

@@ -39,14 +39,8 @@ Problem = dict[str, Any]
 
 
 def check(layers: Layers) -> Site:
-    """Return the site that the layers make.
-
-    Raises
-    ------
-    SiteError
-        Every error, each with its origin, what was found and what is allowed; changes of locked
-        keys too.
-    """
+    """Return the site that the layers make. Raises `SiteError` with every error, each with its
+    origin, what was found and what is allowed; changes of locked keys too."""
     told, site = problems_of(layers)
     if told or site is None:
         raise SiteError("\n".join(told))

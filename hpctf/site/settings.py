@@ -90,13 +90,8 @@ def _path_of(name: str, targets: list[str]) -> tuple[str, ...]:
 
 
 def setting_layers(settings: Settings | None, targets: Iterable[str]) -> list[Layer]:
-    """Return a layer for each setting.
-
-    Raises
-    ------
-    UsageError
-        A setting of a key that no site has, or not of the form KEY=VALUE.
-    """
+    """Return a layer for each setting. Raises `UsageError` for a setting of a key that no site has,
+    or not of the form KEY=VALUE."""
     known = list(targets)
     layers = []
     for key, value, name in _pairs(settings):
@@ -158,14 +153,10 @@ def _value(name: str, path: tuple[str, ...], text: str) -> Any:
         if takes_text_alone(path):
             return str(text)
         raise SiteError(f"{name}: {shown(text)} is not YAML that can be used: {error}.") from None
-    if takes_text_alone(path) and value is not None and not _in_quotes(text):
+    in_quotes = re.fullmatch(r"""\s*(["']).*\1\s*""", text, re.DOTALL)
+    if takes_text_alone(path) and value is not None and not in_quotes:
         return str(text)
     return value
-
-
-def _in_quotes(text: str) -> bool:
-    text = text.strip()
-    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
 
 
 def _plain(value: Any) -> Any:

@@ -63,12 +63,8 @@ def read_text(path: Path) -> str:
 def decoded(content: bytes) -> str:
     """Return text as editors of any system write it: UTF-8, or UTF-16 with its byte order mark.
 
-    A byte order mark is no part of the text, and CR LF and CR end lines as LF does.
-
-    Raises
-    ------
-    NotReadable
-        It is neither, with the line and the byte.
+    A byte order mark is no part of the text, and CR LF and CR end lines as LF does. Raises
+    `NotReadable` if it is neither, naming the line and the byte.
     """
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -159,18 +155,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 def parse_yaml(text: str, *, as_written: bool = False) -> Any:
     """Return what YAML text says; a key that is there twice is refused.
 
-    Numbers of base 60 and 8 are text: ``1:30:00`` is a time, ``0027`` a umask.
-
-    Parameters
-    ----------
-    as_written
-        Whether each value is the text it was written as, like a command line's words: ``yes`` and
-        ``7`` are not yet a boolean and a number. Only null is None.
-
-    Raises
-    ------
-    NotReadable
-        It is not YAML, or too deep.
+    Numbers of base 60 and 8 are text: ``1:30:00`` is a time, ``0027`` a umask. With `as_written`
+    each value is the text it was written as, like a command line's words: ``yes`` and ``7`` are not
+    yet a boolean and a number; only null is None. Raises `NotReadable` if it is not YAML, or too
+    deep.
     """
     import yaml
 

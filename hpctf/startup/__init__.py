@@ -3,7 +3,8 @@
 `sitecustomize` watches for a few modules: TensorFlow, Keras, Horovod, mpi4py. As they are imported
 `watched` has the ranks compared (`preflight`), Keras chosen (`keras_choice`) and Horovod's Keras
 module refused or put right (`horovod_keras`). A script that imports none of them loads none of it.
-Scripts written for Azure ML find ``azureml.core``, if their environment has none (`azureml`).
+Scripts written for Azure ML find ``azureml.core``, if their environment has none (`azureml`). All
+of it is for Python 3.8 and up, and of the standard library alone.
 
 This folder is first on the training's PYTHONPATH and holds nothing that a script could import by
 chance: `sitecustomize` takes the folder off ``sys.path`` again, and goes on to the environment's

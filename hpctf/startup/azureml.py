@@ -35,22 +35,17 @@ REFUSED = {
 }
 """Names of ``azureml.core`` that mean nothing within a training, and the way out."""
 
+_OF_SUBMISSION = (
+    *("contrib", "pipeline", "train", "widgets"),
+    *("core.compute", "core.conda_dependencies", "core.environment", "core.runconfig"),
+)
 REFUSED_MODULES = {
-    "azureml.contrib": _SUBMISSION,
+    **{f"azureml.{name}": _SUBMISSION for name in _OF_SUBMISSION},
+    **dict.fromkeys(("azureml.core.dataset", "azureml.core.datastore", "azureml.data"), _INPUTS),
     "azureml.core.authentication": "there is nothing to log in to",
-    "azureml.core.compute": _SUBMISSION,
-    "azureml.core.conda_dependencies": _SUBMISSION,
-    "azureml.core.dataset": _INPUTS,
-    "azureml.core.datastore": _INPUTS,
-    "azureml.core.environment": _SUBMISSION,
     "azureml.core.experiment": REFUSED["Experiment"],
     "azureml.core.model": _FILES,
-    "azureml.core.runconfig": _SUBMISSION,
     "azureml.core.workspace": REFUSED["Workspace"],
-    "azureml.data": _INPUTS,
-    "azureml.pipeline": _SUBMISSION,
-    "azureml.train": _SUBMISSION,
-    "azureml.widgets": _SUBMISSION,
 }
 
 

@@ -60,13 +60,8 @@ def tell_what_is_missing() -> None:
 
 def refuse_keras_3(module: ModuleType) -> None:
     """Refuse the package ``keras`` where tf-keras is chosen, by hpctf or by who runs the training.
-
-    Raises
-    ------
-    ImportError
-        It is Keras 3: its models do not train here, and its optimizers clip gradients before they
-        are exchanged.
-    """
+    Raises `ImportError` if it is Keras 3: its models do not train here, and its optimizers clip
+    gradients before they are exchanged."""
     version = versions().get("Keras")
     if os.environ.get("HPCTF_BACKEND") not in _BACKENDS or major(version) < 3:
         return

@@ -1,7 +1,5 @@
 """Which rank of which run this process belongs to, what it leaves on record of itself, and how it
 ends if it must not train.
-
-Python 3.8 and up, standard library only, as all of this folder.
 """
 
 import json

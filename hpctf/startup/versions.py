@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Dict, Iterable, Optional
 
 _TENSORFLOWS = (
@@ -23,7 +24,10 @@ def versions(path: Optional[Iterable[str]] = None) -> Dict[str, str]:
     default ``sys.path``."""
     found: Dict[str, str] = {}
     for folder in sys.path if path is None else path:
-        for name in _listed(folder):
+        names = []
+        with suppress(OSError):
+            names = sorted(os.listdir(folder or os.curdir))
+        for name in names:
             stem, _, kind = name.rpartition(".")
             if kind in ("dist-info", "egg-info"):
                 project, _, rest = stem.partition("-")
@@ -43,10 +47,3 @@ def major(version: Optional[str]) -> int:
     """Return the first number of a version; 0 for none."""
     head = (version or "").partition(".")[0]
     return int(head) if head.isdigit() else 0
-
-
-def _listed(folder: str) -> Iterable[str]:
-    try:
-        return sorted(os.listdir(folder or os.curdir))
-    except OSError:
-        return ()

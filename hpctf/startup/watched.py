@@ -1,7 +1,4 @@
-"""What is done when a watched module is imported; loaded by `sitecustomize` at the first of them.
-
-Python 3.8 and up, standard library only, as all of this folder.
-"""
+"""What is done when a watched module is imported; `sitecustomize` loads it at the first of them."""
 
 import sys
 from importlib.machinery import ModuleSpec

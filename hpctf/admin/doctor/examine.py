@@ -32,13 +32,8 @@ def examine(
     site_name: str | None, settings: Sequence[str], options: JobOptions | None, tell: Tell
 ) -> Report:
     """Look at a site from the login node and, with options, through jobs; `settings` are keys of
-    the site to be tried otherwise, as ``KEY=VALUE``.
-
-    Raises
-    ------
-    UsageError
-        There is no such site or target, or the options cannot be.
-    """
+    the site to be tried otherwise, as ``KEY=VALUE``. Raises `UsageError` if there is no such site
+    or target, or the options cannot be."""
     site: Site | None = None
     given: str | None = None
     try:

@@ -37,13 +37,8 @@ class Training:
 
 
 def given_python(site: Site, python: str | None, environment: str | None) -> str | None:
-    """Return the interpreter that ``--python`` or ``--env`` names; None if neither is given.
-
-    Raises
-    ------
-    UsageError
-        There is no such interpreter or environment, or both are given.
-    """
+    """Return the interpreter that ``--python`` or ``--env`` names; None if neither is given. Raises
+    `UsageError` if there is no such interpreter or environment, or both are given."""
     if python is not None and environment is not None:
         raise UsageError("--python and --env both name the training environment.", "Give one.")
     if environment is not None:

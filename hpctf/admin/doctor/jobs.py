@@ -112,7 +112,10 @@ class Jobs:
     def submit(self) -> None:
         """Submit the step of all nodes, and a heterogeneous job where the site uses them."""
         site, request = self.request.site, self.request
-        main = replace(site, epilogue=(self._other_launchers(), *site.epilogue))
+        # If the site's launcher fails, the batch script tries others.
+        own, training = shlex.quote(sys.executable), shlex.quote(request.python)
+        others = f'{own} -I -S "$run/snapshot/launchers.py" "$run" {training}'
+        main = replace(site, epilogue=(others, *site.epilogue))
         self._submit("job", main if request.mpi else site, self._all_nodes())
         if site.ps.placement == "hetjob":
             self._submit("hetjob", site, self._het_job())
@@ -203,11 +206,6 @@ class Jobs:
         limits = {"patience_s": PATIENCE_S, "mpi_s": MPI_S, "tensorflow_s": TENSORFLOW_S}
         write_json(os.path.join(folder, "ask.json"), {"host_suffix": suffix, **limits, **ask})
         return folder
-
-    def _other_launchers(self) -> str:
-        """Return the line that tries other launchers in the batch script, if the site's fails."""
-        own, training = shlex.quote(sys.executable), shlex.quote(self.request.python)
-        return f'{own} -I -S "$run/snapshot/launchers.py" "$run" {training}'
 
     def _read(self, kind: str, run: Run) -> None:
         """Read what the job has left, giving a slow file system time to show it."""

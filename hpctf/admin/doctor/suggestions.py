@@ -43,12 +43,8 @@ def propose(
     """Return the change that makes a site file say settings, values by dotted key.
 
     The file is `file`, or else the site's: `asked` is its path, or the site's name, whose file in
-    the person's own layer is meant. What the `site` has locked stays as it is.
-
-    Raises
-    ------
-    SiteError
-        The file is there, and is no YAML mapping.
+    the person's own layer is meant. What the `site` has locked stays as it is. Raises `SiteError`
+    if the file is there, and is no YAML mapping.
     """
     path = Path(os.path.expanduser(file)).absolute() if file else own_file(asked)
     held = {} if site is None else {key: lock_of(site, key) for key in settings}
@@ -85,13 +81,8 @@ def write_proposal(proposed: Proposed) -> Path:
 
 
 def own_file(site: str) -> Path:
-    """Return the file of a site in the person's own layer.
-
-    Raises
-    ------
-    UsageError
-        The site is named by the path of its file, and so has no layers.
-    """
+    """Return the file of a site in the person's own layer. Raises `UsageError` if the site is named
+    by the path of its file, and so has no layers."""
     if is_path(site):
         raise UsageError(
             f"Site {site!r} is named by its file, and files of your own do not add to it.",

@@ -155,7 +155,8 @@ def _target(
         facts["gpu_request"] = _gpu_request(probe)
     count = int(str(gpus.value)) if gpus is not None else 0
     if count and all(row.cpus for row in rows):
-        share = max(1, _cpus(partition, rows) // count)
+        cpus = min(row.cpus for row in rows)  # which may be threads of cores
+        share = max(1, min(cpus, partition.max_cpus_per_node or cpus) // count)
         facts["cpus_per_gpu"] = Fact(share, "sinfo: a GPU's share of a node's CPUs")
     if cores and partition.exclusive and not count:
         hints["cpus_per_task"] = Fact(cores, "whole nodes (OverSubscribe=EXCLUSIVE)")
@@ -211,12 +212,6 @@ def _cores(partition: Partition, rows: Sequence[Nodes]) -> int:
     if not each and partition.total_nodes:
         each = [partition.total_cpus // partition.total_nodes]
     return max(1, min([*each, partition.max_cpus_per_node or each[0]])) if each else 0
-
-
-def _cpus(partition: Partition, rows: Sequence[Nodes]) -> int:
-    """Return how many CPUs, which may be threads of cores, a job has on the smallest node."""
-    most = partition.max_cpus_per_node
-    return min([*(row.cpus for row in rows), *([most] if most else [])])
 
 
 def _time_limit(partition: Partition) -> Fact:

@@ -5,9 +5,11 @@ The forms are those of Slurm 19.05 to 24.11; tests/support/recorded holds what w
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from hpctf.common.answers import mpi_types
 from hpctf.scheduler.commands import UNSET, fields
@@ -27,6 +29,33 @@ _COUNT = re.compile(r"(\d+)([KMGT]?)")
 _EVERYTHING = ("ALL", "(null)", "")
 
 
+def _number(text: str) -> int | None:
+    """Return a whole number; sinfo writes ``190000+`` for that or more."""
+    digits = text.rstrip("+")
+    return int(digits) if digits.isascii() and digits.isdigit() else None
+
+
+def _time(text: str) -> str | None:
+    return None if text in (*UNSET, "NONE", "INFINITE") else text
+
+
+def _some(text: str) -> tuple[str, ...]:
+    return () if text in _EVERYTHING else tuple(text.split(","))
+
+
+def _amount(text: str) -> int:
+    return _number(text) or 0
+
+
+def _known(text: str) -> str:
+    return "" if text in UNSET else text
+
+
+def _of(*keys: str, read: Callable[[str], Any] = str) -> Any:
+    """Return a field that is read from the first of some keys that scontrol writes."""
+    return field(metadata={"keys": keys, "read": read})
+
+
 @dataclass(frozen=True)
 class Config:
     """``scontrol show config``: slurm.conf as slurmctld has it, by key."""
@@ -35,8 +64,7 @@ class Config:
 
     def get(self, key: str) -> str:
         """Return a key's value; empty where Slurm has none (``(null)``)."""
-        value = self.values.get(key, "")
-        return "" if value in UNSET else value
+        return _known(self.values.get(key, ""))
 
     @property
     def cluster(self) -> str:
@@ -123,27 +151,27 @@ class Nodes:
 class Partition:
     """``scontrol show partition``: who may use it, and its limits. None is no limit."""
 
-    name: str
-    default: bool
-    state: str
-    max_time: str | None
-    default_time: str | None
-    max_nodes: int | None
-    total_nodes: int
-    total_cpus: int
-    max_cpus_per_node: int | None
-    def_mem_per_cpu: int | None
-    def_mem_per_node: int | None
-    allow_groups: tuple[str, ...]
-    allow_accounts: tuple[str, ...]
-    deny_accounts: tuple[str, ...]
-    allow_qos: tuple[str, ...]
-    deny_qos: tuple[str, ...]
-    qos: str
-    exclusive: bool
-    root_only: bool
-    reservation_only: bool
-    preempt_mode: str
+    name: str = _of("PartitionName")
+    default: bool = _of("Default", read="YES".__eq__)
+    state: str = _of("State")
+    max_time: str | None = _of("MaxTime", read=_time)
+    default_time: str | None = _of("DefaultTime", read=_time)
+    max_nodes: int | None = _of("MaxNodes", read=_number)
+    total_nodes: int = _of("TotalNodes", read=_amount)
+    total_cpus: int = _of("TotalCPUs", read=_amount)
+    max_cpus_per_node: int | None = _of("MaxCPUsPerNode", read=_number)
+    def_mem_per_cpu: int | None = _of("DefMemPerCPU", read=_number)
+    def_mem_per_node: int | None = _of("DefMemPerNode", read=_number)
+    allow_groups: tuple[str, ...] = _of("AllowGroups", read=_some)
+    allow_accounts: tuple[str, ...] = _of("AllowAccounts", read=_some)
+    deny_accounts: tuple[str, ...] = _of("DenyAccounts", read=_some)
+    allow_qos: tuple[str, ...] = _of("AllowQos", "AllowQOS", read=_some)
+    deny_qos: tuple[str, ...] = _of("DenyQos", "DenyQOS", read=_some)
+    qos: str = _of("QoS", read=_known)
+    exclusive: bool = _of("OverSubscribe", "Shared", read="EXCLUSIVE".__eq__)
+    root_only: bool = _of("RootOnly", read="YES".__eq__)
+    reservation_only: bool = _of("ReqResv", read="YES".__eq__)
+    preempt_mode: str = _of("PreemptMode")
 
     @property
     def up(self) -> bool:
@@ -193,29 +221,11 @@ def parse_partitions(text: str) -> tuple[Partition, ...]:
 
 
 def _partition(row: Mapping[str, str]) -> Partition:
-    return Partition(
-        name=row["PartitionName"],
-        default=row.get("Default") == "YES",
-        state=row.get("State", ""),
-        max_time=_time(row.get("MaxTime", "")),
-        default_time=_time(row.get("DefaultTime", "")),
-        max_nodes=_number(row.get("MaxNodes", "")),
-        total_nodes=_number(row.get("TotalNodes", "")) or 0,
-        total_cpus=_number(row.get("TotalCPUs", "")) or 0,
-        max_cpus_per_node=_number(row.get("MaxCPUsPerNode", "")),
-        def_mem_per_cpu=_number(row.get("DefMemPerCPU", "")),
-        def_mem_per_node=_number(row.get("DefMemPerNode", "")),
-        allow_groups=_some(row.get("AllowGroups", "")),
-        allow_accounts=_some(row.get("AllowAccounts", "")),
-        deny_accounts=_some(row.get("DenyAccounts", "")),
-        allow_qos=_some(row.get("AllowQos", row.get("AllowQOS", ""))),
-        deny_qos=_some(row.get("DenyQos", row.get("DenyQOS", ""))),
-        qos="" if row.get("QoS", "") in UNSET else row["QoS"],
-        exclusive=row.get("OverSubscribe", row.get("Shared", "")) == "EXCLUSIVE",
-        root_only=row.get("RootOnly") == "YES",
-        reservation_only=row.get("ReqResv") == "YES",
-        preempt_mode=row.get("PreemptMode", ""),
-    )
+    values = {}
+    for one in dataclasses.fields(Partition):
+        texts = (row[key] for key in one.metadata["keys"] if key in row)
+        values[one.name] = one.metadata["read"](next(texts, ""))
+    return Partition(**values)
 
 
 def parse_nodes(text: str) -> tuple[Nodes, ...]:
@@ -226,7 +236,7 @@ def parse_nodes(text: str) -> tuple[Nodes, ...]:
 
 def _nodes(row: list[str]) -> Nodes:
     partition, state, *amounts, shape, features, gres = row
-    count, cpus, memory = (_number(amount) or 0 for amount in amounts)
+    count, cpus, memory = map(_amount, amounts)
     threads = _number(shape.rpartition(":")[2]) or 1
     some = _some(features)
     return Nodes(partition, state, count, cpus, memory, threads, some, parse_gres(gres))
@@ -283,18 +293,4 @@ def parse_clusters(text: str) -> tuple[Cluster, ...]:
     """Read sacctmgr's rows in the format of `CLUSTER_FORMAT`."""
     rows = [line.split("|") for line in text.splitlines()]
     whole = [row for row in rows if len(row) == 3 and row[0]]
-    return tuple(Cluster(name, host, _number(port) or 0) for name, host, port in whole)
-
-
-def _number(text: str) -> int | None:
-    """Return a whole number; sinfo writes ``190000+`` for that or more."""
-    digits = text.rstrip("+")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
-
-
-def _time(text: str) -> str | None:
-    return None if text in (*UNSET, "NONE", "INFINITE") else text
-
-
-def _some(text: str) -> tuple[str, ...]:
-    return () if text in _EVERYTHING else tuple(text.split(","))
+    return tuple(Cluster(name, host, _amount(port)) for name, host, port in whole)

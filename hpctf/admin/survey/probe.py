@@ -106,13 +106,8 @@ class Probe:
 
 
 def probe() -> Probe:
-    """Ask everything, within about a minute at worst.
-
-    Raises
-    ------
-    SchedulerError
-        There is no Slurm on this machine: neither ``sinfo`` nor ``scontrol`` is there.
-    """
+    """Ask everything, within about a minute at worst. Raises `SchedulerError` if there is no Slurm
+    on this machine: neither ``sinfo`` nor ``scontrol`` is there."""
     if not (shutil.which("scontrol") or shutil.which("sinfo")):
         commands.require("scontrol")
     user = _user()

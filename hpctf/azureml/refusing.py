@@ -7,11 +7,11 @@ used. Modules (`hpctf.azureml.modules`) raise `NotThere` when such a name is imp
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from hpctf.azureml.sentences import MEMBERS
+from hpctf.azureml.sentences import MEMBERS, expanded
 from hpctf.errors import UsageError
 from hpctf.site.model import Site
 
@@ -102,8 +102,3 @@ def _missing(instance: Any, member: str) -> Any:
 def _of_class(cls: type, member: str) -> Any:
     """Return what a class has by a name, not asked for an object; None if it has nothing."""
     return next((vars(base)[member] for base in cls.__mro__ if member in vars(base)), None)
-
-
-def expanded(table: Mapping[str, str]) -> dict[str, str]:
-    """Return name → sentence for a table of sentence → names."""
-    return {name: sentence for sentence, names in table.items() for name in names.split()}

@@ -6,6 +6,8 @@ docs/azureml-names.md lists them beside all that works.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _SITE = "The cluster is described in its site file: see it with hpctf site show."
 _IN_SCRIPT = (
     "A run logs from its own script: there, use run = Run.get_context() of azureml.core; from "
@@ -212,63 +214,59 @@ MEMBERS: dict[str, dict[str, str]] = {
 }
 """For each class of hpctf.azureml the members of Azure ML's that it has not."""
 
-OF_MODULE: dict[str, str] = {
-    "azureml": _CLOUD,
-    "azureml.core": _CLOUD,
-    "azureml.core.authentication": "There is nothing to log in to: leave the line out.",
-    "azureml.core.compute": _SITE,
-    "azureml.core.compute_target": _SITE,
-    "azureml.core.databricks": _CLOUD,
-    "azureml.core.environment": _BUILD,
-    "azureml.core.container_registry": _LOGIN,
-    "azureml.core.image": _DEPLOY,
-    "azureml.core.model": _MODEL,
-    "azureml.core.resource_configuration": _DEPLOY,
-    "azureml.core.run": _STORE,
-    "azureml.core.runconfig": _WHERE_ELSE,
-    "azureml.core.script_run_config": "Use Experiment.submit(ScriptRunConfig(...)).",
-    "azureml.core.experiment": "Use Experiment.list(workspace).",
-    "azureml.core.webservice": _DEPLOY,
-    "azureml.core.profile": _DEPLOY,
-    "azureml.data": _STORE,
-    "azureml.data.output_dataset_config": _OUTPUT,
-    "azureml.data.dataset_factory": _TABLE,
-    "azureml.data.tabular_dataset": _TABLE,
-    "azureml.train.dnn": _OTHER_FRAMEWORK,
-    "azureml.train.estimator": _OTHER_FRAMEWORK,
-    "azureml.train.hyperdrive": _TUNE,
-    "azureml.train.automl": _TUNE,
-    "azureml.train.sklearn": "Use Estimator(..., pip_packages=['scikit-learn']).",
-    "azureml.widgets": "Use RunDetails(run).show().",
-    "azureml.telemetry": "hpctf sends nothing to anybody: leave the line out.",
-    "azureml.pipeline": "Submit the steps one after the other, each with "
-    "run.wait_for_completion() before the next.",
-    "azureml.tensorboard": _TENSORBOARD,
-    "azureml.contrib.tensorboard": _TENSORBOARD,
-    "azureml.mlflow": "Write runs to MLflow with hpctf export mlflow EXPERIMENT.",
-    "azureml.opendatasets": "Download the data to a folder that the nodes can read, and name it "
-    "with Dataset.File.from_files('/path').",
-    "azureml.dataprep": _TABLE,
-    "azureml.contrib": "This is Azure's own: leave the line out; TensorBoard starts with hpctf "
-    "tensorboard RUN.",
-}
+
+def expanded(table: Mapping[str, str]) -> dict[str, str]:
+    """Return name → sentence for a table of sentence → names."""
+    return {name: sentence for sentence, names in table.items() for name in names.split()}
+
+
+OF_MODULE = expanded(
+    {
+        _CLOUD: "azureml azureml.core azureml.core.databricks",
+        "There is nothing to log in to: leave the line out.": "azureml.core.authentication",
+        _SITE: "azureml.core.compute azureml.core.compute_target",
+        _BUILD: "azureml.core.environment",
+        _LOGIN: "azureml.core.container_registry",
+        _DEPLOY: "azureml.core.image azureml.core.resource_configuration azureml.core.webservice "
+        "azureml.core.profile",
+        _MODEL: "azureml.core.model",
+        _STORE: "azureml.core.run azureml.data",
+        _WHERE_ELSE: "azureml.core.runconfig",
+        "Use Experiment.submit(ScriptRunConfig(...)).": "azureml.core.script_run_config",
+        "Use Experiment.list(workspace).": "azureml.core.experiment",
+        _OUTPUT: "azureml.data.output_dataset_config",
+        _TABLE: "azureml.data.dataset_factory azureml.data.tabular_dataset azureml.dataprep",
+        _OTHER_FRAMEWORK: "azureml.train.dnn azureml.train.estimator",
+        _TUNE: "azureml.train.hyperdrive azureml.train.automl",
+        "Use Estimator(..., pip_packages=['scikit-learn']).": "azureml.train.sklearn",
+        "Use RunDetails(run).show().": "azureml.widgets",
+        "hpctf sends nothing to anybody: leave the line out.": "azureml.telemetry",
+        "Submit the steps one after the other, each with run.wait_for_completion() before the "
+        "next.": "azureml.pipeline",
+        _TENSORBOARD: "azureml.tensorboard azureml.contrib.tensorboard",
+        "Write runs to MLflow with hpctf export mlflow EXPERIMENT.": "azureml.mlflow",
+        "Download the data to a folder that the nodes can read, and name it with "
+        "Dataset.File.from_files('/path').": "azureml.opendatasets",
+        "This is Azure's own: leave the line out; TensorBoard starts with hpctf tensorboard RUN.": (
+            "azureml.contrib"
+        ),
+    }
+)
 """What to write instead of a module's names, for the longest module's name that fits."""
 
-OF_NAME: dict[str, str] = {
-    "Image": _DEPLOY,
-    "InferenceConfig": _DEPLOY,
-    "Webservice": _DEPLOY,
-    "Model": _MODEL,
-    "Gloo": "Gloo is PyTorch's: use Mpi(...) (Horovod).",
-    "Nccl": "NCCL as a backend is PyTorch's: use Mpi(...) (Horovod).",
-    "PyTorchConfiguration": _FRAMEWORK,
-    "ContainerRegistry": OF_MODULE["azureml.core.container_registry"],
-    "TabularDataset": _TABLE,
-    "OutputFileDatasetConfig": _OUTPUT,
-    "HDFSOutputDatasetConfig": _OUTPUT,
-    "LinkFileOutputDatasetConfig": _OUTPUT,
-    "LinkTabularOutputDatasetConfig": _OUTPUT,
-}
+OF_NAME = expanded(
+    {
+        _DEPLOY: "Image InferenceConfig Webservice",
+        _MODEL: "Model",
+        "Gloo is PyTorch's: use Mpi(...) (Horovod).": "Gloo",
+        "NCCL as a backend is PyTorch's: use Mpi(...) (Horovod).": "Nccl",
+        _FRAMEWORK: "PyTorchConfiguration",
+        _LOGIN: "ContainerRegistry",
+        _TABLE: "TabularDataset",
+        _OUTPUT: "OutputFileDatasetConfig HDFSOutputDatasetConfig LinkFileOutputDatasetConfig "
+        "LinkTabularOutputDatasetConfig",
+    }
+)
 """The same for names wherever they are imported from."""
 
 

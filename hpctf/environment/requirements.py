@@ -153,9 +153,10 @@ class Reader:
         line, *options = re.split(r"\s+(?=--)", text.strip())
         hashes = sorted(_hash_of(option, where) for option in options)
         if _is_path(line):
-            name, digest = self._path(line, where, base)
-            requirement = f"{name}{_extras_of(line)} @ {Path(_path_of(line, base)).as_uri()}"
-            self._local[_path_of(line, base)] = digest
+            path = _path_of(line, base)
+            self._local[path] = digest_of(path, where)
+            name = f"{_package_at(path, where)}{_extras_of(line)}"
+            requirement = f"{name} @ {Path(path).as_uri()}"
         else:
             requirement = self._checked(line, where, base)
         whole = " ".join([requirement, *hashes])
@@ -182,24 +183,6 @@ class Reader:
             requirement.url = Path(path).as_uri()
             self._local[path] = digest_of(path, where)
         return str(requirement)
-
-    def _path(self, line: str, where: str, base: Path) -> tuple[str, str]:
-        path = _path_of(line, base)
-        digest = digest_of(path, where)
-        if path.endswith(".whl"):
-            from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-            try:
-                return str(parse_wheel_filename(os.path.basename(path))[0]), digest
-            except InvalidWheelFilename:
-                raise UsageError(f"{where}: {shown(path)} is not a wheel's name.") from None
-        name = _project_name(path) if os.path.isdir(path) else None
-        if name is None:
-            raise UsageError(
-                f"{where}: {shown(path)} does not say which package it is.",
-                f"Write: NAME @ {Path(path).as_uri()}",
-            )
-        return name, digest
 
     def _option(self, line: str, where: str, base: Path, constraint: bool) -> None:
         name, value = _option_and_value(line, where)
@@ -341,6 +324,23 @@ def digest_of(path: str, where: str = "local package") -> str:
     except OSError as error:
         raise UsageError(f"{where}: {shown(path)} cannot be read: {error.strerror}.") from None
     return digest.hexdigest()
+
+
+def _package_at(path: str, where: str) -> str:
+    if path.endswith(".whl"):
+        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+        try:
+            return str(parse_wheel_filename(os.path.basename(path))[0])
+        except InvalidWheelFilename:
+            raise UsageError(f"{where}: {shown(path)} is not a wheel's name.") from None
+    name = _project_name(path) if os.path.isdir(path) else None
+    if name is None:
+        raise UsageError(
+            f"{where}: {shown(path)} does not say which package it is.",
+            f"Write: NAME @ {Path(path).as_uri()}",
+        )
+    return name
 
 
 def _project_name(folder: str) -> str | None:

@@ -32,14 +32,11 @@ def allowed_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _cleaned(name: str) -> str:
-    if name and _is_plain(name) and not _REFUSED.search(name):
+    leads_elsewhere = name.startswith(("/", "..")) or name in ("", ".")
+    if posixpath.normpath(name) == name and not leads_elsewhere and not _REFUSED.search(name):
         return name
     parts = [part for part in _REFUSED.sub("_", name).split("/") if part]
     return "/".join("_" * len(part) if part in (".", "..") else part for part in parts) or "_"
-
-
-def _is_plain(name: str) -> bool:
-    return posixpath.normpath(name) == name and not name.startswith(("/", "..")) and name != "."
 
 
 def _told_apart(clean: str, name: str) -> str:

@@ -28,18 +28,10 @@ _INSTALL = re.compile(r"^\s*[%!]\s*(?:pip|conda)\s+install\b.*\bazureml")
 
 @dataclass(frozen=True)
 class Migrated:
-    """A file, changed.
+    """A file of which so many statements were changed, in its own encoding and ends of lines.
 
-    Parameters
-    ----------
-    content
-        The whole file, in its own encoding and with its own ends of lines.
-    changed
-        How many statements were changed.
-    remarks
-        What could not be changed, or must be looked at.
-    training
-        Whether it is a training script, which runs as it is.
+    ``remarks`` tell what could not be changed, or must be looked at; a ``training`` script runs as
+    it is.
     """
 
     content: bytes

@@ -68,7 +68,13 @@ def settle_keras(
     imports = read()
     if imports is None or not _is_concerned(estimator.backend, imports):
         return ()
-    there = _libraries(entering.python, spec, estimator.environment_variables)
+    from hpctf.environment.libraries import libraries_in, libraries_of
+
+    there, python = None, entering.python
+    if os.path.isabs(python) and os.access(python, os.X_OK):
+        there = libraries_of(python, estimator.environment_variables)
+    if there is None and spec is not None:
+        there = libraries_in(spec)
     if there is None or not there.is_keras_3 or imports.mentions(VARIABLE):
         return ()
     where = f"environment {spec.key}" if spec else entering.python
@@ -86,17 +92,6 @@ def _is_concerned(backend: str, imports: Imports) -> bool:
     # Also under a ``try``: a script that then does without them trains alone. One that has
     # hpctf.keras besides chooses by itself, and the run looks at what it chose.
     return bool(imports.first_attempt(*_HOROVODS)) and not imports.first_attempt("hpctf.keras")
-
-
-def _libraries(
-    python: str, spec: EnvironmentSpec | None, variables: Mapping[str, str]
-) -> Libraries | None:
-    from hpctf.environment.libraries import libraries_in, libraries_of
-
-    found = None
-    if os.path.isabs(python) and os.access(python, os.X_OK):
-        found = libraries_of(python, variables)
-    return libraries_in(spec) if found is None and spec is not None else found
 
 
 def _choose(

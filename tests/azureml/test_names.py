@@ -17,8 +17,8 @@ import pytest
 from hpctf import azureml
 from hpctf.azureml import compute, environment, workspace
 from hpctf.azureml.modules import Placeholder, surface
-from hpctf.azureml.refusing import NotHere, NotThere, Refusal, expanded
-from hpctf.azureml.sentences import MEMBERS, OF_MODULE, OF_NAME
+from hpctf.azureml.refusing import NotHere, NotThere, Refusal
+from hpctf.azureml.sentences import MEMBERS, OF_MODULE, OF_NAME, expanded
 from hpctf.startup import azureml as startup
 from tests.conftest import ROOT
 

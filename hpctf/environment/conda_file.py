@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,32 +118,32 @@ def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str], di
     """Return the specifications of an ``environment.yml`` with where they stand, its channels, and
     its variables."""
     text, content = read_conda_file(path)
+
+    def where(words: object) -> str:
+        lines = enumerate(text.splitlines(), 1)
+        return named(path, next((number for number, line in lines if str(words) in line), None))
+
     for key in content:
         if key not in _KNOWN:
             raise UsageError(
-                f"{named(path, _line(text, str(key)))}: {shown(key)} is not read by hpctf."
+                f"{where(key)}: {shown(key)} is not read by hpctf."
                 f"{did_you_mean(str(key), list(_KNOWN))}",
                 f"It reads: {', '.join(_KNOWN)}.",
             )
     specs: list[tuple[str, str]] = []
-    for item in _list(content, "dependencies", path, text):
+    for item in _list(content, "dependencies", where):
         if isinstance(item, dict) and set(item) == {"pip"}:
-            for line in _list(item, "pip", path, text):
-                where = named(path, _line(text, str(line)))
+            for line in _list(item, "pip", where):
                 if not isinstance(line, str):
-                    raise UsageError(f"{where}: {shown(line)} is not a requirement.")
-                pip.entry(line.strip(), where, path.parent)
-        elif isinstance(item, str):
-            if item != "pip":  # it is always there
-                where = named(path, _line(text, item))
-                specs.append((where, _seen_from(path.parent, item)))
-        else:
-            raise UsageError(
-                f"{named(path, _line(text, str(item)))}: {shown(item)} is not a conda package."
-            )
-    names = [str(name) for name in _list(content, "channels", path, text)]
+                    raise UsageError(f"{where(line)}: {shown(line)} is not a requirement.")
+                pip.entry(line.strip(), where(line), path.parent)
+        elif not isinstance(item, str):
+            raise UsageError(f"{where(item)}: {shown(item)} is not a conda package.")
+        elif item != "pip":  # it is always there
+            specs.append((where(item), _seen_from(path.parent, item)))
+    names = [str(name) for name in _list(content, "channels", where)]
     channels = [_seen_from(path.parent, name) for name in names if name != "nodefaults"]
-    return specs, channels, _variables(content, path, text)
+    return specs, channels, _variables(content, where)
 
 
 def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
@@ -160,9 +160,8 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
     except FileNotFoundError:
         raise UsageError(f"The conda file {named(path)} does not exist.") from None
     except NotReadable as error:
-        raise UsageError(
-            f"The conda file {named(path, error.line)} cannot be read: {error}."
-        ) from None
+        at = named(path, error.line)
+        raise UsageError(f"The conda file {at} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         raise UsageError(
             f"The conda file {named(path)} is not a mapping.",
@@ -171,33 +170,24 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
     return text, content
 
 
-def _variables(content: dict[str, Any], path: Path, text: str) -> dict[str, str]:
+def _variables(content: dict[str, Any], where: Callable[[object], str]) -> dict[str, str]:
     said = content.get("variables") or {}
     scalars = (str, int, float, bool)
     if not isinstance(said, dict) or not all(isinstance(v, scalars) for v in said.values()):
-        raise UsageError(
-            f"{named(path, _line(text, 'variables'))}: variables must map names to texts."
-        )
+        raise UsageError(f"{where('variables')}: variables must map names to texts.")
     found = {str(name): str(value) for name, value in said.items()}
     for name, value in found.items():
         if is_secret(name) or hidden(value) != value:
             raise UsageError(
-                f"{named(path, _line(text, name))}: the variable {name} looks like a secret, and "
-                "others may read an environment's files.",
+                f"{where(name)}: the variable {name} looks like a secret, and others may read an "
+                "environment's files.",
                 "Give it to the run alone: environment_variables, or --env.",
             )
     return found
 
 
-def _list(content: dict[str, Any], key: str, path: Path, text: str) -> list[Any]:
+def _list(content: dict[str, Any], key: str, where: Callable[[object], str]) -> list[Any]:
     value = content.get(key) or []
     if not isinstance(value, list):
-        raise UsageError(f"{named(path, _line(text, key))}: {key} must be a list.")
+        raise UsageError(f"{where(key)}: {key} must be a list.")
     return value
-
-
-def _line(text: str, words: str) -> int | None:
-    for number, line in enumerate(text.splitlines(), 1):
-        if words in line:
-            return number
-    return None

@@ -29,8 +29,7 @@ Plain = dict[str, Any]
 
 def render_run(run: Plain) -> str:
     """Return the page of one run; `run` is `hpctf.report.data.gather`'s."""
-    charts = _Charts()
-    return _render("run.html.j2", charts, title=run["id"], run=run, made=run["made"])
+    return _render("run.html.j2", title=run["id"], run=run, made=run["made"])
 
 
 def render_runs(
@@ -41,7 +40,6 @@ def render_runs(
     differences = comparison.differences(runs)
     return _render(
         "runs.html.j2",
-        _Charts(),
         title=title,
         runs=runs,
         panels=comparison.lines_over_each_other(runs),
@@ -88,19 +86,16 @@ class _Charts:
         return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
-def _render(template: str, charts: _Charts, **values: Any) -> str:
+def _render(name: str, **values: Any) -> str:
     scripts = [_asset("uPlot.iife.min.js"), _asset("report.js")]
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            charts=charts,
-            generator=GENERATOR,
-            styles=[Markup(_asset("uPlot.min.css")), Markup(_asset("report.css"))],
-            scripts=[Markup(script) for script in scripts],
-            hashes=[_hash(script) for script in scripts],
-            **values,
-        )
+    template = _environment().get_template(name)
+    return template.render(
+        charts=_Charts(),
+        generator=GENERATOR,
+        styles=[Markup(_asset("uPlot.min.css")), Markup(_asset("report.css"))],
+        scripts=[Markup(script) for script in scripts],
+        hashes=[_hash(script) for script in scripts],
+        **values,
     )
 
 

@@ -72,7 +72,11 @@ class Slurm:
         wanted = sorted(jobs)
         if not wanted:
             return {}
-        known = _chosen(self._squeue(_jobs_option(wanted), "--array"), jobs)
+        # For more ids than one word can hold no filter: of a repeated option the last one alone
+        # counts, and all jobs are fetched from slurmctld either way.
+        listed = commands.words(_main_ids(wanted))
+        option = [f"--jobs={listed[0]}"] if len(listed) == 1 else []
+        known = _chosen(self._squeue(option, "--array"), jobs)
         unsure = [i for i in wanted if i not in known or known[i].ending == "CANCELLED"]
         accounted = self._accounted(unsure, jobs) if unsure else None
         if accounted is not None:
@@ -199,13 +203,6 @@ class Slurm:
             if _DISABLED.search(error.message.removeprefix("sacct: ")):
                 return None
             raise
-
-
-def _jobs_option(job_ids: list[str]) -> list[str]:
-    """Return squeue's filter, or none for more ids than one word can hold: of a repeated option
-    the last one alone counts, and all jobs are fetched from slurmctld either way."""
-    listed = commands.words(_main_ids(job_ids))
-    return [f"--jobs={listed[0]}"] if len(listed) == 1 else []
 
 
 def _main_ids(job_ids: list[str]) -> list[str]:

@@ -162,7 +162,9 @@ def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
     layers = [*_base_layers(own, inputs, (wanted,)), *own]
     first = len(layers) - len(own)
     if project is not None:
-        layers += _project_layers(project, _name_of(own) or wanted)
+        names = [layer.values.get("name") for layer in own]
+        called = [name for name in names if name and isinstance(name, str)]
+        layers += _project_layers(project, [wanted, *called][-1])
     variables, problems = environment_layers(asked.variables, target_names(layers))
     layers += variables
     layers += setting_layers(asked.settings, target_names(layers))
@@ -258,8 +260,3 @@ def _named_layers(name: str, inputs: Inputs) -> list[Layer]:
     if wrong:
         raise SiteError("\n".join(wrong))
     return layers
-
-
-def _name_of(own: list[Layer]) -> str | None:
-    names = [layer.values["name"] for layer in own if isinstance(layer.values.get("name"), str)]
-    return names[-1] if names else None

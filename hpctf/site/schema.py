@@ -30,6 +30,9 @@ _MUST = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("dict_type", "dataclass_type"), "must be a mapping of keys to values"),
     "recursion_loop": "must not hold itself",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
 }
 """pydantic's kinds of errors, in words for people who write YAML."""
 
@@ -88,16 +91,10 @@ def _explain(layers: Layers, merged: Any, problem: Problem) -> list[str]:
 
 
 def _must(problem: Problem, path: tuple[Any, ...]) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
     if path[:1] == ("directives",) or "directives" in path[1:-1]:
         return "must be text, a whole number, or true or false"
-    if kind == "greater_than_equal":
-        return f"must be {context['ge']} or more"
-    if kind == "less_than_equal":
-        return f"must be {context['le']} or less"
-    if kind == "literal_error":
-        return f"must be {context['expected']}"
-    return _MUST.get(kind, str(problem["msg"]))
+    words = _MUST.get(problem["type"])
+    return words.format(**problem.get("ctx", {})) if words else str(problem["msg"])
 
 
 def _unknown_key(layers: Layers, path: tuple[Any, ...]) -> list[str]:

@@ -132,13 +132,8 @@ def find_interfaces(root: Path = Path("/sys/class/net")) -> tuple[Interface, ...
     return tuple(found)
 
 
-PROGRAMS = ("apptainer", "singularity", "ch-run", "uv", "micromamba", "mamba", "conda")
-"""Programs that hpctf can make use of."""
-
-
-def find_programs() -> tuple[str, ...]:
-    """Return those of `PROGRAMS` that are on PATH."""
-    return tuple(name for name in PROGRAMS if shutil.which(name))
+RUNTIMES = ("apptainer", "singularity", "ch-run")
+"""Programs that run containers."""
 
 
 def ephemeral_ports(path: str = "/proc/sys/net/ipv4/ip_local_port_range") -> tuple[int, int]:

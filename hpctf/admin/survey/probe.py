@@ -144,7 +144,7 @@ def probe() -> Probe:
         user=user,
         groups=tuple(sorted(map(name_of_group, {os.getegid(), *os.getgroups()}))),
         interfaces=login_node.find_interfaces(),
-        programs=login_node.find_programs(),
+        programs=tuple(filter(shutil.which, login_node.RUNTIMES)),
         ephemeral_ports=login_node.ephemeral_ports(),
         unanswered=unanswered,
         **answers,  # type: ignore[arg-type]  # each by the name of its own question

@@ -355,7 +355,7 @@ class Run(Reading):
 
     def _unpickled(self, submitit: Path) -> list[Any]:
         """Return what the ranks' results hold, from the folder in which submitit keeps them."""
-        from hpctf.submission.slurm_job import reopen
+        from hpctf.submission.slurm_executor import reopen
 
         folder, job_id = str(self.folder.path), self.job_id
         if job_id is None:

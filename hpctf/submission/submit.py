@@ -1,4 +1,4 @@
-"""Plans → a submitted job, and the job's id on record."""
+"""Plans → a submitted job: the right executor, and the job's id on record."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from submitit.core.utils import JobPaths
-
 from hpctf.common.processes import start_time
 from hpctf.errors import SchedulerError, UsageError
 from hpctf.plan import Plan
-from hpctf.scheduler.commands import clusters_option
 from hpctf.scheduler.jobs import Identity
-from hpctf.submission.payload import PAYLOAD, delayed_submission, write_payload
-from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
+from hpctf.submission.payload import delayed_submission
+from hpctf.submission.sbatch import uninterrupted
 from hpctf.submission.script import render
 
 if TYPE_CHECKING:
@@ -41,35 +38,27 @@ def submit_plans(
     payloads = list(map(delayed_submission, estimators, plans))
     source = estimators[0].source_directory
     if plans[0].scheduler == "local":
-        from hpctf.submission import local_job
+        from hpctf.submission.local_executor import DetachedExecutor
 
         with uninterrupted():
-            pid = local_job.start(plans[0], payloads[0], source)
-            host, begun = os.uname().nodename, start_time(pid)
-            folders[0].update_record(job_id=str(pid), job_host=host, job_start_time=begun)
+            job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
+            host, begun = os.uname().nodename, start_time(int(job.job_id))
+            folders[0].update_record(job_id=job.job_id, job_host=host, job_start_time=begun)
         return
+    from hpctf.submission.slurm_executor import TemplateExecutor
+
+    executor = TemplateExecutor(plans[0], folders, render_for(plans), source)
     name, clusters, script = plans[0].run_id, plans[0].clusters, folders[0].script
-    text = render_for(plans)
     for number, folder in enumerate(folders):
         array = {"array_index": number} if len(folders) > 1 else {}
         folder.update_record(job_name=name, job_script=str(script), cluster=clusters, **array)
         if number:
             folder.script.symlink_to(script)
-
-    # Every payload is in place before the job may begin.
     with uninterrupted():
-        for payload, folder in zip(payloads, folders, strict=True):
-            write_payload(payload, folder.submitit, source)
-        write_script(script, text)
-        # A line of the script would count less than a variable of the shell's (sbatch(1)).
-        command = ["sbatch", "--parsable", *clusters_option(clusters), str(script)]
-        identity = Identity(os.geteuid(), None, frozenset({name}), str(script))
-        job_id, cluster = sbatch(command, int(plans[0].umask, 8), identity, clusters, script.parent)
-        ids = [f"{job_id}_{n}" for n in range(len(folders))] if len(folders) > 1 else [job_id]
-        for folder, own_id in zip(folders, ids, strict=True):
-            JobPaths(folder.submitit, own_id).submitted_pickle.symlink_to(PAYLOAD)
-            folder.update_record(job_id=own_id, cluster=cluster)
-    submitted = _submission_time(ids[0], cluster)
+        jobs = executor._internal_process_submissions(payloads)
+        for folder, job in zip(folders, jobs, strict=True):
+            folder.update_record(job_id=job.job_id, cluster=executor.cluster)
+    submitted = _submission_time(jobs[0].job_id, executor.cluster)
     if submitted is not None:
         for folder in folders:
             folder.update_record(job_submitted=submitted)

@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "hpctf"
 
 OVERRIDDEN = {
+    "Executor._internal_process_submissions": "(self, delayed_submissions)",
     "InfoWatcher.update": "(self)",
     "InfoWatcher.get_state": "(self, job_id, mode='standard')",
     "InfoWatcher.is_done": "(self, job_id, mode='standard')",
@@ -41,6 +42,7 @@ USED = {
         "_registered",
     },
     "Controller": {"_forward_signal", "tasks", "timeout_s"},
+    "Executor": {"folder"},
     "Job": {"_results_timeout_s", "watcher"},
 }
 """Attributes of submitit's objects that hpctf reads or sets."""
@@ -102,8 +104,10 @@ def test_submitit_has_what_is_overridden(name: str) -> None:
 def test_hpctf_has_the_subclasses_that_this_is_about() -> None:
     names = {kind.__name__ for kind in SUBCLASSES}
     assert names == {
+        "DetachedExecutor",
         "QueueWatcher",
         "RunController",
+        "TemplateExecutor",
         "TemplateJob",
     }
 

@@ -13,7 +13,7 @@ from tests.conftest import Person
 
 SUBMITITS_OWN_WORDS = """
     from hpctf import Experiment, ParameterServer, TensorFlow
-    from hpctf.submission.slurm_job import TemplateJob
+    from hpctf.submission.slurm_executor import TemplateJob
 
     def work():
         import os

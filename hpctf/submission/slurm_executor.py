@@ -1,19 +1,28 @@
-"""submitit's Slurm jobs with hpctf's watcher."""
+"""submitit's Slurm executor with hpctf's script, ids and watcher."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from submitit.core import core
+from submitit.core.utils import DelayedSubmission, JobPaths
 from submitit.slurm.slurm import SlurmJob
 
 from hpctf.errors import SchedulerError
+from hpctf.plan import Plan
+from hpctf.scheduler.commands import clusters_option
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.slurm import Slurm
+from hpctf.submission.payload import PAYLOAD, write_payload
+from hpctf.submission.sbatch import sbatch, write_script
+
+if TYPE_CHECKING:
+    from hpctf.run_folder.layout import RunFolder
 
 _MINE = Identity(os.geteuid())
 
@@ -59,7 +68,7 @@ class QueueWatcher(core.InfoWatcher):
 
 
 class TemplateJob(SlurmJob[Any]):
-    """A job of Slurm's as submitit sees it, whose watcher is `QueueWatcher`."""
+    """A job submitted by `TemplateExecutor`."""
 
     _results_timeout_s = 2
     watcher = QueueWatcher()  # type: ignore[assignment]
@@ -71,6 +80,57 @@ def job_class(cluster: str | None) -> type[TemplateJob]:
     if cluster is None:
         return TemplateJob
     return type("TemplateJob", (TemplateJob,), {"watcher": QueueWatcher(cluster=cluster)})
+
+
+class TemplateExecutor(core.Executor):
+    """Submits a script that hpctf rendered, as a job of its own or as a job array.
+
+    Parameters
+    ----------
+    plan
+        The first run's: the job has its name, its clusters and its umask.
+    folders
+        The folder of every run, one a task of the array; one folder is a plain job.
+    script
+        The batch script's text.
+    source_directory
+        Modules that lie there go with the snapshot instead of the pickle.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folders: Sequence[RunFolder],
+        script: str,
+        source_directory: Path | None = None,
+    ) -> None:
+        super().__init__(folders[0].submitit)
+        self._plan = plan
+        self._folders = folders
+        self._script = script
+        self._source_directory = source_directory
+        self.cluster: str | None = None
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        """Put every payload in place, then submit once: the job need not wait for its payload."""
+        for submission, folder in zip(delayed_submissions, self._folders, strict=True):
+            write_payload(submission, folder.submitit, self._source_directory)
+        file, clusters = self._folders[0].script, self._plan.clusters
+        write_script(file, self._script)
+        # A line of the script would count less than a variable of the shell's (sbatch(1)).
+        command = ["sbatch", "--parsable", *clusters_option(clusters), str(file)]
+        identity = Identity(os.geteuid(), None, frozenset({self._plan.run_id}), str(file))
+        umask = int(self._plan.umask, 8)
+        main_id, self.cluster = sbatch(command, umask, identity, clusters, file.parent)
+
+        jobs: list[core.Job[Any]] = []
+        for number, folder in enumerate(self._folders):
+            job_id = main_id if len(self._folders) == 1 else f"{main_id}_{number}"
+            JobPaths(folder.submitit, job_id).submitted_pickle.symlink_to(PAYLOAD)
+            jobs.append(reopen("slurm", folder.submitit, job_id, self._plan.tasks, self.cluster))
+        return jobs
 
 
 def reopen(

@@ -65,34 +65,26 @@ def _check_of(form: Any) -> Check:
     if form is Any:
         return _anything
     if form in _WORDS:
-        return _simple(form)
+        return {int: _whole, float: _number}.get(form) or partial(_scalar, form)
     if is_dataclass(form) or is_typeddict(form):
         return _document(form)
     if origin in (Union, types.UnionType):
-        return _either([_check_of(one) for one in inner if one is not type(None)])
+        return partial(_either, [_check_of(one) for one in inner if one is not type(None)])
     if origin is Literal:
-        return _one_of(inner)
+        return partial(_one_of, inner)
     if origin is dict:
-        return _mapping(_check_of(inner[1]))
+        return partial(_mapping, _check_of(inner[1]))
     if origin in (list, tuple) and (len(inner) == 1 or inner[1] is Ellipsis):
-        return _sequence(_check_of(inner[0]))
+        return partial(_sequence, _check_of(inner[0]))
     if origin is tuple:
-        return _row([_check_of(one) for one in inner])
+        return partial(_row, [_check_of(one) for one in inner])
     raise TypeError(f"no check for {form}")
 
 
-def _simple(form: type) -> Check:
-    if form is int:
-        return _whole
-    if form is float:
-        return _number
-
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not form:
-            raise _wrong(where, value, _WORDS[form])
-        return value
-
-    return check
+def _scalar(form: type, value: Any, where: str) -> Any:
+    if type(value) is not form:
+        raise _wrong(where, value, _WORDS[form])
+    return value
 
 
 def _whole(value: Any, where: str) -> int:
@@ -111,59 +103,42 @@ def _number(value: Any, where: str) -> float:
     return float(value)
 
 
-def _either(checks: list[Check]) -> Check:
-    """Return the check of what may be None, or any of several."""
-    *others, last = checks
-
-    def check(value: Any, where: str) -> Any:
-        if value is None:
-            return None
-        for one in others:
-            try:
-                return one(value, where)
-            except FormError:
-                continue
-        return last(value, where)
-
-    return check
+def _either(checks: list[Check], value: Any, where: str) -> Any:
+    """Check what may be None, or any of several."""
+    if value is None:
+        return None
+    for check in checks[:-1]:
+        try:
+            return check(value, where)
+        except FormError:
+            continue
+    return checks[-1](value, where)
 
 
-def _one_of(values: tuple[Any, ...]) -> Check:
-    def check(value: Any, where: str) -> Any:
-        if value not in values:
-            raise _wrong(where, value, " or ".join(map(str, values)))
-        return value
-
-    return check
+def _one_of(values: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in values:
+        raise _wrong(where, value, " or ".join(map(str, values)))
+    return value
 
 
-def _mapping(inner: Check) -> Check:
-    def check(value: Any, where: str) -> Any:
-        _be(dict, value, where)
-        if inner is _anything:
-            return _anything(value, where)
-        return {key: inner(one, _below(where, key)) for key, one in value.items()}
-
-    return check
+def _mapping(inner: Check, value: Any, where: str) -> Any:
+    _be(dict, value, where)
+    if inner is _anything:
+        return _anything(value, where)
+    return {key: inner(one, _below(where, key)) for key, one in value.items()}
 
 
-def _sequence(inner: Check) -> Check:
-    def check(value: Any, where: str) -> Any:
-        _be(list, value, where)
-        return [inner(one, f"{where}[{number}]") for number, one in enumerate(value)]
-
-    return check
+def _sequence(inner: Check, value: Any, where: str) -> Any:
+    _be(list, value, where)
+    return [inner(one, f"{where}[{number}]") for number, one in enumerate(value)]
 
 
-def _row(inner: list[Check]) -> Check:
-    def check(value: Any, where: str) -> Any:
-        _be(list, value, where)
-        if len(value) != len(inner):
-            raise _wrong(where, value, f"a list of {len(inner)}")
-        pairs = zip(inner, value, strict=True)
-        return [one(part, f"{where}[{number}]") for number, (one, part) in enumerate(pairs)]
-
-    return check
+def _row(inner: list[Check], value: Any, where: str) -> Any:
+    _be(list, value, where)
+    if len(value) != len(inner):
+        raise _wrong(where, value, f"a list of {len(inner)}")
+    pairs = zip(inner, value, strict=True)
+    return [one(part, f"{where}[{number}]") for number, (one, part) in enumerate(pairs)]
 
 
 def _document(form: Any) -> Check:

@@ -151,11 +151,8 @@ class Rank:
 
     def is_lost(self) -> bool:
         """Whether the job has failed of itself, goes on in another start, or was cancelled."""
-        return (
-            is_cancelled(self._run_folder)
-            or has_failed(self._run_folder, self._attempt)
-            or self.is_superseded()
-        )
+        failed = has_failed(self._run_folder, self._attempt)
+        return failed or is_cancelled(self._run_folder) or self.is_superseded()
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         env = identity.environment(self._plan, self._me, os.environ, self._run_folder)

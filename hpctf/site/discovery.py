@@ -42,12 +42,8 @@ class SiteQuery:
 
 def folders() -> dict[str, Path]:
     """Return the folders that hold site files, by the layer they make, the first one first."""
-    admin = Path(os.environ.get("HPCTF_ADMIN_FOLDER") or ADMIN_FOLDER)
-    return {
-        "package": Path(SITE_CONFIGS),
-        "admin": admin / "sites",
-        "user": config_folder() / "sites",
-    }
+    admin, user = Path(os.environ.get("HPCTF_ADMIN_FOLDER") or ADMIN_FOLDER), config_folder()
+    return {"package": Path(SITE_CONFIGS), "admin": admin / "sites", "user": user / "sites"}
 
 
 def admins() -> Trusted:

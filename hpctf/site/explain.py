@@ -24,13 +24,9 @@ class Said:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         origin = self.origin
-        return {
-            "value": self.value,
-            "from": str(origin),
-            "layer": origin.layer,
-            "file": origin.where if origin.line else None,
-            "line": origin.line,
-        }
+        file = origin.where if origin.line else None
+        where = {"layer": origin.layer, "file": file, "line": origin.line}
+        return {"value": self.value, "from": str(origin), **where}
 
 
 @dataclass(frozen=True)
@@ -49,12 +45,8 @@ class Explained:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         lock = None if self.lock is None else {"key": self.lock[0], "from": str(self.lock[1])}
-        return {
-            "key": self.key,
-            **self.said.as_json(),
-            "overrode": [one.as_json() for one in self.overrode],
-            "locked": lock,
-        }
+        overrode = [one.as_json() for one in self.overrode]
+        return {"key": self.key, **self.said.as_json(), "overrode": overrode, "locked": lock}
 
 
 def explain(layers: Layers, key: str | None = None) -> list[Explained]:

@@ -119,13 +119,8 @@ def _asked(
         wanted = os.path.abspath(os.path.expanduser(wanted))
     elif wanted == "":
         raise UsageError("The site's name is empty.", "'hpctf site list' shows what there is.")
-    return SiteQuery(
-        wanted,
-        default_site_name(),
-        find_project(project),
-        variables(os.environ),
-        check_settings(settings),
-    )
+    said, env = check_settings(settings), variables(os.environ)
+    return SiteQuery(wanted, default_site_name(), find_project(project), env, said)
 
 
 def _load(asked: SiteQuery, keep: bool) -> Site:

@@ -89,10 +89,6 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
-        return {
-            "site": self.site,
-            "ok": not self.failures,
-            "checks": [vars(check) for check in self.checks],
-            "measured": self.measured,
-            "proposals": self.proposals,
-        }
+        checks = [vars(check) for check in self.checks]
+        found = {"checks": checks, "measured": self.measured, "proposals": self.proposals}
+        return {"site": self.site, "ok": not self.failures, **found}

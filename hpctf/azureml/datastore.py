@@ -117,18 +117,16 @@ class DataPathComputeBinding:
 
 
 @refuses("DataPath")
+@dataclass(eq=False, repr=False)
 class DataPath(OnDisk):
     """A path in a datastore, or what `Run._get_outputs_datapath` returns."""
 
-    def __init__(
-        self,
-        datastore: Datastore | None = None,
-        path_on_datastore: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.datastore = datastore
-        self.path_on_datastore = path_on_datastore
-        super().__init__(_place(datastore, path_on_datastore), name)
+    datastore: Datastore | None = None
+    path_on_datastore: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(_place(self.datastore, self.path_on_datastore), self.name)
 
     @property
     def datastore_name(self) -> str | None:

@@ -42,8 +42,7 @@ def mlflow(
     Each run is there once, however often it is exported; one that still ran is completed.
     """
     from hpctf.common.units import bytes_of_size
-    from hpctf.export.mlflow_server import look_at
-    from hpctf.export.mlflow_store import to_mlflow
+    from hpctf.export.mlflow_store import look_at, to_mlflow
 
     most = None if largest is None else bytes_of_size(largest)
     runs = open_runs(names, site)

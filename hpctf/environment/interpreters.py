@@ -183,13 +183,7 @@ def _candidates(listed: Sequence[str], environment: Mapping[str, str]) -> Iterat
             continue
         for pattern in _IN_A_FOLDER:
             yield from sorted(glob.glob(os.path.join(glob.escape(place), pattern)), reverse=True)
-    later = []
-    for path in _found_here(environment):
-        if private_folder_above(path):
-            later.append(path)
-        else:
-            yield path
-    yield from later
+    yield from sorted(_found_here(environment), key=lambda path: bool(private_folder_above(path)))
 
 
 _IN_A_FOLDER = ("python3", "bin/python3", "*/bin/python3", "python3.[0-9]*[0-9]")

@@ -11,6 +11,8 @@ import math
 import os
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,6 @@ from hpctf.client.hpctf.within import top_of
 from hpctf.common.secrets import without_credentials
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
-from hpctf.export.mlflow_server import DEFAULT_URI, reachable
 from hpctf.export.runs import Exported, exported
 from hpctf.run_folder.ownership import is_mine
 from hpctf.runs.kept_files import copy_of_run
@@ -29,10 +30,14 @@ from hpctf.runs.status.query import statuses
 if TYPE_CHECKING:
     from hpctf.run import Run
 
+DEFAULT_URI = "sqlite:///mlflow.db"
+"""MLflow's own default since 3.7; its folder store (``./mlruns``) is in maintenance mode only."""
+
 RUN_ID = "hpctf.run_id"
 _EXPORTED = "hpctf.exported"
 """When the last whole export began, in seconds since the epoch."""
 
+_PATIENCE_S = 10.0
 _MOST_METRICS, _MOST_PARAMS = 1000, 100
 """Of one call (mlflow/utils/validation.py)."""
 _LONGEST_PARAM, _LONGEST_TAG = 500, 5000
@@ -124,8 +129,32 @@ def to_mlflow(
     return done
 
 
+def look_at(uri: str) -> str:
+    """Return how to look at what lies there."""
+    if uri.startswith(("http://", "https://")):
+        return f"look at it: {uri}"
+    return f"look at it: mlflow ui --backend-store-uri {uri}"
+
+
+def _reach(uri: str) -> None:
+    """Ask a server for a sign of life: any answer is one. MLflow would try again for minutes."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    server = without_credentials(uri)
+    try:
+        urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=_PATIENCE_S)
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        raise ExportError(
+            f"The MLflow server at {server} cannot be reached: {getattr(error, 'reason', error)}.",
+            "Start it (mlflow server), name another one (--to), or export to a file: "
+            f"--to {DEFAULT_URI}",
+        ) from None
+
+
 def _client(uri: str) -> Any:
-    reachable(uri)
+    _reach(uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # else minutes of silence
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it is the answer's
     try:

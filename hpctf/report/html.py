@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from hpctf.common.terminal import visible_value
 from hpctf.common.units import clock, file_size, number, span
-from hpctf.report import comparison
 
 if TYPE_CHECKING:
     from hpctf.runs.compare.code import FileDifference
@@ -37,12 +36,12 @@ def render_runs(
 ) -> str:
     """Return the page of several runs, of which older ones were `left_out`; of two runs, `code` are
     the files that differ."""
-    differences = comparison.differences(runs)
+    differences = _differences(runs)
     return _render(
         "runs.html.j2",
         title=title,
         runs=runs,
-        panels=comparison.lines_over_each_other(runs),
+        panels=_lines_over_each_other(runs),
         parameters=differences[0]["rows"],
         metrics=list(dict.fromkeys(name for run in runs for name in run["last"])),
         differences=differences,
@@ -50,6 +49,47 @@ def render_runs(
         code=code,
         made=max(run["made"] for run in runs),
     )
+
+
+def _lines_over_each_other(runs: list[Plain]) -> list[Plain]:
+    """Return a panel a name, with the first line that each run has of it, called as the run."""
+    found: dict[str, Plain] = {}
+    for run in runs:
+        for panel in run["curves"]:
+            line = next(line for line in panel["lines"] if line["shown"])
+            known = found.setdefault(panel["name"], {**panel, "lines": []})
+            known["lines"].append({**line, "label": run["id"]})
+    return list(found.values())
+
+
+def _differences(runs: list[Plain]) -> list[Plain]:
+    """Return by subject what the runs were asked, a row a name; the parameters come first."""
+    subjects = {
+        "Parameters": [run["settings"]["parameters"] for run in runs],
+        "Configuration": [_configuration(run["settings"]) for run in runs],
+        "Code and environment": [dict(run["settings"]["software"]) for run in runs],
+        "Packages": [dict(run["settings"]["packages"]) for run in runs],
+    }
+    return [{"name": name, "rows": _rows(columns)} for name, columns in subjects.items()]
+
+
+def _configuration(settings: Plain) -> dict[str, str]:
+    found = {name: value for name, value in settings["plan"] if name != "Runs"}
+    found |= {f"{name}, count": count for name, count, *_ in settings["roles"]}
+    for position, _, _, directives in settings["components"]:
+        name = "Directives" if len(settings["components"]) == 1 else f"Directives of {position}"
+        found[name] = directives
+    return {**found, **dict(settings["variables"])}
+
+
+def _rows(columns: list[dict[str, str]]) -> list[Plain]:
+    """Return (name, values, whether they differ); a value that a run has not is None."""
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = []
+    for name in names:
+        values = [column.get(name) for column in columns]
+        rows.append({"name": name, "values": values, "differs": len(set(values)) > 1})
+    return rows
 
 
 def is_report(path: Path) -> bool:

@@ -71,15 +71,7 @@ def _refuse(module: str, name: str, used: str | None = None) -> NoReturn:
 
 
 def install(ours: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
-    """Make the modules.
-
-    Parameters
-    ----------
-    ours
-        What hpctf has, by the name that it has in all of Azure ML's modules.
-    own
-        By module what that one alone has.
-    """
+    """Make the modules, of what is `ours` by its name in all of them, and each one's `own`."""
     modules: dict[str, list[str]] = surface()["modules"]
     for name, names in modules.items():
         module = ModuleType(PREFIX + name, f"{name} of Azure ML's SDK v1, over hpctf.")

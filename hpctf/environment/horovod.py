@@ -68,14 +68,9 @@ def horovod_wheel(
     pip: Pip,
     tell: Tell,
 ) -> Path:
-    """Return the wheel of Horovod for an environment, built now unless it is kept.
+    """Return the wheel of Horovod for an environment, built now unless it is kept in `wheels`.
 
-    Parameters
-    ----------
-    tensorflow
-        The version that is installed there.
-    wheels
-        The folder of kept wheels.
+    `tensorflow` is the version that is installed there.
 
     Raises
     ------

@@ -38,8 +38,6 @@ class Indexes:
         Proxy and certificate, as programs read them from their environment.
     uv
         What the person's ``uv.toml`` says of places, for a file that nobody else reads.
-    secrets
-        The passwords themselves.
     """
 
     words: tuple[str, ...]

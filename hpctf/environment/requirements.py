@@ -50,8 +50,6 @@ class Requirements:
         The same, from ``-c`` files.
     local
         Folders and files of this machine among the lines, each with its content's digest.
-    hashes
-        Whether any line has a ``--hash``.
     """
 
     lines: tuple[str, ...] = ()

@@ -33,8 +33,6 @@ class EnvironmentSpec:
         The interpreter that a pip environment is made with.
     pip, constraints
         Requirements, each as pip reads it, and what limits them.
-    sources
-        Where they come from.
     local
         Folders and files of this machine among them, each with the digest of its content.
     conda, channels
@@ -45,14 +43,10 @@ class EnvironmentSpec:
         What is known of its version before anything is resolved: ``2.21``, or ``""``.
     horovod
         The version of Horovod that is built for it; None: without.
-    gpu
-        Whether TensorFlow is to use GPUs.
     gpu_operations, build_variables, mpi
         How Horovod is built, and the MPI that it is built for (``Open MPI 4.1.4``).
     modules
         Environment modules that are loaded to build and to run.
-    machine
-        The processor's architecture.
     channel_priority
         Conda's: ``strict``, ``flexible`` or ``disabled``; empty in a pip environment.
     virtual_packages

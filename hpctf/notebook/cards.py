@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -27,8 +28,6 @@ from hpctf.tracking.curves import is_curve
 from hpctf.tracking.metrics import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from hpctf.client.hpctf.series import Series
     from hpctf.runs.status.state import RunState
     from hpctf.tracking.live import Progress

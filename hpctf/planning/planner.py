@@ -43,6 +43,9 @@ from hpctf.site.trust import template_folder, trusted_by
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
 
+_Read = Callable[[], Imports | None]
+"""Returns what the script imports, once it matters."""
+
 _OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -159,9 +162,7 @@ def make_plan(
     )
 
 
-def _alone(
-    estimator: TensorFlow, read: Callable[[], Imports | None], ranks: int
-) -> tuple[str, ...]:
+def _alone(estimator: TensorFlow, read: _Read, ranks: int) -> tuple[str, ...]:
     imports = read() if estimator.backend == "mpi" and ranks > 1 else None
     if (
         imports is None
@@ -221,7 +222,7 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
 
 
 def _spec(
-    estimator: TensorFlow, site: Site, read: Callable[[], Imports | None]
+    estimator: TensorFlow, site: Site, read: _Read
 ) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
     """Return the environment to build, if one is, and why where nobody has asked for it."""
     missing: list[str] = []
@@ -242,9 +243,7 @@ def _spec(
     return spec, (note,) if missing else ()
 
 
-def _brings_sdk(
-    spec: EnvironmentSpec | None, read: Callable[[], Imports | None]
-) -> tuple[str, ...]:
+def _brings_sdk(spec: EnvironmentSpec | None, read: _Read) -> tuple[str, ...]:
     named = [line for line in spec.pip if line.lower().startswith("azureml")] if spec else []
     imports = read() if named else None
     if imports is None or "azureml" not in imports.top_level:

@@ -50,11 +50,49 @@ _VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 _FOLDERS = ("submitit", "logs", "state", "metrics", "outputs", "checkpoints")
 
 
+class _Place:
+    """A file or folder of a run, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where everything of a run lies (see the run folder in docs/run-folder.md)."""
 
     path: Path
+
+    record_file = _Place("run.json")
+    """What was asked, by whom, and the job's id."""
+    plan_file = _Place("plan.json")
+    """Everything that was to run."""
+    script = _Place("job.sbatch")
+    """The exact text submitted."""
+    snapshot = _Place("snapshot")
+    submitit = _Place("submitit")
+    logs = _Place("logs")
+    job_log = _Place("logs/job.log")
+    """What the batch script prints."""
+    build_log = _Place("logs/build.log")
+    """How its environment was built, where a job of its own did it."""
+    state = _Place("state")
+    final = _Place("state/final.json")
+    """The settled state, once it is settled."""
+    cancelled = _Place("state/cancel.json")
+    """That, when and by whom cancelling was asked for."""
+    outputs = _Place("outputs")
+    metrics = _Place(JOURNALS)
+    """The ranks' journals of what was logged."""
+    artifacts = _Place(ARTIFACTS)
+    """Files that were uploaded under other names than ``outputs/...``."""
+    checkpoints = _Place("checkpoints")
+    """What outlives restarts; HPCTF_CHECKPOINT_DIR."""
+    resumed = _Place("resumed")
+    """A copy of the outputs of the run that this one goes on from."""
 
     @property
     def id(self) -> str:
@@ -71,16 +109,6 @@ class RunFolder:
         """The name of the run's experiment."""
         return self.path.parent.name
 
-    @property
-    def record_file(self) -> Path:
-        """``run.json``: what was asked, by whom, and the job's id."""
-        return self.path / "run.json"
-
-    @property
-    def plan_file(self) -> Path:
-        """``plan.json``: everything that was to run."""
-        return self.path / "plan.json"
-
     @cached_property
     def plan(self) -> dict[str, Any]:
         """The content of ``plan.json``, which never changes: read once."""
@@ -92,77 +120,12 @@ class RunFolder:
         job_id = self.read_record().get("job_id")
         return None if job_id is None else str(job_id)
 
-    @property
-    def script(self) -> Path:
-        """``job.sbatch``: the exact text submitted."""
-        return self.path / "job.sbatch"
-
-    @property
-    def snapshot(self) -> Path:
-        return self.path / "snapshot"
-
-    @property
-    def submitit(self) -> Path:
-        return self.path / "submitit"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    @property
-    def job_log(self) -> Path:
-        """``logs/job.log``: what the batch script prints."""
-        return self.logs / "job.log"
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state"
-
-    @property
-    def outputs(self) -> Path:
-        return self.path / "outputs"
-
-    @property
-    def metrics(self) -> Path:
-        """``metrics/``: the ranks' journals of what was logged."""
-        return self.path / JOURNALS
-
-    @property
-    def artifacts(self) -> Path:
-        """``artifacts/``: files that were uploaded under other names than ``outputs/...``."""
-        return self.path / ARTIFACTS
-
-    @property
-    def checkpoints(self) -> Path:
-        """``checkpoints/``: what outlives restarts; HPCTF_CHECKPOINT_DIR."""
-        return self.path / "checkpoints"
-
-    @property
-    def resumed(self) -> Path:
-        """``resumed/``: a copy of the outputs of the run that this one goes on from."""
-        return self.path / "resumed"
-
-    @property
-    def final(self) -> Path:
-        """``state/final.json``: the settled state, once it is settled."""
-        return self.state / "final.json"
-
-    @property
-    def cancelled(self) -> Path:
-        """``state/cancel.json``: that, when and by whom cancelling was asked for."""
-        return self.state / "cancel.json"
-
-    @property
-    def build_log(self) -> Path:
-        """``logs/build.log``: how its environment was built, where a job of its own did it."""
-        return self.logs / "build.log"
-
     def read_record(self) -> dict[str, Any]:
-        """Return ``run.json``, as `hpctf.run_folder.documents.read_record` does."""
+        """Return ``run.json`` (`hpctf.run_folder.documents.read_record`)."""
         return read_record(self.path)
 
     def read_plan(self) -> dict[str, Any]:
-        """Return ``plan.json``, as `hpctf.run_folder.documents.read_plan` does."""
+        """Return ``plan.json`` (`hpctf.run_folder.documents.read_plan`)."""
         return read_plan(self.path)
 
     def write_documents(self, plan: dict[str, Any], record: dict[str, Any]) -> None:
@@ -336,22 +299,29 @@ def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) ->
         if latest is None:
             raise RunNotFound(f"There are no runs under {root}.")
         return latest
-    matching = [run for run in known if run.id.startswith(name)] if name else []
-    exact = [run for run in matching if run.id == name]
-    if len(exact or matching) == 1:
-        return (exact or matching)[0]
-    if not matching:
-        raise RunNotFound(f"There is no run {name!r} under {root}.", _where_else(root, name))
-    some = ", ".join(run.id for run in matching[:3])
-    raise RunNotFound(f"{len(matching)} runs begin with {name!r}: {some} ...")
+    found: RunFolder | None = only_one(known, name, "runs")
+    if found is not None:
+        return found
+    hint = "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root."
+    if name and any(path.name.startswith(name) for path in root.glob(f"{ARCHIVES}/*/*")):
+        hint = f"It is archived: hpctf archive --restore {name}"
+    raise RunNotFound(f"There is no run {name!r} under {root}.", hint)
 
 
-def _where_else(root: Path, name: str) -> str:
-    """Return where a run may be that is not under the root."""
-    archives = [path for path in root.glob(f"{ARCHIVES}/*/*") if path.name.startswith(name)]
-    if name and archives:
-        return f"It is archived: hpctf archive --restore {name}"
-    return "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root."
+def only_one(known: Iterable[Any], name: str, what: str) -> Any:
+    """Return what has that id, or is alone in having one that begins so; None if nothing does.
+
+    Raises
+    ------
+    RunNotFound
+        More than one does; `what` they are is told.
+    """
+    matching = [one for one in known if one.id.startswith(name)] if name else []
+    exact = [one for one in matching if one.id == name] or matching
+    if len(exact) > 1:
+        some = ", ".join(one.id for one in matching[:3])
+        raise RunNotFound(f"{len(matching)} {what} begin with {name!r}: {some} ...")
+    return exact[0] if exact else None
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -13,9 +13,9 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, follow_umask_below
@@ -41,17 +41,8 @@ _RUN_ID = re.compile(r"_\d{10,}_[0-9a-f]{6}\Z")
 _ON_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-@dataclass(frozen=True)
-class Resumption:
-    """What a run begins with.
-
-    Parameters
-    ----------
-    checkpoints
-        Folder whose content becomes the new run's ``checkpoints/``.
-    outputs
-        The earlier run's ``outputs/``, which become the new run's ``resumed/``.
-    """
+class Resumption(NamedTuple):
+    """The folders whose content becomes a new run's ``checkpoints/``, and its ``resumed/``."""
 
     checkpoints: Path | None = None
     outputs: Path | None = None
@@ -61,22 +52,14 @@ def begun_with(plan: Plan, estimator: TensorFlow, root: Path) -> tuple[Plan, tup
     """Return the plan of a run that begins with what `resume_from` names, and notes on it.
 
     A script that takes ``--resume-from`` gets it with the folder of the copy, unless its arguments
-    name one already.
-
-    Raises
-    ------
-    UsageError
-        There is no such run or folder, it has nothing to begin with, or the run still writes it.
+    name one already. What it raises is `resumption_of`'s.
     """
     if estimator.resume_from is None:
         return plan, ()
     takes = takes_option(estimator, OPTION)
     found = resumption_of(estimator.resume_from, root, takes_outputs=takes)
-    plan = replace(
-        plan,
-        resumed_from=None if found.checkpoints is None else str(found.checkpoints),
-        resumed_outputs=None if found.outputs is None else str(found.outputs),
-    )
+    checkpoints, outputs = (None if path is None else str(path) for path in found)
+    plan = replace(plan, resumed_from=checkpoints, resumed_outputs=outputs)
     given = any(word.partition("=")[0] == OPTION for word in plan.entry.command)
     if not takes or given:
         return plan, ()
@@ -213,24 +196,21 @@ def _of_run(run: RunFolder, takes_outputs: bool) -> Resumption:
             f"resume_from: run {run.id} is {status.state} and may be writing its checkpoints.",
             f"Wait for it (hpctf wait {run.id}), or cancel it.",
         )
-    folder = run
-    checkpoints = None if _is_empty(folder.checkpoints) else folder.checkpoints
-    if takes_outputs:
-        outputs = None if _is_empty(folder.outputs) else folder.outputs
-        if checkpoints is None and outputs is None:
-            raise UsageError(
-                f"resume_from: Run {run.id} has no outputs and no checkpoints to go on from.",
-                f"A script that takes {OPTION} goes on from what the earlier run wrote to "
-                "./outputs: name another run, or leave resume_from out to begin anew.",
-            )
+    checkpoints = None if _is_empty(run.checkpoints) else run.checkpoints
+    outputs = run.outputs if takes_outputs and not _is_empty(run.outputs) else None
+    if checkpoints or outputs:
         return Resumption(checkpoints, outputs)
-    if checkpoints is None:
+    if takes_outputs:
         raise UsageError(
-            f"resume_from: Run {run.id} has no checkpoints: {str(folder.checkpoints)!r} is empty.",
-            "Write checkpoints to the folder that HPCTF_CHECKPOINT_DIR names; or let the script "
-            f"take {OPTION}, which names a copy of what the earlier run wrote to ./outputs.",
+            f"resume_from: Run {run.id} has no outputs and no checkpoints to go on from.",
+            f"A script that takes {OPTION} goes on from what the earlier run wrote to ./outputs: "
+            "name another run, or leave resume_from out to begin anew.",
         )
-    return Resumption(checkpoints)
+    raise UsageError(
+        f"resume_from: Run {run.id} has no checkpoints: {str(run.checkpoints)!r} is empty.",
+        "Write checkpoints to the folder that HPCTF_CHECKPOINT_DIR names; or let the script take "
+        f"{OPTION}, which names a copy of what the earlier run wrote to ./outputs.",
+    )
 
 
 def _is_there(folder: Path) -> bool:

@@ -36,18 +36,13 @@ def names_of(folder: RunFolder) -> list[str]:
         folder.checkpoints: folder.path,
         folder.artifacts: folder.artifacts,
     }
-    found = {
-        str(path.relative_to(top))
-        for room, top in rooms.items()
-        for path in room.rglob("*")
-        if path.is_file() and (has_file(path) if _is_link(path, room) else True)
-    }
-    return sorted({*found, *_added_to_snapshot(folder)})
-
-
-def _is_link(path: Path, room: Path) -> bool:
-    """Whether a link leads to a file: `Path.rglob` follows none to folders."""
-    return path.is_symlink() or room.is_symlink()
+    found = set(_added_to_snapshot(folder))
+    for room, top in rooms.items():
+        for path in room.rglob("*"):  # which follows no links to folders
+            leads_elsewhere = path.is_symlink() or room.is_symlink()
+            if path.is_file() and (not leads_elsewhere or has_file(path)):
+                found.add(str(path.relative_to(top)))
+    return sorted(found)
 
 
 def _added_to_snapshot(folder: RunFolder) -> Iterator[str]:

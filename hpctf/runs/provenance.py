@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hpctf.common.files import read_json, write_atomic, write_json
 from hpctf.errors import UnreadableRun
 from hpctf.estimator.request import as_json, request_of
-from hpctf.runs.parameters import parameters_of
 from hpctf.source.git import git_state
 from hpctf.source.snapshot import contents, take_snapshot
 
@@ -35,7 +34,7 @@ class Origin:
     request
         What was asked (`hpctf.estimator.request.request_of`), of which site, with which tags.
     parameters
-        What the script or function was called with (`hpctf.runs.parameters`).
+        What the script or function was called with (`parameters_of`).
     source_directory
         The folder that the code came from at first.
     git, diff
@@ -74,9 +73,8 @@ class Origin:
             write_atomic(folder.path / DIFF, self.diff)
         source = estimator.source_directory
         assert source is not None
-        take_snapshot(
-            source, folder.snapshot, most_mb, estimator.entry_script, umask, names=self.names
-        )
+        script = estimator.entry_script
+        take_snapshot(source, folder.snapshot, most_mb, script, umask, names=self.names)
         write_json(folder.path / CONTENTS, contents(folder.snapshot))
 
 
@@ -95,15 +93,10 @@ def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> lis
     for estimator in estimators:
         source = estimator.source_directory
         state, diff = known[source]
-        made.append(
-            Origin(
-                request={**request_of(estimator), **as_json(more)},
-                parameters=parameters_of(estimator),
-                source_directory=None if source is None else str(source),
-                git=None if state is None else asdict(state),
-                diff=diff,
-            )
-        )
+        request = {**request_of(estimator), **as_json(more)}
+        folder = None if source is None else str(source)
+        git = None if state is None else asdict(state)
+        made.append(Origin(request, parameters_of(estimator), folder, git, diff))
     return made
 
 
@@ -116,3 +109,52 @@ def snapshot_contents(folder: RunFolder) -> dict[str, Any]:
     if not isinstance(known, dict):
         raise UnreadableRun(str(folder.path), CONTENTS, "it is damaged, or not a file of hpctf's")
     return known
+
+
+def parameters_of(estimator: TensorFlow) -> dict[str, Any]:
+    """Return a script's options, or a function's arguments, as JSON has them.
+
+    A bare flag is True; arguments without an option are ``arg1``, ``arg2`` and so on; what JSON
+    cannot hold is named by its `repr`.
+    """
+    if isinstance(estimator.arguments, dict):
+        return {name: _plain(value) for name, value in estimator.arguments.items()}
+    return _of_words(estimator.command_line())
+
+
+def _of_words(words: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    flag = ""
+    alone = 0
+    for word in words:
+        name, equals, value = word.partition("=")
+        if _is_option(word):
+            flag = name.lstrip("-")
+            found[flag] = _number(value) if equals else True
+            flag = "" if equals else flag
+        elif flag:
+            before = found[flag]
+            value_now = _number(word)
+            found[flag] = value_now if before is True else f"{before} {word}"
+        else:
+            alone += 1
+            found[f"arg{alone}"] = _number(word)
+    return found
+
+
+def _is_option(word: str) -> bool:
+    """Whether a word names an option: ``-1e-3`` does not."""
+    return word.startswith("-") and len(word) > 1 and isinstance(_number(word), str)
+
+
+def _number(word: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else repr(value)[:500]

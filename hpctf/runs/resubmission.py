@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,10 +18,9 @@ from hpctf.errors import RunFolderError, UnreadableRun, UsageError
 from hpctf.estimator.parameters import SOFTWARE
 from hpctf.estimator.request import as_json, changed, estimator_from
 from hpctf.run_folder.layout import RunFolder, check_root
-from hpctf.run_folder.ownership import require_mine
+from hpctf.run_folder.ownership import owner_of, require_mine
 from hpctf.run_folder.trusted_results import trusted_results
-from hpctf.runs.parameters import parameters_of
-from hpctf.runs.provenance import DIFF, Origin, snapshot_contents
+from hpctf.runs.provenance import DIFF, Origin, parameters_of, snapshot_contents
 from hpctf.runs.site_choice import ChosenSite
 from hpctf.runs.status.query import queued_again
 from hpctf.runs.submitting import Labels, Submitter, submitter
@@ -98,18 +98,16 @@ def resubmission(
     Raises
     ------
     UsageError
-        The run's snapshot is gone, or it cannot be changed
-        so; or its submission was cut short, and it has a job after all, or may have.
+        The run's snapshot is gone, or it cannot be changed so; or its submission was cut short, and
+        it has a job after all, or may have.
     RunFolderError
-        The run is not the user's own, or it is of a function, and its pickle is not to be trusted
-        (`hpctf.run_folder.trusted_results`).
+        The run, or its function's pickle, is not to be trusted.
     """
     if not trust:
         require_mine(run.path, "its code, its environment and its site's shell lines")
     record = run.read_record()
     _refuse_unless_lost(run, record)
-    old = _request(run, record)
-    request = changed(old, changes or {})
+    request = changed(_request(run, record), changes or {})
     _refuse_without_secrets(run, request)
     chosen = _site(run, record, request, site, settings, keep)
     found = chosen.load()
@@ -117,12 +115,15 @@ def resubmission(
     notes: list[str] = []
     spec = _environment(run, found, notes.append)
     estimator = _estimator(run, request, spec, notes.append, trust)
+    diff = b""
+    with contextlib.suppress(OSError):
+        diff = (run.path / DIFF).read_bytes()
     origin = Origin(
         request=as_json({**request, **chosen.as_json()}),
         parameters=record["parameters"] if estimator.function else parameters_of(estimator),
         source_directory=record["source_directory"],
         git=record.get("git"),
-        diff=_diff(run),
+        diff=diff,
         resubmitted_from=run.id,
         names=_names(run, notes.append),
         spec=spec,
@@ -202,12 +203,10 @@ def _words(settings: Settings | None) -> list[str]:
 
 def _root(run: RunFolder, site: Site) -> Path | None:
     """Return the old run's root if it is none of the usual ones, but may be written."""
-    usual = os.environ.get("HPCTF_RUNS_ROOT") or site.runs_root
-    root = run.root
-    if check_root(usual) == root or "runs_root" in site.locked or not os.access(root, os.W_OK):
+    if os.environ.get("HPCTF_RUNS_ROOT") or "runs_root" in site.locked:
         return None
-    mine = run.path.stat().st_uid == os.geteuid()
-    return root if mine and not os.environ.get("HPCTF_RUNS_ROOT") else None
+    usual = check_root(site.runs_root) == run.root or not os.access(run.root, os.W_OK)
+    return None if usual or owner_of(run.path) else run.root
 
 
 def _environment(
@@ -289,23 +288,16 @@ def _names(run: RunFolder, tell: Callable[[str], None]) -> frozenset[str] | None
     if run.read_record()["source_directory"] is None:
         return None
     known = snapshot_contents(run)
-    other = [name for name, before in known.items() if not _is_as(run, name, before)]
+    other = []
+    for name, before in known.items():
+        try:
+            status = (run.snapshot / name).lstat()
+        except OSError:
+            other.append(name)
+            continue
+        if before and [status.st_size, status.st_mtime_ns] != before:
+            other.append(name)
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         tell(f"run {run.id} or somebody has changed its snapshot: {', '.join(other[:3])}{more}")
     return frozenset(known)
-
-
-def _is_as(run: RunFolder, name: str, before: list[int]) -> bool:
-    try:
-        status = (run.snapshot / name).lstat()
-    except OSError:
-        return False
-    return not before or [status.st_size, status.st_mtime_ns] == before
-
-
-def _diff(folder: RunFolder) -> bytes:
-    try:
-        return (folder.path / DIFF).read_bytes()
-    except OSError:
-        return b""

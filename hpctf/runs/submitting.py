@@ -66,13 +66,12 @@ class Submitter:
     ) -> Planned:
         """Return what submitting the estimator would do; nothing is written."""
         run_id = new_run_id(self.experiment if name is None else check_name("run", name))
-        folder = str(self.runs_root / self.experiment / run_id)
         planned = make_plan(
             estimator,
             self.site,
             run_id=run_id,
             experiment=self.experiment,
-            run_folder=folder,
+            run_folder=str(self.runs_root / self.experiment / run_id),
             spec=None if origin is None else origin.spec,
         )
         plan, resuming = begun_with(planned.plan, estimator, self.runs_root)
@@ -120,9 +119,8 @@ class Submitter:
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
         made: list[tuple[RunFolder, list[Path]]] = []
         try:
-            for folder, plan, estimator, origin in zip(
-                folders, plans, estimators, origins, strict=True
-            ):
+            each = zip(folders, plans, estimators, origins, strict=True)
+            for folder, plan, estimator, origin in each:
                 made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
                 self._fill(folder, plan, estimator, origin, ready.build)
                 write_tags(folder.path, labels.tags)
@@ -155,24 +153,22 @@ class Submitter:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         umask = int(plan.umask, 8)
         seal(folder.path)
-        folder.write_documents(
-            json.loads(plan.to_json()),
-            {
-                "id": folder.id,
-                "experiment": self.experiment,
-                "job_id": None,
-                "submitter": this_process(),
-                "submitted": time.time(),
-                "user": user_name(),
-                "uid": os.geteuid(),
-                "host": os.uname().nodename,
-                "command": sys.argv,
-                **origin.record(plan),
-                "environment": plan.environment or None,
-                "build": build,
-                "versions": {"hpctf": __version__, "python": sys.version.split()[0]},
-            },
-        )
+        record = {
+            "id": folder.id,
+            "experiment": self.experiment,
+            "job_id": None,
+            "submitter": this_process(),
+            "submitted": time.time(),
+            "user": user_name(),
+            "uid": os.geteuid(),
+            "host": os.uname().nodename,
+            "command": sys.argv,
+            **origin.record(plan),
+            "environment": plan.environment or None,
+            "build": build,
+            "versions": {"hpctf": __version__, "python": sys.version.split()[0]},
+        }
+        folder.write_documents(json.loads(plan.to_json()), record)
         if estimator.source_directory is None:
             make_folder(folder.snapshot, umask)
         else:
@@ -210,12 +206,9 @@ def _private_places(planned: Planned) -> list[str]:
         "hpctf's Python": plan.launch.hpctf_python,
         "the training's Python": plan.entry.python,
     }
-    return [
-        f"{what} lies in {path}: nodes of most clusters have a /tmp of their own and will not "
-        "find it."
-        for what, path in places.items()
-        if path.startswith(("/tmp/", "/dev/shm/"))
-    ]
+    unseen = "nodes of most clusters have a /tmp of their own and will not find it."
+    private = ("/tmp/", "/dev/shm/")
+    return [f"{w} lies in {p}: {unseen}" for w, p in places.items() if p.startswith(private)]
 
 
 def _open_to_writers(planned: Planned) -> list[str]:

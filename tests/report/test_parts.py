@@ -17,7 +17,7 @@ from hpctf.client.hpctf.series import Series
 from hpctf.common.secrets import HIDDEN, hide, is_secret, labels, secrets_of, without_secrets
 from hpctf.plan import Component, Role
 from hpctf.report.timeline import WIDTH, timeline_of
-from hpctf.runs.parameters import parameters_of
+from hpctf.runs.provenance import parameters_of
 from hpctf.tracking.curves import BUDGET, MOST_POINTS, line_of, make_line, points_each, thinned
 from tests.test_plan import PS_PLAN
 

@@ -34,12 +34,10 @@ class FileDifference:
     change
         ``added``, ``removed`` or ``changed``, from the first run to the second.
     a, b
-        What there is on each side: ``size`` and ``sha256``, or where a ``link`` leads; None:
-        nothing.
-    added, removed
-        Lines.
+        What each side has: ``size`` and ``sha256``, or where a ``link`` leads; None: nothing.
     diff
-        The unified diff; None of binary and large files, and of links.
+        The unified diff, in which lines are `added` and `removed`; None of binary and large files,
+        and of links.
     """
 
     name: str
@@ -90,18 +88,13 @@ def _names(folder: RunFolder) -> list[str]:
         known = snapshot_contents(folder)
     except (OSError, UnreadableRun):
         known = contents(folder.snapshot)
-    return [
-        name
-        for name in known
-        if name != "outputs"
-        and _is_inside(name)
-        and ((folder.snapshot / name).is_symlink() or not (folder.snapshot / name).is_dir())
-    ]
-
-
-def _is_inside(name: str) -> bool:
-    """Return whether a name on record, which may be anybody's, is one of the snapshot's."""
-    return not os.path.isabs(name) and os.pardir not in name.split(os.sep)
+    names = []
+    for name in known:
+        path = folder.snapshot / name
+        leads_out = os.path.isabs(name) or os.pardir in name.split(os.sep)  # anybody's record
+        if name != "outputs" and not leads_out and (path.is_symlink() or not path.is_dir()):
+            names.append(name)
+    return names
 
 
 def _functions(records: tuple[dict[str, Any], dict[str, Any]]) -> FileDifference | None:
@@ -109,16 +102,19 @@ def _functions(records: tuple[dict[str, Any], dict[str, Any]]) -> FileDifference
     a, b = (one.get("text") or one.get("name") for one in texts)
     if a == b:
         return None
-    one: dict[str, Any] | None = None if a is None else {}
-    other: dict[str, Any] | None = None if b is None else {}
+    one, other = (None if text is None else dict[str, Any]() for text in (a, b))
     return _of_texts("function", one, other, a or "", b or "")
 
 
 def _file(a: Path, b: Path, name: str) -> FileDifference | None:
     """Return how a file differs; None if it does not."""
     one, other = _look(a), _look(b)
-    if one == other and (one is None or "link" in one or _same_bytes(a, b)):
-        return None
+    if one == other:
+        if one is None or "link" in one:
+            return None
+        with open_file(a) as mine, open_file(b) as theirs:
+            if same_bytes(mine, theirs):
+                return None
     old, new = _text(a, one), _text(b, other)
     one, other = _with_digest(a, one), _with_digest(b, other)
     if old is None or new is None:
@@ -135,15 +131,9 @@ def _of_texts(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
         for line in difflib.unified_diff(before, after, *heads)
     ]
-    return FileDifference(
-        name,
-        _change(a, b),
-        a,
-        b,
-        sum(line.startswith("+") for line in lines[2:]),
-        sum(line.startswith("-") for line in lines[2:]),
-        hidden_in_code("".join(lines)),
-    )
+    added, removed = (sum(line.startswith(sign) for line in lines[2:]) for sign in "+-")
+    text = hidden_in_code("".join(lines))
+    return FileDifference(name, _change(a, b), a, b, added, removed, text)
 
 
 def _change(a: object, b: object) -> str:
@@ -158,11 +148,6 @@ def _look(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     return {"size": status.st_size} if is_readable_within(path) else None
-
-
-def _same_bytes(a: Path, b: Path) -> bool:
-    with open_file(a) as one, open_file(b) as other:
-        return same_bytes(one, other)
 
 
 def _text(path: Path, look: dict[str, Any] | None) -> str | None:

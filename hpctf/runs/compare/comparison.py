@@ -22,8 +22,6 @@ _NOT_COMPARED = {"function", "resume_from", "script_params", "arguments"}
 _OF_ONE_RUN = {"run_id", "run_folder", "experiment", "version", "entry", "environment"}
 """Keys of a plan that say which run it is, or what the request says, too."""
 
-Pair = tuple[Any, Any]
-
 
 @dataclass(frozen=True)
 class Value:
@@ -89,20 +87,18 @@ def difference(a: RunFolder, b: RunFolder, only: Collection[str] = SECTIONS) -> 
                 f"There is no section {name!r}.{did_you_mean(name, list(SECTIONS))}",
                 f"The sections: {', '.join(SECTIONS)}.",
             )
-    records = (a.read_record(), b.read_record())
+    first, second = records = (a.read_record(), b.read_record())
+    parameters: tuple[Value, ...] | None = None
+    if "parameters" in only:
+        planned = _different(_planned(a), _planned(b))
+        parameters = (*_different(_asked(first), _asked(second)), *planned)
     return Difference(
         (a.id, b.id),
-        _parameters(a, b, records) if "parameters" in only else None,
+        parameters,
         code_difference(a, b, records) if "code" in only else None,
-        _environment(a, b, records) if "environment" in only else None,
+        _different(_software(a, first), _software(b, second)) if "environment" in only else None,
         _metrics(a, b) if "metrics" in only else None,
     )
-
-
-def _parameters(a: RunFolder, b: RunFolder, records: Pair) -> tuple[Value, ...]:
-    asked = [_asked(record) for record in records]
-    planned = [_planned(run) for run in (a, b)]
-    return (*_different(*asked), *_different(*planned))
 
 
 def _asked(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,16 +115,13 @@ def _planned(run: RunFolder) -> dict[str, Any]:
         {**component, "directives": dict(component["directives"])}
         for component in plan["components"]
     ]
-    own = {str(run.path): "RUN_FOLDER", run.plan["run_folder"]: "RUN_FOLDER", run.id: "RUN"}
     flat = _flat({"plan": plan})
-    return {name: _without(value, own) for name, value in flat.items()}
-
-
-def _without(value: Any, own: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        for text, name in own.items():
-            value = value.replace(text, name)
-    return value
+    for name, value in flat.items():
+        if isinstance(value, str):
+            for path in (str(run.path), run.plan["run_folder"]):
+                value = value.replace(path, "RUN_FOLDER")
+            flat[name] = value.replace(run.id, "RUN")
+    return flat
 
 
 def _flat(value: Any, above: str = "") -> dict[str, Any]:
@@ -144,26 +137,15 @@ def _flat(value: Any, above: str = "") -> dict[str, Any]:
 
 
 def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Value, ...]:
-    names = [*a, *(name for name in b if name not in a)]
-    return tuple(
-        _hidden(Value(name, a.get(name), b.get(name)))
-        for name in names
-        if not _same(a.get(name), b.get(name))
-    )
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(a == b) or (a in (None, [], {}) and b in (None, [], {}))
-
-
-def _hidden(value: Value) -> Value:
-    if is_secret(value.name.rpartition(".")[2]):
-        return Value(value.name, *(None if one is None else HIDDEN for one in (value.a, value.b)))
-    return Value(value.name, public(value.a), public(value.b))
-
-
-def _environment(a: RunFolder, b: RunFolder, records: Pair) -> tuple[Value, ...]:
-    return _different(*(_software(run, rec) for run, rec in zip((a, b), records, strict=True)))
+    found = []
+    for name in {**a, **b}:
+        pair = [a.get(name), b.get(name)]
+        if pair[0] == pair[1] or all(value in (None, [], {}) for value in pair):
+            continue
+        if is_secret(name.rpartition(".")[2]):
+            pair = [None if value is None else HIDDEN for value in pair]
+        found.append(Value(name, *map(public, pair)))
+    return tuple(found)
 
 
 def _software(run: RunFolder, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,17 +198,9 @@ def packages_of(folder: Path) -> dict[str, str]:
 
 def _metrics(a: RunFolder, b: RunFolder) -> tuple[Metric, ...]:
     mine, theirs = (Reading(one.path).last_metrics() for one in (a, b))
-    names = [*mine, *(name for name in theirs if name not in mine)]
-    return tuple(
-        _metric(
-            name,
-            mine[name].value if name in mine else None,
-            theirs[name].value if name in theirs else None,
-        )
-        for name in names
-    )
-
-
-def _metric(name: str, a: Any, b: Any) -> Metric:
-    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (a, b))
-    return Metric(name, a, b, b - a if numbers else None)
+    metrics = []
+    for name in mine | theirs:
+        pair: list[Any] = [of[name].value if name in of else None for of in (mine, theirs)]
+        numbers = {type(value) for value in pair} <= {int, float}
+        metrics.append(Metric(name, pair[0], pair[1], pair[1] - pair[0] if numbers else None))
+    return tuple(metrics)

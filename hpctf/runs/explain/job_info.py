@@ -61,28 +61,19 @@ class Figures:
         leader = next((one for one in components if one.get("HetJobOffset") == "0"), components[0])
         return {**leader, **whole}
 
-    def partition(self, name: str) -> dict[str, str]:
-        """Return ``scontrol show partition`` by field."""
-        return fields(self._first("scontrol", "show", "partition", "--oneliner", name))
-
-    def reservation(self, name: str) -> dict[str, str]:
-        """Return ``scontrol show reservation`` by field."""
-        return fields(self._first("scontrol", "show", "reservation", "--oneliner", name))
-
-    def license(self, name: str) -> dict[str, str]:
-        """Return ``scontrol show licenses`` by field."""
-        return fields(self._first("scontrol", "show", "licenses", "--oneliner", name))
+    def show(self, what: str, name: str) -> dict[str, str]:
+        """Return ``scontrol show`` of a ``partition``, ``reservation`` or ``licenses`` by field."""
+        lines = self._lines("scontrol", "show", what, "--oneliner", name)
+        return fields(lines[0]) if lines else {}
 
     def nodes(self, *, partition: str = "", names: str = "") -> list[Node]:
         """Return the nodes of a partition, or of a host list."""
         options = [f"--partition={partition}"] if partition else [f"--nodes={names}"]
         lines = self._lines("sinfo", "--noheader", "--Node", "--format=%N|%T|%C|%E", *options)
-        rows = (line.split("|", 3) for line in lines)
-        found = {
-            row[0]: Node(row[0], row[1], int(row[2].split("/")[1]), row[3].strip())
-            for row in rows
-            if len(row) == 4
-        }
+        found = {}
+        for name, *row in (line.split("|", 3) for line in lines):
+            if len(row) == 3:
+                found[name] = Node(name, row[0], int(row[1].split("/")[1]), row[2].strip())
         return list(found.values())
 
     def before(self, partition: str, job: dict[str, str]) -> int | None:
@@ -138,9 +129,6 @@ class Figures:
             "sacct", "--noheader", "--parsable2", "--format=MaxRSS", f"--jobs={job_id}"
         )
         return max(lines, key=lambda line: bytes_of(line) or 0, default="")
-
-    def _first(self, *command: str) -> str:
-        return next(iter(self._lines(*command)), "")
 
     def _lines(self, *command: str) -> list[str]:
         name, *options = command

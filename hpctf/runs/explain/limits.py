@@ -34,12 +34,11 @@ _FORM = re.compile(
     r"(?:Limit|NotSatisfied)?$"
 )
 _SCOPES = {
-    "Job": "that a job may have",
-    "Node": "that a job may have on a node",
-    "User": "that a user may have",
-    "Account": "that an account may have",
+    "Job": "a job may have",
+    "Node": "a job may have on a node",
+    "User": "a user may have",
+    "Account": "an account may have",
 }
-_RUNNING = {"User": "a user's running jobs", "Account": "an account's running jobs"}
 _COUNTS = {
     ("Grp", "jobs"): "GrpJobs",
     ("Grp", "submitjobs"): "GrpSubmit",
@@ -105,7 +104,8 @@ def parse(reason: str) -> Limit | None:
         column = _tres_column(kind, minutes, scope)
     elif column in ("MaxJobs", "MaxSubmit") and owner == "qos":
         column += _PER.get(scope or "User", "PU")
-    return Limit(owner, _words(kind, name, minutes, scope), column, resource)
+    words = f"the {name} that {_words(kind, minutes, scope)}"
+    return Limit(owner, words, column, resource)
 
 
 def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
@@ -117,20 +117,19 @@ def _tres_column(kind: str, minutes: str, scope: str | None) -> str:
         return f"MaxTRESRunMins{_PER[scope or 'User']}"
     if minutes:
         return "MaxTRESMins"
-    return {"Node": "MaxTRESPerNode", "User": "MaxTRESPU", "Account": "MaxTRESPA"}.get(
-        scope or "", "MaxTRES"
-    )
+    columns = {"Node": "MaxTRESPerNode", "User": "MaxTRESPU", "Account": "MaxTRESPA"}
+    return columns.get(scope or "", "MaxTRES")
 
 
-def _words(kind: str, name: str, minutes: str, scope: str | None) -> str:
+def _words(kind: str, minutes: str, scope: str | None) -> str:
+    """Return of whom it is a limit, and on what they do: ``a user may have``."""
     if kind == "Min":
-        return f"the {name} that a job must ask for at least"
+        return "a job must ask for at least"
     if kind == "Max" and minutes == "RunMinutes":
-        return f"the {name} that {_RUNNING[scope or 'User']} may still take"
+        whose = "an account" if scope == "Account" else "a user"
+        return f"{whose}'s running jobs may still take"
     if kind == "Max":
-        return f"the {name} {_SCOPES.get(scope or '', 'that a user may have')}"
-    if minutes == "Minutes":
-        return f"the {name} that all jobs under it together may use up"
+        return _SCOPES[scope or "User"]
     if minutes == "RunMinutes":
-        return f"the {name} that all jobs running under it together may take"
-    return f"the {name} that all jobs under it together may have"
+        return "all jobs running under it together may take"
+    return f"all jobs under it together may {'use up' if minutes else 'have'}"

@@ -24,224 +24,197 @@ _MEMORY = "Ask for more memory: --mem. A limit of the shell counts, too: ulimit 
 
 _CH_RUN = r"ch-run\[\d+\]: error: "
 
-_PATTERNS: list[tuple[str, Symptom]] = [
+_PATTERNS: list[tuple[str, str, str]] = [
     (
         _CH_RUN + r"can't init user\+mount namespaces: (.+?) \(",
-        Symptom(
-            "Charliecloud cannot make user namespaces on the node: {1}",
-            "Ask the admin for user.max_user_namespaces above 0 there (sysctl), and for "
-            "kernel.unprivileged_userns_clone=1 where Linux has it.",
-        ),
+        "Charliecloud cannot make user namespaces on the node: {1}",
+        "Ask the admin for user.max_user_namespaces above 0 there (sysctl), and for "
+        "kernel.unprivileged_userns_clone=1 where Linux has it.",
     ),
     (
         _CH_RUN + r"can't bind: source not found: /srv|" + _CH_RUN + r"can't stat new root; over",
-        Symptom(
-            "Charliecloud hides /srv (--write-fake), where the image or a folder for it lies",
-            "Keep them elsewhere.",
-        ),
+        "Charliecloud hides /srv (--write-fake), where the image or a folder for it lies",
+        "Keep them elsewhere.",
     ),
     (
         r"fuse: failed to open /dev/fuse|" + _CH_RUN + r"too many FUSE errors",
-        Symptom(
-            "Charliecloud cannot mount the SquashFS image: users may not open /dev/fuse on the "
-            "node, or it has none",
-            "Ask the admin for the mode that Linux gives it (0666), or unpack the image with "
-            "ch-convert and name the folder.",
-        ),
+        "Charliecloud cannot mount the SquashFS image: users may not open /dev/fuse on the "
+        "node, or it has none",
+        "Ask the admin for the mode that Linux gives it (0666), or unpack the image with "
+        "ch-convert and name the folder.",
     ),
     (
         _CH_RUN + r"(.+?) \(ch_\w+\.c",
-        Symptom("Charliecloud could not start it: {1}", "ch-run(1) has its options."),
+        "Charliecloud could not start it: {1}",
+        "ch-run(1) has its options.",
     ),
-    (r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ", Symptom("{1}", "Its log says what to do.")),
+    (r"hpctf: preflight: (.+?)\. (?:Give|Let|Set) ", "{1}", "Its log says what to do."),
     (
         r"hpctf: refused: (.+)\.$",
-        Symptom("hpctf refused it: {1}", "Change one of these, and submit it again."),
+        "hpctf refused it: {1}",
+        "Change one of these, and submit it again.",
     ),
     (
         r"^hpctf: the return value cannot be pickled: (.+)",
-        Symptom(
-            "the function's return value cannot be pickled, so that its result is lost: {1}",
-            "Return numbers, texts, lists or arrays; save models and the like in ./outputs.",
-        ),
+        "the function's return value cannot be pickled, so that its result is lost: {1}",
+        "Return numbers, texts, lists or arrays; save models and the like in ./outputs.",
     ),
     (
         r"Keras cannot be imported\. Check that it is installed",
-        Symptom(
-            "tf.keras is not to be had in the training's Python, {python}: with parameter servers "
-            "and MultiWorkerMirroredStrategy it must be tf-keras",
-            "Install it there: pip install --no-deps tf-keras, of TensorFlow's version.",
-        ),
+        "tf.keras is not to be had in the training's Python, {python}: with parameter servers "
+        "and MultiWorkerMirroredStrategy it must be tf-keras",
+        "Install it there: pip install --no-deps tf-keras, of TensorFlow's version.",
     ),
-    *((pattern, Symptom(meaning, advice)) for pattern, meaning, advice in removed_names.PATTERNS),
+    *removed_names.PATTERNS,
     (
         r"ModuleNotFoundError: No module named '([^']+)'",
-        Symptom("the module {1} is not installed in the training's Python, {python}", _INSTALL),
+        "the module {1} is not installed in the training's Python, {python}",
+        _INSTALL,
     ),
     (
         r"ImportError: (lib\S+): cannot open shared object file",
-        Symptom(
-            "the shared library {1} is not there on the node",
-            "Load the module that brings it (modules: in the site file), or install it.",
-        ),
+        "the shared library {1} is not there on the node",
+        "Load the module that brings it (modules: in the site file), or install it.",
     ),
     (
         r"ImportError: (.+)",
-        Symptom("an import failed in the training's Python, {python}: {1}", _INSTALL),
+        "an import failed in the training's Python, {python}: {1}",
+        _INSTALL,
     ),
     (
         r"TF_USE_LEGACY_KERAS|PerReplica|ParameterServerStrategy.{0,80}not (?:yet )?supported",
-        Symptom(
-            "Keras 3 does not support this way of distributing",
-            "Install tf-keras (pip install --no-deps tf-keras) and set TF_USE_LEGACY_KERAS=1 "
-            "(--env), or write the loop yourself.",
-        ),
+        "Keras 3 does not support this way of distributing",
+        "Install tf-keras (pip install --no-deps tf-keras) and set TF_USE_LEGACY_KERAS=1 "
+        "(--env), or write the loop yourself.",
     ),
     (
         r"(?:ResourceExhaustedError|RESOURCE_EXHAUSTED|OOM when allocating|"
         r"CUDA_ERROR_OUT_OF_MEMORY|CUDA out of memory)",
-        Symptom(
-            "a device ran out of memory: TensorFlow could not allocate a tensor",
-            "Make batches or model smaller, or spread it over more GPUs.",
-        ),
+        "a device ran out of memory: TensorFlow could not allocate a tensor",
+        "Make batches or model smaller, or spread it over more GPUs.",
     ),
     (
         r"oom[-_]kill event",
-        Symptom(
-            "the kernel killed a process that used more memory than the job may",
-            "Ask for more memory: --mem.",
-        ),
+        "the kernel killed a process that used more memory than the job may",
+        "Ask for more memory: --mem.",
     ),
     (
         r"^(?:\w+\.)*(?:_Array)?MemoryError",
-        Symptom("Python could not get the memory it asked for", _MEMORY),
+        "Python could not get the memory it asked for",
+        _MEMORY,
     ),
     (
         r"std::bad_alloc|[Cc]annot allocate memory|ENOMEM|[Oo]ut of memory|"
         r"failed to map segment from shared object|mmap(?:\(\))? failed|Failed to allocate memory|"
         r"can't start new thread|pthread_create\(?\)? failed|Thread creation failed|"
         r"memory allocation of \d+ bytes failed|virtual memory exhausted",
-        Symptom("a library could not get the memory, or the thread, that it asked for", _MEMORY),
+        "a library could not get the memory, or the thread, that it asked for",
+        _MEMORY,
     ),
     (
         r"(lib(?:cuda|cudart|cudnn|cublas|nccl)\S*)[:'\"]? .*(?:cannot open|could not|not found)"
         r"|Cannot dlopen some GPU libraries|CUDA driver version is insufficient"
         r"|Could not (?:load|find) (?:library )?(?:cudnn|cuda)",
-        Symptom(
-            "CUDA or cuDNN is missing or of the wrong version on the node",
-            "Load the site's CUDA module, or install tensorflow[and-cuda] in the environment.",
-        ),
+        "CUDA or cuDNN is missing or of the wrong version on the node",
+        "Load the site's CUDA module, or install tensorflow[and-cuda] in the environment.",
     ),
     (
         r"CUDA_ERROR_NO_DEVICE|no CUDA-capable device|failed call to cuInit",
-        Symptom("no GPU was to be seen", "Ask for one: --use-gpu, or --gpus-per-node."),
+        "no GPU was to be seen",
+        "Ask for one: --use-gpu, or --gpus-per-node.",
     ),
     (
         r"Address already in use|EADDRINUSE|Could not start gRPC server",
-        Symptom(
-            "another program holds a port that it needs",
-            "Submit it again, or give the site another range of ports (ports:).",
-        ),
+        "another program holds a port that it needs",
+        "Submit it again, or give the site another range of ports (ports:).",
     ),
     (
         r"No space left on device|ENOSPC",
-        Symptom("a disk is full", "Make room where it writes, or have it write elsewhere."),
+        "a disk is full",
+        "Make room where it writes, or have it write elsewhere.",
     ),
     (
         r"Disk quota exceeded|EDQUOT",
-        Symptom("its user's disk quota is used up", "Delete what is not needed, or ask for more."),
+        "its user's disk quota is used up",
+        "Delete what is not needed, or ask for more.",
     ),
     (
         r"built with.{0,40}PMI support|PMI2_Init failed|PMIX ERROR|orte_init failed"
         r"|ompi_mpi_init: ompi_rte_init failed|No PMIx server was reachable",
-        Symptom(
-            "MPI and srun do not understand each other",
-            "Set the site's MPI launcher: mpi: in the site file (srun --mpi=list says what there "
-            "is), or launch with mpirun.",
-        ),
+        "MPI and srun do not understand each other",
+        "Set the site's MPI launcher: mpi: in the site file (srun --mpi=list says what there "
+        "is), or launch with mpirun.",
     ),
     (
         r"Stalled ranks:|One or more tensors were submitted to be reduced",
-        Symptom(
-            "some ranks waited for others that did not take part in an operation",
-            "Every rank must run the same steps: look at the log of the rank that is missing.",
-        ),
+        "some ranks waited for others that did not take part in an operation",
+        "Every rank must run the same steps: look at the log of the rank that is missing.",
     ),
     (
         r"Extension horovod\S+ has not been built|HorovodInternalError"
         r"|Horovod has not been initialized",
-        Symptom(
-            "Horovod does not work in this environment",
-            "Build it there with MPI and for this TensorFlow (HOROVOD_WITH_MPI=1).",
-        ),
+        "Horovod does not work in this environment",
+        "Build it there with MPI and for this TensorFlow (HOROVOD_WITH_MPI=1).",
     ),
     (
         r"UnavailableError|grpc_status:14|StatusCode\.UNAVAILABLE|failed to connect to all "
         r"addresses|Connection reset by peer|Socket closed",
-        Symptom(
-            "it lost the connection to another rank",
-            "Look at the rank that ended first: its log says why.",
-        ),
+        "it lost the connection to another rank",
+        "Look at the rank that ended first: its log says why.",
     ),
     (
         r"execve\(\): (\S+): No such file|slurmstepd: error: execve",
-        Symptom(
-            "the nodes do not see hpctf's own Python",
-            "Install hpctf on a file system that the nodes share.",
-        ),
+        "the nodes do not see hpctf's own Python",
+        "Install hpctf on a file system that the nodes share.",
     ),
     (
         r"PermissionError: .*?'([^']+)'|(\S+): Permission denied",
-        Symptom("it may not read, write or run {1}", "Give it the permission, or another place."),
+        "it may not read, write or run {1}",
+        "Give it the permission, or another place.",
     ),
     (
         r"[Ee]xec format error",
-        Symptom(
-            "a program is not one that the node's machine can run",
-            "Check that it was built for this architecture, and that a script begins with #!.",
-        ),
+        "a program is not one that the node's machine can run",
+        "Check that it was built for this architecture, and that a script begins with #!.",
     ),
     (
         r"FileNotFoundError: .*?'([^']+)'|(\S+): No such file or directory",
-        Symptom(
-            "it looked for {1}, which is not there on the node",
-            "Only the shared file system and the snapshot of the source folder are: name data by "
-            "--input, and paths in full.",
-        ),
+        "it looked for {1}, which is not there on the node",
+        "Only the shared file system and the snapshot of the source folder are: name data by "
+        "--input, and paths in full.",
     ),
     (
         r"^(?:IndentationError|TabError|SyntaxError): (.+)",
-        Symptom("the script is not valid Python: {1}", "Run it once on the login node."),
+        "the script is not valid Python: {1}",
+        "Run it once on the login node.",
     ),
     (
         r"(\S+): (?:command )?not found",
-        Symptom("the program {1} is not there on the node", "Name it by its full path."),
+        "the program {1} is not there on the node",
+        "Name it by its full path.",
     ),
     (
         r"Bus error|SIGBUS",
-        Symptom(
-            "it touched memory that is gone, such as a full /dev/shm or a file cut short",
-            "Look at /dev/shm and at the files it maps.",
-        ),
+        "it touched memory that is gone, such as a full /dev/shm or a file cut short",
+        "Look at /dev/shm and at the files it maps.",
     ),
     (
         r"[Ss]egmentation fault|SIGSEGV",
-        Symptom(
-            "a library crashed (segmentation fault)",
-            "Look for mixed versions of TensorFlow, CUDA, MPI and Horovod.",
-        ),
+        "a library crashed (segmentation fault)",
+        "Look for mixed versions of TensorFlow, CUDA, MPI and Horovod.",
     ),
     (
         r"Unable to create step for job|Job credential expired|Communication connection failure"
         r"|Task launch for StepId=\S+ failed",
-        Symptom("Slurm could not start its step on the nodes", "Submit it again."),
+        "Slurm could not start its step on the nodes",
+        "Submit it again.",
     ),
 ]
 _CHATTER = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+: [IWE] ")
 """Begins TensorFlow's own lines: those on missing CUDA stand in every log of a machine without."""
 
 _TRACEBACK = "Traceback (most recent call last)"
-_COMPILED = [(re.compile(pattern), symptom) for pattern, symptom in _PATTERNS]
+_COMPILED = [(re.compile(pattern), Symptom(*words)) for pattern, *words in _PATTERNS]
 
 _SIGNALS = {
     4: Symptom(

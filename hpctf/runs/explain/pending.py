@@ -49,11 +49,13 @@ def _details(words: str, job: dict[str, str], figures: Figures) -> list[str]:
     if name.startswith("Dependency"):
         return _dependency(job.get("Dependency", ""), figures)
     if name.startswith("Partition"):
-        return _partition(name, job, figures.partition(partition), partition)
+        return _partition(name, job, figures.show("partition", partition), partition)
     if name == "BeginTime":
         return _begin(job)
     if name == "Reservation":
-        return _reservation(job.get("Reservation", ""), figures)
+        wanted = job.get("Reservation", "")
+        start = _when(figures.show("reservation", wanted).get("StartTime", ""))
+        return [f"Reservation {wanted} begins {start}."] if start else []
     if name == "Licenses":
         return _licenses(job.get("Licenses", ""), figures)
     if name == "JobArrayTaskLimit":
@@ -101,13 +103,12 @@ def _nodes(words: str, job: dict[str, str], figures: Figures) -> list[str]:
 
 
 def _listed(nodes: list[Node]) -> str:
-    some = "; ".join(
-        f"{node.name} is {node.state.rstrip('*')}"
-        + (" and does not answer" if "*" in node.state else "")
-        + (f" ({node.reason})" if node.reason not in ("", "none") else "")
-        for node in nodes[:5]
-    )
-    return some + (f"; and {len(nodes) - 5} more" if len(nodes) > 5 else "")
+    words = []
+    for node in nodes[:5]:
+        silent = " and does not answer" if "*" in node.state else ""
+        reason = f" ({node.reason})" if node.reason not in ("", "none") else ""
+        words.append(f"{node.name} is {node.state.rstrip('*')}{silent}{reason}")
+    return "; ".join(words) + (f"; and {len(nodes) - 5} more" if len(nodes) > 5 else "")
 
 
 def _dependency(text: str, figures: Figures) -> list[str]:
@@ -136,8 +137,9 @@ _KINDS = {
 
 def _partition(name: str, job: dict[str, str], partition: dict[str, str], called: str) -> list[str]:
     if name == "PartitionTimeLimit":
-        most, asked = partition.get("MaxTime", ""), job.get("TimeLimit", "")
-        return [f"It asks for {_time(asked)}; partition {called} allows {_time(most)}."]
+        times = (job.get("TimeLimit", ""), partition.get("MaxTime", ""))
+        asked, most = ("no limit" if time in UNSET else time for time in times)
+        return [f"It asks for {asked}; partition {called} allows {most}."]
     if name == "PartitionNodeLimit":
         least, most = partition.get("MinNodes", ""), partition.get("MaxNodes", "")
         asked = job.get("NumNodes", "").partition("-")[0]
@@ -157,16 +159,11 @@ def _begin(job: dict[str, str]) -> list[str]:
     return lines
 
 
-def _reservation(name: str, figures: Figures) -> list[str]:
-    start = _when(figures.reservation(name).get("StartTime", ""))
-    return [f"Reservation {name} begins {start}."] if start else []
-
-
 def _licenses(asked: str, figures: Figures) -> list[str]:
     lines = []
     for word in re.split(r"[,;|]", asked):
         name, _, count = word.replace("=", ":").partition(":")
-        found = figures.license(name)
+        found = figures.show("licenses", name)
         if found:
             lines.append(
                 f"It asks for {count or 1} of license {name}: {found.get('Used', '?')} of "
@@ -176,7 +173,7 @@ def _licenses(asked: str, figures: Figures) -> list[str]:
 
 
 def _limit(limit: limits.Limit, job: dict[str, str], partition: str, figures: Figures) -> list[str]:
-    of_partition = figures.partition(partition).get("QoS", "")
+    of_partition = figures.show("partition", partition).get("QoS", "")
     qos = [name for name in (job.get("QOS", ""), of_partition) if name not in UNSET]
     figure = figures.limit(limit, job, qos)
     lines = [f"The limit is {figure}."] if figure else []
@@ -190,10 +187,6 @@ def _when(text: str) -> str:
         return ""
     day, _, clock = text.partition("T")
     return f"at {clock}" if day == time.strftime("%Y-%m-%d") else f"on {day} at {clock}"
-
-
-def _time(text: str) -> str:
-    return "no limit" if text in UNSET else text
 
 
 def _count(number: int, what: str) -> str:

@@ -114,9 +114,7 @@ REASONS = {
         "To allow more: scontrol update jobid={job} arraytaskthrottle=N",
     ),
     "BadConstraints": Reason(
-        "no node can ever give what it asks for",
-        f"{_RESUBMIT}, asking for what there is.",
-        never=True,
+        "no node can ever give what it asks for", f"{_RESUBMIT}, asking for what there is.", True
     ),
     "Constraints": Reason("no node can give what it asks for at the moment", "See: sinfo -o %N,%f"),
     "DeadLine": Reason(
@@ -186,10 +184,7 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
     gone = _RESERVATION.fullmatch(words)
     if gone:
         words = "ReservationDeleted" if gone[1] else "ReservationInvalid"
-    found = REASONS.get(words) or REASONS.get(words.partition(",")[0])
-    if found is None:
-        limit = limits.parse(words)
-        found = _limited(limit) if limit else Reason(f"Slurm says {words}")
+    found = REASONS.get(words) or REASONS.get(words.partition(",")[0]) or _other(words)
     advice = found.advice.replace("scontrol ", f"scontrol {where} ") if where else found.advice
     return found._replace(advice=advice.format(job=job_id))
 
@@ -202,7 +197,10 @@ def bare(reason: str) -> str:
     return reason.replace("_", " ").strip(" ()") or "None"
 
 
-def _limited(limit: limits.Limit) -> Reason:
+def _other(words: str) -> Reason:
+    limit = limits.parse(words)
+    if limit is None:
+        return Reason(f"Slurm says {words}")
     meaning = f"{limit.subject} has a limit on {limit.words}"
     if limit.of_one_job:
         advice = f"{_RESUBMIT} within the limit, or under another QOS or account."

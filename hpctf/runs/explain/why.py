@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -50,15 +50,8 @@ class Explanation:
 def explain(run: RunFolder) -> Explanation:
     """Return why a run is in the state that it is in now."""
     status = look(run)
-    tell = {
-        "Queued": _waiting,
-        "Preparing": _waiting,
-        "Running": _running,
-        "Finalizing": _running,
-        "Failed": _failed,
-        "Canceled": _failed,
-    }.get(status.state)
-    headline = f"Run {run.id} {_STATES[status.state]}"
+    words, tell = _STATES[status.state]
+    headline = f"Run {run.id} {words}"
     if tell is None:
         return Explanation(status.state, f"{headline}{_because(status.reason)}.")
     if status.away and not status.final:
@@ -77,18 +70,6 @@ def says_more(run: RunFolder, status: RunState) -> bool:
     return bool((_of_rank(run, failure) if failure else _of_log(run, "job"))[1])
 
 
-_STATES = {
-    "NotStarted": "has not been submitted",
-    "Preparing": "is being started",
-    "Queued": "waits",
-    "Running": "runs",
-    "Finalizing": "is about to end",
-    "Completed": "completed",
-    "Failed": "failed",
-    "Canceled": "was cancelled",
-}
-
-
 def _waiting(run: RunFolder, status: RunState, headline: str) -> Explanation:
     from hpctf.runs.explain import pending
 
@@ -99,10 +80,9 @@ def _waiting(run: RunFolder, status: RunState, headline: str) -> Explanation:
         return Explanation(status.state, f"{headline}{_because(status.reason)}.")
     told = pending.explain(run.job_id, status.reason, _figures(run))
     reason = f" (Slurm says {status.reason})" if status.reason else ""
-    details = told.details
-    own = read_job(run.path)
-    if own.requeued:
-        details = (*details, f"It was interrupted by {own.requeued}, and starts again.")
+    details, requeued = told.details, read_job(run.path).requeued
+    if requeued:
+        details = (*details, f"It was interrupted by {requeued}, and starts again.")
     advice = (told.advice,) if told.advice else ()
     return Explanation(status.state, f"{headline}: {told.meaning}{reason}.", details, advice)
 
@@ -127,15 +107,12 @@ def _building(
 
 
 def _running(run: RunFolder, status: RunState, headline: str) -> Explanation:
-    suspended = status.reason.startswith("suspended")
-    advice = (_resume(run),) if suspended else ()
+    advice: tuple[str, ...] = ()
+    if status.reason.startswith("suspended"):
+        words = ("scontrol", _figures(run).where, "resume", run.job_id)
+        advice = (f"It goes on once somebody says: {' '.join(filter(None, words))}",)
     told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(_progress(run, status)), advice)
-
-
-def _resume(run: RunFolder) -> str:
-    words = ("scontrol", _figures(run).where, "resume", run.job_id)
-    return f"It goes on once somebody says: {' '.join(word for word in words if word)}"
 
 
 def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
@@ -164,6 +141,9 @@ def _causes(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     failure = first_failure(status.ranks)
     if status.state == "Canceled":
         return [], []
+    if cause == "PREEMPTED":
+        again = "Let it start again: --max-restarts; or use a partition that is not pre-empted."
+        return [], [again]
     if cause:
         return _SLURMS[cause](run, status) if cause in _SLURMS else ([], [])
     if first_interrupted(status.ranks, run.plan):
@@ -251,8 +231,7 @@ def _timeout(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
 
 def _node_failed(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
     hosts = sorted({rank.host for rank in status.ranks if rank.host and rank.state == "Running"})
-    own = read_job(run.path)
-    names = ",".join(hosts or [own.host or ""])
+    names = ",".join(hosts or [read_job(run.path).host or ""])
     nodes = _figures(run).nodes(names=names) if names else []
     bad = [node for node in nodes if not node.usable and node.state != "idle"]
     facts = [f"It ran on {names}."] if names else []
@@ -260,15 +239,22 @@ def _node_failed(run: RunFolder, status: RunState) -> tuple[list[str], list[str]
     return facts, ["Submit it again; with --max-restarts Slurm starts it again on other nodes."]
 
 
-def _preempted(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
-    return [], ["Let it start again: --max-restarts; or use a partition that is not pre-empted."]
-
+_STATES: dict[str, tuple[str, Callable[[RunFolder, RunState, str], Explanation] | None]] = {
+    "NotStarted": ("has not been submitted", None),
+    "Preparing": ("is being started", _waiting),
+    "Queued": ("waits", _waiting),
+    "Running": ("runs", _running),
+    "Finalizing": ("is about to end", _running),
+    "Completed": ("completed", None),
+    "Failed": ("failed", _failed),
+    "Canceled": ("was cancelled", _failed),
+}
+"""The words of a headline, and what says more."""
 
 _SLURMS = {
     "TIMEOUT": _timeout,
     "OUT_OF_MEMORY": _out_of_memory,
     "NODE_FAIL": _node_failed,
-    "PREEMPTED": _preempted,
 }
 
 
@@ -277,13 +263,11 @@ def _figures(run: RunFolder) -> Figures:
 
 
 def _directive(run: RunFolder, name: str) -> str:
-    values: list[Any] = [
-        value
-        for component in run.plan["components"]
-        for key, value in component["directives"]
-        if key == name
-    ]
-    return str(values[0]) if values else ""
+    for component in run.plan["components"]:
+        for key, value in component["directives"]:
+            if key == name:
+                return str(value)
+    return ""
 
 
 def _because(reason: str) -> str:

@@ -21,19 +21,13 @@ def active_runs_with(root: Path, folder: Path) -> list[str]:
     """
     runs = list_runs(root)
     using = users_of([folder], runs)[folder]
-    return using + [
-        f"{run.id} (perhaps: it cannot be read, {run.unreadable})"
-        for run in runs
-        if run.unreadable and run.id not in using and not _has_plan(run)
-    ]
-
-
-def _has_plan(run: Listed) -> bool:
-    try:
-        run.folder.read_plan()
-    except UnreadableRun:
-        return False
-    return True
+    for run in runs:
+        if run.unreadable and run.id not in using:
+            try:
+                run.folder.read_plan()
+            except UnreadableRun:
+                using.append(f"{run.id} (perhaps: it cannot be read, {run.unreadable})")
+    return using
 
 
 def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list[str]]:
@@ -43,25 +37,20 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
     the first one's, and the folder of its log.
     """
     using: dict[Path, list[str]] = {folder: [] for folder in folders}
-    words = {folder: (_word_for(folder), Path(os.path.realpath(folder))) for folder in using}
+    named = {}
+    for folder in using:
+        # A run's id is nobody else's, however the path is spelled.
+        is_run = RunFolder(folder).record_file.is_file()
+        word = folder.name if is_run else json.dumps(str(folder))[1:-1]
+        named[folder] = (word, Path(os.path.realpath(folder)))
     for run in runs:
         if run.final:
             continue
         plan, script = _named_by(run.folder)
-        above = set(script.parents)
-        for folder, users in using.items():
-            word, place = words[folder]
-            if (word in plan or place in above) and folder.name != run.id:
-                users.append(run.id)
+        for folder, (word, place) in named.items():
+            if (word in plan or place in script.parents) and folder.name != run.id:
+                using[folder].append(run.id)
     return using
-
-
-def _word_for(folder: Path) -> str:
-    """Return what a plan has in it that names a folder; for a run's, however its path is spelled,
-    that is the run's id, which is nobody else's."""
-    if RunFolder(folder).record_file.is_file():
-        return folder.name
-    return json.dumps(str(folder))[1:-1]
 
 
 def _named_by(run: RunFolder) -> tuple[str, Path]:

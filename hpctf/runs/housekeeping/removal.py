@@ -65,12 +65,8 @@ class Proposal:
 
 
 def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposal:
-    """Return which of the chosen runs may go; nothing is touched.
-
-    Parameters
-    ----------
-    finished
-        What `finish_removals` has just returned: no more to be looked for by name.
+    """Return which of the chosen runs may go; nothing is touched. What `finish_removals` has just
+    returned is `finished`: no more to be looked for by name.
 
     Raises
     ------
@@ -119,12 +115,10 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
     over = [run for run in chosen if run.id not in reasons]
     asked = [run for run in over if _may_be_queued(run) and not _damage(run)]
     reasons |= queued_again(run.folder for run in asked)
-    using = users_of((run.folder.path for run in over), known)
-    return reasons | {
-        path.name: f"run {users[0]} uses it, which is not over"
-        for path, users in using.items()
-        if users
-    }
+    for path, users in users_of((run.folder.path for run in over), known).items():
+        if users:
+            reasons[path.name] = f"run {users[0]} uses it, which is not over"
+    return reasons
 
 
 class Guard:
@@ -230,18 +224,16 @@ def _stays(run: Listed) -> str:
         return f"it belongs to {owner}"
     damage = _damage(run)
     if damage and not _ended_long_ago(run.folder):
-        by_hand = f"rm -r {shlex.quote(str(path))}"
         return (
             f"it cannot be read ({damage}), so whether its job still runs is not known. Once you "
-            f"are sure that it does not (squeue --me), remove its folder: {by_hand}"
+            "are sure that it does not (squeue --me), remove its folder: rm -r "
+            f"{shlex.quote(str(path))}"
         )
-    if damage:
+    if damage or run.final:
         return ""
-    if run.away and not run.final:
+    if run.away:
         return f"whether it is over is not known: the scheduler could not be asked: {run.away}"
-    if not run.final:
-        return f"it is {run.state}"
-    return ""
+    return f"it is {run.state}"
 
 
 def _damage(run: Listed) -> str:
@@ -294,11 +286,8 @@ def _each(paths: Iterable[Path], act: Callable[[Path], None], tell: Tell | None)
         done.append(path.name.removeprefix(REMOVING))
         if tell is not None:
             tell(done[-1])
-    if len(failures) > 1:
-        more = "\n".join(error.message for error in failures)
-        raise RunFolderError(more, failures[0].hint)
     if failures:
-        raise failures[0]
+        raise RunFolderError("\n".join(error.message for error in failures), failures[0].hint)
     return done
 
 

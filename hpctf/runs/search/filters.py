@@ -115,14 +115,13 @@ class Facts:
         return self._of_kind("metric", name)
 
     def _of_kind(self, kind: str, key: str) -> Any:
-        if kind == "metric":
-            last = self.metrics.get(key)
-            return None if last is None else last.value
         if kind == "tag":
             return self.tags.get(key)
         if kind == "param":
             return self.parameters.get(key.lstrip("-"))
-        return self._reading.get_properties().get(key)
+        if kind == "property":
+            return self._reading.get_properties().get(key)
+        return self.metrics[key].value if key in self.metrics else None
 
 
 def parse_condition(text: str) -> Condition:

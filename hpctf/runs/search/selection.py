@@ -44,17 +44,14 @@ class Choice:
 
     def takes(self, run: Listed) -> bool:
         """Whether a run is meant, but for its name."""
+        facts = Facts(run)
         return (
             self.experiment in (None, run.details["experiment"])
             and (not self.states or run.state in self.states)
             and (self.older_than is None or time.time() - run.since > self.older_than)
             and (self.larger_than is None or sizes_of(run.folder.path).total > self.larger_than)
-            and self._fulfils(run)
+            and all(condition.takes(facts) for condition in self.conditions)
         )
-
-    def _fulfils(self, run: Listed) -> bool:
-        facts = Facts(run)
-        return all(condition.takes(facts) for condition in self.conditions)
 
 
 def choose(root: Path, choice: Choice, limit: int | None = None) -> list[Listed]:

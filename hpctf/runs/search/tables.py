@@ -36,11 +36,7 @@ def readable(root: Path, experiment: str, status: str | None = None) -> list[Run
         folders = list(run_folders(root, experiment))
     else:
         folders = [one.folder for one in list_runs(root, experiment, [status])]
-    return readable_runs(folders, _warn)
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=2)
+    return readable_runs(folders, lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2))
 
 
 def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:
@@ -73,9 +69,7 @@ def _fits(run: Reading, wanted: Wanted, get: Any) -> bool:
     found = get(run)
     if isinstance(wanted, str):
         return wanted in found
-    return all(key in found and _same(found[key], value) for key, value in wanted.items())
-
-
-def _same(there: Any, wanted: Any) -> bool:
-    """Whether two values are the same, also where one came from the command line as text."""
-    return bool(there == wanted or str(there) == str(wanted))
+    for key, value in wanted.items():  # which may have come from the command line as text
+        if key not in found or (found[key] != value and str(found[key]) != str(value)):
+            return False
+    return True

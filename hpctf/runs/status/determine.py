@@ -145,7 +145,10 @@ class _Case(NamedTuple):
     def judge(self, answer: Answer) -> RunState:
         if answer.away:
             if self.own.exit_code is None:
-                return self._unasked(answer.away)
+                waits = self.own.requeued is not None or not (self.own.started or self._begun)
+                state = "Queued" if waits else "Running"  # when last written to
+                words = f"the scheduler could not be asked: {answer.away}"
+                return RunState(state, words, None, self.ranks, answer.away)
             return self._ended(None)._replace(away=answer.away)
         job = answer.job
         if job is not None and job.active and not self._over_by_its_own_word(job):
@@ -155,7 +158,9 @@ class _Case(NamedTuple):
         if self._unbuilt and not self._cancelled_by_somebody(job):
             words = why_not_built(self.folder, self.record)
             if words or not self._lately():
-                return self._never_built(words)
+                build = self.record["build"]["job_id"]
+                why = f"its environment was not built by job {build}{': ' if words else ''}{words}"
+                return RunState("Failed", why, None, self.ranks)
         if job is None and self.own.exit_code is None and (self._lately() or not answer.gone):
             words = "the scheduler does not know its job; its last records may still come"
             return RunState("Finalizing", words, None, self.ranks)
@@ -175,19 +180,6 @@ class _Case(NamedTuple):
         """Slurm itself takes the job of a run away whose build has failed: by nobody."""
         return self.folder.cancelled.exists() or bool(job and (job.by or job.told_later))
 
-    def _never_built(self, words: str) -> RunState:
-        build = self.record["build"]["job_id"]
-        why = f"its environment was not built by job {build}{': ' if words else ''}{words}"
-        return RunState("Failed", why, None, self.ranks)
-
-    def _unasked(self, away: str) -> RunState:
-        """Say what was so when the folder was last written to."""
-        if self.own.requeued is not None or not (self.own.started or self._begun):
-            state = "Queued"
-        else:
-            state = "Running"
-        return RunState(state, f"the scheduler could not be asked: {away}", None, self.ranks, away)
-
     def _active(self, job: JobStatus) -> RunState:
         kind = states.kind(job.state)
         if kind == states.QUEUED:  # what an earlier start has left behind does not count
@@ -198,11 +190,11 @@ class _Case(NamedTuple):
         if self.own.exit_code is not None:
             words = "" if kind in states.KINDS.values() else _reason(job)
             return RunState("Finalizing", words, self.own.exit_code, self.ranks)
-        if kind in (states.FINALIZING, states.PREPARING):
-            return RunState(kind, _reason(job), None, self.ranks)
-        if self._begun:
-            return RunState("Running", _reason(job), None, self.ranks)
         state = "Preparing" if kind == states.RUNNING else "Queued"
+        if kind in (states.FINALIZING, states.PREPARING):
+            state = kind
+        elif self._begun:
+            state = "Running"
         return RunState(state, _reason(job), None, self.ranks)
 
     def _ended(self, job: JobStatus | None) -> RunState:
@@ -211,21 +203,18 @@ class _Case(NamedTuple):
         if job is not None and job.told_later and not asked_here and self._lately():
             words = "it was cancelled; by whom is not known yet"
             return RunState("Finalizing", words, None, self.ranks)
-        asked_to = code != 0 and asked_here
-        if asked_to or (job is not None and job.ending == "CANCELLED"):
-            return RunState("Canceled", self._who_cancelled(job), code, self.ranks)
+        if (code != 0 and asked_here) or (job is not None and job.ending == "CANCELLED"):
+            by = job.by if job else ""
+            if not by and asked_here:
+                by = read_cancelled(self.folder.path)["by"]
+            words = f"it was cancelled by user {by}" if by else "it was cancelled"
+            return RunState("Canceled", words, code, self.ranks)
         if code == 0:
             return RunState("Completed", self.own.reason, 0, self.ranks)
         failure = first_failure(self.ranks)
         if code is None and failure is not None:
             code = failure.status
         return RunState("Failed", self._why_failed(job, failure), code, self.ranks)
-
-    def _who_cancelled(self, job: JobStatus | None) -> str:
-        by = job.by if job else ""
-        if not by and self.folder.cancelled.exists():
-            by = read_cancelled(self.folder.path)["by"]
-        return f"it was cancelled by user {by}" if by else "it was cancelled"
 
     def _why_failed(self, job: JobStatus | None, failure: RankState | None) -> str:
         """Return the first cause that is known: a rank's own failure before all others."""

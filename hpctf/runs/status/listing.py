@@ -86,12 +86,16 @@ def listed(folders: Iterable[RunFolder]) -> list[Listed]:
     known: dict[Path, Listed | None] = {}
     still_open: list[RunFolder] = []
     for folder in ordered:
-        known[folder.path] = _of_final(folder)
-        if known[folder.path] is None:
-            try:
-                still_open += _read(folder)
-            except UnreadableRun as error:
-                known[folder.path] = _unreadable(folder, error)
+        known[folder.path] = None
+        final = read_final(folder.path)
+        if final is not None:
+            final.pop("time", None)
+            known[folder.path] = Listed(folder, placed(folder, final))
+            continue
+        try:
+            still_open += _read(folder)
+        except UnreadableRun as error:
+            known[folder.path] = _unreadable(folder, error)
 
     found = statuses(still_open)
     for run in still_open:
@@ -122,14 +126,6 @@ def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
     if not os.path.lexists(folder.record_file):
         return None
     return Listed(folder, nothing_of(folder, f"{error.file}: {error.reason}"))
-
-
-def _of_final(folder: RunFolder) -> Listed | None:
-    """Return a settled run as its ``final.json`` tells; None if it is open, or gone."""
-    final = read_final(folder.path)
-    if final is None:
-        return None
-    return Listed(folder, placed(folder, {k: v for k, v in final.items() if k != "time"}))
 
 
 def _read(folder: RunFolder) -> list[RunFolder]:

@@ -104,8 +104,7 @@ def _submitting(record: dict[str, Any]) -> bool:
     submitter = record.get("submitter")
     if submitter is None or not _is_here(record):
         return False
-    found = start_time(int(submitter["pid"]))
-    return found is not None and found == submitter.get("start_time")
+    return start_time(int(submitter["pid"])) == (submitter.get("start_time") or "")
 
 
 def _is_here(record: dict[str, Any]) -> bool:
@@ -117,10 +116,9 @@ def _may_come(run: RunFolder, record: dict[str, Any]) -> bool:
     one that cannot be seen and wrote to the folder not long ago."""
     if _is_here(record) and _is_beginning(run, record):
         return True
-    folder = run
-    written = [os.lstat(path).st_mtime for path in (folder.path, folder.record_file)]
+    written = [os.lstat(path).st_mtime for path in (run.path, run.record_file)]
     with contextlib.suppress(FileNotFoundError):
-        written.append(os.lstat(folder.script).st_mtime)
+        written.append(os.lstat(run.script).st_mtime)
     silent_s = time.time() - max(written)
     if record.get("submitter") and not _is_here(record):
         return silent_s < UNSEEN_S
@@ -162,15 +160,11 @@ def _from_slurm(sought: list[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fat
             away[cluster] = error.message
         else:
             found.update({run_id: (job, cluster) for run_id, job in jobs.items()})
-    return {
-        run.id: _fate(
-            run,
-            record,
-            found.get(run.id),
-            next((away[cluster] for cluster in _clusters(record) if cluster in away), ""),
-        )
-        for run, record in sought
-    }
+    fates = {}
+    for run, record in sought:
+        why = next((away[cluster] for cluster in _clusters(record) if cluster in away), "")
+        fates[run.id] = _fate(run, record, found.get(run.id), why)
+    return fates
 
 
 def _clusters(record: dict[str, Any]) -> list[str | None]:
@@ -183,18 +177,18 @@ def _fate(
     run: RunFolder, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
 ) -> Fate:
     """Return a run's fate from the job found and its cluster, or why one could not be asked."""
-    if found is None and away:
+    if found is not None:
+        job, cluster = found
+        index = record.get("array_index")
+        whole = job.job_id if index is None else f"{job.job_id}_{index}"
+        return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
+    if away:
         return Fate(record, f"{SOUGHT}: {away}", away=away)
-    if found is None and _may_come(run, record):
+    if _may_come(run, record):
         return Fate(record, SOUGHT)
-    if found is None and record.get("uid", os.geteuid()) != os.geteuid() != 0:
+    if record.get("uid", os.geteuid()) != os.geteuid() != 0:
         return Fate(record, HIDDEN, away=HIDDEN)
-    if found is None:
-        return Fate(record, LOST, lost=True)
-    job, cluster = found
-    index = record.get("array_index")
-    whole = job.job_id if index is None else f"{job.job_id}_{index}"
-    return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
+    return Fate(record, LOST, lost=True)
 
 
 def _adopt(run: RunFolder, record: dict[str, Any], job_id: str, **more: Any) -> Fate:

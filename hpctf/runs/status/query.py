@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
 
 
+_OF_A_RANK = (
+    *("role", "index", "host", "state", "exit_code", "signal", "oom"),
+    *("attempt", "restarts", "started", "ended"),
+)
+"""What of a rank's state `details` tells."""
+
+
 class _Open(NamedTuple):
     """A run that is not settled yet, with its ``run.json``."""
 
@@ -71,8 +78,6 @@ def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
         else:
             still_open.append(_Open(run, run.read_record()))
     for one, answer in _answers(_with_jobs(still_open, found)):
-        if needs_asking(one.run, answer):
-            answer = _asked_alone(one, answer)
         _keep_submission(one, answer.job)
         found[one.run.id] = determine(one.run, one.record, one.run.plan, answer)
     return found
@@ -81,8 +86,7 @@ def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
 def _asked_alone(one: _Open, answer: Answer) -> Answer:
     """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
     try:
-        scheduler = _scheduler(one.run.plan["scheduler"], [one])
-        job = scheduler.ask(str(one.job_id), one.identity)
+        job = _scheduler(one.run.plan["scheduler"], [one]).ask(str(one.job_id), one.identity)
     except SchedulerError as error:
         return Answer(None, away=error.message)
     return answer._replace(job=job, gone=job is None)
@@ -109,8 +113,6 @@ def queued_again(runs: Iterable[RunFolder]) -> dict[str, str]:
     with_jobs = [one for one in asked if one.job_id and one.run.plan["scheduler"] != "local"]
     found = _late_jobs([one for one in asked if one.job_id is None])
     for one, answer in _answers(with_jobs):
-        if needs_asking(one.run, answer):
-            answer = _asked_alone(one, answer)
         if answer.away:
             found[one.run.id] = f"the scheduler could not be asked: {answer.away}"
         elif answer.job is not None and answer.job.active:
@@ -164,35 +166,20 @@ def from_folder(run: RunFolder, away: str) -> RunState:
 
 def details(run: RunFolder, status: RunState) -> dict[str, Any]:
     """Return what `Run.get_details` does, for a status already known."""
-    return {
-        **summary(run, run.read_record(), run.plan, status),
-        "roles": [
-            {
-                "role": rank.role,
-                "index": rank.index,
-                "host": rank.host,
-                "state": rank.state,
-                "exit_code": rank.exit_code,
-                "signal": rank.signal,
-                "oom": rank.oom,
-                "attempt": rank.attempt,
-                "restarts": rank.restarts,
-                "started": rank.started,
-                "ended": rank.ended,
-            }
-            for rank in status.ranks
-        ],
-    }
+    roles = [{name: getattr(rank, name) for name in _OF_A_RANK} for rank in status.ranks]
+    return {**summary(run, run.read_record(), run.plan, status), "roles": roles}
 
 
 def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
-    """Yield what the schedulers say of runs with jobs, for one question to each."""
+    """Yield what the schedulers say of runs with jobs, for one question to each; but a job that a
+    list lacks is asked for alone."""
     groups: dict[tuple[str, str | None], list[_Open]] = {}
     for one in opened:
         key = (one.run.plan["scheduler"], one.record.get("cluster"))
         groups.setdefault(key, []).append(one)
     for (scheduler, _), group in groups.items():
-        yield from zip(group, _ask(scheduler, group), strict=True)
+        for one, answer in zip(group, _ask(scheduler, group), strict=True):
+            yield one, _asked_alone(one, answer) if needs_asking(one.run, answer) else answer
 
 
 def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
@@ -212,13 +199,11 @@ def _scheduler(kind: str, group: list[_Open]) -> Scheduler:
     if kind == "local":
         from hpctf.scheduler.local import LocalProcesses
 
-        return LocalProcesses(
-            {
-                one.job_id: (one.record["job_host"], one.record["job_start_time"])
-                for one in group
-                if one.job_id is not None
-            }
-        )
+        jobs = {}
+        for run_id, record in ((one.job_id, one.record) for one in group):
+            if run_id is not None:
+                jobs[run_id] = (record["job_host"], record["job_start_time"])
+        return LocalProcesses(jobs)
     from hpctf.scheduler.slurm import Slurm
 
     return Slurm(group[0].record.get("cluster"))

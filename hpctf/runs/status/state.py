@@ -16,11 +16,9 @@ FINAL = ("Completed", "Failed", "Canceled")
 STATES = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing", *FINAL)
 """Azure ML's names of what a run can be."""
 
-OF_THE_RECORD = ("job_id", "cluster", "submitted", "user", "git_commit")
 OF_THE_PLAN = ("backend", "site", "target")
-KEYS = frozenset(
-    ("state", "reason", "exit_code", "ended", "ranks", "time", *OF_THE_RECORD, *OF_THE_PLAN)
-)
+OF_THE_RECORD = ("job_id", "cluster", "submitted", "user", "git_commit")
+KEYS = {"state", "reason", "exit_code", "ended", "ranks", "time", *OF_THE_RECORD, *OF_THE_PLAN}
 """What ``state/final.json`` holds."""
 
 UNREADABLE = "Unreadable"
@@ -61,6 +59,7 @@ def summary(
     record, plan
         The content of ``run.json`` and ``plan.json``.
     """
+    ends = [rank.ended for rank in status.ranks if rank.ended is not None]
     return placed(
         folder,
         {
@@ -69,11 +68,9 @@ def summary(
             "job_id": record.get("job_id"),
             "cluster": record.get("cluster"),
             "exit_code": status.exit_code,
-            "backend": plan["backend"],
-            "site": plan["site"],
-            "target": plan["target"],
+            **{name: plan[name] for name in OF_THE_PLAN},
             "submitted": record.get("submitted"),
-            "ended": _ended(status),
+            "ended": max(ends) if ends and status.final else None,
             "user": record.get("user"),
             "git_commit": record.get("git_commit"),
             "ranks": len(status.ranks),
@@ -85,12 +82,6 @@ def placed(folder: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
     """Return a summary with what the folder's place says: a run may have been moved since."""
     place = {"id": folder.id, "experiment": folder.path.parent.name, "run_folder": str(folder.path)}
     return {**place, **known, **place}
-
-
-def _ended(status: RunState) -> float | None:
-    """Return when the last rank ended, of a run that is over."""
-    ends = [rank.ended for rank in status.ranks if rank.ended is not None]
-    return max(ends) if ends and status.final else None
 
 
 def describe(status: RunState) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as futures_wait
 from typing import TYPE_CHECKING
 
 from hpctf.errors import SchedulerError
@@ -104,8 +105,7 @@ class _Stuck:
         """Raise `SchedulerError` once it has been so for `NEVER_S`."""
         if self.since is None or time.monotonic() - self.since < NEVER_S:
             return
-        job_id = str(self._run.job_id)
-        why = reasons.explain(self._reason, job_id)
+        why = reasons.explain(self._reason, str(self._run.job_id))
         raise SchedulerError(
             f"Run {self._run.id} will never start: {why.meaning} (Slurm says {self._reason}).",
             f"It is still in the queue. {why.advice} To cancel it: hpctf cancel {self._run.id}",
@@ -119,24 +119,19 @@ class _Question:
     """
 
     def __init__(self, run: RunFolder) -> None:
-        self._answers: queue.SimpleQueue[RunState | BaseException] = queue.SimpleQueue()
+        self._answer: Future[RunState] = Future()
         threading.Thread(target=self._ask, args=(run,), daemon=True).start()
 
     def answer(self, timeout: float) -> RunState | None:
         """Return the status, or None if it has not come in time."""
-        try:
-            answer = self._answers.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        done, _ = futures_wait([self._answer], timeout)
+        return self._answer.result() if done else None
 
     def _ask(self, run: RunFolder) -> None:
         try:
-            self._answers.put(look(run))
+            self._answer.set_result(look(run))
         except BaseException as error:
-            self._answers.put(error)
+            self._answer.set_exception(error)
 
 
 def _keep(run: RunFolder, before: RunState | None, answer: RunState, away_since: str) -> RunState:

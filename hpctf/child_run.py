@@ -15,9 +15,7 @@ class ChildRun(Reading):
     Parameters
     ----------
     child
-        Where it lies.
-    parent_state
-        The state of the run that made it.
+        Where it lies; `parent_state` is the state of the run that made it.
     """
 
     def __init__(self, child: Child, parent_state: str) -> None:

@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 
 
 class Run(Reading):
-    """One submitted training.
-
-    Parameters
-    ----------
-    folder
-        Its run folder, or the path of it.
-    """
+    """One submitted training, by its run folder or the path of it."""
 
     def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
         self.folder = RunFolder(folder.path if isinstance(folder, RunFolder) else Path(folder))
@@ -273,18 +267,8 @@ class Run(Reading):
         return archive(self.folder.root, [self.folder], folder)[0].file
 
     def result(self, trust: bool = False) -> Any:
-        """Return the first rank's result: a function's value, or how the script's rank ended.
-
-        Parameters
-        ----------
-        trust
-            As `results` has it.
-
-        Raises
-        ------
-        TrainingFailed
-            The run did not complete.
-        """
+        """Return the first rank's result: a function's value, or how the script's rank ended
+        (`results`)."""
         return self.results(trust)[0]
 
     def results(self, trust: bool = False) -> list[Any]:

@@ -31,12 +31,8 @@ _OPTIONS = {
 
 def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
     """Return a job file's options: the command line's names, and ``script``, ``args``,
-    ``script_params``. Paths are relative to the file.
-
-    Parameters
-    ----------
-    parameters
-        Those of the command, which say what each value may be.
+    ``script_params``. Paths are relative to the file; the command's parameters say what each value
+    may be.
 
     Raises
     ------

@@ -283,10 +283,7 @@ def find_runs(root: Path, names: Iterable[str]) -> list[RunFolder]:
 def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) -> RunFolder:
     """Return the run that `name` stands for: an id, a unique prefix of one, or ``@last``.
 
-    Parameters
-    ----------
-    known
-        The runs under the root, the latest first; looked for unless given.
+    `known` are the runs under the root, the latest first; they are looked for unless given.
 
     Raises
     ------

@@ -79,13 +79,8 @@ def is_sealed(folder: int, run_id: str) -> bool:
 
 
 def require_mine(folder: Path, what: str) -> None:
-    """Refuse to run what lies in a run that is not the user's own.
-
-    Parameters
-    ----------
-    what
-        What would run, as the beginning of a sentence about it: ``its code``.
-    """
+    """Refuse to run what lies in a run that is not the user's own; `what` begins a sentence about
+    it: ``its code``."""
     why = why_not_mine(folder)
     if why is not None:
         raise RunFolderError(
@@ -112,13 +107,7 @@ def own_target(path: Path, run_folder: Path) -> Path:
 
 
 def end_of_log(log: Path, run_folder: Path, lines: int) -> list[str]:
-    """Return the last lines of a run's log, or of what `own_target` has it lead to.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Return the last lines of a run's log, or of what `own_target` has it lead to."""
     return tail(own_target(log, run_folder), lines)
 
 

@@ -141,11 +141,8 @@ def read_ranks(
 ) -> list[RankState]:
     """Return the state of every rank of a run, in rank order.
 
-    Parameters
-    ----------
-    attempt
-        Which start of the job counts: what ranks left in another is passed over. None is the
-        latest on record.
+    Only the start `attempt` of the job counts, by default the latest on record: what ranks left in
+    another is passed over.
     """
     folder = os.path.join(run_folder, "state")
     if attempt is None:

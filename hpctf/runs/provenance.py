@@ -81,11 +81,7 @@ class Origin:
 def origins_of(estimators: Sequence[TensorFlow], more: Mapping[str, Any]) -> list[Origin]:
     """Return where runs come from that are new; each source folder is asked about once.
 
-    Parameters
-    ----------
-    more
-        What else was asked: how the site was named (`hpctf.runs.site_choice.ChosenSite.as_json`),
-        and the tags and properties.
+    `more` is what else was asked: how the site was named (`ChosenSite.as_json`), tags, properties.
     """
     sources = {estimator.source_directory for estimator in estimators}
     known = {source: git_state(source) for source in sources}

@@ -39,13 +39,8 @@ _PAYLOAD = "payload.pkl"
 
 @dataclass(frozen=True)
 class Resubmission:
-    """A run that is ready to be submitted again, as a new one.
-
-    Parameters
-    ----------
-    notes
-        What is not as it was.
-    """
+    """A run that is ready to be submitted again, as a new one; `notes` say what is not as it
+    was."""
 
     submitter: Submitter
     estimator: TensorFlow

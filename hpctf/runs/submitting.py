@@ -48,12 +48,7 @@ class Labels(NamedTuple):
 class Submitter:
     """Submits runs of one experiment to one site.
 
-    Parameters
-    ----------
-    experiment
-        Its name.
-    chosen
-        How the site was chosen, for the request on record (`ChosenSite.as_json`).
+    ``chosen`` is how the site was chosen, for the request on record (`ChosenSite.as_json`).
     """
 
     experiment: str

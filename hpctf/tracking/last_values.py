@@ -32,16 +32,8 @@ class Kept(NamedTuple):
 def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
     """Keep what is the latest of a run's folder.
 
-    Parameters
-    ----------
-    attempt
-        Which start of the job keeps it: it holds as long as there is no other, and without one once
-        the run is settled.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be written.
+    It holds as long as no other start of the job than `attempt`, which keeps it, is there; without
+    one, once the run is settled. Raises OSError where the folder cannot be written.
     """
     if len(kept.metrics) > MOST:
         return

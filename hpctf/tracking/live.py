@@ -40,11 +40,7 @@ class Progress(NamedTuple):
     def left_s(self, now: float, began: float | None = None) -> float | None:
         """Return the seconds that are left if the epochs go on as they went, or None.
 
-        Parameters
-        ----------
-        now, began
-            The time, and that at which the training began: before the second epoch has ended, there
-            is nothing else to go by.
+        Before the second epoch has ended, there is nothing to go by but when the training `began`.
         """
         done, took = self.epoch - self.first_epoch, self.time - self.first_time
         if done <= 0 and began is not None:
@@ -55,15 +51,8 @@ class Progress(NamedTuple):
 
 
 class Live:
-    """Follows the journals and samples of some of a run's ranks.
-
-    Parameters
-    ----------
-    folder
-        The run's.
-    ranks
-        Those that are followed, in rank order: ``chief-0`` and so on.
-    """
+    """Follows the journals and samples of some of a run's ranks, which are named in rank order:
+    ``chief-0`` and so on."""
 
     def __init__(self, folder: Path, ranks: Sequence[str]) -> None:
         self._folder = folder
@@ -152,14 +141,8 @@ class Live:
 
 
 class _Growing:
-    """A file of records that is being appended to, or replaced by another one.
-
-    Attributes
-    ----------
-    began_anew
-        Whether the lines come from the beginning of a file that has taken the place of the one
-        before; whoever has dropped what that held resets it.
-    """
+    """A file of records that is being appended to, or replaced by another one: ``began_anew`` then,
+    until whoever has dropped what the one before held resets it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """The part of a run that reads what it has logged, and gives it tags.
-
-    Parameters
-    ----------
-    place
-        The folder of the run or child run.
-    """
+    """The part of a run or child run that reads what it has logged, and gives it tags."""
 
     def __init__(self, place: Path) -> None:
         self._tracked = Tracked(str(place))
@@ -102,15 +96,11 @@ class Reading:
         return {**of_events, **self._tracked.last()}
 
     def rows(self, rank: str | None = None) -> list[Row]:
-        """Return every value that was logged, as (name, step, value, time, rank).
+        """Return every value that was logged, as (name, step, value, time, rank), of all ranks or
+        of one.
 
         Those without a step have their place among the name's values for it. The rank of what
         stands in TensorBoard's event files is empty.
-
-        Parameters
-        ----------
-        rank
-            That rank's alone, such as ``worker-1``; by default those of all.
         """
         every: list[tuple[str, Iterable[Series]]] = [
             (name, journal.series.values()) for name, journal in self.journals(rank).items()

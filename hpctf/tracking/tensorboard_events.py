@@ -45,17 +45,12 @@ class Point(NamedTuple):
 
 
 def event_series(place: Path) -> dict[str, Series]:
-    """Return the scalars of all event files of a run, by ``<folder>/<tag>``.
+    """Return the scalars of all event files of a run, or a child run, by ``<folder>/<tag>``.
 
     What the folders of ``./logs``, and those of ``./outputs``, have in common is left out:
     ``train/epoch_loss`` and ``validation/epoch_loss`` as Keras' TensorBoard callback writes them.
     Of files in one folder the later one takes the place of the steps that it has, too: after a
     restart.
-
-    Parameters
-    ----------
-    place
-        The run's folder, or a child run's.
     """
     found: dict[str, Series] = {}
     for room in _ROOMS:

@@ -154,13 +154,7 @@ class Journal:
 
     def _put_surely(self, line: bytes) -> None:
         """Append a line to the file, opened anew: it may have been closed by a script that closes
-        all files, to be a daemon, or have gone stale.
-
-        Raises
-        ------
-        OSError
-            The line, or a part of it, is not in the file.
-        """
+        all files, to be a daemon, or have gone stale."""
         self._file.close()
         try:
             path = self._file.open()

@@ -34,13 +34,7 @@ class Last(NamedTuple):
 
 
 class Tracked:
-    """The journals of a run or of a child run.
-
-    Parameters
-    ----------
-    folder
-        The run's folder. What it holds is read anew by each call.
-    """
+    """The journals of a run or of a child run, read anew from its folder by each call."""
 
     def __init__(self, folder: str) -> None:
         self.folder = os.fspath(folder)
@@ -96,14 +90,9 @@ class Tracked:
         return {key: value for key, (value, _) in self.labels("properties").items()}
 
     def labels(self, what: str, late: Optional[Labels] = None) -> Labels:
-        """Return (value, time) of each tag, the latest, or of each property, the first.
+        """Return (value, time) of each of the ``tags``, the latest, or ``properties``, the first.
 
-        Parameters
-        ----------
-        what
-            ``tags`` or ``properties``.
-        late
-            What is known of them already: only the login side's journal is read besides.
+        `late` is what is known of them already: only the login side's journal is read besides.
         """
         sign = 1 if what == "tags" else -1
         found = dict(late or {})

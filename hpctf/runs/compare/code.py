@@ -51,17 +51,9 @@ class FileDifference:
 
 @dataclass(frozen=True)
 class CodeDifference:
-    """How the code of two runs differs.
-
-    Parameters
-    ----------
-    git
-        What git said of each source folder (`hpctf.source.git.GitState`); None outside of git.
-    files
-        The files that differ, by name.
-    missing
-        The runs whose snapshot is gone: nothing is told of files then.
-    """
+    """How the code of two runs differs: what git said of each source folder (None outside of git),
+    the files that differ, by name, and the runs whose snapshots are gone: then nothing is told of
+    files."""
 
     git: tuple[dict[str, Any] | None, dict[str, Any] | None]
     files: tuple[FileDifference, ...] = ()

@@ -46,16 +46,7 @@ class Metric:
 class Difference:
     """What two runs do not share, section by section; None: not asked for.
 
-    Parameters
-    ----------
-    runs
-        Their ids.
-    parameters, environment
-        What differs.
-    code
-        Files that differ, and what git said.
-    metrics
-        Last values of all metrics, also of those that agree.
+    ``runs`` are their ids. Of metrics there are the last values of all, also of those that agree.
     """
 
     runs: tuple[str, str]
@@ -66,15 +57,10 @@ class Difference:
 
 
 def difference(a: RunFolder, b: RunFolder, only: Collection[str] = SECTIONS) -> Difference:
-    """Return what two runs do not share.
+    """Return what two runs do not share, in the sections that are wanted.
 
     Values of environment variables and options whose names speak of tokens, passwords, secrets and
     keys are not given.
-
-    Parameters
-    ----------
-    only
-        The sections wanted.
 
     Raises
     ------

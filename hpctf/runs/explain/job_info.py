@@ -32,13 +32,8 @@ class Node(NamedTuple):
 
 
 class Figures:
-    """What one cluster's Slurm says; empty answers where it does not.
-
-    Parameters
-    ----------
-    cluster
-        Name for ``--clusters``; None is the local one.
-    """
+    """What the Slurm of one cluster says (None: the local one); empty answers where it says
+    nothing."""
 
     def __init__(self, cluster: str | None = None) -> None:
         self._clusters = commands.clusters_option(cluster)

@@ -264,12 +264,7 @@ def without_frames(lines: list[str]) -> list[str]:
 def of_lines(lines: list[str], python: str) -> Symptom | None:
     """Return what the lines mean: the latest one that is known; None if none is.
 
-    Where Python raised, only what follows counts.
-
-    Parameters
-    ----------
-    python
-        The training's Python, which missing modules are missing in.
+    Where Python raised, only what follows counts. `python` is the training's, which lacks modules.
     """
     begun = [number for number, line in enumerate(lines) if _TRACEBACK in line]
     for line in reversed(lines[begun[-1] :] if begun else lines):

@@ -75,16 +75,9 @@ def archives(root: Path, to: Path | None = None) -> list[Archived]:
 def archive(
     root: Path, folders: Sequence[RunFolder], to: Path | None = None, tell: Tell | None = None
 ) -> list[Archived]:
-    """Make an archive of each run, and then remove the run.
+    """Make an archive of each run, and then remove the run; `tell` gets the id of each.
 
     An earlier archive of the same run is replaced.
-
-    Parameters
-    ----------
-    root
-        The runs root that the runs lie under.
-    tell
-        Called with the id of each run that has become an archive.
 
     Raises
     ------
@@ -111,10 +104,7 @@ def archive(
 def restore(root: Path, name: str, to: Path | None = None) -> RunFolder:
     """Bring an archived run back to its runs root; the archive stays.
 
-    Parameters
-    ----------
-    name
-        A run's id or a unique prefix of one, or an archive's file.
+    `name` is the run's id, a unique prefix of it, or the archive's file.
 
     Raises
     ------

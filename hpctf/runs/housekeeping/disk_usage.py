@@ -71,12 +71,8 @@ def sizes_of(folder: Path, counted: Inodes | None = None) -> Sizes:
     """Return what a run folder takes of the disk.
 
     Holes of sparse files take nothing, and links no more than themselves: what they lead to is not
-    the run's. Files that vanish meanwhile are passed over.
-
-    Parameters
-    ----------
-    counted
-        Files of several names that count no more; those that are found are added.
+    the run's. Files that vanish meanwhile are passed over, and those `counted` of several names, to
+    which those that are found are added.
     """
     counted = set() if counted is None else counted
     parts = dict.fromkeys(PARTS, 0)

@@ -94,13 +94,8 @@ def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposa
 
 
 def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:
-    """Return why runs must not be touched, by id; those that may are not in it.
-
-    Parameters
-    ----------
-    root
-        The runs root that they lie under: the other runs there may use them.
-    """
+    """Return why runs of a root, where others may use them, must not be touched, by id; those that
+    may are not in it."""
     return _reasons(list(folders), list_runs(root))
 
 
@@ -122,15 +117,10 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
 
 
 class Guard:
-    """Holds runs that are dealt with one by one: what has begun to use one meanwhile is seen.
+    """Holds runs that are dealt with one by one: `UsageError` says that one of them must stay.
 
     Of each run its own state is looked at again. All runs are listed again, for those that have
     begun to use it, once a minute at the most, and that takes a twentieth of the time at the most.
-
-    Raises
-    ------
-    UsageError
-        One of them must stay.
     """
 
     def __init__(self, root: Path, folders: Iterable[RunFolder]) -> None:
@@ -155,14 +145,10 @@ class Guard:
 
 
 def remove(root: Path, folders: Sequence[RunFolder], tell: Tell | None = None) -> list[str]:
-    """Remove runs and all that is in their folders; return their ids.
+    """Remove runs and all that is in their folders; return their ids. `tell` gets each that has
+    gone.
 
     What links in them lead to stays.
-
-    Parameters
-    ----------
-    tell
-        Called with the id of each run that has gone.
 
     Raises
     ------

@@ -74,13 +74,7 @@ class Condition:
 
 
 class Facts:
-    """What a run can be chosen and sorted by, read when it is asked for.
-
-    Parameters
-    ----------
-    run
-        The run as a listing has it.
-    """
+    """What a run of a listing can be chosen and sorted by, read when it is asked for."""
 
     def __init__(self, run: Listed) -> None:
         self.run = run

@@ -48,16 +48,10 @@ _GONE = "its job is not known to the scheduler any more, and left no record of i
 class Answer(NamedTuple):
     """What the scheduler answered about one run.
 
-    Parameters
-    ----------
-    job
-        The run's job; None if the answer does not tell of it.
-    away
-        Why the scheduler could not be asked at all; empty if it was.
-    unsure
-        Whether it may know more later: its accounting could not be asked.
-    gone
-        Whether it was asked for this very job, and is sure not to know it.
+    ``job`` is the run's job, or None if the answer does not tell of it. ``away`` says why the
+    scheduler could not be asked at all, ``unsure`` that it may know more later, since its
+    accounting could not be asked, and ``gone`` that it was asked for this very job, and is sure not
+    to know it.
     """
 
     job: JobStatus | None
@@ -88,11 +82,6 @@ def determine(
 
     While the scheduler is away a job's own word that it has completed is enough; a failure may yet
     turn out to be a cancellation.
-
-    Parameters
-    ----------
-    record, plan
-        The content of ``run.json`` and ``plan.json``.
     """
     own = read_job(folder.path)
     ranks = tuple(read_ranks(folder.path, plan, own.attempt))

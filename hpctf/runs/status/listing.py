@@ -20,12 +20,8 @@ from hpctf.runs.status.state import FINAL, UNREADABLE, nothing_of, placed, summa
 class Listed:
     """A run of a listing.
 
-    Parameters
-    ----------
-    details
-        What `Run.get_details` tells, with ``ranks``, their number, for ``roles``.
-    away
-        Why the scheduler could not be asked about it; empty if it was, or need not be.
+    ``details`` is what `Run.get_details` tells, with ``ranks``, their number, for ``roles``;
+    ``away`` says why the scheduler could not be asked about it, if it had to be.
     """
 
     folder: RunFolder
@@ -64,15 +60,8 @@ def list_runs(
     states: Collection[str] = (),
     limit: int | None = None,
 ) -> list[Listed]:
-    """Return the runs under a root, the latest first.
-
-    Parameters
-    ----------
-    states
-        Only runs in one of these; empty is any.
-    limit
-        How many at most; None is all.
-    """
+    """Return the runs under a root, the latest first: those in one of `states`, if any are named,
+    and `limit` of them at most."""
     folders = run_folders(root, experiment)
     if not states:
         return listed(islice(folders, limit))
@@ -129,13 +118,7 @@ def _unreadable(folder: RunFolder, error: UnreadableRun) -> Listed | None:
 
 
 def _read(folder: RunFolder) -> list[RunFolder]:
-    """Return the run with its documents read, or nothing if it is gone.
-
-    Raises
-    ------
-    UnreadableRun
-        One of them is damaged.
-    """
+    """Return the run with its documents read, or nothing if it is gone. Raises `UnreadableRun`."""
     if not os.path.lexists(folder.record_file):
         return []
     folder.read_record()

@@ -38,10 +38,8 @@ SOUGHT = "its submission was cut short; whether Slurm took the job shows within 
 
 
 class Fate(NamedTuple):
-    """What became of a submission: the run's record now, or why there is no job.
-
-    ``lost`` says that there will never be one.
-    """
+    """What became of a submission: the run's record now, or why there is no job; ``lost`` says that
+    there never will be one."""
 
     record: dict[str, Any]
     reason: str = ""

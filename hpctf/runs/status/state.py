@@ -52,13 +52,8 @@ def nothing_of(folder: RunFolder, reason: str) -> dict[str, Any]:
 def summary(
     folder: RunFolder, record: dict[str, Any], plan: dict[str, Any], status: RunState
 ) -> dict[str, Any]:
-    """Return what `hpctf.runs.status.query.details` tells, with the number of ranks for the roles.
-
-    Parameters
-    ----------
-    record, plan
-        The content of ``run.json`` and ``plan.json``.
-    """
+    """Return what `hpctf.runs.status.query.details` tells, with the number of ranks for the
+    roles."""
     ends = [rank.ended for rank in status.ranks if rank.ended is not None]
     return placed(
         folder,

@@ -135,13 +135,8 @@ class _Question:
 
 
 def _keep(run: RunFolder, before: RunState | None, answer: RunState, away_since: str) -> RunState:
-    """Return the answer; of a scheduler that is away, what was known before stays so.
-
-    Raises
-    ------
-    SchedulerError
-        This machine has no way to ask it, and never will.
-    """
+    """Return the answer; of a scheduler that is away, what was known before stays so. Raises
+    `SchedulerError` if this machine has no way to ask it, and never will."""
     if not answer.away or answer.final:
         return answer
     scheduler_of(run).require()
@@ -181,14 +176,9 @@ def _look(run: RunFolder, before: RunState) -> RunState:
 
 
 class Following:
-    """A run's status, kept up to date by a thread that nobody waits for.
+    """A run's status, kept up to date by a thread that nobody waits for; the run is left alone.
 
     The run folder is looked at often, the scheduler seldom: as `Run.wait_for_completion` does.
-
-    Parameters
-    ----------
-    run
-        The run; it is left alone.
     """
 
     def __init__(self, run: RunFolder) -> None:

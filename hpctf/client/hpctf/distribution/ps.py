@@ -9,13 +9,8 @@ from .single import Strategy, refuse_keras_3
 
 
 def begin(task: Task) -> "ParameterServers":
-    """Coordinate, on the chief; a worker or ps serves, and never comes back.
-
-    Raises
-    ------
-    RuntimeError
-        There is no chief.
-    """
+    """Coordinate, on the chief, which there must be; a worker or ps serves, and never comes
+    back."""
     import tensorflow as tf
 
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()

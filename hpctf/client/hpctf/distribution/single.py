@@ -158,13 +158,7 @@ class Strategy:
 
 
 def refuse_keras_3(optimizer: Any, backend: str) -> None:
-    """Raise where an optimizer of Keras 3 would meet a tf.distribute.Strategy over many tasks.
-
-    Raises
-    ------
-    TypeError
-        It is one.
-    """
+    """Raise TypeError where an optimizer of Keras 3 would meet a Strategy over many tasks."""
     packages = {base.__module__.partition(".")[0] for base in type(optimizer).__mro__}
     version = str(getattr(sys.modules.get("keras"), "__version__", "0"))
     if "keras" in packages and int(version.partition(".")[0]) >= 3:

@@ -168,13 +168,8 @@ def _bytes(gradients: Iterable[Any]) -> float:
 
 
 def refuse_xla() -> None:
-    """Raise where XLA is compiling: Horovod's collectives are none of its operations.
-
-    Raises
-    ------
-    ValueError
-        The step is being compiled with ``jit_compile=True``.
-    """
+    """Raise ValueError where XLA compiles the step: Horovod's collectives are none of its
+    operations."""
     try:
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
     except ImportError:  # it moves: TensorFlow's own message comes then, at the first step

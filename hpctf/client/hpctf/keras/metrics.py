@@ -12,12 +12,8 @@ class MetricAverageCallback(keras.callbacks.Callback):
     """Averages the metrics of an epoch over all ranks, in place, for the callbacks after it.
 
     Put it before those that look at metrics (ReduceLROnPlateau, EarlyStopping, ModelCheckpoint,
-    TensorBoard): ranks that decide by metrics of their own decide differently.
-
-    Parameters
-    ----------
-    device
-        Not used: the numbers are few.
+    TensorBoard): ranks that decide by metrics of their own decide differently. `device` is not
+    used: the numbers are few.
     """
 
     def __init__(self, device: str = "") -> None:

@@ -1,6 +1,7 @@
 """Files that a run keeps: where an artifact's name leads, and how it is put there."""
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -48,7 +49,7 @@ def keep_file(folder: str, name: str, source: Any) -> str:
 def copy_whole(source: Any, target: str) -> None:
     """Copy a file or a stream to `target`, which is whole or not there at all."""
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    temporary = _beside(target)
+    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     try:
         if hasattr(source, "read"):
             _copy_stream(source, temporary)
@@ -56,7 +57,8 @@ def copy_whole(source: Any, target: str) -> None:
             shutil.copyfile(source, temporary)
         os.replace(temporary, target)
     finally:
-        _remove(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def names(folder: str) -> List[str]:
@@ -86,31 +88,22 @@ def keep_folder(folder: str, name: str, source: Any) -> int:
 
 def image_name(name: str, mark: Any, rank: str, ending: str = ".png") -> str:
     """Return what an image is called among the run's files: that of rank ``""`` has no folder."""
-    return "/".join(filter(None, ["images", rank, f"{_safe(name)}_{mark}{ending}"]))
+    safe = re.sub(r"[^\w.-]+", "_", name).strip(".") or "image"
+    return "/".join(filter(None, ["images", rank, f"{safe}_{mark}{ending}"]))
 
 
 def save_figure(folder: str, name: str, figure: Any) -> str:
     """Save a matplotlib figure, or what pyplot has drawn, as an artifact; return its place."""
-    target = place_of(folder, name)
-    os.stat(folder)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = _beside(target)
-    try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, target)
-    finally:
-        _remove(temporary)
-    return target
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    drawn.seek(0)
+    return keep_file(folder, name, drawn)
 
 
 def split_ending(path: str) -> Tuple[str, str]:
     """Return a file's name and its ending, ``.png`` if it has none."""
     base, ending = os.path.splitext(os.path.basename(path))
     return base, ending or ".png"
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "image"
 
 
 def _copy_stream(stream: Any, target: str) -> None:
@@ -120,12 +113,3 @@ def _copy_stream(stream: Any, target: str) -> None:
             if not part:
                 return
             kept.write(part.encode("utf-8") if isinstance(part, str) else part)
-
-
-def _beside(target: str) -> str:
-    return f"{target}.{os.urandom(6).hex()}.tmp"
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)

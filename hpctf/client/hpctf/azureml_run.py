@@ -15,6 +15,20 @@ from .refusing import refusal
 from .values import json_tree, scalar
 
 
+def _refuse(what: str, instead: str) -> NoReturn:
+    words = f"{what} is Azure ML's, and not there in a run of hpctf: {instead}"
+    raise refusal(NotImplementedError, f"{words} (docs/from-azure-ml.md).")
+
+
+def _refused(what: str, instead: str) -> Any:
+    """Return a method that is Azure ML's, and only says what to do instead."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse(what, instead)
+
+    return method
+
+
 class Experiment(str):
     """The experiment's name, with the attributes that Azure ML's has."""
 
@@ -23,14 +37,10 @@ class Experiment(str):
         """The experiment's name."""
         return str(self)
 
-    @property
-    def workspace(self) -> NoReturn:
-        """Refused: there is none."""
-        _refuse("experiment.workspace", "there is no workspace on a cluster")
-
-    def start_logging(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: a script of hpctf's has its run already."""
-        _refuse("experiment.start_logging()", "say Run.get_context(), and child_run() for one more")
+    workspace = property(_refused("experiment.workspace", "there is no workspace on a cluster"))
+    start_logging = _refused(
+        "experiment.start_logging()", "say Run.get_context(), and child_run() for one more"
+    )
 
 
 class Run(run_context.Run):
@@ -136,10 +146,6 @@ class Run(run_context.Run):
 
     def _log_chart(self, name: str, kind: str, value: Any) -> None:
         self._log(name, kind, json_tree(value, f"log_{kind}({name!r}, ...)"), None)
-
-    def remove_tags(self, tags: Any) -> NoReturn:
-        """Refused: a tag can get another value, and no less."""
-        _refuse("run.remove_tags()", "give the tag another value: run.tag(key, value)")
 
     def upload_file(
         self, name: str, path_or_stream: Any, datastore_name: Optional[str] = None
@@ -277,34 +283,25 @@ class Run(run_context.Run):
             (key[begin:], path) for key, path in os.environ.items() if key[:begin] == _INPUT
         )
 
-    @property
-    def output_datasets(self) -> NoReturn:
-        """Refused: what lies in ./outputs is kept."""
-        _refuse("run.output_datasets", "write to ./outputs: it is kept with the run")
-
-    def submit_child(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: jobs are submitted from the login side."""
-        _refuse("run.submit_child()", "submit from a login node, or log to run.child_run(name)")
-
-    def register_model(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: there is no registry on the nodes."""
-        _refuse("run.register_model()", "write the model to ./outputs: it is kept with the run")
-
-    def get_secret(self, name: str) -> NoReturn:
-        """Refused: there is no key vault."""
-        _refuse("run.get_secret()", "say --env NAME=VALUE, or read a file that only you can read")
-
-    def get_secrets(self, secrets: Any) -> NoReturn:
-        """Refused: there is no key vault."""
-        self.get_secret("")
-
-    def get_environment(self) -> NoReturn:
-        """Refused: what the run runs in is on record with it."""
-        _refuse("run.get_environment()", "see run.json in the folder HPCTF_RUN_FOLDER")
-
-    def take_snapshot(self, file_or_folder_path: Any) -> NoReturn:
-        """Refused: the source folder went with the run when it was submitted."""
-        _refuse("run.take_snapshot()", "the source folder is kept with the run already")
+    remove_tags = _refused("run.remove_tags()", "give the tag another value: run.tag(key, value)")
+    output_datasets = property(
+        _refused("run.output_datasets", "write to ./outputs: it is kept with the run")
+    )
+    submit_child = _refused(
+        "run.submit_child()", "submit from a login node, or log to run.child_run(name)"
+    )
+    register_model = _refused(
+        "run.register_model()", "write the model to ./outputs: it is kept with the run"
+    )
+    get_secret = get_secrets = _refused(
+        "run.get_secret()", "say --env NAME=VALUE, or read a file that only you can read"
+    )
+    get_environment = _refused(
+        "run.get_environment()", "see run.json in the folder HPCTF_RUN_FOLDER"
+    )
+    take_snapshot = _refused(
+        "run.take_snapshot()", "the source folder is kept with the run already"
+    )
 
 
 _INPUT = "AZUREML_DATAREFERENCE_"
@@ -324,11 +321,3 @@ def number_of(run_id: str) -> int:
     """Return a number that grows from run to run, read from a run's id; 0 if it has none."""
     stamp = re.search(r"_(\d{10,})_[0-9a-f]{6}", run_id)
     return int(stamp.group(1)) if stamp else 0
-
-
-def _refuse(what: str, instead: str) -> NoReturn:
-    raise refusal(
-        NotImplementedError,
-        f"{what} is Azure ML's, and not there in a run of hpctf: {instead} "
-        "(docs/from-azure-ml.md).",
-    )

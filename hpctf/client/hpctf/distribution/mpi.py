@@ -40,14 +40,13 @@ class Horovod(Strategy):
 
     def optimizer(self, optimizer: Any) -> Any:
         """Return the optimizer as one that averages gradients over all ranks."""
-        hvd: Any = import_module("...keras", __name__)
-        return hvd.DistributedOptimizer(optimizer)
+        return import_module("...keras", __name__).DistributedOptimizer(optimizer)
 
     def callbacks(self, callbacks: Iterable[Any] = ()) -> List[Any]:
         """Return the callbacks behind Horovod's."""
-        hvd: Any = import_module("...keras", __name__)
-        begin_alike = hvd.callbacks.BroadcastGlobalVariablesCallback(0)
-        return [begin_alike, hvd.callbacks.MetricAverageCallback(), *callbacks]
+        hvd = import_module("...keras.callbacks", __name__)
+        begin_alike = hvd.BroadcastGlobalVariablesCallback(0)
+        return [begin_alike, hvd.MetricAverageCallback(), *callbacks]
 
     def _batch(self, batch_size: int) -> int:
         return batch_size

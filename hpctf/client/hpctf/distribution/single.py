@@ -13,10 +13,9 @@ def begin(task: Task) -> "Strategy":
     """Return a strategy over the GPUs of this process, if it has several."""
     import tensorflow as tf
 
-    several = len(tf.config.list_physical_devices("GPU")) > 1
-    return Strategy(
-        task, tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
-    )
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return Strategy(task, tf.distribute.MirroredStrategy())
+    return Strategy(task, tf.distribute.get_strategy())
 
 
 class Strategy:

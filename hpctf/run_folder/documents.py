@@ -243,13 +243,6 @@ def _contradiction(plan: dict[str, Any]) -> str:
         return f"its scheduler is {shown(plan['scheduler'], 40)}, but must be slurm or local"
     if not plan["entry"]["command"]:
         return "its entry has no command"
-    if not 0 <= _octal(plan["umask"]) <= 0o777:
+    if not re.fullmatch("0?[0-7]{1,3}", plan["umask"]):
         return f"its umask is {plan['umask']!r}, but must be octal, such as '0077'"
     return ""
-
-
-def _octal(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        return -1

@@ -23,10 +23,8 @@ class LogPrinter:
 
     Parameters
     ----------
-    path
-        The log, which need not be there yet.
-    name
-        Put before every line, to tell logs apart; empty for none.
+    path, name
+        The log, which need not be there yet, and what is put before every line of it.
     stream
         Where the lines go, each as `log_line` has it; by default stdout.
     raw
@@ -52,7 +50,13 @@ class LogPrinter:
         try:
             with open_file(self._path) as log:
                 log.seek(self._offset)
-                while part := self._next(log.read(_AT_ONCE), final):
+                while text := log.read(_AT_ONCE):
+                    part = text[: text.rfind(b"\n") + 1]
+                    if not part and (final or len(text) == _AT_ONCE):
+                        part = text
+                    if not part:
+                        break
+                    self._offset += len(part)
                     self._write(part)
                     log.seek(self._offset)
         except FileNotFoundError:
@@ -60,13 +64,6 @@ class LogPrinter:
         if final and not self._begins_line:
             self._write(b"\n")
         self._stream.flush()
-
-    def _next(self, text: bytes, final: bool) -> bytes:
-        """Return what of a text is to be printed now."""
-        lines = text[: text.rfind(b"\n") + 1]
-        part = lines or (text if final or len(text) == _AT_ONCE else b"")
-        self._offset += len(part)
-        return part
 
     def _write(self, part: bytes) -> None:
         lines = _LINES.split(part) if self._prefix or not self._raw else [part]

@@ -126,13 +126,11 @@ def read_job(run_folder: str | os.PathLike[str]) -> JobRecord:
         elif record.get("attempt", job.attempt) != job.attempt:
             continue  # of a start that lives on, on a node that Slurm has lost
         elif event == "requeued":
-            job = replace(
-                job, requeued=str(record.get("cause") or ""), own_restarts=job.own_restarts + 1
-            )
+            cause = str(record.get("cause") or "")
+            job = replace(job, requeued=cause, own_restarts=job.own_restarts + 1)
         elif event == "ended":
-            job = replace(
-                job, exit_code=record.get("exit_code"), reason=str(record.get("reason") or "")
-            )
+            reason = str(record.get("reason") or "")
+            job = replace(job, exit_code=record.get("exit_code"), reason=reason)
     return job
 
 
@@ -196,14 +194,11 @@ def _read_rank(folder: str, role: str, index: int, attempt: int | None) -> RankS
                 oom=record.get("oom"),
                 full=bool(record.get("full")),
             )
-            state = replace(state, state=_ending(state))
+            ending = "Failed" if state.status else "Completed"
+            if state.asked not in (None, "end"):
+                ending = "Canceled"
+            state = replace(state, state=ending)
     return state
-
-
-def _ending(rank: RankState) -> str:
-    if rank.asked not in (None, "end"):
-        return "Canceled"
-    return "Failed" if rank.status else "Completed"
 
 
 def first_failure(ranks: Iterable[RankState]) -> RankState | None:
@@ -222,10 +217,8 @@ def first_interrupted(ranks: Iterable[RankState], plan: dict[str, Any]) -> RankS
     Ranks that fail afterwards do so for want of those that are gone.
     """
     decides = {role["name"] for role in plan["roles"] if role["decides"]}
-    ended = sorted(
-        (rank for rank in ranks if rank.state in ("Failed", "Canceled")),
-        key=lambda rank: rank.ended or 0.0,
-    )
+    ended = [rank for rank in ranks if rank.state in ("Failed", "Canceled")]
+    ended.sort(key=lambda rank: rank.ended or 0.0)
     if not ended or ended[0].asked is None:
         return None
     return next((rank for rank in ended if rank.state == "Canceled" and rank.role in decides), None)

@@ -43,16 +43,28 @@ def trusted_results(run_folder: Path, ending: str = _RESULT, trust: bool = False
         The folders or a result are not the user's own, or others may write them.
     """
     run_folder = run_folder.resolve()
-    _check_above(run_folder)
+    for folder in run_folder.parents:
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise _not_trusted(folder, f"may be written by everybody (mode {stat.S_IMODE(mode):o})")
     with ExitStack() as open_folders:
         run = _open_folder(run_folder, None, open_folders)
         if not trust and not is_sealed(run, run_folder.name):
-            raise _not_submitted(run_folder)
+            raise RunFolderError(
+                f"Run {run_folder.name} was not submitted by you, or not from this home: the run's "
+                "results are pickles, which run code when read.",
+                "Read a copied or restored run's results only if you trust who made them: pass "
+                "--trust (trust=True).",
+            )
         submitit = _open_folder(run_folder / "submitit", run, open_folders)
         with os.scandir(submitit) as entries:
             for entry in entries:
                 if entry.name.endswith(ending):
-                    _check_file(run_folder / "submitit" / entry.name, entry)
+                    path = run_folder / "submitit" / entry.name
+                    found = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(found.st_mode):
+                        raise _not_trusted(path, "is a link, or no file at all")
+                    _check(path, found)
         yield Path(f"/proc/self/fd/{submitit}")
 
 
@@ -67,34 +79,11 @@ def _open_folder(folder: Path, parent: int | None, open_folders: ExitStack) -> i
     return descriptor
 
 
-def _check_file(path: Path, entry: os.DirEntry[str]) -> None:
-    found = entry.stat(follow_symlinks=False)
-    if not stat.S_ISREG(found.st_mode):
-        raise _not_trusted(path, "is a link, or no file at all")
-    _check(path, found)
-
-
 def _check(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise _not_trusted(path, "belongs to somebody else")
     if found.st_mode & OTHERS_WRITE:
         raise _not_trusted(path, f"may be written by others (mode {stat.S_IMODE(found.st_mode):o})")
-
-
-def _check_above(run_folder: Path) -> None:
-    for folder in run_folder.parents:
-        mode = folder.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise _not_trusted(folder, f"may be written by everybody (mode {stat.S_IMODE(mode):o})")
-
-
-def _not_submitted(run_folder: Path) -> RunFolderError:
-    return RunFolderError(
-        f"Run {run_folder.name} was not submitted by you, or not from this home: the run's results "
-        "are pickles, which run code when read.",
-        "Read a copied or restored run's results only if you trust who made them: pass --trust "
-        "(trust=True).",
-    )
 
 
 def _not_trusted(path: Path, why: str) -> RunFolderError:

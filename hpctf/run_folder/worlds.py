@@ -107,7 +107,7 @@ def _note(seen: dict[str, Seen], plan: dict[str, Any]) -> str:
         return ""
     if imported & _TRAIN:
         return f"its {len(seen)} ranks did not exchange anything: each worked by itself"
-    if _is_program(plan):
+    if plan["entry"]["command"][0] != plan["entry"]["python"]:  # a program of another kind
         return (
             f"whether its {len(seen)} ranks worked together is not known: no Python of theirs has "
             "started Horovod or mpi4py where hpctf could see it"
@@ -187,7 +187,11 @@ def _other_worlds(seen: dict[str, Seen]) -> str:
     for library in _libraries(seen):
         if _is_one_world(seen, library):
             continue
-        saw = list(_saw(seen, library))
+        saw = []
+        for name, one in seen.items():
+            if one.worlds.get(library):
+                _, size, rank = one.world(library)
+                saw.append(f"{name} was " + ("alone" if size == 1 else f"rank {rank} of {size}"))
         more = f" and {len(saw) - _LISTED} more" if len(saw) > _LISTED else ""
         return (
             f"its {len(seen)} ranks were not in one world of {library}: "
@@ -196,13 +200,6 @@ def _other_worlds(seen: dict[str, Seen]) -> str:
             "which does"
         )
     return ""
-
-
-def _saw(seen: dict[str, Seen], library: str) -> Iterator[str]:
-    for name, one in seen.items():
-        if one.worlds.get(library):
-            _, size, rank = one.world(library)
-            yield f"{name} was " + ("alone" if size == 1 else f"rank {rank} of {size}")
 
 
 def _no_world(seen: dict[str, Seen], texts: _Texts) -> str:
@@ -235,11 +232,6 @@ def _no_world(seen: dict[str, Seen], texts: _Texts) -> str:
     )
 
 
-def _is_program(plan: dict[str, Any]) -> bool:
-    entry = plan["entry"]
-    return bool(entry["command"][0] != entry["python"])
-
-
 class _Texts:
     """The text of what a run has run: of its scripts, or the names within its function."""
 
@@ -250,15 +242,9 @@ class _Texts:
     @cached_property
     def _texts(self) -> list[bytes]:
         texts = list(_texts_in(os.path.join(self._folder, "snapshot")))
-        return [*texts, *self._pickled()] if self._is_function else texts
-
-    def _pickled(self) -> Iterator[bytes]:
-        """Yield the pickle of the run's function: the names that its code uses stand in it."""
-        try:
-            with open(os.path.join(self._folder, "submitit", "payload.pkl"), "rb") as stream:
-                yield stream.read(_MOST_BYTES)
-        except OSError:
-            return
+        if self._is_function:  # the names that its code uses stand in its pickle
+            texts += _read_text(os.path.join(self._folder, "submitit", "payload.pkl"))
+        return texts
 
     def name(self, word: bytes) -> bool:
         """Whether a word stands in any of them."""
@@ -294,8 +280,12 @@ def _texts_in(folder: str) -> Iterator[bytes]:
             read += 1
             if read > _MOST_FILES:
                 return
-            try:
-                with open(path, "rb") as stream:
-                    yield stream.read(_MOST_BYTES)
-            except OSError:
-                continue
+            yield from _read_text(path)
+
+
+def _read_text(path: str) -> list[bytes]:
+    try:
+        with open(path, "rb") as stream:
+            return [stream.read(_MOST_BYTES)]
+    except OSError:
+        return []

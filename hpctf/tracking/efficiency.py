@@ -110,10 +110,8 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
     hosts: dict[str, dict[str, Samples]] = defaultdict(dict)
     for rank, mine in samples.items():
         for sample in mine.all:
-            there = hosts[sample.host].get(rank)
-            if there is None:
-                there = hosts[sample.host][rank] = Samples()
-                there.every_s = mine.every_s
+            there = hosts[sample.host].setdefault(rank, Samples())
+            there.every_s = mine.every_s
             there.all.append(sample)
     if not hosts:
         return None
@@ -135,17 +133,14 @@ def asked(plan: dict[str, Any], role: str) -> Requested:
     tasks = math.ceil(component["tasks"] / component["nodes"])
     cpus = tasks * (component["cpus_per_task"] or 1)
     if "cpus-per-gpu" in said and not component["cpus_per_task"]:
-        cpus = _number(said["cpus-per-gpu"]) * gpus
+        each = said["cpus-per-gpu"]
+        cpus = int(each) * gpus if each.isdecimal() else 0
     memory = bytes_of(said.get("mem", ""))
     if memory is None and "mem" not in said:
         for key, count in (("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
-            each = bytes_of(said.get(key, ""))
-            memory = each * count if each else memory
+            size = bytes_of(said.get(key, ""))
+            memory = size * count if size else memory
     return Requested(None if "exclusive" in said else cpus or None, memory, gpus)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def _node(host: str, ranks: dict[str, Samples], plan: dict[str, Any]) -> NodeUse:
@@ -159,7 +154,7 @@ def _node(host: str, ranks: dict[str, Samples], plan: dict[str, Any]) -> NodeUse
         cpu_mean=_cpu_mean(ranks, seconds),
         cpu_peak=_cpu_peak(ranks),
         cpu_asked=wanted.cpus,
-        memory_peak=sum(filter(None, map(_memory_peak, ranks.values()))) or None,
+        memory_peak=sum(map(_memory_peak, ranks.values())) or None,
         memory_asked=wanted.memory,
         gpus_asked=wanted.gpus,
         gpu_use=use,
@@ -188,9 +183,9 @@ def _cpu_peak(ranks: dict[str, Samples]) -> float | None:
     return round(max(sum(then.values()) for then in most.values()), 3) if most else None
 
 
-def _memory_peak(mine: Samples) -> int | None:
+def _memory_peak(mine: Samples) -> int:
     held = [one.row.get(key) for one in mine.all for key in ("memory", "memory_peak")]
-    return max((int(one) for one in held if one), default=None)
+    return max((int(one) for one in held if one), default=0)
 
 
 def _gpus(ranks: dict[str, Samples]) -> tuple[float | None, int | None, int | None]:

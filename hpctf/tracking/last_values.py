@@ -8,7 +8,7 @@ node had written may have come late.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from hpctf.client.hpctf.values import restored, scalar
 from hpctf.common.files import read_json, write_json
 from hpctf.run_folder.rank_states import read_job
 
+_FILE = "state/last.json"
 MOST = 500
 """Metrics that are kept; the few runs with more are read anew."""
 
@@ -37,22 +38,22 @@ def keep(place: Path, kept: Kept, attempt: int | None = None) -> None:
     """
     if len(kept.metrics) > MOST:
         return
-    content = {
-        "metrics": dict(_plain(kept.metrics)),
-        "tags": kept.tags,
-        "properties": kept.properties,
-        "attempt": attempt,
-    }
-    write_json(_file(place), content, shared=True)
+    metrics = {}
+    for name, last in kept.metrics.items():
+        with contextlib.suppress(TypeError):  # a damaged line: no metric has such a value
+            metrics[name] = [scalar(last.value, "a metric"), last.step, last.time]
+    content = {**kept._asdict(), "metrics": metrics, "attempt": attempt}
+    write_json(place / _FILE, content, shared=True)
 
 
 def kept_of(place: Path) -> Kept | None:
     """Return what is kept of a run that is over; None if it is not, or nothing is kept."""
     try:
-        content = read_json(_file(place))
-        settled = (place / "state" / "final.json").exists()
-        if not settled and not _has_ended(place, content.get("attempt")):
-            return None
+        content = read_json(place / _FILE)
+        if not (place / "state" / "final.json").exists():
+            job = read_job(place)
+            if job.exit_code is None or job.attempt != content.get("attempt"):
+                return None
         metrics = {
             name: Last(restored(value), step, at)
             for name, (value, step, at) in content["metrics"].items()
@@ -60,21 +61,6 @@ def kept_of(place: Path) -> Kept | None:
         return Kept(metrics, _pairs(content["tags"]), _pairs(content["properties"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _has_ended(place: Path, attempt: int | None) -> bool:
-    job = read_job(place)
-    return job.exit_code is not None and job.attempt == attempt
-
-
-def _file(place: Path) -> Path:
-    return place / "state" / "last.json"
-
-
-def _plain(metrics: Mapping[str, Last]) -> Iterator[tuple[str, list[Any]]]:
-    for name, last in metrics.items():
-        with contextlib.suppress(TypeError):  # a damaged line: no metric has such a value
-            yield name, [scalar(last.value, "a metric"), last.step, last.time]
 
 
 def _pairs(content: Mapping[str, Any]) -> Labels:

@@ -127,17 +127,14 @@ class Live:
 
     def _advance(self, path: Path, record: dict[str, Any]) -> None:
         said, before = record["progress"], self.progress
-        if path != self._teller(path) or not {"epoch", "epochs"} <= said.keys():
+        # The first journal that has told how far it is counts; others may be ahead or behind.
+        telling = (known for known, journal in self._journals.items() if journal.progress)
+        if path != next(telling, path) or not {"epoch", "epochs"} <= said.keys():
             return
         epoch, at = int(said["epoch"]), float(record["time"])
         again = before is None or epoch <= before.epoch or said["epochs"] != before.epochs
         first = (epoch, at) if again or before is None else (before.first_epoch, before.first_time)
         self.progress = Progress(epoch, int(said["epochs"]), at, *first)
-
-    def _teller(self, path: Path) -> Path:
-        """Return the first journal that has told how far it is; others may be ahead or behind."""
-        telling = (known for known, journal in self._journals.items() if journal.progress)
-        return next(telling, path)
 
 
 class _Growing:
@@ -154,7 +151,11 @@ class _Growing:
         """Yield the whole lines that have come since the last call, many at a time."""
         try:
             with open_file(self._path) as stream:
-                self._begin(os.fstat(stream.fileno()))
+                found = os.fstat(stream.fileno())
+                file = (found.st_dev, found.st_ino)
+                if self._file not in (None, file) or found.st_size < self._offset:
+                    self._offset, self.began_anew = 0, True
+                self._file = file
                 stream.seek(self._offset)
                 for text in whole_lines(stream):
                     if text.endswith(b"\n"):
@@ -162,10 +163,3 @@ class _Growing:
                         yield text
         except FileNotFoundError:
             return
-
-    def _begin(self, found: os.stat_result) -> None:
-        """Begin at the file's beginning if it is another one than before."""
-        same = self._file in (None, (found.st_dev, found.st_ino)) and found.st_size >= self._offset
-        if not same:
-            self._offset, self.began_anew = 0, True
-        self._file = (found.st_dev, found.st_ino)

@@ -55,7 +55,7 @@ class Reading:
         mine = _metrics(self.series(rank), name)
         if not recursive:
             return mine
-        found = {self._id(): mine} if mine else {}
+        found = {self._folder.name: mine} if mine else {}
         for child in self._children():
             theirs = _metrics(Reading(Path(child.folder)).series(rank), name)
             if theirs:
@@ -164,9 +164,6 @@ class Reading:
     @property
     def _folder(self) -> Path:
         return Path(self._tracked.folder)
-
-    def _id(self) -> str:
-        return self._folder.name
 
     def _children(self) -> list[Child]:
         return self._tracked.children()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import Command, answer_json, json_option, say, wait_for
+from hpctf.cli.common import Give, answer_json, json_option, say, together, wait_for
 from hpctf.common.notes import notify
 from hpctf.common.secrets import hidden_in_shell, public
 from hpctf.common.terminal import data
@@ -36,30 +36,29 @@ class Submit(click.Command):
             raise click.NoSuchOption(name, words, near, error.ctx) from None
 
 
-def run_options(command: Command) -> Command:
-    """Give a command the options that name a run."""
-    name = click.option("--name", help="What the run's id and its job begin with.")
-    tag = click.option(
-        "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by."
-    )
-    return name(tag(command))
+run_options = together(
+    click.option("--name", help="What the run's id and its job begin with."),
+    click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by."),
+)
+action_options = together(
+    click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
+    click.option("--follow", is_flag=True, help="Wait, and print the first rank's log."),
+    click.option(
+        "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
+    ),
+    json_option,
+)
 
 
 def estimator_options(
     wanted: Callable[[Parameter[Any, Any]], bool] = lambda parameter: True,
-) -> Callable[[Command], Command]:
+) -> Give:
     """Give a command the options of the estimator's parameters that are wanted."""
-
-    def give(command: Command) -> Command:
-        for parameter, option in reversed(OPTIONS.values()):
-            if wanted(parameter) and option.flags:
-                command = _click_option(parameter, option)(command)
-        return command
-
-    return give
+    known = [(parameter, option) for parameter, option in OPTIONS.values() if option.flags]
+    return together(*(_click_option(*one) for one in known if wanted(one[0])))
 
 
-def _click_option(parameter: Parameter[Any, Any], option: Option) -> Callable[[Command], Command]:
+def _click_option(parameter: Parameter[Any, Any], option: Option) -> Give:
     more: dict[str, Any] = {}
     if isinstance(option.kind, tuple):
         more["type"] = click.Choice(option.kind)
@@ -74,31 +73,6 @@ def _click_option(parameter: Parameter[Any, Any], option: Option) -> Callable[[C
     return click.option(
         option.name, option.key, help=parameter.help_of(option), metavar=option.metavar, **more
     )
-
-
-def action_options(command: Command) -> Command:
-    """Give a command what is to happen: wait, follow, only look."""
-    options: list[Command] = [
-        click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
-        click.option("--follow", is_flag=True, help="Wait, and print the first rank's log."),
-        click.option(
-            "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
-        ),
-        json_option,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def given_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that are on the command line."""
-    default = click.core.ParameterSource.DEFAULT
-    return {
-        name: value
-        for name, value in options.items()
-        if context.get_parameter_source(name) is not default
-    }
 
 
 def take_actions(options: dict[str, Any]) -> dict[str, bool]:
@@ -119,41 +93,25 @@ def asked_of(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def hand_in(submit: Any, site: str, actions: dict[str, bool]) -> None:
-    """Submit and answer; wait, if that is what is wanted.
-
-    Parameters
-    ----------
-    submit
-        Called with what tells notes; returns the run.
-    """
+    """Submit and answer; wait, if that is what is wanted. `submit` is called with what tells notes,
+    and returns the run."""
     run: Run = submit(notify)
     whole = f"{run.job_id};{run.cluster}" if run.cluster else run.job_id
     say(f"Submitted as job {whole} of site {site}: {run.folder.path}")
-    if not actions["wait"] and not actions["follow"]:
-        _answer(run, actions["as_json"])
+    as_json, waiting = actions["as_json"], actions["wait"] or actions["follow"]
+    if not as_json:
+        click.echo(run.id)
+    elif not waiting:
+        names = {"id": run.id, "experiment": run.experiment, "job_id": run.job_id}
+        answer_json({**names, "run_folder": str(run.folder.path)})
+    if not waiting:
         return
-    if not actions["as_json"]:
-        _answer(run, False)
-    status = wait_for(run, show_output=actions["follow"] and not actions["as_json"])
-    if actions["as_json"]:
+    status = wait_for(run, show_output=actions["follow"] and not as_json)
+    if as_json:
         from hpctf.runs.status.query import details
 
         answer_json(details(run.folder, status))
     run.raise_for(status)
-
-
-def _answer(run: Run, as_json: bool) -> None:
-    if as_json:
-        answer_json(
-            {
-                "id": run.id,
-                "experiment": run.experiment,
-                "job_id": run.job_id,
-                "run_folder": str(run.folder.path),
-            }
-        )
-    else:
-        click.echo(run.id)
 
 
 def show_plan(planned: Planned, as_json: bool, notes: Sequence[str] = ()) -> None:

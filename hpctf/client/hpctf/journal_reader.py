@@ -18,17 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .points import Point
 
-KINDS = (
-    "value",
-    "list",
-    "row",
-    "table",
-    "image",
-    "confusion_matrix",
-    "accuracy_table",
-    "predictions",
-    "residuals",
-)
+_CHARTS = ("confusion_matrix", "accuracy_table", "predictions", "residuals")
+KINDS = ("value", "list", "row", "table", "image", *_CHARTS)
 """What a record can hold under a name."""
 
 PROPERTY = "property"
@@ -151,8 +142,7 @@ class Journal:
             value = restored(value)
         series = self.series.get(name)
         if series is None or series.kind != kind:
-            known = series is not None
-            label = f"{name} ({kind})" if known else name
+            label = name if series is None else f"{name} ({kind})"
             series = self.series.setdefault(label, Series(label, kind))
         step = record.get("step")
         series.add(value, step if isinstance(step, int) else None, at, self._start)
@@ -247,9 +237,11 @@ def last_lines(path: str) -> Dict[Key, bytes]:
     found: Dict[Key, bytes] = {}
     heads = set()
     for line in _from_the_end(path):
-        head = _head_of(line)
+        # Of a metric's lines only the last counts. They begin alike, and a quote within a name has
+        # a backslash before it: all others need not be read as JSON.
+        head = line[: line.find(b'","', 9)] if line.startswith(b'{"name":"') else b""
         if head and head in heads:
-            continue  # without reading it as JSON: only the last one counts
+            continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -259,17 +251,12 @@ def last_lines(path: str) -> Dict[Key, bytes]:
         heads.add(head)
         digest = record.get("digest")
         for last in [record] if digest is None else reversed(digest):
-            _keep(found, last)
+            key = key_of(last)
+            if key is not None and (key not in found or key[0] == PROPERTY):
+                found[key] = json.dumps(last, separators=(",", ":")).encode() + b"\n"
         if digest is not None:
             break
     return dict(reversed(list(found.items())))
-
-
-def _keep(found: Dict[Key, bytes], record: Dict[str, Any]) -> None:
-    """Keep a record's line, unless a later one of its key is there; the first property stays."""
-    key = key_of(record)
-    if key is not None and (key not in found or key[0] == PROPERTY):
-        found[key] = json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
 def key_of(record: Dict[str, Any]) -> Key:
@@ -280,13 +267,6 @@ def key_of(record: Dict[str, Any]) -> Key:
         if kind in record:
             return kind, str(record[kind])
     return next(((kind, "") for kind in ("progress", "ended") if kind in record), None)
-
-
-def _head_of(line: bytes) -> bytes:
-    """Return the beginning of a line that names a metric: the same for each of its records."""
-    if not line.startswith(b'{"name":"'):
-        return b""
-    return line[: line.find(b'","', 9)]  # a quote within a name has a backslash before it
 
 
 def _from_the_end(path: str) -> Iterator[bytes]:

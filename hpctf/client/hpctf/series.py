@@ -92,28 +92,14 @@ class Series:
         One value, or a list of all; of lists one joined list; of rows and tables a mapping from
         column to value or list; of all else the last.
         """
-        if self.kind == "value":
-            return self.values[0] if len(self.values) == 1 else list(self.values)
         if self.kind == "list":
             return [value for values in self.values for value in values]
-        if self.kind == "row":
-            return _columns(list(self.values))
+        if self.kind == "row" and len(self.values) > 1:
+            names = dict.fromkeys(name for row in self.values for name in row)
+            return {name: [row.get(name) for row in self.values] for name in names}
         if self.kind == "table":
-            return _joined(list(self.values))
-        return self.values[-1] if len(self.values) == 1 else list(self.values)
-
-
-def _columns(rows: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Return rows as columns, as long as each other; a row that lacks one has None there."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if len(rows) == 1:
-        return dict(rows[0])
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _joined(tables: List[Dict[str, Any]]) -> Dict[str, List[Any]]:
-    joined: Dict[str, List[Any]] = {}
-    for table in tables:
-        for name, column in table.items():
-            joined.setdefault(name, []).extend(column if isinstance(column, list) else [column])
-    return joined
+            joined: Dict[str, List[Any]] = {}
+            for name, column in ((n, c) for table in self.values for n, c in table.items()):
+                joined.setdefault(name, []).extend(column if isinstance(column, list) else [column])
+            return joined
+        return self.values[0] if len(self.values) == 1 else list(self.values)

@@ -18,25 +18,6 @@ HpctfError (exit 2)
 
 from __future__ import annotations
 
-__all__ = [
-    "BuildError",
-    "ClusterSpecError",
-    "ExportError",
-    "HostlistError",
-    "HpctfError",
-    "RunFolderError",
-    "RunNotFound",
-    "SchedulerError",
-    "SiteError",
-    "SubmissionError",
-    "TrainingFailed",
-    "UnreadableRun",
-    "UntrustedPath",
-    "UsageError",
-    "did_you_mean",
-    "shown",
-]
-
 
 class HpctfError(Exception):
     """Base of every error that hpctf raises on purpose.

@@ -76,11 +76,7 @@ _PATTERNS: list[tuple[str, str, str]] = [
         "the shared library {1} is not there on the node",
         "Load the module that brings it (modules: in the site file), or install it.",
     ),
-    (
-        r"ImportError: (.+)",
-        "an import failed in the training's Python, {python}: {1}",
-        _INSTALL,
-    ),
+    (r"ImportError: (.+)", "an import failed in the training's Python, {python}: {1}", _INSTALL),
     (
         r"TF_USE_LEGACY_KERAS|PerReplica|ParameterServerStrategy.{0,80}not (?:yet )?supported",
         "Keras 3 does not support this way of distributing",
@@ -98,11 +94,7 @@ _PATTERNS: list[tuple[str, str, str]] = [
         "the kernel killed a process that used more memory than the job may",
         "Ask for more memory: --mem.",
     ),
-    (
-        r"^(?:\w+\.)*(?:_Array)?MemoryError",
-        "Python could not get the memory it asked for",
-        _MEMORY,
-    ),
+    (r"^(?:\w+\.)*(?:_Array)?MemoryError", "Python could not get the memory it asked for", _MEMORY),
     (
         r"std::bad_alloc|[Cc]annot allocate memory|ENOMEM|[Oo]ut of memory|"
         r"failed to map segment from shared object|mmap(?:\(\))? failed|Failed to allocate memory|"

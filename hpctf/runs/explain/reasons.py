@@ -29,6 +29,12 @@ _ADMIN = "Ask the cluster's administrators."
 _WAIT = "Nothing need be done: it starts by itself."
 _RESUBMIT = "It will not start as it is: cancel it and submit it again"
 
+
+def _never(meaning: str, again: str) -> Reason:
+    """Return a reason that goes away only if the job is submitted `again`, otherwise."""
+    return Reason(meaning, f"{_RESUBMIT} {again}", never=True)
+
+
 REASONS = {
     "Resources": Reason("the resources it asks for are in use", "Asking for less starts sooner."),
     "Priority": Reason(
@@ -74,19 +80,16 @@ REASONS = {
         "it asks for a number of nodes that its partition does not allow, or does not have up",
         f"{_RESUBMIT} with fewer nodes (--nodes), or in another partition.",
     ),
-    "PartitionTimeLimit": Reason(
+    "PartitionTimeLimit": _never(
         "it asks for more time than its partition allows",
-        f"{_RESUBMIT} with a shorter --time, or in another partition.",
-        never=True,
+        "with a shorter --time, or in another partition.",
     ),
     "PartitionConfig": Reason(
         "it asks for something that its partition does not allow",
         f"{_RESUBMIT} in another partition, or with less.",
     ),
-    "AccountNotAllowed": Reason(
-        "its account may not use its partition",
-        f"{_RESUBMIT} with another account or partition.",
-        never=True,
+    "AccountNotAllowed": _never(
+        "its account may not use its partition", "with another account or partition."
     ),
     "ReqNodeNotAvail": Reason(
         "a node that it needs is not available", "Wait for the node, or do without it."
@@ -100,13 +103,10 @@ REASONS = {
     "NodeDown": Reason("a node that it needs is down", "Wait for the node, or do without it."),
     "FrontEndDown": Reason("no front end node is up", _ADMIN),
     "Reservation": Reason("its reservation has not begun", _WAIT),
-    "ReservationDeleted": Reason(
-        "the reservation it asks for is no more", f"{_RESUBMIT} without it.", never=True
-    ),
-    "ReservationInvalid": Reason(
+    "ReservationDeleted": _never("the reservation it asks for is no more", "without it."),
+    "ReservationInvalid": _never(
         "the reservation it asks for is no longer valid for it: over, or without access",
-        f"{_RESUBMIT} without it, or in another one.",
-        never=True,
+        "without it, or in another one.",
     ),
     "Licenses": Reason("the licenses it asks for are in use", _WAIT),
     "JobArrayTaskLimit": Reason(
@@ -117,18 +117,10 @@ REASONS = {
         "no node can ever give what it asks for", f"{_RESUBMIT}, asking for what there is.", True
     ),
     "Constraints": Reason("no node can give what it asks for at the moment", "See: sinfo -o %N,%f"),
-    "DeadLine": Reason(
-        "it cannot end before its deadline any more",
-        f"{_RESUBMIT} with a later deadline.",
-        never=True,
-    ),
-    "InvalidAccount": Reason(
-        "its account is not valid", f"{_RESUBMIT} with another account.", never=True
-    ),
-    "InvalidQOS": Reason("its QOS is not valid", f"{_RESUBMIT} with another QOS.", never=True),
-    "QOSNotAllowed": Reason(
-        "its account or partition may not use its QOS", f"{_RESUBMIT} with another QOS.", never=True
-    ),
+    "DeadLine": _never("it cannot end before its deadline any more", "with a later deadline."),
+    "InvalidAccount": _never("its account is not valid", "with another account."),
+    "InvalidQOS": _never("its QOS is not valid", "with another QOS."),
+    "QOSNotAllowed": _never("its account or partition may not use its QOS", "with another QOS."),
     "QOSUsageThreshold": Reason("its QOS has been used so much that it pauses", _ADMIN),
     "QOSJobLimit": Reason("its QOS runs as many jobs as it may", _WAIT),
     "QOSResourceLimit": Reason("its QOS has reached a limit", _WAIT),
@@ -137,10 +129,8 @@ REASONS = {
     "AssociationResourceLimit": Reason("its account has reached a limit", _WAIT),
     "AssociationTimeLimit": Reason("its account has used up its time", _ADMIN),
     "AccountingPolicy": Reason("a limit of its account or QOS has been reached", _WAIT),
-    "MaxMemPerLimit": Reason(
-        "it asks for more memory than a node or a CPU may give",
-        f"{_RESUBMIT} with less --mem.",
-        never=True,
+    "MaxMemPerLimit": _never(
+        "it asks for more memory than a node or a CPU may give", "with less --mem."
     ),
     "BurstBufferResources": Reason("the burst buffer has no room for it", _WAIT),
     "BurstBufferStageIn": Reason("its data are being brought to the burst buffer", _WAIT),

@@ -251,11 +251,7 @@ _STATES: dict[str, tuple[str, Callable[[RunFolder, RunState, str], Explanation] 
 }
 """The words of a headline, and what says more."""
 
-_SLURMS = {
-    "TIMEOUT": _timeout,
-    "OUT_OF_MEMORY": _out_of_memory,
-    "NODE_FAIL": _node_failed,
-}
+_SLURMS = {"TIMEOUT": _timeout, "OUT_OF_MEMORY": _out_of_memory, "NODE_FAIL": _node_failed}
 
 
 def _figures(run: RunFolder) -> Figures:

@@ -295,21 +295,16 @@ class Plan:
         """Rebuild a plan from `to_json`'s text."""
         raw: dict[str, Any] = json.loads(text)
         raw["roles"] = tuple(Role(**role) for role in raw["roles"])
-        raw["components"] = tuple(_component(component) for component in raw["components"])
+        for component in raw["components"]:
+            component["directives"] = tuple(map(tuple, component["directives"]))
+        raw["components"] = tuple(Component(**component) for component in raw["components"])
         raw["launch"] = Launch(**_tuples(raw["launch"]))
         raw["entry"] = Entry(**_tuples(raw["entry"]))
         if raw["entry"].container is not None:
             container = Container(**_tuples(raw["entry"].container))
             raw["entry"] = replace(raw["entry"], container=container)
         raw["interruption"] = Interruption(**raw["interruption"])
-        raw["ports"] = tuple(raw["ports"])
-        raw["interfaces"] = tuple(raw.get("interfaces", ()))
-        return cls(**raw)
-
-
-def _component(raw: dict[str, Any]) -> Component:
-    directives = tuple((str(key), str(value)) for key, value in raw["directives"])
-    return Component(**{**raw, "directives": directives})
+        return cls(**_tuples(raw))
 
 
 def _tuples(raw: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -205,16 +206,13 @@ class Run(Reading):
         if failure and failure.asked is None and status.state == "Failed":
             raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}", hint)
         message = f"{ending}: {status.reason}."
-        last = tail(self.folder.logs / "job.log", 10) or self._end_of_build()
+        last = tail(self.folder.job_log, 10)
+        if not last:
+            with contextlib.suppress(OSError):
+                last = end_of_log(self.folder.build_log, self.folder.path, 10)
         if last and status.state == "Failed":
             message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
         raise TrainingFailed(message, hint)
-
-    def _end_of_build(self) -> list[str]:
-        try:
-            return end_of_log(self.folder.build_log, self.folder.path, 10)
-        except OSError:
-            return []
 
     def cancel(self) -> None:
         """Cancel the run; one that has ended stays as it is.

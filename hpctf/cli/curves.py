@@ -98,7 +98,10 @@ class _Canvas:
             for step in range(steps + 1):
                 x = round(before[0] + (point[0] - before[0]) * step / steps)
                 y = round(before[1] + (point[1] - before[1]) * step / steps)
-                self._dot(x, y, owner)
+                row, column = y // 4, x // 2
+                if not self._dots[row][column]:
+                    self._owners[row][column] = owner
+                self._dots[row][column] |= _DOTS[y % 4][x % 2]
             before = point
 
     def line(self, row: int) -> Text:
@@ -109,12 +112,6 @@ class _Canvas:
             dots = "".join(chr(_BLANK + dots) if dots else " " for dots, _ in part)
             text.append(dots, color(owner))
         return text
-
-    def _dot(self, x: int, y: int, owner: int) -> None:
-        row, column = y // 4, x // 2
-        if not self._dots[row][column]:
-            self._owners[row][column] = owner
-        self._dots[row][column] |= _DOTS[y % 4][x % 2]
 
 
 def _points(curve: Curve, log_scale: bool) -> list[tuple[float, float]]:

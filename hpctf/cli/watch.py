@@ -151,9 +151,13 @@ class Watcher:
         self._live.look()
         samples = {rank: one.last for rank, one in self._live.samples.items()}
         log = self._log(status)
+        plan = self.run.plan
+        if not self._record.get("job_id"):
+            self._record = self.run.folder.read_record()
+        job = self._record.get("job_id") or "-"
         return View(
             id=self.run.id,
-            about=visible(self._about()),
+            about=visible(f"job {job}  {plan['site']}/{plan['target']}  {plan['backend']}"),
             status=status,
             submitted=float(self._record.get("submitted") or time.time()),
             now=time.time(),
@@ -163,13 +167,6 @@ class Watcher:
             log_name=log.name,
             log=log_lines(_end_of(log)),
         )
-
-    def _about(self) -> str:
-        plan = self.run.plan
-        if not self._record.get("job_id"):
-            self._record = self.run.folder.read_record()
-        job = self._record.get("job_id") or "-"
-        return f"job {job}  {plan['site']}/{plan['target']}  {plan['backend']}"
 
     def _log(self, status: RunState) -> Path:
         """Return the log that tells most now: of a failed rank, the first one's, or the job's."""

@@ -170,7 +170,7 @@ def _rank(rank: RankState, view: View) -> tuple[str, ...]:
         since = elapsed(max(0.0, (rank.ended or view.now) - rank.started))
     sample = view.samples.get(rank.name)
     row: dict[str, Any] = sample.row if sample and rank.state == "Running" else {}
-    numbers = list(gpu_numbers(row))
+    numbers = gpu_numbers(row)
     uses = [row[f"gpu{n}_use"] for n in numbers if f"gpu{n}_use" in row]
     held = sum(row.get(f"gpu{n}_memory", 0) for n in numbers)
     total = sum(row.get(f"gpu{n}_memory_total", 0) for n in numbers)

@@ -22,8 +22,7 @@ def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | No
     SiteError
         The site has locked its runs root, and another one is asked for.
     """
-    variable = os.environ.get("HPCTF_RUNS_ROOT")
-    chosen = runs_root or variable
+    chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT")
     if not chosen or not isinstance(site, (str, type(None))):
         from hpctf.site.loading import load_site
         from hpctf.site.locks import refuse_locked

@@ -43,5 +43,4 @@ class ChosenSite:
         """Return it for the record: a file by its absolute path."""
         name = os.fspath(self.name or os.environ.get("HPCTF_SITE") or default_name(self.project))
         path = os.path.abspath(os.path.expanduser(name)) if is_path(name) else name
-        settings = self.settings or []
-        return {"site": path, "settings": as_json(settings)}
+        return {"site": path, "settings": as_json(self.settings or [])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -121,9 +121,9 @@ def sample_file(folder: Path, rank: str) -> Path:
     return folder / JOURNALS / SYSTEM / f"{rank}.jsonl"
 
 
-def gpu_numbers(row: dict[str, Any]) -> Iterator[int]:
-    """Yield the numbers of the GPUs that a row tells of, from 0."""
-    yield from _gpu_numbers(tuple(row))
+def gpu_numbers(row: dict[str, Any]) -> list[int]:
+    """Return the numbers of the GPUs that a row tells of, from 0."""
+    return _gpu_numbers(tuple(row))
 
 
 @lru_cache

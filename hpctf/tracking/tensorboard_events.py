@@ -137,7 +137,7 @@ def _points(event: bytes) -> Iterator[Point]:
             if number == 1 and isinstance(content, bytes):
                 (when,) = struct.unpack("<d", content)
             elif number == 2 and isinstance(content, int):
-                step = _signed(content)
+                step = (content & _ALL_BITS) - ((content & _SIGN) << 1)  # two's complement
             elif number == 5 and isinstance(content, bytes):
                 summary = content
         for number, _, content in _fields(summary):
@@ -172,20 +172,15 @@ def _scalar(tensor: bytes) -> float | None:
             return None  # it has dimensions
         elif number in (4, 5, 6) and isinstance(content, bytes):
             numbers = content  # tensor_content, float_val, double_val: packed
-        elif number in (7, 10):
-            numbers = _integer(content)
+        elif number in (7, 10):  # int_val and int64_val: packed or not
+            one = _varint(content, 0)[0] if isinstance(content, bytes) else content
+            numbers = struct.pack("<Q", one & _ALL_BITS)
     form = {_FLOAT: "<f", _DOUBLE: "<d", _INTEGERS[0]: "<i", _INTEGERS[1]: "<q"}.get(kind)
     if form is None:
         return None
     if kind in _INTEGERS and len(numbers) > struct.calcsize(form):
         numbers = numbers[: struct.calcsize(form)]
     return float(struct.unpack(form, numbers)[0]) if numbers else 0.0
-
-
-def _integer(content: int | bytes) -> bytes:
-    """Return an int_val or int64_val, packed or not, as eight bytes."""
-    number = _varint(content, 0)[0] if isinstance(content, bytes) else content
-    return struct.pack("<Q", number & _ALL_BITS)
 
 
 def _fields(message: bytes) -> Iterator[Field]:
@@ -198,19 +193,13 @@ def _fields(message: bytes) -> Iterator[Field]:
         if kind == _VARINT:
             content, at = _varint(message, at)
         else:
+            size = {_FIXED64: 8, _FIXED32: 4}.get(kind, len(message))
             if kind == _BYTES:
                 size, at = _varint(message, at)
-            else:
-                size = {_FIXED64: 8, _FIXED32: 4}[kind] if kind in (_FIXED64, _FIXED32) else -1
-            if size < 0 or at + size > len(message):
+            if at + size > len(message):  # also of a type that nobody knows
                 raise IndexError(at)
             content, at = message[at : at + size], at + size
         yield key >> 3, kind, content
-
-
-def _signed(number: int) -> int:
-    """Return an int64, which stands as its two's complement."""
-    return (number & _ALL_BITS) - ((number & _SIGN) << 1)
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

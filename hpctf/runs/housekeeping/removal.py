@@ -89,8 +89,7 @@ def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposa
         wrong = {run.id: _damage(run) for run in chosen}
         unnamed = "it cannot be read ({}); name it to have it removed or archived"
         staying = {id_: unnamed.format(what) for id_, what in wrong.items() if what} | staying
-    going = usage(run for run in chosen if run.id not in staying)
-    return Proposal(tuple(going), staying)
+    return Proposal(tuple(usage(run for run in chosen if run.id not in staying)), staying)
 
 
 def reasons_to_stay(root: Path, folders: Iterable[RunFolder]) -> dict[str, str]:

@@ -21,7 +21,7 @@ _ENDED = _DAEMON + r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z ]+))
 """slurmstepd's word on a batch script that it ends (slurm: src/slurmd/slurmstepd/req.c)."""
 
 _STATES = {
-    None: "CANCELLED",
+    "": "CANCELLED",
     "TIME LIMIT": "TIMEOUT",
     "PREEMPTION": "PREEMPTED",
     "NODE FAILURE": "NODE_FAIL",
@@ -74,12 +74,9 @@ def why_not_built(folder: RunFolder, record: dict[str, Any]) -> str:
 def _of_lines(lines: list[str], job_id: str) -> JobStatus | None:
     starts = [number for number, line in enumerate(lines) if line.startswith(_START)]
     lines = lines[starts[-1] :] if starts else lines
-    for line in lines:
-        ended = re.search(_ENDED, line)
-        if ended:
-            cause = ended.group(1)
-            state = _STATES.get(cause.strip() if cause else None)
-            return JobStatus(job_id, "", state) if state else None
+    for ended in filter(None, (re.search(_ENDED, line) for line in lines)):
+        state = _STATES.get((ended[1] or "").strip())
+        return JobStatus(job_id, "", state) if state else None
     if any(re.search(_KILLED, line) for line in lines):
         return JobStatus(job_id, "", "OUT_OF_MEMORY")
     return None

@@ -62,9 +62,11 @@ def wait(
         if answer is not None:
             away_since = (away_since or time.strftime("%H:%M:%S")) if answer.away else ""
             status = stuck.looked(_keep(run, status, answer, away_since))
-            ask_at = time.monotonic() + _pause(status, time.monotonic() - began)
-            if stuck.since is not None:
-                ask_at = min(ask_at, time.monotonic() + _ASK_STUCK_S)
+            now = time.monotonic()
+            ask_in = min(_ASK_S[1], max(_ASK_S[0], (now - began) / 10))
+            if status.state == "Finalizing":  # the job is about to go
+                ask_in = _FINALIZING_S
+            ask_at = now + (ask_in if stuck.since is None else min(ask_in, _ASK_STUCK_S))
             question = None
         elif status is not None:
             status = _look(run, status)
@@ -151,13 +153,6 @@ def _has_come_to_an_end(run: RunFolder, status: RunState | None, known: JobRecor
         return False
     own = read_job(run.path)
     return own.exit_code is not None and own != known
-
-
-def _pause(status: RunState, waited: float) -> float:
-    """Return the seconds until the scheduler is asked again; a job about to go, it is soon."""
-    if status.state == "Finalizing":
-        return _FINALIZING_S
-    return min(_ASK_S[1], max(_ASK_S[0], waited / 10))
 
 
 def _look(run: RunFolder, before: RunState) -> RunState:

@@ -6,7 +6,7 @@ import horovod.tensorflow as hvd
 import keras
 
 from ..refusing import refusal
-from .collectives import broadcast_variables
+from .collectives import broadcast_variables, plain
 from .optimizer import averages
 
 
@@ -37,7 +37,7 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
         super().__init__()
         self.root_rank = root_rank
         self.broadcast_done = False
-        self._local = {id(_plain(variable)) for variable in local_variables or ()}
+        self._local = {id(plain(variable)) for variable in local_variables or ()}
 
     def set_model(self, model: Any) -> None:
         """Take the model, before Keras makes its training step."""
@@ -88,7 +88,7 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
             if not optimizer.built:
                 optimizer.build(self.model.trainable_variables)
             variables += optimizer.variables
-        shared = [v for v in variables if id(_plain(v)) not in self._local]
+        shared = [v for v in variables if id(plain(v)) not in self._local]
         broadcast_variables(shared, self.root_rank)
         self.broadcast_done = True
 
@@ -96,7 +96,3 @@ class BroadcastGlobalVariablesCallback(keras.callbacks.Callback):
 def _is_built(model: Any) -> bool:
     layers: List[Any] = list(getattr(model, "_flatten_layers", list)())
     return bool(model.built) and all(layer.built for layer in layers)
-
-
-def _plain(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -39,10 +39,11 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
     ValueError
         The ranks do not name equally many variables.
     """
-    plain = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    of_tensorflow = [plain(variable) for variable in variables]
     if hvd.size() == 1:
         return
-    counts = hvd.allgather(tf.constant([len(plain)]), name="hpctf_variables").numpy().tolist()
+    own = tf.constant([len(of_tensorflow)])
+    counts = hvd.allgather(own, name="hpctf_variables").numpy().tolist()
     if len(set(counts)) > 1:
         raise refusal(
             ValueError,
@@ -53,11 +54,16 @@ def broadcast_variables(variables: Iterable[Any], root_rank: int = 0) -> None:
     # The names are the places in the list: those of Keras count what a process has made, and a
     # model that one rank alone has made would leave all others waiting for a name.
     def take_over() -> None:
-        for place, variable in enumerate(plain):
+        for place, variable in enumerate(of_tensorflow):
             name = f"hpctf_broadcast_{place}"
             variable.assign(hvd.broadcast(variable, root_rank, name=name, ignore_name_scope=True))
 
     tf.function(take_over, autograph=False).get_concrete_function()()
+
+
+def plain(variable: Any) -> Any:
+    """Return TensorFlow's variable of one that may be Keras's."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 SMALL = 1 << 20

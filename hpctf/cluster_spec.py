@@ -186,7 +186,15 @@ def task_config(addresses: dict[str, list[str]], role: str, index: int) -> str:
     task = {"type": role, "index": index}
     config = {"cluster": addresses, "task": task, "environment": "cloud"}
     text = json.dumps(config, separators=(",", ":"))
-    _check_fits_the_environment(text, sum(len(hosts) for hosts in addresses.values()))
+    size = len("TF_CONFIG=") + len(text) + 1  # JSON as we write it is ASCII; a NUL ends it
+    if size > MAX_ENVIRONMENT_STRING:
+        tasks = sum(len(hosts) for hosts in addresses.values())
+        raise ClusterSpecError(
+            f"TF_CONFIG of {tasks:,} tasks is {size:,} bytes; Linux takes at most "
+            f"{MAX_ENVIRONMENT_STRING:,} in one variable",
+            hint=f"Use at most about {tasks * MAX_ENVIRONMENT_STRING // size:,} tasks with such "
+            "host names, or the mpi backend, which needs no TF_CONFIG.",
+        )
     return text
 
 
@@ -294,17 +302,6 @@ def _addresses(tasks: Sequence[Task], ports: int | Sequence[int], host_suffix: s
     return addresses
 
 
-def _check_fits_the_environment(text: str, tasks: int) -> None:
-    size = len("TF_CONFIG=") + len(text) + 1  # JSON as we write it is ASCII; a NUL ends it
-    if size > MAX_ENVIRONMENT_STRING:
-        raise ClusterSpecError(
-            f"TF_CONFIG of {tasks:,} tasks is {size:,} bytes; Linux takes at most "
-            f"{MAX_ENVIRONMENT_STRING:,} in one variable",
-            hint=f"Use at most about {tasks * MAX_ENVIRONMENT_STRING // size:,} tasks with such "
-            "host names, or the mpi backend, which needs no TF_CONFIG.",
-        )
-
-
 def _parsed_pair(text: str, separator: str, form: str) -> tuple[str, str]:
     left, found, right = text.partition(separator)
     if not found:
@@ -323,12 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m hpctf.cluster_spec",
         description="Print the TF_CONFIG of this task of a Slurm job.",
     )
+    roles_help = "a role and its tasks; repeat it, in rank order"
     parser.add_argument(
-        "--role",
-        action="append",
-        required=True,
-        metavar="NAME=COUNT",
-        help="a role and its tasks; repeat it, in rank order",
+        "--role", action="append", required=True, metavar="NAME=COUNT", help=roles_help
     )
     parser.add_argument("--rank", type=int, help="of the task; what the environment says")
     parser.add_argument("--ports", default="20000-29999", metavar="FIRST-LAST", help="%(default)s")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import click
 
 from hpctf.common.secrets import hidden, hide
 from hpctf.common.terminal import console, visible
+from hpctf.common.units import elapsed
 
 if TYPE_CHECKING:
     from hpctf.run import Run
@@ -148,13 +149,36 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def wait_for(run: Run, show_output: bool = False) -> RunState:
     """Wait for a run with progress on stderr: a live line on a terminal, plain lines in a pipe."""
-    from hpctf.cli.progress import progress
-
     try:
-        with progress() as on_change:
+        with _progress() as on_change:
             return run.wait_for_completion(
                 show_output, raise_on_error=False, on_change=on_change, stream=sys.stderr
             )
     except KeyboardInterrupt:
         say(f"Interrupted: run {run.id} goes on. Come back with: hpctf wait {run.id}")
         raise
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[RunState, float], None]]:
+    """Yield what `Run.wait_for_completion` is to call at every look."""
+    from hpctf.runs.status.state import describe
+
+    last = ""
+
+    def print_changes(status: RunState, waited: float) -> None:
+        nonlocal last
+        words = describe(status)
+        if words != last:
+            print(f"[{elapsed(waited)}] {words}", file=sys.stderr, flush=True)
+            last = words
+
+    if not sys.stderr.isatty():
+        yield print_changes
+        return
+    from rich.markup import escape
+
+    with console(sys.stderr).status("Waiting ...") as live:
+        yield lambda status, waited: live.update(
+            escape(f"{visible(describe(status))}  {elapsed(waited)}")
+        )

@@ -18,13 +18,12 @@ def begin(task: Task) -> "MultiWorker":
 class MultiWorker(Strategy):
     """How a worker takes part in a training with MultiWorkerMirroredStrategy."""
 
+    _splits_batches = False
+
     def optimizer(self, optimizer: Any) -> Any:
         """Return the optimizer: the strategy itself averages gradients."""
         refuse_keras_3(optimizer, self.backend)
         return optimizer
-
-    def _batch(self, batch_size: int) -> int:
-        return batch_size
 
     def _feed(self, batches: Callable[[], Any]) -> Any:
         # From a function, TensorFlow takes the batches as they are, one a replica; a dataset it

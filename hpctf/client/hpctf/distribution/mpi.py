@@ -33,6 +33,8 @@ def begin(task: Task) -> "Horovod":
 class Horovod(Strategy):
     """How a rank takes part in a training with Horovod."""
 
+    _splits_batches = False
+
     @property
     def size(self) -> int:
         """How many ranks there are."""
@@ -47,6 +49,3 @@ class Horovod(Strategy):
         hvd = import_module("...keras.callbacks", __name__)
         begin_alike = hvd.BroadcastGlobalVariablesCallback(0)
         return [begin_alike, hvd.MetricAverageCallback(), *callbacks]
-
-    def _batch(self, batch_size: int) -> int:
-        return batch_size

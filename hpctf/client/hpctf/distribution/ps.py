@@ -51,6 +51,8 @@ class ParameterServers(Strategy):
     Updates are asynchronous: a step is one worker's, over one batch.
     """
 
+    _splits_batches = False
+
     @property
     def size(self) -> int:
         """How many workers there are."""
@@ -60,9 +62,6 @@ class ParameterServers(Strategy):
         """Return the optimizer: its variables lie on the ps."""
         refuse_keras_3(optimizer, self.backend)
         return optimizer
-
-    def _batch(self, batch_size: int) -> int:
-        return batch_size
 
     def _feed(self, batches: Callable[[], Any]) -> Any:
         import tensorflow as tf

@@ -36,6 +36,8 @@ class Strategy:
         The tf.distribute.Strategy itself, for functions that insist on one.
     """
 
+    _splits_batches = True  # Keras does, among the replicas
+
     def __init__(self, task: Task, tf_strategy: Any) -> None:
         self._task = task
         self.backend = task.backend
@@ -105,14 +107,11 @@ class Strategy:
                 share = share.shuffle(shuffle, seed=seed + place(self._task))
             if prepare is not None:
                 share = prepare(share)
-            batched = share.batch(self._batch(batch_size), drop_remainder=True)
+            examples = batch_size * self.size if self._splits_batches else batch_size
+            batched = share.batch(examples, drop_remainder=True)
             return batched.repeat().prefetch(tf.data.AUTOTUNE)
 
         return self._feed(batches)
-
-    def _batch(self, batch_size: int) -> int:
-        """Return how many examples a batch of the dataset has: Keras splits it among replicas."""
-        return batch_size * self.size
 
     def _feed(self, batches: Callable[[], Any]) -> Any:
         """Return what ``fit`` takes."""

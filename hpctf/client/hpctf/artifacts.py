@@ -1,11 +1,10 @@
 """Files that a run keeps: where an artifact's name leads, and how it is put there."""
 
 import contextlib
-import io
 import os
 import re
 import shutil
-from typing import Any, List, Tuple
+from typing import Any, Iterator, List, Tuple
 
 ROOMS = ("outputs", "logs")
 """Folders of a run that a name may begin with; all other names lie in `ARTIFACTS`."""
@@ -48,13 +47,20 @@ def keep_file(folder: str, name: str, source: Any) -> str:
 
 def copy_whole(source: Any, target: str) -> None:
     """Copy a file or a stream to `target`, which is whole or not there at all."""
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
-    try:
+    with _whole(target) as temporary:
         if hasattr(source, "read"):
             _copy_stream(source, temporary)
         else:
             shutil.copyfile(source, temporary)
+
+
+@contextlib.contextmanager
+def _whole(target: str) -> Iterator[str]:
+    """Give a path to write to, which takes the place of `target` once it is whole."""
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
+    try:
+        yield temporary
         os.replace(temporary, target)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -94,10 +100,11 @@ def image_name(name: str, mark: Any, rank: str, ending: str = ".png") -> str:
 
 def save_figure(folder: str, name: str, figure: Any) -> str:
     """Save a matplotlib figure, or what pyplot has drawn, as an artifact; return its place."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    drawn.seek(0)
-    return keep_file(folder, name, drawn)
+    target = place_of(folder, name)
+    os.stat(folder)
+    with _whole(target) as temporary:
+        figure.savefig(temporary, format="png")
+    return target
 
 
 def split_ending(path: str) -> Tuple[str, str]:

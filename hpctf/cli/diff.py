@@ -15,7 +15,7 @@ from hpctf.common.terminal import console, visible
 from hpctf.common.units import number
 
 if TYPE_CHECKING:
-    from hpctf.runs.compare.code import CodeDifference, FileDifference
+    from hpctf.runs.compare.code import CodeDifference
     from hpctf.runs.compare.comparison import Metric, Value
 
 _SECTIONS = ("parameters", "code", "environment", "metrics")
@@ -98,7 +98,10 @@ def _code(code: CodeDifference, stat: bool) -> None:
         click.echo("no difference")
     for file in code.files:
         if stat or file.diff is None:
-            click.echo(_line(file))
+            change = f"+{file.added} -{file.removed}"
+            if file.diff is None:
+                change = f"{_side(file.a)} -> {_side(file.b)}"
+            click.echo(f"{_shown(file.name)}: {file.change}, {change}")
             continue
         screen = console(highlight=False, soft_wrap=True)
         for line in file.diff.split("\n"):
@@ -116,13 +119,6 @@ def _git(state: dict[str, Any] | None) -> str:
     words += ["with files that git is not told of"] if state.get("untracked") else []
     words += [f"({state['problem']})"] if state.get("problem") else []
     return " ".join(words)
-
-
-def _line(file: FileDifference) -> str:
-    name = _shown(file.name)
-    if file.diff is not None:
-        return f"{name}: {file.change}, +{file.added} -{file.removed}"
-    return f"{name}: {file.change}, {_side(file.a)} -> {_side(file.b)}"
 
 
 def _side(side: dict[str, Any] | None) -> str:

@@ -66,18 +66,16 @@ def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str
 
 
 def _content(path: Path) -> dict[Any, Any]:
+    problem = "cannot be read"
     try:
         text = read_text(path)
-    except FileNotFoundError:
-        raise UsageError(f"The job file {named(path)} cannot be read: it does not exist.") from None
-    except NotReadable as error:
-        where = named(path, error.line)
-        raise UsageError(f"The job file {where} cannot be read: {error}.") from None
-    try:
+        problem = "is not YAML that can be used"
         content = parse_yaml(text, as_written=True)
+    except FileNotFoundError:
+        raise UsageError(f"The job file {named(path)} {problem}: it does not exist.") from None
     except NotReadable as error:
         where = named(path, error.line)
-        raise UsageError(f"The job file {where} is not YAML that can be used: {error}.") from None
+        raise UsageError(f"The job file {where} {problem}: {error}.") from None
     if not isinstance(content, dict):
         raise UsageError(f"{named(path)}: a job file is a mapping such as 'script: train.py'.")
     return content

@@ -52,12 +52,13 @@ def explain(run: RunFolder) -> Explanation:
     status = look(run)
     words, tell = _STATES[status.state]
     headline = f"Run {run.id} {words}"
+    told = f"{headline}: {status.reason}." if status.reason else f"{headline}."
     if tell is None:
-        return Explanation(status.state, f"{headline}{_because(status.reason)}.")
+        return Explanation(status.state, told)
     if status.away and not status.final:
         told = f"{headline}, as its folder tells: {status.reason}"
         return Explanation(status.state, told, tuple(_progress(run, status)))
-    return tell(run, status, headline)
+    return tell(run, status, told)
 
 
 def says_more(run: RunFolder, status: RunState) -> bool:
@@ -70,30 +71,28 @@ def says_more(run: RunFolder, status: RunState) -> bool:
     return bool((_of_rank(run, failure) if failure else _of_log(run, "job"))[1])
 
 
-def _waiting(run: RunFolder, status: RunState, headline: str) -> Explanation:
+def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
     from hpctf.runs.explain import pending
 
     build = run.read_record().get("build")
     if build and status.state == "Preparing":
-        return _building(run, build, status, headline)
+        return _building(run, build, status, told)
     if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
-        return Explanation(status.state, f"{headline}{_because(status.reason)}.")
-    told = pending.explain(run.job_id, status.reason, _figures(run))
+        return Explanation(status.state, told)
+    why = pending.explain(run.job_id, status.reason, _figures(run))
     reason = f" (Slurm says {status.reason})" if status.reason else ""
-    details, requeued = told.details, read_job(run.path).requeued
+    details, requeued = why.details, read_job(run.path).requeued
     if requeued:
         details = (*details, f"It was interrupted by {requeued}, and starts again.")
-    advice = (told.advice,) if told.advice else ()
-    return Explanation(status.state, f"{headline}: {told.meaning}{reason}.", details, advice)
+    advice = (why.advice,) if why.advice else ()
+    told = f"Run {run.id} waits: {why.meaning}{reason}."
+    return Explanation(status.state, told, details, advice)
 
 
-def _building(
-    run: RunFolder, build: dict[str, Any], status: RunState, headline: str
-) -> Explanation:
+def _building(run: RunFolder, build: dict[str, Any], status: RunState, told: str) -> Explanation:
     """Tell how far the job is that builds the run's environment."""
     from hpctf.runs.explain import pending
 
-    told = f"{headline}{_because(status.reason)}."
     job_id = build["job_id"]
     try:
         job = scheduler_of(run).query({job_id: Identity()}).get(job_id)
@@ -106,12 +105,11 @@ def _building(
     return Explanation(status.state, told, tuple(_of_log(run, "build")[0]))
 
 
-def _running(run: RunFolder, status: RunState, headline: str) -> Explanation:
+def _running(run: RunFolder, status: RunState, told: str) -> Explanation:
     advice: tuple[str, ...] = ()
     if status.reason.startswith("suspended"):
         words = ("scontrol", _figures(run).where, "resume", run.job_id)
         advice = (f"It goes on once somebody says: {' '.join(filter(None, words))}",)
-    told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(_progress(run, status)), advice)
 
 
@@ -129,9 +127,8 @@ def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
             yield f"{rank.name} was started again {_times(rank.restarts)} in its place."
 
 
-def _failed(run: RunFolder, status: RunState, headline: str) -> Explanation:
+def _failed(run: RunFolder, status: RunState, told: str) -> Explanation:
     facts, advice = _causes(run, status)
-    told = f"{headline}{_because(status.reason)}."
     return Explanation(status.state, told, tuple(facts), tuple(advice))
 
 
@@ -264,10 +261,6 @@ def _directive(run: RunFolder, name: str) -> str:
             if key == name:
                 return str(value)
     return ""
-
-
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
 
 
 def _sentence(words: str) -> str:

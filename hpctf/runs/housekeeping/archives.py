@@ -169,8 +169,8 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
         _make_like(place, folder.path.parent)
         with open(part, "a+b") as stream:
             _hold(stream, part)
-            if not _is_at(part, stream):  # another hpctf finished it between opening and locking
-                raise _in_use(part)
+            if not os.path.exists(part) or not os.path.samefile(part, stream.fileno()):
+                raise _in_use(part)  # another hpctf finished it between opening and locking
             stream.truncate(0)
             try:
                 _write(stream, folder)
@@ -265,10 +265,6 @@ def _hold(stream: BinaryIO, path: Path) -> None:
         raise _in_use(path)
 
     lock(stream.fileno(), refuse)
-
-
-def _is_at(path: Path, stream: BinaryIO) -> bool:
-    return os.path.exists(path) and os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
 
 
 def _in_use(path: Path) -> UsageError:

@@ -52,10 +52,8 @@ class Condition:
     name
         One of `FIELDS`, a metric, ``tag:KEY``, ``property:KEY``, ``param:NAME``, or ``metric:NAME``
         for a metric that is called as a field is.
-    sign
-        ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
-    value
-        As it was written; compared as a number if both sides are numbers.
+    sign, value
+        One of `_OPERATORS`, and what was written: compared as a number if both sides are numbers.
     """
 
     name: str

@@ -42,7 +42,10 @@ class LearningRateScheduleCallback(keras.callbacks.Callback):
         if initial_lr is None:
             raise ValueError("LearningRateScheduleCallback: initial_lr is needed.")
         self.initial_lr = initial_lr
-        self.multiplier = _function_of(multiplier, start_epoch)
+        self.multiplier: Any = multiplier
+        if not callable(multiplier):
+            base = multiplier
+            self.multiplier = lambda epoch: float(base ** (epoch - start_epoch))
         self.start_epoch = start_epoch
         self.end_epoch = end_epoch
         self.staircase = staircase
@@ -140,15 +143,6 @@ class LearningRateWarmupCallback(LearningRateScheduleCallback):
         super().on_epoch_end(epoch, logs)
         if self.end_epoch == epoch + 1 and self.verbose > 0 and hvd.rank() == 0:
             print(f"\nEpoch {epoch + 1}: learning rate warmed up to {self._rate():g}.")
-
-
-def _function_of(
-    multiplier: Union[float, Callable[[float], float]], start_epoch: int
-) -> Callable[[float], float]:
-    if callable(multiplier):
-        return multiplier
-    base = multiplier
-    return lambda epoch: float(base ** (epoch - start_epoch))
 
 
 def _velocities(optimizer: Any) -> Any:

@@ -136,12 +136,9 @@ def shown(value: object, most: int = 200) -> str:
     return short.repr(value)
 
 
-_LONGEST_COMPARED = 100
-
-
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of `known`, or the empty string."""
     import difflib
 
-    near = difflib.get_close_matches(word[:_LONGEST_COMPARED], known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:100], known, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -173,7 +173,10 @@ class Experiment:
         UsageError
             pandas is not installed.
         """
-        from hpctf.runs.search.tables import table_of
+        from hpctf.runs.search.filters import Facts
+        from hpctf.runs.search.tables import row_of
+        from hpctf.runs.status.listing import list_runs
         from hpctf.tracking.dataframes import frame_of_runs
 
-        return frame_of_runs(table_of(self.runs_root, self.name))
+        runs = list_runs(self.runs_root, self.name)
+        return frame_of_runs(row_of(Facts(run)) for run in runs)

@@ -117,11 +117,9 @@ def _conclude(run: Run, view: View) -> None:
     from hpctf.cli.watch_view import told
 
     click.echo(f"{run.id}: {describe(view.status)}")
-    if told(view):
-        click.echo(told(view))
     used = run.get_efficiency()
-    if used:
-        click.echo(f"used {used}")
+    for line in filter(None, (told(view), used and f"used {used}")):
+        click.echo(line)
     click.echo(f"folder {run.folder.path}")
 
 

@@ -71,14 +71,13 @@ class LogPrinter:
         for line in filter(None, lines):
             prefix = self._prefix.encode() if self._begins_line else b""
             self._begins_line = line.endswith(b"\n")
-            made.append(prefix + line if self._raw else prefix + self._shown(line))
+            if not self._raw:
+                text = self._decoder.decode(line, final=self._begins_line)
+                end = "\n" if text.endswith("\n") else ""
+                line = f"{log_line(text.removesuffix(end))}{end}".encode()
+            made.append(prefix + line)
         written = b"".join(made)
         if self._raw:
             data(written)
         else:
             self._stream.write(written.decode())
-
-    def _shown(self, line: bytes) -> bytes:
-        text = self._decoder.decode(line, final=line.endswith(b"\n"))
-        end = "\n" if text.endswith("\n") else ""
-        return f"{log_line(text.removesuffix(end))}{end}".encode()

@@ -117,8 +117,7 @@ def has_file(path: str | os.PathLike[str]) -> bool:
 
 
 def _code(key: bytes, run_id: str) -> bytes:
-    words = b"run\0" + os.fsencode(run_id)
-    return hmac.new(key, words, hashlib.sha256).hexdigest().encode()
+    return hmac.new(key, b"run\0" + os.fsencode(run_id), hashlib.sha256).hexdigest().encode()
 
 
 def _key(make: bool = False) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,8 @@ def readable(root: Path, experiment: str, status: str | None = None) -> list[Run
     return readable_runs(folders, lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2))
 
 
-def table_of(root: Path, experiment: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for each run: what a listing shows, its parameters, tags and last metrics."""
-    for listed in list_runs(root, experiment):
-        yield row_of(Facts(listed))
-
-
 def row_of(facts: Facts) -> dict[str, Any]:
-    """Return a run's row of `table_of`."""
+    """Return a run's row of a table: what a listing shows, its parameters, tags, last metrics."""
     details = facts.run.details
     started, ended = details["submitted"], details["ended"]
     return {

@@ -14,7 +14,6 @@ from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.logs import LogPrinter
 from hpctf.run_folder.ownership import end_of_log
 from hpctf.run_folder.rank_states import first_failure, ranks_of, tell_failure
-from hpctf.run_folder.trusted_results import trusted_results
 from hpctf.runs.kept_files import copy_file, names_of
 from hpctf.runs.status.query import details, look, scheduler_of
 from hpctf.runs.status.state import RunState
@@ -290,6 +289,8 @@ class Run(Reading):
             the run's record does not name its job.
         """
         self.wait_for_completion()
+        from hpctf.run_folder.trusted_results import trusted_results
+
         with trusted_results(self.folder.path, trust=trust) as submitit:
             values = self._unpickled(submitit)
         if self.plan["entry"]["kind"] == "script":

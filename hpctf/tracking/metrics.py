@@ -13,7 +13,6 @@ from hpctf.common.files import append_record
 from hpctf.common.secrets import public
 from hpctf.errors import UsageError
 from hpctf.tracking.last_values import Kept, keep, kept_of
-from hpctf.tracking.tensorboard_events import event_series
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,6 +76,8 @@ class Reading:
 
     def event_series(self) -> dict[str, Series]:
         """Return the scalars of TensorBoard's event files (`tensorboard_events`)."""
+        from hpctf.tracking.tensorboard_events import event_series
+
         return event_series(self._folder)
 
     def last_metrics(self) -> dict[str, Last]:

@@ -182,6 +182,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (folder / "ruins").write_text("#%Module1.0\nsetenv PYTHONHOME /nowhere\n")
     monkeypatch.setenv("MODULEPATH", str(folder))
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # a module puts its own before it
     return folder
 
 

@@ -13,8 +13,12 @@ from tests.support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
-ENOUGH = 0.95
-"""Accuracy on the held-out digits that every backend must reach."""
+ENOUGH = 0.9
+"""Accuracy on the held-out digits that every backend must reach, of which guessing reaches 0.1.
+
+One process reaches 0.97. Of 360 images that varies by 0.027 (three standard deviations) from one
+equally good model to the next, and asynchronous steps, computed on weights that are some steps old
+if a machine is busy, may cost as much again. Exactly the same weights are tests/correctness's."""
 
 USER_AND_ROOT = pytest.mark.parametrize(
     "trainer", [TEST_USER, None], ids=["user", "root"], indirect=True

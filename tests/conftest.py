@@ -82,6 +82,7 @@ def _turn(item: pytest.Item) -> int:
         "index" in marks and "slurm" not in marks,
         "tensorflow" in marks and "slurm" not in marks,
         "slow" in marks and "slurm" not in marks,
+        {"slurm", "tensorflow"} <= marks,
         "slurm" in marks,
         True,
     ].index(True)

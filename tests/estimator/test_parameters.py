@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from hpctf import TensorFlow, UsageError
+from hpctf.cli.common import given_of
 from hpctf.cli.job_file import read_job_file
 from hpctf.cli.submit import submit
-from hpctf.cli.training_options import asked_of, given_of
+from hpctf.cli.training_options import asked_of
 from hpctf.estimator.parameter import GROUPS, Option
 from hpctf.estimator.parameters import CHANGEABLE, OF_BACKENDS, OPTIONS, RECORDED, Parameters
 from tests.conftest import ROOT

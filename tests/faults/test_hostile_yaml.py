@@ -18,6 +18,8 @@ from tests.faults.hostile import YAML
 from tests.faults.test_hostile_input import no_canary
 from tests.support.waiting import HANGS_S
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["job", "site"]
 
 

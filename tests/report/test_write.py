@@ -17,6 +17,8 @@ from tests.support.projects import hpctf, project
 from tests.support.reported import SECRETS, submit
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,8 +27,8 @@ MAX_NAME = 255
 
 _NUMBER = "[0-9]{1,19}"  # any number of so many digits fits Slurm's 64 bits
 _BRACKET = rf"\[({_NUMBER}(?:-{_NUMBER})?(?:,{_NUMBER}(?:-{_NUMBER})?)*)\]"
-_GROUP = re.compile(rf"[,\s]*((?:[A-Za-z0-9._-]|{_BRACKET})+)(?=[,\s]|\Z)", re.ASCII)
-_COUNT = re.compile(rf"({_NUMBER})(?:\(x({_NUMBER})\))?")
+_GROUP = rf"(?a)[,\s]*((?:[A-Za-z0-9._-]|{_BRACKET})+)(?=[,\s]|\Z)"
+_COUNT = rf"({_NUMBER})(?:\(x({_NUMBER})\))?"
 
 
 class Host(namedtuple("Host", ("name", "slots"))):
@@ -75,7 +75,8 @@ def expand_hostlist(text: str) -> list[str]:
     """
     names: list[str] = []
     position = 0
-    while match := _GROUP.match(text, position):
+    group = re.compile(_GROUP)  # not at import: each rank does that, and few need it
+    while match := group.match(text, position):
         names += _expand_group(match[1], text)
         if len(names) > MAX_HOSTS:
             raise _too_many(text)
@@ -98,7 +99,7 @@ def expand_counts(text: str) -> list[int]:
     """
     counts: list[int] = []
     for item in text.strip().split(","):
-        match = _COUNT.fullmatch(item)
+        match = re.fullmatch(_COUNT, item)
         repeat = int(match[2] or 1) if match else 0
         if match is None or not repeat:
             raise HostlistError(

@@ -61,7 +61,7 @@ def choice_of(options: dict[str, Any]) -> Choice:
 
 
 def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
-    """Show what would go and ask; a script must say --yes. `what` is done to them: ``Remove``."""
+    """Show what would go and ask; a script must pass --yes. `what` is done to them: ``Remove``."""
     for run_id, reason in proposal.staying.items():
         say(f"Run {run_id} stays: {reason}.")
     if not proposal.going:

@@ -6,7 +6,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -24,9 +24,6 @@ from hpctf.cli.training_options import (
 )
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Submit)

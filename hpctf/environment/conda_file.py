@@ -160,8 +160,7 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
     except FileNotFoundError:
         raise UsageError(f"The conda file {named(path)} does not exist.") from None
     except NotReadable as error:
-        at = named(path, error.line)
-        raise UsageError(f"The conda file {at} cannot be read: {error}.") from None
+        raise UsageError(error.told("conda file", path)) from None
     if not isinstance(content, dict):
         raise UsageError(
             f"The conda file {named(path)} is not a mapping.",

@@ -62,8 +62,7 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         raise UsageError(f"There is no lock file {named(path)}.") from None
     except NotReadable as error:
-        where = named(path, error.line)
-        raise UsageError(f"The lock file {where} cannot be read: {error}.") from None
+        raise UsageError(error.told("lock file", path)) from None
     lines = text.splitlines()
     found = (re.match(r"# (environment|spec): (.*)", line) for line in lines)
     head = {match[1]: match[2] for match in found if match}

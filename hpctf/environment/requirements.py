@@ -138,8 +138,7 @@ class Reader:
             by = f"{asked_by}: the" if asked_by else "The"
             raise UsageError(f"{by} requirements file {named(path)} does not exist.") from None
         except NotReadable as error:
-            at = named(path, error.line)
-            raise UsageError(f"The requirements file {at} cannot be read: {error}.") from None
+            raise UsageError(error.told("requirements file", path)) from None
         self._open.append(path)
         for number, line in _joined_lines(text):
             self.entry(line, named(path, number), path.parent, constraint)

@@ -187,8 +187,7 @@ class Inputs:
             self.digests[str(path)] = None
             return None
         except NotReadable as error:
-            where = named(path, error.line)
-            raise SiteError(f"The site file {where} cannot be read: {error}.") from None
+            raise SiteError(error.told("site file", path)) from None
         self.digests[str(path)] = digest(text)
         return text
 

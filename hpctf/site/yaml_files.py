@@ -25,6 +25,10 @@ class NotReadable(ValueError):
         super().__init__(problem)
         self.line = line
 
+    def told(self, what: str, path: Path) -> str:
+        """Return the sentence that says so of a file, which is a ``lock file``, for example."""
+        return f"The {what} {named(path, self.line)} cannot be read: {self}."
+
 
 def printable(text: str) -> str:
     """Return text for a message: as it is, unless it is long or would not show."""

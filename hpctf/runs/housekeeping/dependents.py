@@ -47,8 +47,9 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
         if run.final:
             continue
         plan, script = _named_by(run.folder)
+        above = set(script.parents)
         for folder, (word, place) in named.items():
-            if (word in plan or place in script.parents) and folder.name != run.id:
+            if (word in plan or place in above) and folder.name != run.id:
                 using[folder].append(run.id)
     return using
 

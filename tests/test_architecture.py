@@ -32,6 +32,7 @@ FLOORS = """
     tracking
     node
     runs
+    tuning
     notebook
     child_run run experiment
     report export azureml migration

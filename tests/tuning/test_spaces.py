@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpctf.errors import UsageError
@@ -44,11 +44,13 @@ EXPRESSIONS = st.one_of(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(EXPRESSIONS)
 def test_the_text_of_an_expression_is_the_expression(expression: Expression) -> None:
     assert parse_expression(str(expression)) == expression
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1), EXPRESSIONS, min_size=1, max_size=3))
 def test_a_space_survives_json(space: dict[str, Expression]) -> None:
     assert space_of(json.loads(json.dumps(space_as_json(space)))) == space
@@ -96,9 +98,7 @@ def test_arguments_have_names_too() -> None:
 
 
 def test_choices_are_of_any_kind() -> None:
-    expression = parse_expression(
-        "choice('a', True, None, -1.5, (1, 2), {'x': [3]})".replace("(1, 2), ", "")
-    )
+    expression = parse_expression("choice('a', True, None, -1.5, {'x': [3]})")
     assert expression == azure.choice("a", True, None, -1.5, {"x": [3]})
 
 

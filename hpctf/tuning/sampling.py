@@ -1,0 +1,205 @@
+"""How trials' parameters are chosen: Azure ML's samplings, with its restrictions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from hpctf.errors import UsageError, shown
+from hpctf.tuning.distributions import Choice, Expression, QUniform
+from hpctf.tuning.draws import grid_trials, random_trials, size_of, sobol_trials
+from hpctf.tuning.spaces import space_as_json, space_of
+
+MOST_BAYESIAN_POINTS = 100_000
+"""Points of a quniform that Azure ML's Bayesian sampling allows."""
+
+RULES = ("random", "sobol")
+
+
+@dataclass(frozen=True)
+class HyperParameterSampling:
+    """Base of the samplings.
+
+    Parameters
+    ----------
+    parameter_space
+        Expressions by the names of their parameters. Their text, Azure ML's JSON form, and a
+        mapping with a ``type`` are taken, too (`hpctf.tuning.spaces.space_of`).
+    properties
+        Further settings of the sampling; which ones, it says.
+    """
+
+    SAMPLING_NAME: ClassVar[str] = ""
+    word: ClassVar[str] = ""
+    allowed: ClassVar[tuple[str, ...] | None] = None
+    """The expressions that it takes; None for all."""
+
+    known_properties: ClassVar[tuple[str, ...]] = ()
+
+    parameter_space: Mapping[str, Expression]
+    properties: Mapping[str, Any] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        space = space_of(self.parameter_space, "parameter_space")
+        object.__setattr__(self, "parameter_space", space)
+        for name in self.properties or {}:
+            if name not in self.known_properties:
+                raise UsageError(
+                    f"{type(self).__name__} has no property {shown(name)}.",
+                    f"Its properties are {', '.join(self.known_properties) or 'none'}.",
+                )
+        for name, expression in space.items():
+            if self.allowed is not None and expression.word not in self.allowed:
+                raise UsageError(
+                    f"Parameter {name} is {expression}, but {type(self).__name__} takes "
+                    f"{', '.join(self.allowed)} only.",
+                    "Use RandomParameterSampling (--sampler random), which takes all expressions.",
+                )
+            self._check(name, expression)
+
+    def _check(self, name: str, expression: Expression) -> None:
+        """Refuse an expression that this sampling does not take."""
+
+    @property
+    def size(self) -> int | None:
+        """How many combinations there are; None if there is no end of them."""
+        return size_of(self.parameter_space)
+
+    @property
+    def is_drawn_ahead(self) -> bool:
+        """Whether `trials` knows every trial before the first one has run."""
+        return True
+
+    def trials(self, seed: int) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of trial 0, 1, 2 and so on; the same ones for the same seed."""
+        raise NotImplementedError
+
+    def first_trials(self, seed: int, most: int) -> list[dict[str, Any]]:
+        """Return the parameters of the first trials: fewer than `most` if the space ends before."""
+        return list(itertools.islice(self.trials(seed), most))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sampling as Azure ML describes it."""
+        space = {name: found.as_azure() for name, found in self.parameter_space.items()}
+        document = {"name": self.SAMPLING_NAME, "parameter_space": space}
+        return {**document, "properties": dict(self.properties)} if self.properties else document
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data that `sampling_from_record` reads, without any loss."""
+        return {
+            "name": self.SAMPLING_NAME,
+            "parameter_space": space_as_json(self.parameter_space),
+            "properties": dict(self.properties or {}),
+        }
+
+
+@dataclass(frozen=True)
+class RandomParameterSampling(HyperParameterSampling):
+    """Draw each trial's parameters at random.
+
+    In a space with an end no combination is drawn twice. ``properties={"rule": "sobol"}`` takes a
+    Sobol sequence, as the SDK v2's ``RandomSamplingAlgorithm(rule="sobol")`` does, and
+    ``{"seed": 7}`` a seed in place of the study's.
+    """
+
+    SAMPLING_NAME: ClassVar[str] = "RANDOM"
+    word: ClassVar[str] = "random"
+    known_properties: ClassVar[tuple[str, ...]] = ("rule", "seed")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rule, seed = self._property("rule"), self._property("seed")
+        if rule is not None and rule not in RULES:
+            raise UsageError(
+                f"The rule of RandomParameterSampling is {shown(rule)}, but must be one of "
+                f"{', '.join(RULES)}."
+            )
+        if seed is not None and type(seed) is not int:
+            raise UsageError(
+                f"The seed of RandomParameterSampling is {shown(seed)}, but must be a whole number."
+            )
+
+    def trials(self, seed: int) -> Iterator[dict[str, Any]]:
+        own = self._property("seed")
+        draw = sobol_trials if self._property("rule") == "sobol" else random_trials
+        return draw(self.parameter_space, seed if own is None else own)
+
+    def _property(self, name: str) -> Any:
+        return (self.properties or {}).get(name)
+
+
+@dataclass(frozen=True)
+class GridParameterSampling(HyperParameterSampling):
+    """Try every combination of choices, once each; the last parameter changes fastest."""
+
+    SAMPLING_NAME: ClassVar[str] = "GRID"
+    word: ClassVar[str] = "grid"
+    allowed: ClassVar[tuple[str, ...] | None] = ("choice",)
+
+    def trials(self, seed: int) -> Iterator[dict[str, Any]]:
+        return grid_trials(self.parameter_space)
+
+
+@dataclass(frozen=True)
+class BayesianParameterSampling(HyperParameterSampling):
+    """Draw parameters by what earlier trials have shown (`hpctf.tuning.search`).
+
+    As in Azure ML it takes choice, uniform and quniform only, and no early termination policy.
+    """
+
+    SAMPLING_NAME: ClassVar[str] = "BayesianOptimization"
+    word: ClassVar[str] = "bayesian"
+    allowed: ClassVar[tuple[str, ...] | None] = ("choice", "uniform", "quniform")
+
+    @property
+    def is_drawn_ahead(self) -> bool:
+        return False
+
+    def trials(self, seed: int) -> Iterator[dict[str, Any]]:
+        raise UsageError("Bayesian sampling needs the results of earlier trials for its next one.")
+
+    def _check(self, name: str, expression: Expression) -> None:
+        if isinstance(expression, Choice):
+            kinds = {type(option) for option in expression.options}
+            if not kinds <= {int, float, str}:
+                raise UsageError(
+                    f"Parameter {name} is {expression}, but the options of Bayesian sampling must "
+                    "be whole numbers, numbers or text.",
+                    "Use RandomParameterSampling (--sampler random), or give each option a name.",
+                )
+            if str in kinds and len(kinds) > 1:
+                raise UsageError(
+                    f"Parameter {name} is {expression}: its options must be all text, or none.",
+                    "Put the numbers into quotes.",
+                )
+        if isinstance(expression, QUniform):
+            low, high, q = expression.min_value, expression.max_value, expression.q
+            if type(low) is not int or type(high) is not int:
+                raise UsageError(
+                    f"Parameter {name} is {expression}, but the bounds of quniform must be whole "
+                    "numbers in Bayesian sampling."
+                )
+            if (high - low) / q > MOST_BAYESIAN_POINTS:
+                raise UsageError(
+                    f"Parameter {name} is {expression}, which has more than "
+                    f"{MOST_BAYESIAN_POINTS:,} values.",
+                    "Use a larger q, or uniform.",
+                )
+
+
+SAMPLINGS: tuple[type[HyperParameterSampling], ...] = (
+    RandomParameterSampling,
+    GridParameterSampling,
+    BayesianParameterSampling,
+)
+
+
+def sampling_from_record(record: Mapping[str, Any]) -> HyperParameterSampling:
+    """Return the sampling that `HyperParameterSampling.as_record` or `to_json` describes."""
+    names = {sampling.SAMPLING_NAME.lower(): sampling for sampling in SAMPLINGS}
+    sampling = names.get(str(record.get("name")).lower())
+    if sampling is None:
+        raise UsageError(f"{shown(record.get('name'))} is not a sampling of Azure ML's.")
+    return sampling(record.get("parameter_space") or {}, record.get("properties") or None)

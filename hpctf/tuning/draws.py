@@ -32,7 +32,7 @@ def unit_of(seed: int, number: int, name: str) -> float:
     """Return a uniform number between 0 and 1, both excluded."""
     key = identity([seed, number, name]).encode()
     whole = int.from_bytes(blake2b(key, digest_size=8).digest(), "big") >> (64 - _BITS)
-    return (whole + 0.5) / 2**_BITS if whole < 2**_BITS - 1 else 1 - 2**-_BITS
+    return (whole + 0.5) / 2.0**_BITS if whole < 2**_BITS - 1 else 1 - 2.0**-_BITS
 
 
 def seed_of(seed: int, number: int) -> int:

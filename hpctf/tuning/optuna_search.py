@@ -27,9 +27,10 @@ from hpctf.errors import UsageError, shown
 from hpctf.tuning.distributions import Expression
 from hpctf.tuning.draws import seed_of
 from hpctf.tuning.goals import PrimaryMetricGoal
+from hpctf.tuning.methods import Chosen
 from hpctf.tuning.optuna_parameters import mapping_of, suggest
 from hpctf.tuning.optuna_store import storage_of
-from hpctf.tuning.search import Asked, Chosen, Define, Imported, State, Told
+from hpctf.tuning.trials import Asked, Define, Imported, State, Told
 
 _PARAMETERS = "parameters"
 _OUTCOME = "outcome"

@@ -14,7 +14,9 @@ import pytest
 from hpctf.errors import UsageError
 from hpctf.tuning import expressions as azure
 from hpctf.tuning.distributions import LogUniform, QLogUniform
-from hpctf.tuning.search import Told, open_search, parse_pruner, parse_sampler
+from hpctf.tuning.methods import parse_pruner, parse_sampler
+from hpctf.tuning.search import open_search
+from hpctf.tuning.trials import Told
 
 optuna = pytest.importorskip("optuna")
 pytestmark = pytest.mark.slow
@@ -315,7 +317,7 @@ def test_gaussian_processes_name_the_extra_that_brings_torch(tmp_path: Path) -> 
 def test_nothing_but_a_search_imports_optuna() -> None:
     modules = [
         *("config", "distributions", "draws", "expressions", "goals", "histories", "journal"),
-        *("judging", "policies", "sampling", "search", "spaces"),
+        *("judging", "methods", "policies", "sampling", "search", "spaces", "trials"),
     ]
     imports = "; ".join(f"import hpctf.tuning.{name}" for name in modules)
     code = (

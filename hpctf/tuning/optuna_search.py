@@ -20,6 +20,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import JournalStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -29,7 +30,7 @@ from hpctf.tuning.draws import seed_of
 from hpctf.tuning.goals import PrimaryMetricGoal
 from hpctf.tuning.methods import Chosen
 from hpctf.tuning.optuna_parameters import mapping_of, suggest
-from hpctf.tuning.optuna_store import storage_of
+from hpctf.tuning.optuna_store import JournalBackend
 from hpctf.tuning.trials import Asked, Define, Imported, State, Told
 
 _PARAMETERS = "parameters"
@@ -66,7 +67,8 @@ class Search:
         self.goals = list(goals)
         self._define = space if callable(space) else _define_of(space)
         self._is_function = callable(space)
-        self._storage = storage_of(path)
+        self._journal = JournalBackend(path)
+        self._storage = JournalStorage(self._journal)
         self.study = optuna.create_study(
             storage=self._storage,
             study_name=name,
@@ -97,9 +99,10 @@ class Search:
             parameters[name] = given[name] if name in given else mapping.value_of(kept)
             return parameters[name]
 
-        self._define(draw)
-        if parameters != given:
-            trial.set_user_attr(_PARAMETERS, parameters)
+        with self._journal.together():
+            self._define(draw)
+            if parameters != given:
+                trial.set_user_attr(_PARAMETERS, parameters)
         return Asked(trial.number, parameters)
 
     def tell(

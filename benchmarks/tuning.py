@@ -1,8 +1,8 @@
 """What tuning costs: judging a value, and asking for a trial when a study has many.
 
-    python benchmarks/tuning.py [TRIALS ...]
+    python benchmarks/tuning.py [TRIALS ...] [SAMPLER ...]
 
-TRIALS are the sizes of studies: 1000 and 5000 unless given.
+TRIALS are the sizes of studies: 1000 and 5000 unless given. Journals lie in TMPDIR.
 """
 
 from __future__ import annotations
@@ -92,11 +92,12 @@ def asks(sampler: str, sizes: list[int], folder: Path) -> None:
 
 
 def main() -> None:
-    sizes = [int(word) for word in sys.argv[1:]] or [1000, 5000]
+    sizes = [int(word) for word in sys.argv[1:] if word.isdecimal()] or [1000, 5000]
+    samplers = [word for word in sys.argv[1:] if not word.isdecimal()]
     policies()
     draws()
     with tempfile.TemporaryDirectory() as folder:
-        for sampler in ("random", "cmaes", "qmc", "tpe"):
+        for sampler in samplers or ["tpe", "random", "cmaes", "qmc"]:
             asks(sampler, sizes, Path(folder))
 
 

@@ -11,24 +11,25 @@ What Optuna would get wrong on a cluster is put right here:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import JournalStorage
-from optuna.study import Study, StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpctf.errors import UsageError, shown
 from hpctf.tuning.distributions import Expression
-from hpctf.tuning.draws import seed_of
 from hpctf.tuning.goals import PrimaryMetricGoal
 from hpctf.tuning.methods import Chosen
+from hpctf.tuning.optuna_methods import SeededSampler, pruner_of
 from hpctf.tuning.optuna_parameters import mapping_of, suggest
 from hpctf.tuning.optuna_store import JournalBackend
 from hpctf.tuning.trials import Asked, Define, Imported, State, Told
@@ -73,8 +74,8 @@ class Search:
             storage=self._storage,
             study_name=name,
             directions=[_DIRECTIONS[goal] for goal in goals],
-            sampler=_SeededSampler(sampler, seed),
-            pruner=_pruner(pruner),
+            sampler=SeededSampler(sampler, seed),
+            pruner=pruner_of(pruner),
             load_if_exists=True,
         )
         self._study_id = self._storage.get_study_id_from_name(name)
@@ -133,17 +134,9 @@ class Search:
         problem = "" if state == "failed" else self._problem(numbers)
         if problem:
             state, reason, numbers = "failed", reason or problem, []
-        if state == "complete":
-            self.study.tell(number, numbers)
-            return state
-
-        outcome = {"values": numbers, "reason": reason}
-        self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
-        if state == "stopped" and len(numbers) == 1 and not trial.intermediate_values:
-            self.report(number, numbers[0], 0)  # else samplers would learn nothing of the trial
-        ended = TrialState.PRUNED if state == "stopped" else TrialState.FAIL
-        self.study.tell(number, state=ended)
-        return state
+        with contextlib.suppress(UpdateFinishedTrialError):  # another agent told it meanwhile
+            self._end(trial, state, numbers, reason)
+        return _STATES[self._trial(number).state]
 
     def report(self, number: int, value: float, step: int) -> None:
         """Enter a value of a running trial, for the pruner; a step keeps its first value."""
@@ -233,9 +226,23 @@ class Search:
         as long as too few trials have ended."""
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         try:
-            return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
-        except (RuntimeError, ValueError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # with too few trials all would matter the same
+                return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        except (RuntimeError, ValueError, Warning):
             return {}
+
+    def _end(self, trial: FrozenTrial, state: State, numbers: list[float], reason: str) -> None:
+        number = trial.number
+        if state == "complete":
+            self.study.tell(number, numbers, skip_if_finished=True)
+            return
+        outcome = {"values": numbers, "reason": reason}
+        self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
+        if state == "stopped" and len(numbers) == 1 and not trial.intermediate_values:
+            self.report(number, numbers[0], 0)  # else samplers would learn nothing of the trial
+        ended = TrialState.PRUNED if state == "stopped" else TrialState.FAIL
+        self.study.tell(number, state=ended, skip_if_finished=True)
 
     def _point(self, told: Told) -> list[float]:
         """Return a trial's values so that more is better."""
@@ -301,76 +308,6 @@ class Search:
             reports=dict(trial.intermediate_values),
             imported=trial.user_attrs.get(_ORIGIN, ""),
         )
-
-
-class _SeededSampler(BaseSampler):
-    """A sampler that is made anew for each trial, with the trial's own seed."""
-
-    def __init__(self, chosen: Chosen, seed: int) -> None:
-        self._chosen = chosen
-        self._seed = seed
-        self._inner = self._make(0)
-        self._number = 0
-
-    def _make(self, number: int) -> BaseSampler:
-        seed = seed_of(self._seed, number)
-        make = getattr(optuna.samplers, self._chosen.method.cls)
-        arguments = {**self._chosen.method.usual, **self._chosen.arguments}
-        if self._chosen.word == "qmc":  # one scrambled sequence, in which each trial has its place
-            arguments["independent_sampler"] = RandomSampler(seed)
-            seed = seed_of(self._seed, 0)
-        arguments = {"seed": seed, **arguments}
-        sampler: BaseSampler = _made(make, "--sampler", self._chosen, arguments)
-        return sampler
-
-    def _of(self, trial: FrozenTrial) -> BaseSampler:
-        if trial.number != self._number:
-            self._inner, self._number = self._make(trial.number), trial.number
-        return self._inner
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._of(trial).before_trial(study, trial)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._of(trial).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._of(trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._of(trial).after_trial(study, trial, state, values)
-
-
-def _pruner(chosen: Chosen) -> BasePruner:
-    make = getattr(optuna.pruners, chosen.method.cls)
-    arguments = {**chosen.method.usual, **chosen.arguments}
-    pruner: BasePruner = _made(make, "--pruner", chosen, arguments)
-    return pruner
-
-
-def _made(make: Callable[..., Any], option: str, chosen: Chosen, arguments: dict[str, Any]) -> Any:
-    try:
-        return make(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"{option} {chosen} is refused by Optuna: {error}.",
-            f"Its arguments are those of optuna's {chosen.method.cls}.",
-        ) from None
 
 
 def _define_of(space: Mapping[str, Expression]) -> Define:

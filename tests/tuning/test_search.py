@@ -122,6 +122,24 @@ def test_the_first_one_to_tell_counts(tmp_path: Path) -> None:
         search.tell(7, 1.0)
 
 
+@pytest.mark.parametrize("state", ["complete", "stopped"])
+def test_two_who_tell_a_trial_at_once_do_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Any
+) -> None:
+    search, other = opened(tmp_path), opened(tmp_path)
+    number = search.ask().number
+    before = search._trial(number)
+    other.tell(number, 1.0)
+    seen = [before]  # as it was when the second one looked
+
+    def looked_at(number: int) -> Any:
+        return seen.pop() if seen else other._trial(number)
+
+    monkeypatch.setattr(search, "_trial", looked_at)
+    assert search.tell(number, 2.0, state=state) == "complete"
+    assert other.trials()[0].values == (1.0,)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, [1.0, 2.0]])
 def test_what_is_no_finite_number_is_a_failed_trial(tmp_path: Path, value: Any) -> None:
     search = opened(tmp_path)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from hpctf.tuning.expressions import choice, normal, quniform
 from hpctf.tuning.goals import PrimaryMetricGoal
@@ -22,6 +23,7 @@ from hpctf.tuning.policies import parse_policy
 from hpctf.tuning.sampling import RandomParameterSampling
 from hpctf.tuning.search import open_search
 from hpctf.tuning.spaces import parse_expression
+from hpctf.tuning.trials import Told
 
 SPACE = {
     "lr": parse_expression("loguniform(1e-5, 1e-1)"),
@@ -64,31 +66,39 @@ def draws() -> None:
         print(f"drawing 1,000 {rule} trials: {time.perf_counter() - started:.3f} s")
 
 
-def asks(sampler: str, sizes: list[int], folder: Path) -> None:
-    """The last asks at each size, with `PENDING` trials that have not ended."""
-    search = open_search(folder / sampler, SPACE, "minimize", sampler=sampler, seed=1)
-    pending: list[tuple[int, float]] = []
+def asks(sampler: str, size: int, folder: Path) -> None:
+    """The last asks of a study of that size, with `PENDING` trials that have not ended."""
+    path = folder / f"{sampler}-{size}"
+    search = open_search(path, SPACE, "minimize", sampler=sampler, seed=1)
+    earlier = RandomParameterSampling(SPACE).first_trials(2, size - LAST - PENDING)
+    search.warm_start(
+        [Told(n, "complete", found, (value_of(found),)) for n, found in enumerate(earlier)], "it"
+    )
+    pending = [search.ask() for _ in range(PENDING)]
     wall: list[float] = []
     cpu: list[float] = []
-    for number in range(max(sizes)):
+    for _ in range(LAST):
         before = time.perf_counter(), time.process_time()
-        asked = search.ask()
+        pending.append(search.ask())
         wall.append(time.perf_counter() - before[0])
         cpu.append(time.process_time() - before[1])
-        pending.append((asked.number, asked.parameters["bias"] ** 2 + asked.parameters["units"]))
-        if len(pending) > PENDING:
-            search.tell(*pending.pop(0))
-        if number + 1 in sizes:
-            in_ms = [1000 * statistics.median(times[-LAST:]) for times in (wall, cpu)]
-            size = (folder / sampler).stat().st_size / 1e6
-            print(
-                f"{sampler}, {number + 1:,} trials: ask {in_ms[0]:.0f} ms ({in_ms[1]:.0f} ms CPU), "
-                f"longest {1000 * max(wall[-LAST:]):.0f} ms; journal {size:.1f} MB",
-                flush=True,
-            )
+        ended = pending.pop(0)
+        search.tell(ended.number, value_of(ended.parameters))
+
+    in_ms = [1000 * statistics.median(times) for times in (wall, cpu)]
     started = time.perf_counter()
-    open_search(folder / sampler, SPACE, "minimize", sampler=sampler, seed=1)
-    print(f"{sampler}: opening it again takes {time.perf_counter() - started:.2f} s")
+    open_search(path, SPACE, "minimize", sampler=sampler, seed=1)
+    print(
+        f"{sampler}, {size:,} trials: ask {in_ms[0]:.0f} ms ({in_ms[1]:.0f} ms CPU), longest "
+        f"{1000 * max(wall):.0f} ms; a journal of {path.stat().st_size / 1e6:.1f} MB opens in "
+        f"{time.perf_counter() - started:.2f} s",
+        flush=True,
+    )
+
+
+def value_of(parameters: dict[str, Any]) -> float:
+    value: float = parameters["bias"] ** 2 + parameters["units"]
+    return value
 
 
 def main() -> None:
@@ -98,7 +108,8 @@ def main() -> None:
     draws()
     with tempfile.TemporaryDirectory() as folder:
         for sampler in samplers or ["tpe", "random", "cmaes", "qmc"]:
-            asks(sampler, sizes, Path(folder))
+            for size in sizes:
+                asks(sampler, size, Path(folder))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -41,7 +42,12 @@ class SeededSampler(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number != self._number:
+            before = self._inner
             self._inner, self._number = self._make(trial.number), trial.number
+            # which parameters all trials have: else each ask works it out from the first trial on
+            for name, value in vars(before).items():
+                if isinstance(value, IntersectionSearchSpace):
+                    setattr(self._inner, name, value)
         return self._inner
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

@@ -199,7 +199,10 @@ class Search:
                     user_attrs={_PARAMETERS: used, _ORIGIN: f"{origin}/{told.number}"},
                 )
             )
-        self.study.add_trials(taken)
+        # Optuna reads back the first trial that it adds, so this one cannot be held back
+        self.study.add_trials(taken[:1])
+        with self._journal.together():
+            self.study.add_trials(taken[1:])
         return Imported(len(taken), passed_over)
 
     def trials(self) -> list[Told]:

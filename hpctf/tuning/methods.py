@@ -23,19 +23,25 @@ class Method:
         The argument that may stand without its name.
     needs
         A package beyond Optuna, and the extra that brings it.
+    unpickles
+        Whether it reads pickles from the journal, which run as whoever opens it.
     """
 
     cls: str
     usual: Mapping[str, Any] = field(default_factory=dict)
     first: str = ""
     needs: tuple[str, str] | None = None
+    unpickles: bool = False
 
 
 SAMPLERS = {
     "tpe": Method("TPESampler"),
     "bayesian": Method("TPESampler"),
     "cmaes": Method(
-        "CmaEsSampler", {"warn_independent_sampling": False}, needs=("cmaes", "hpctf[tune]")
+        "CmaEsSampler",
+        {"warn_independent_sampling": False},
+        needs=("cmaes", "hpctf[tune]"),
+        unpickles=True,
     ),
     "qmc": Method(
         "QMCSampler",

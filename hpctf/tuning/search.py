@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hpctf.common.trusted_path import check
 from hpctf.errors import UsageError
 from hpctf.tuning.distributions import Expression
 from hpctf.tuning.goals import PrimaryMetricGoal, goal_of
@@ -52,6 +53,8 @@ def open_search(
     UsageError
         Optuna or what a sampler needs is not installed; a name or an argument is unknown; the
         journal's study has other goals.
+    UntrustedPath
+        The sampler reads pickles from the journal (``cmaes``), and others may write it.
     """
     several = goals if isinstance(goals, Sequence) and not isinstance(goals, str) else [goals]
     checked = [goal_of("goal", goal) for goal in several]
@@ -66,6 +69,8 @@ def open_search(
         if chosen.method.needs is not None:
             package, extra = chosen.method.needs
             _check_installed(package, f"The sampler {chosen.word} needs {package}", extra)
+    if chosen_sampler.method.unpickles:
+        check(path, "The study's journal")
 
     from hpctf.tuning.optuna_search import Search
 

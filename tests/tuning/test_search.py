@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpctf.errors import UsageError
+from hpctf.errors import UntrustedPath, UsageError
 from hpctf.tuning import expressions as azure
 from hpctf.tuning.distributions import LogUniform, QLogUniform
 from hpctf.tuning.methods import parse_pruner, parse_sampler
@@ -281,6 +281,14 @@ def test_earlier_studies_of_another_space_warm_a_study(tmp_path: Path) -> None:
     assert asked.number == 2
     search.tell(asked.number, 5.0)
     assert search.best()[0].imported == "first/0"
+
+
+def test_a_journal_that_others_may_write_is_not_unpickled(tmp_path: Path) -> None:
+    run(opened(tmp_path, sampler="cmaes"), 2)
+    (tmp_path / "study.log").chmod(0o666)
+    with pytest.raises(UntrustedPath, match="The study's journal"):
+        opened(tmp_path, sampler="cmaes")
+    run(opened(tmp_path, sampler="tpe"), 1)
 
 
 def test_importances_name_what_matters(tmp_path: Path) -> None:

@@ -163,7 +163,10 @@ class Histories:
         return not_better, len(longer) + len(shorter)
 
     def _number(self, trial: Trial, value: float) -> Decimal | None:
-        as_float = float(value)
+        try:
+            as_float = float(value)
+        except OverflowError:  # a whole number beyond every float
+            return None
         if not math.isfinite(as_float):
             return None
         if as_float <= 0 and self.not_positive is None:

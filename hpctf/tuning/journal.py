@@ -26,6 +26,9 @@ from hpctf.common.link_locks import PATIENCE_S, link_locked
 from hpctf.common.notes import notify
 from hpctf.errors import RunFolderError
 
+LOCK = ".locks"
+"""Ends the name of the lock's folder; what Optuna's own backend uses ends in ``.lock``."""
+
 _BLOCK = 1 << 16
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,7 +40,7 @@ class Journal:
     Parameters
     ----------
     path
-        The file; it is made at the first append. The lock is the folder ``<path>.lock`` beside it.
+        The file; it is made at the first append. The lock is the folder ``<path>.locks`` beside it.
     patience_s
         After how many seconds a lock's holder on another machine counts as dead.
     """
@@ -87,7 +90,7 @@ class Journal:
         lines = [json.dumps(record, separators=(",", ":")) + "\n" for record in logs]
         data = "".join(lines).encode()
         try:
-            with link_locked(self.path + ".lock", self.patience_s):
+            with link_locked(self.path + LOCK, self.patience_s):
                 descriptor = os.open(self.path, _FLAGS, mode_beside(self.path))
                 try:
                     _append(descriptor, data)

@@ -72,9 +72,9 @@ def main() -> None:
 
 def holds_lock(pid: int, journal: str) -> bool:
     """Whether a process holds the lock."""
-    for name in os.listdir(journal + ".lock"):
+    for name in os.listdir(journal + ".locks"):
         with contextlib.suppress(OSError):
-            if f" {pid} " in os.readlink(os.path.join(journal + ".lock", name)):
+            if f" {pid} " in os.readlink(os.path.join(journal + ".locks", name)):
                 return True
     return False
 
@@ -85,7 +85,7 @@ def tear(journal: str, generator: random.Random) -> None:
 
     child = os.fork()
     if not child:
-        with link_locked(journal + ".lock"):
+        with link_locked(journal + ".locks"):
             part = b'{"op_code":5,"worker_id":"' + b"x" * generator.randrange(100_000)
             with open(journal, "ab", buffering=0) as stream:
                 stream.write(part)

@@ -225,6 +225,12 @@ def test_the_verdict_says_the_rule_and_the_numbers(
     assert found.stop == reason.startswith("stopped early")
 
 
+def test_a_whole_number_beyond_every_float_is_no_number() -> None:
+    histories = Histories(MAXIMIZE)
+    assert histories.add(0, 10**400) == 1
+    assert histories.best(0, 1) is None
+
+
 def test_a_trial_without_values_is_not_judged() -> None:
     assert not judge(MedianStoppingPolicy(), histories_of([0.5]), "unknown").stop
 

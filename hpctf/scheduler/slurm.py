@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler import commands
+from hpctf.scheduler import commands, states
 from hpctf.scheduler.commands import fields
 from hpctf.scheduler.jobs import Identity, JobStatus
 
@@ -101,11 +101,14 @@ class Slurm:
                     "(PrivateData=jobs)."
                 ) from None
             return None
-        rows = [_described(fields(line)) for line in said.split("\n") if "JobState=" in line]
+        jobs = [fields(line) for line in said.split("\n") if "JobState=" in line]
+        rows = [_described(job) for job in jobs]
         if not rows:
             raise SchedulerError(f"scontrol did not tell of job {job_id}: {said.strip()[:200]!r}")
         # Of a het job the components come with their own ids, the leader first.
         status = next((row for row in rows if row.job_id == leader(job_id)), rows[0])
+        if any(job.get("ArrayJobId") == job_id for job in jobs):
+            status = max(rows, key=_liveliness)
         return status._replace(job_id=job_id) if identity.is_of(status) else None
 
     @staticmethod
@@ -250,14 +253,18 @@ def _time(text: str) -> float | None:
 
 def _chosen(rows: Iterator[JobStatus], identities: Mapping[str, Identity]) -> dict[str, JobStatus]:
     """Key the jobs that are meant by their leaders' ids; of one that has been requeued, which has
-    several rows, the latest start."""
+    several rows, the latest start. An array that is asked for as one job is told by one task."""
     found: dict[str, JobStatus] = {}
     for row in rows:
         key = leader(row.job_id)
-        if key not in identities or not identities[key].is_of(row):
+        identity = identities.get(key) or identities.get(_whole(key))
+        if identity is None or not identity.is_of(row):
             continue
         if key not in found or _rank(row) >= _rank(found[key]):
             found[key] = row
+    tasks = [key for key in found if key not in identities]
+    for row in sorted([found.pop(key) for key in tasks], key=_liveliness):
+        found[_whole(row.job_id)] = row
     return {key: row._replace(job_id=key) for key, row in found.items()}
 
 
@@ -265,6 +272,15 @@ def _rank(row: JobStatus) -> tuple[bool, float]:
     """Return what orders the rows of one job: a het job's first component speaks for all, and what
     was submitted last for what was before."""
     return row.job_id.endswith("+0"), row.submitted or 0.0
+
+
+def _liveliness(row: JobStatus) -> tuple[int, float]:
+    """Return what orders the tasks of an array that is looked at as one job, the one that tells of
+    it last: the array runs as long as one of them does, and was cancelled if all of them were."""
+    order = (states.OVER, states.QUEUED, states.FINALIZING, states.PREPARING, states.RUNNING)
+    kind = states.kind(row.state)
+    number = order.index(kind) + 1 if kind in order else 1
+    return 0 if row.ending == "CANCELLED" else number, row.submitted or 0.0
 
 
 def _matching(rows: Iterator[JobStatus], wanted: Mapping[str, Identity]) -> dict[str, JobStatus]:

@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from hpctf.common.files import mode_beside
@@ -51,6 +52,26 @@ class Journal:
         self._read = (0, 0)
         """How many records have been read, and where the next one begins."""
         self._noted: set[int] = set()
+        self._is_held = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for a block that reads, decides and appends: nobody else appends meanwhile.
+
+        Raises
+        ------
+        RunFolderError
+            The lock cannot be written.
+        """
+        try:
+            with link_locked(self.path + LOCK, self.patience_s):
+                self._is_held = True
+                try:
+                    yield
+                finally:
+                    self._is_held = False
+        except OSError as error:
+            raise self._refused(error) from error
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
         """Return the records from a number on: 0 is the first.
@@ -89,15 +110,15 @@ class Journal:
         """
         lines = [json.dumps(record, separators=(",", ":")) + "\n" for record in logs]
         data = "".join(lines).encode()
-        try:
-            with link_locked(self.path + LOCK, self.patience_s):
+        with contextlib.nullcontext() if self._is_held else self.held():
+            try:
                 descriptor = os.open(self.path, _FLAGS, mode_beside(self.path))
                 try:
                     _append(descriptor, data)
                 finally:
                     os.close(descriptor)
-        except OSError as error:
-            raise self._refused(error) from error
+            except OSError as error:
+                raise self._refused(error) from error
 
     def _parse(self, line: bytes, offset: int) -> dict[str, Any] | None:
         try:

@@ -18,6 +18,7 @@ SITE_CONFIGS = os.path.join(PACKAGE, "site-configs")
 NODE_START = os.path.join(PACKAGE, "node", "start.py")
 NODE_CALL = os.path.join(PACKAGE, "node", "function_call.py")
 NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")
+AGENT_START = os.path.join(PACKAGE, "tuning", "agent", "start.py")
 ENVIRONMENT_JOB = os.path.join(PACKAGE, "environment", "build_job.py")
 CLIENT = os.path.join(PACKAGE, "client")
 """Folder of the ``hpctf`` that training scripts import; see `hpctf.client`."""

@@ -108,6 +108,9 @@ class Record:
     request: Request | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     resubmitted_from: str | None = None
+    kind: str | None = None
+    study: str | None = None
+    trial: int | None = None
     environment: str | None = None
     build: Build | None = None
     versions: dict[str, str] = field(default_factory=dict)

@@ -37,6 +37,10 @@ from hpctf.run_folder.documents import FORMAT, read_plan, read_record
 read_with(open_file)
 
 LAST = "@last"
+STUDY = "study.json"
+"""File of a study's run folder: what it varies, and how (`hpctf.tuning.study`)."""
+TRIALS = "trials"
+"""Folder of a study's run folder: the run folders of its trials."""
 ARCHIVES = ".archive"
 """Folder of the runs root in which archived runs lie (`hpctf.runs.housekeeping.archives`)."""
 _EXPERIMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
@@ -102,12 +106,29 @@ class RunFolder:
     @property
     def root(self) -> Path:
         """The runs root that it lies under."""
-        return self.path.parent.parent
+        return self._of_experiment.parent.parent
 
     @property
     def experiment(self) -> str:
         """The name of the run's experiment."""
-        return self.path.parent.name
+        return self._of_experiment.parent.name
+
+    @property
+    def is_study(self) -> bool:
+        """Whether the run is a study, which has trials."""
+        return (self.path / STUDY).is_file()
+
+    @property
+    def study(self) -> RunFolder | None:
+        """The study that this run is a trial of, if it is one."""
+        above = RunFolder(self.path.parent.parent)
+        return above if self.path.parent.name == TRIALS and above.is_study else None
+
+    @property
+    def _of_experiment(self) -> Path:
+        """The folder in the experiment's: the run's own, or its study's."""
+        study = self.study
+        return self.path if study is None else study.path
 
     @cached_property
     def plan(self) -> dict[str, Any]:
@@ -299,10 +320,25 @@ def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) ->
     found: RunFolder | None = only_one(known, name, "runs")
     if found is not None:
         return found
+    trial = _find_trial(root, name)
+    if trial is not None:
+        return trial
     hint = "'hpctf runs' lists them; HPCTF_RUNS_ROOT names another root."
     if name and any(path.name.startswith(name) for path in root.glob(f"{ARCHIVES}/*/*")):
         hint = f"It is archived: hpctf archive --restore {name}"
     raise RunNotFound(f"There is no run {name!r} under {root}.", hint)
+
+
+def _find_trial(root: Path, name: str) -> RunFolder | None:
+    """Return the trial of a study that has this id: the study's id, ``_``, and its number."""
+    study, _, number = name.rpartition("_")
+    if not number.isdecimal() or os.sep in study:
+        return None
+    for experiment in experiment_names(root):
+        trial = RunFolder(root / experiment / study / TRIALS / name)
+        if trial.study is not None and _is_run(trial.path):
+            return trial
+    return None
 
 
 def only_one(known: Iterable[Any], name: str, what: str) -> Any:

@@ -32,6 +32,9 @@ def cancel(run: RunFolder) -> None:
         raise SchedulerError(
             f"Run {run.id} has no job yet: {status.reason}.", "Cancel it once it has one."
         )
+    if run.study is not None:  # its job is an agent's, which ends the trial and takes the next one
+        write_json(run.cancelled, {"time": time.time(), "by": user_name()}, shared=True)
+        return
     _check_whose(run, job_id)
 
     write_json(run.cancelled, {"time": time.time(), "by": user_name()}, shared=True)

@@ -98,6 +98,11 @@ def resubmission(
     RunFolderError
         The run, or its function's pickle, is not to be trusted.
     """
+    if run.is_study:
+        raise UsageError(
+            f"Run {run.id} is a study, which cannot be submitted again as a run.",
+            f"To go on with it: hpctf tune resume {run.id}. A trial can be submitted again.",
+        )
     if not trust:
         require_mine(run.path, "its code, its environment and its site's shell lines")
     record = run.read_record()

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +35,9 @@ from hpctf.tracking.metrics import write_tags
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.plan import Plan
+
+
+HandOver = Callable[["Sequence[Plan]", "Sequence[TensorFlow]", "Sequence[RunFolder]"], None]
 
 
 class Labels(NamedTuple):
@@ -86,9 +89,22 @@ class Submitter:
         name: str | None,
         labels: Labels,
         origin: Origin | None = None,
+        *,
+        adapt: Callable[[Planned], Planned] | None = None,
+        hand_over: HandOver | None = None,
     ) -> list[RunFolder]:
-        """Submit trainings, and return their run folders; see `hpctf.Experiment.submit`."""
+        """Submit trainings, and return their run folders; see `hpctf.Experiment.submit`.
+
+        Parameters
+        ----------
+        adapt
+            Changes a plan before anything is made of it.
+        hand_over
+            Hands run folders that are ready to the scheduler; by default, each is a job.
+        """
         planned = [self.plan(estimator, name, origin=origin) for estimator in estimators]
+        if adapt is not None:
+            planned = [adapt(one) for one in planned]
         tell = on_note or notify
         for note in dict.fromkeys(note for one in planned for note in one.notes):
             tell(note)
@@ -97,7 +113,7 @@ class Submitter:
         with prepared(planned, estimators, self.site, tell) as ready:
             more = {**self.chosen, **labels._asdict()}
             origins = [origin] if origin else origins_of(estimators, more)
-            return self._submit_ready(ready, estimators, origins, labels, tell)
+            return self._submit_ready(ready, estimators, origins, labels, tell, hand_over)
 
     def _submit_ready(
         self,
@@ -106,6 +122,7 @@ class Submitter:
         origins: list[Origin],
         labels: Labels,
         tell: Callable[[str], None],
+        hand_over: HandOver | None,
     ) -> list[RunFolder]:
         """Make the run folders and submit; the environment is there, or its job is."""
         from hpctf.submission.submit import submit_plans
@@ -121,7 +138,7 @@ class Submitter:
                 write_tags(folder.path, labels.tags)
                 write_tags(folder.path, labels.properties, "property")
                 ready.keep(folder)
-            submit_plans(plans, estimators, folders)
+            (hand_over or submit_plans)(plans, estimators, folders)
         except BaseException as error:
             cause = cannot_write(folders[0].path, error) if isinstance(error, OSError) else error
             # Once sbatch has its script, only its own refusal says that no job came of it; else

@@ -25,6 +25,12 @@ def render(plan: Plan, array: tuple[str, ...] = (), *, keep: bool = True) -> str
     return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
 
 
+def render_agents(plan: Plan, jobs: int, *, keep: bool = True) -> str:
+    """Return the batch script of a study's agents, which are an array of so many jobs."""
+    name, array = "agents.sbatch.j2", range(jobs)
+    return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
+
+
 def render_local(plan: Plan) -> str:
     """Return the shell script that a local run with environment modules begins with."""
     return fill_in("local.sh.j2", plan.site, plan.template_folder, keep=True, plan=plan, array=())

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from hpctf.errors import UsageError, shown
 from hpctf.tuning.distributions import Choice, Expression, QUniform
 from hpctf.tuning.draws import grid_trials, random_trials, size_of, sobol_trials
+from hpctf.tuning.methods import parse_sampler
 from hpctf.tuning.spaces import space_as_json, space_of
 
 MOST_BAYESIAN_POINTS = 100_000
@@ -71,6 +72,11 @@ class HyperParameterSampling:
     def is_drawn_ahead(self) -> bool:
         """Whether `trials` knows every trial before the first one has run."""
         return True
+
+    @property
+    def search_sampler(self) -> str:
+        """The word of the sampler that draws trials which are not drawn ahead."""
+        return "tpe"
 
     def trials(self, seed: int) -> Iterator[dict[str, Any]]:
         """Yield the parameters of trial 0, 1, 2 and so on; the same ones for the same seed."""
@@ -189,10 +195,55 @@ class BayesianParameterSampling(HyperParameterSampling):
                 )
 
 
+@dataclass(frozen=True)
+class SearchSampling(HyperParameterSampling):
+    """Draw parameters by any of Optuna's samplers (`hpctf.tuning.methods`).
+
+    Azure ML has no such sampling. It takes every expression, and a policy as well:
+    ``properties={"sampler": "tpe"}`` says which sampler.
+    """
+
+    SAMPLING_NAME: ClassVar[str] = "OPTUNA"
+    word: ClassVar[str] = "tpe"
+    known_properties: ClassVar[tuple[str, ...]] = ("sampler",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_sampler(self.search_sampler)
+
+    @property
+    def is_drawn_ahead(self) -> bool:
+        return False
+
+    @property
+    def search_sampler(self) -> str:
+        return str((self.properties or {}).get("sampler", "tpe"))
+
+    def trials(self, seed: int) -> Iterator[dict[str, Any]]:
+        raise UsageError("A search needs the results of earlier trials for its next one.")
+
+
+def parse_sampling(text: str, space: Mapping[str, Any]) -> HyperParameterSampling:
+    """Return the sampling that the words of ``--sampler`` name: ``random``, ``sobol``, ``grid``,
+    ``bayesian``, or a sampler of Optuna's with its arguments, such as ``tpe:n_startup_trials=20``.
+    """
+    word = text.strip().lower()
+    if word == "random":
+        return RandomParameterSampling(space)
+    if word == "sobol":
+        return RandomParameterSampling(space, {"rule": "sobol"})
+    if word == "grid":
+        return GridParameterSampling(space)
+    if word == "bayesian":
+        return BayesianParameterSampling(space)
+    return SearchSampling(space, {"sampler": text.strip()})
+
+
 SAMPLINGS: tuple[type[HyperParameterSampling], ...] = (
     RandomParameterSampling,
     GridParameterSampling,
     BayesianParameterSampling,
+    SearchSampling,
 )
 
 

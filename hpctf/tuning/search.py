@@ -15,7 +15,7 @@ from hpctf.common.trusted_path import check
 from hpctf.errors import UsageError
 from hpctf.tuning.distributions import Expression
 from hpctf.tuning.goals import PrimaryMetricGoal, goal_of
-from hpctf.tuning.methods import parse_pruner, parse_sampler
+from hpctf.tuning.methods import Chosen, parse_pruner, parse_sampler
 from hpctf.tuning.trials import Define
 
 if TYPE_CHECKING:
@@ -64,17 +64,22 @@ def open_search(
             f"--pruner {chosen_pruner} cannot compare trials of {len(checked)} objectives.",
             "Leave the pruner out, or choose one objective.",
         )
-    _check_installed("optuna", "Searching needs Optuna", "hpctf[tune]")
-    for chosen in (chosen_sampler, chosen_pruner):
-        if chosen.method.needs is not None:
-            package, extra = chosen.method.needs
-            _check_installed(package, f"The sampler {chosen.word} needs {package}", extra)
+    check_installed(chosen_sampler)
+    check_installed(chosen_pruner)
     if chosen_sampler.method.unpickles:
         check(path, "The study's journal")
 
     from hpctf.tuning.optuna_search import Search
 
     return Search(path, space, checked, chosen_sampler, chosen_pruner, seed, name)
+
+
+def check_installed(chosen: Chosen) -> None:
+    """Raise `UsageError` if Optuna, or what a sampler or pruner needs besides, is not installed."""
+    _check_installed("optuna", "Searching needs Optuna", "hpctf[tune]")
+    if chosen.method.needs is not None:
+        package, extra = chosen.method.needs
+        _check_installed(package, f"The sampler {chosen.word} needs {package}", extra)
 
 
 def _check_installed(package: str, sentence: str, extra: str) -> None:

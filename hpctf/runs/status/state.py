@@ -75,7 +75,7 @@ def summary(
 
 def placed(folder: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
     """Return a summary with what the folder's place says: a run may have been moved since."""
-    place = {"id": folder.id, "experiment": folder.path.parent.name, "run_folder": str(folder.path)}
+    place = {"id": folder.id, "experiment": folder.experiment, "run_folder": str(folder.path)}
     return {**place, **known, **place}
 
 

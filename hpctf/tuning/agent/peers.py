@@ -1,0 +1,82 @@
+"""Which agents of a study have died: their state files' time stamps no longer change.
+
+Clocks of nodes and file servers differ, so no stamp is compared with a clock: an agent counts as
+dead once this process has seen its stamp unchanged for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hpctf.tuning.study import Study
+
+BEAT_S = 3.0
+"""How often an agent sets its own time stamp."""
+
+LOST_S = 15.0
+"""How long a stamp is unchanged until its agent counts as dead: five beats."""
+
+
+class Heartbeat:
+    """Sets this agent's own time stamp, in a thread: copying a large snapshot takes longer than a
+    beat, and so may waiting for the ledger."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+
+class Peers:
+    """What one agent knows of the others.
+
+    Parameters
+    ----------
+    clock
+        Returns seconds; for tests.
+    """
+
+    def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
+        self._study = study
+        self._clock = clock
+        self._seen: dict[int, tuple[float, float]] = {}
+        self._looked: dict[int, float] = {}
+
+    def look(self, agents: Iterable[int]) -> None:
+        """Look at the stamps of agents, as often as they are set.
+
+        Where this process could not look for a while, what held it up may have held up the others,
+        too: then it begins to watch them anew.
+        """
+        now = self._clock()
+        for agent in agents:
+            stamp = 0.0
+            with contextlib.suppress(OSError):
+                stamp = os.stat(self._study.heartbeat_file(agent)).st_mtime
+            was_away = now - self._looked.get(agent, now) > LOST_S / 2
+            if agent not in self._seen or self._seen[agent][0] != stamp or was_away:
+                self._seen[agent] = (stamp, now)
+            self._looked[agent] = now
+
+    def is_lost(self, agent: int) -> bool:
+        """Whether an agent has been silent for too long."""
+        self.look([agent])
+        return self._clock() - self._seen[agent][1] > LOST_S

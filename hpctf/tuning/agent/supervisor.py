@@ -1,0 +1,132 @@
+"""What the batch script of a study's job starts: its agents, each with its share of the job.
+
+An agent that is killed is started again, and goes on with its own trial. Slurm's signals are passed
+on to all. A job that was warned of its time limit asks Slurm to be started again if work is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from hpctf.common.paths import AGENT_START
+from hpctf.node.identity import GPU_VARIABLES
+from hpctf.node.messages import say
+from hpctf.node.signals import Signals, number_of
+from hpctf.run_folder.layout import RunFolder
+from hpctf.scheduler.programs import FOLDER, ask
+from hpctf.tuning.agent.agent import OUT_OF_TIME, WARNING
+from hpctf.tuning.study import Study
+
+MOST_RESTARTS = 5
+"""How often one agent is started again that somebody has killed."""
+
+_ASK_AGAIN_S = 5.0
+_ASK_FOR_S = 300.0
+_TAKEN_OFF_S = 120.0
+"""Seconds that Slurm has to take a requeued job off its node."""
+
+
+def supervise(study: str, task: int) -> int:
+    """Run the agents of one job, and return its exit code."""
+    from pathlib import Path
+
+    signals = Signals(number_of(WARNING))
+    signals.raises = False
+    count = Study(RunFolder(Path(study))).definition.per_job
+    agents = [_Slot(study, task * count + slot, slot, count) for slot in range(count)]
+    is_ending = False
+    while any(agent.is_alive() for agent in agents):
+        for number in signals.wait(1.0):
+            if number != signal.SIGCHLD:
+                is_ending = True
+                for agent in agents:
+                    agent.tell(number)
+        for agent in agents:
+            agent.bring_back(is_ending)
+    codes = [agent.status for agent in agents]
+    if OUT_OF_TIME in codes:
+        return _start_again()
+    return next((code for code in codes if code), 0)
+
+
+class _Slot:
+    """One agent's place in a job: its CPUs and GPUs, and the process that fills it."""
+
+    def __init__(self, study: str, number: int, slot: int, count: int) -> None:
+        self._command = [sys.executable, "-I", "-S", AGENT_START, "agent", study, str(number)]
+        self._number = number
+        self._env = {**os.environ, **gpus_of_slot(os.environ, slot, count)}
+        self._cpus = cpus_of_slot(sorted(os.sched_getaffinity(0)), slot, count)
+        self._restarts = 0
+        self._begin()
+
+    @property
+    def status(self) -> int:
+        """The shell's exit status of the last process."""
+        code = self._child.returncode
+        return code if code >= 0 else 128 - code
+
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
+    def tell(self, number: int) -> None:
+        if self.is_alive():
+            self._child.send_signal(number)
+
+    def bring_back(self, is_ending: bool) -> None:
+        """Start the agent again if somebody has killed it, unless the job ends."""
+        code = self._child.poll()
+        if code is None or code >= 0 or is_ending or self._restarts >= MOST_RESTARTS:
+            return
+        self._restarts += 1
+        name = signal.Signals(-code).name
+        say(f"agent {self._number} was ended by {name}: started again ({self._restarts})")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._child = subprocess.Popen(
+            self._command, env=self._env, cwd=FOLDER, start_new_session=True
+        )
+        os.sched_setaffinity(self._child.pid, self._cpus)
+
+
+def cpus_of_slot(cpus: list[int], slot: int, count: int) -> list[int]:
+    """Return a slot's share of the CPUs: slots share them evenly, or all if there are too few."""
+    each = len(cpus) // count
+    return cpus[slot * each : (slot + 1) * each] if each else cpus
+
+
+def gpus_of_slot(env: os._Environ[str] | dict[str, str], slot: int, count: int) -> dict[str, str]:
+    """Return the variables that show a slot its share of the GPUs; slots that are more than there
+    are GPUs share one."""
+    if count == 1:
+        return {}
+    shares = {}
+    for name in GPU_VARIABLES:
+        devices = [device for device in env.get(name, "").split(",") if device]
+        if not devices:
+            continue
+        each = len(devices) // count
+        mine = devices[slot * each : (slot + 1) * each]
+        shares[name] = ",".join(mine or [devices[slot * len(devices) // count]])
+    return shares
+
+
+def _start_again() -> int:
+    """Have the job started again; return the exit code if that does not come."""
+    job_id = os.environ["SLURM_JOB_ID"]
+    until = time.monotonic() + _ASK_FOR_S
+    while True:
+        done = ask(["scontrol", "requeue", job_id])
+        if done.returncode == 0:
+            time.sleep(_TAKEN_OFF_S)
+            return OUT_OF_TIME
+        words = done.stderr.strip()
+        if "Unable to contact" not in words or time.monotonic() > until:
+            say(f"Slurm would not start the job again: {words}")
+            return OUT_OF_TIME
+        time.sleep(_ASK_AGAIN_S)

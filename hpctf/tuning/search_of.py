@@ -1,0 +1,79 @@
+"""A study's search, as its agents call it: the ledger counts the trials, Optuna draws them.
+
+Trials are drawn while the ledger is held, by one agent at a time. What an agent that died has left
+half done, the next one puts right: a trial that was drawn but never claimed has failed, and one
+whose end the ledger has is told.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hpctf.tuning.progress import Progress
+from hpctf.tuning.search import open_search
+from hpctf.tuning.study import JOURNAL, Study
+
+if TYPE_CHECKING:
+    from hpctf.tuning.trials import Asked, State
+
+_STATES: dict[str, State] = {
+    "completed": "complete",
+    "stopped": "stopped",
+    "failed": "failed",
+    "canceled": "failed",
+}
+
+
+class SearchOf:
+    """The search of a study."""
+
+    def __init__(self, study: Study) -> None:
+        definition = study.definition
+        sampling = definition.parameter_sampling
+        path = os.path.join(study.folder.path, JOURNAL)
+        self._search = open_search(
+            path,
+            sampling.parameter_space,
+            definition.primary_goal,
+            sampler=sampling.search_sampler,
+            seed=definition.seed,
+        )
+        self._told: set[int] = set()
+
+    def draw(self, progress: Progress) -> Asked:
+        """Return what the search draws for a trial that nobody has begun, the ledger being held.
+
+        Its number is the search's own, which the ledger keeps.
+        """
+        self.tell(progress)
+        asked = self._search.ask()
+        known = {trial.drawn_as for trial in progress.trials.values()}
+        for number in range(asked.number):
+            if number not in known and number not in self._told:
+                # drawn by an agent that died before it could claim the trial
+                self._search.tell(number, None, state="failed", reason="it was never begun")
+                self._told.add(number)
+        return asked
+
+    def tell(self, progress: Progress) -> None:
+        """Tell the search how trials have ended, each once."""
+        for trial in progress.trials.values():
+            number = trial.drawn_as
+            if trial.is_over and number is not None and number not in self._told:
+                state = _STATES[trial.state]
+                self._search.tell(number, trial.best, state=state, reason=trial.reason)
+                self._told.add(number)
+
+
+def search_of(study: Study) -> SearchOf | None:
+    """Return the search of a study whose next trial depends on earlier ones; else None.
+
+    Raises
+    ------
+    UsageError
+        Optuna is not installed.
+    """
+    if study.definition.parameter_sampling.is_drawn_ahead:
+        return None
+    return SearchOf(study)

@@ -1,0 +1,201 @@
+"""Submitting a study: one snapshot, one plan, one sbatch, however many trials it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hpctf.common.paths import AGENT_START
+from hpctf.errors import UsageError
+from hpctf.estimator.tensorflow import TensorFlow
+from hpctf.plan import Plan
+from hpctf.planning.directives import REQUEUE_S
+from hpctf.run_folder.layout import RunFolder
+from hpctf.runs.submitting import Labels, Submitter
+from hpctf.scheduler.commands import clusters_option
+from hpctf.scheduler.jobs import Identity
+from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
+from hpctf.submission.script import render_agents
+from hpctf.tuning.agent.agent import WARNING
+from hpctf.tuning.config import HyperDriveConfig
+from hpctf.tuning.methods import parse_sampler
+from hpctf.tuning.search import check_installed
+from hpctf.tuning.study import Definition, Study, write_study
+
+if TYPE_CHECKING:
+    from hpctf.planning.planner import Planned
+    from hpctf.site.model import Site
+
+MOST_JOBS = 1000
+"""Jobs of the largest study: below MaxArraySize as Slurm has it (slurm.conf(5))."""
+
+
+def submit_study(
+    submitter: Submitter,
+    config: HyperDriveConfig,
+    labels: Labels,
+    on_note: Any = None,
+    *,
+    seed: int | None = None,
+    per_job: int = 1,
+) -> RunFolder:
+    """Submit a study, and return its run folder.
+
+    Parameters
+    ----------
+    seed
+        From which, and a trial's number, its parameters are drawn; by default a new one.
+    per_job
+        How many trials share a job, its CPUs and its GPUs.
+
+    Raises
+    ------
+    UsageError, SiteError
+        The request cannot be met: nothing was written.
+    RunFolderError, SubmissionError
+        The file system or the scheduler refused: nothing was left behind.
+    """
+    estimator = estimator_of(config, submitter.site)
+    definition, drawn = define(config, seed, per_job)
+    jobs = jobs_of(definition)
+
+    def hand_over(
+        plans: Sequence[Plan], estimators: Sequence[TensorFlow], folders: Sequence[RunFolder]
+    ) -> None:
+        write_study(folders[0], definition, drawn)
+        folders[0].update_record(kind="study")
+        submit_agents(Study(folders[0]), plans[0], jobs)
+
+    return submitter.submit(
+        [estimator],
+        on_note,
+        config.custom_run_id,
+        labels,
+        adapt=lambda planned: for_agents(planned, submitter.site, definition, jobs),
+        hand_over=hand_over,
+    )[0]
+
+
+def define(
+    config: HyperDriveConfig, seed: int | None, per_job: int = 1
+) -> tuple[Definition, list[dict[str, Any]] | None]:
+    """Return what a study is made of, and its trials where they are drawn before the first one."""
+    if type(per_job) is not int or not 1 <= per_job <= 128:
+        raise UsageError(f"per_node is {per_job!r}, but must be a whole number from 1 to 128.")
+    if config.resume_from or config.resume_child_runs:
+        raise UsageError(
+            "resume_from and resume_child_runs are not available yet.",
+            "To go on with a study that was stopped: hpctf tune resume STUDY.",
+        )
+    seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
+    sampling, total = config.hyperparameter_sampling, config.max_total_runs
+    drawn = None
+    if sampling.is_drawn_ahead:
+        drawn = sampling.first_trials(seed, total)
+        total = len(drawn)
+    else:
+        check_installed(parse_sampler(sampling.search_sampler))
+    record = config.as_record()
+    goal = record["primary_metric"]["goal"]
+    definition = Definition(
+        sampling=record["sampling"],
+        policy=record["policy"],
+        metric=config.primary_metric_name,
+        goal=goal,
+        total=total,
+        parallel=min(config.max_concurrent_runs, total),
+        seed=seed,
+        max_duration_s=config.max_duration_minutes * 60,
+        trial_timeout_s=config.trial_timeout,
+        per_job=per_job,
+    )
+    return definition, drawn
+
+
+def jobs_of(definition: Definition) -> int:
+    """Return how many jobs a study has: each runs `Definition.per_job` trials at a time."""
+    return min(MOST_JOBS, -(-definition.parallel // definition.per_job))
+
+
+def estimator_of(config: HyperDriveConfig, site: Site) -> TensorFlow:
+    """Return what each trial runs.
+
+    Raises
+    ------
+    UsageError
+        A study cannot run it.
+    """
+    estimator = config.estimator if config.estimator is not None else config.run_config
+    if not isinstance(estimator, TensorFlow):
+        raise UsageError(
+            f"A study runs an estimator, but was given {type(estimator).__name__}.",
+            "Use HyperDriveConfig(estimator=hpctf.TensorFlow(...), ...).",
+        )
+    if site.scheduler != "slurm":
+        raise UsageError(
+            f"Site {site.name!r} has no Slurm, and so no studies.", "Choose another one: --site."
+        )
+    if "array" in site.drop:
+        raise UsageError(f"Site {site.name!r} has no job arrays, which a study needs.")
+    if estimator.function is not None:
+        raise UsageError(
+            "A study's trials get their parameters on the command line, which a function has not.",
+            "Put the function into a script (entry_script).",
+        )
+    if estimator.backend != "single":
+        raise UsageError(
+            f"A study's trials are of one process, but the backend is {estimator.backend!r}.",
+            "Leave the backend out.",
+        )
+    if estimator.resume_from is not None:
+        raise UsageError("A study cannot go on from a run's checkpoints (resume_from).")
+    return estimator
+
+
+def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) -> Planned:
+    """Return the plan of a study: a trial's, with agents for ranks, in a job each."""
+    plan = planned.plan
+    if plan.launch.step_options:
+        raise UsageError(
+            "A study cannot run in a container that srun enters (containers.runtime: pyxis).",
+            "Use containers: {runtime: apptainer}, or an environment.",
+        )
+    options = dict(plan.components[0].directives)
+    dropped = set(site.drop)
+    options.pop("signal", None)
+    if site.warning.signal and "signal" not in dropped:
+        options["signal"] = f"B:{WARNING}@{plan.interruption.grace_s + REQUEUE_S}"
+    if not {"requeue", "no-requeue"} & options.keys() | ({"requeue"} & dropped):
+        options["requeue"] = ""
+    component = replace(plan.components[0], directives=tuple(options.items()))
+    agents = replace(plan.roles[0], count=jobs * definition.per_job)
+    changed = replace(
+        plan,
+        roles=(agents,),
+        components=(component,),
+        launch=replace(plan.launch, start=AGENT_START),
+        interruption=replace(plan.interruption, signal=None, max_restarts=0),
+    )
+    return replace(planned, plan=changed)
+
+
+def submit_agents(study: Study, plan: Plan, jobs: int) -> None:
+    """Submit the agents of a study whose folder is ready, and put their job on record."""
+    folder, clusters = study.folder, plan.clusters
+    progress = study.ledger.refresh()
+    script = folder.script
+    write_script(script, render_agents(plan, jobs))
+    folder.update_record(job_name=plan.run_id, job_script=str(script), cluster=clusters or None)
+    begun = bool(study.ledger.progress.agents)
+    submission = progress.submission + 1 if begun else 0
+    agents = jobs * study.definition.per_job
+    study.ledger.append("submitted", submission=submission, agents=agents)
+    identity = Identity(os.geteuid(), None, frozenset({plan.run_id}), str(script))
+    command = ["sbatch", "--parsable", *clusters_option(clusters), str(script)]
+    with uninterrupted():
+        job_id, cluster = sbatch(
+            command, int(plan.umask, 8), identity, clusters or None, folder.path
+        )
+        folder.update_record(job_id=job_id, cluster=cluster)

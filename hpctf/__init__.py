@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
+    from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.run import Run
+    from hpctf.studies import tune
+    from hpctf.tuning.config import HyperDriveConfig
 
 # What training scripts import is one set of files, whether all of hpctf is installed or its client.
 __path__.append(__path__[0] + "/client/hpctf")
@@ -31,6 +34,8 @@ __path__.append(__path__[0] + "/client/hpctf")
 __all__ = [
     "Experiment",
     "HpctfError",
+    "HyperDriveConfig",
+    "HyperDriveRun",
     "Mpi",
     "MultiWorker",
     "ParameterServer",
@@ -41,12 +46,15 @@ __all__ = [
     "shard",
     "strategy",
     "tf_config",
+    "tune",
 ]
 
 _HOMES = {
     "__version__": "hpctf._version",
     "Experiment": "hpctf.experiment",
     "HpctfError": "hpctf.errors",
+    "HyperDriveConfig": "hpctf.tuning.config",
+    "HyperDriveRun": "hpctf.hyperdrive_run",
     "Mpi": "hpctf.estimator.tensorflow",
     "MultiWorker": "hpctf.estimator.tensorflow",
     "ParameterServer": "hpctf.estimator.tensorflow",
@@ -57,6 +65,7 @@ _HOMES = {
     "shard": "hpctf.sharding",
     "strategy": "hpctf.distribution",
     "tf_config": "hpctf.cluster_spec",
+    "tune": "hpctf.studies",
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 from hpctf.errors import UsageError
+from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.planning.planner import Planned
 from hpctf.run import Run
 from hpctf.runs.submitting import Labels, submitter
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from hpctf.child_run import ChildRun
-    from hpctf.estimator.tensorflow import TensorFlow
+    from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.runs.site_choice import ChosenSite
     from hpctf.site.model import Site
+    from hpctf.tuning.config import HyperDriveConfig
 
 
 class Experiment:
@@ -75,6 +78,18 @@ class Experiment:
 
         return experiment_card(self.name, self.runs_root)
 
+    @overload
+    def submit(
+        self,
+        estimator: HyperDriveConfig,
+        on_note: Any = None,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> HyperDriveRun: ...
+
+    @overload
     def submit(
         self,
         estimator: TensorFlow,
@@ -83,8 +98,18 @@ class Experiment:
         name: str | None = None,
         tags: Mapping[str, Any] | None = None,
         properties: Mapping[str, Any] | None = None,
+    ) -> Run: ...
+
+    def submit(
+        self,
+        estimator: TensorFlow | HyperDriveConfig,
+        on_note: Any = None,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Submit a training and return its run.
+        """Submit a training and return its run; of a `HyperDriveConfig`, submit a study.
 
         Parameters
         ----------
@@ -103,7 +128,31 @@ class Experiment:
             The file system or the scheduler refused: nothing was left behind.
         """
         labels = Labels(checked_tags(tags or {}), checked_tags(properties or {}, "property"))
+        if not isinstance(estimator, TensorFlow):
+            from hpctf.tuning.config import HyperDriveConfig
+
+            if isinstance(estimator, HyperDriveConfig):
+                named = replace(estimator, custom_run_id=name) if name else estimator
+                return self.submit_study(named, labels, on_note)
         return Run(self._submitter.submit([estimator], on_note, name, labels)[0])
+
+    def submit_study(
+        self,
+        config: HyperDriveConfig,
+        labels: Labels | None = None,
+        on_note: Any = None,
+        *,
+        seed: int | None = None,
+        per_job: int = 1,
+    ) -> HyperDriveRun:
+        """Submit a study, and return its run (`hpctf.tuning.submit.submit_study`)."""
+        from hpctf.hyperdrive_run import HyperDriveRun
+        from hpctf.tuning.submit import submit_study
+
+        made = submit_study(
+            self._submitter, config, labels or Labels(), on_note, seed=seed, per_job=per_job
+        )
+        return HyperDriveRun(made)
 
     def submit_array(
         self,

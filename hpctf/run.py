@@ -288,6 +288,10 @@ class Run(Reading):
             The files are not the user's own, or others may write them (a pickle runs code), or
             the run's record does not name its job.
         """
+        if self.folder.is_study:
+            raise UsageError(
+                f"Run {self.id} is a study: its trials have results.", f"hpctf result {self.id}_0"
+            )
         self.wait_for_completion()
         from hpctf.run_folder.trusted_results import trusted_results
 

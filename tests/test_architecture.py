@@ -34,7 +34,7 @@ FLOORS = """
     runs
     tuning
     notebook
-    child_run run experiment
+    child_run run hyperdrive_run experiment studies
     report export azureml migration
     admin
     cli __main__

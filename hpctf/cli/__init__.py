@@ -22,6 +22,7 @@ from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  #
 
 COMMANDS = {
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
+    "tune": ("hpctf.cli.tune", "Run a script's hyperparameter study; look at it, stop it."),
     "resubmit": ("hpctf.cli.resubmit", "Submit a run again, as it was or changed."),
     "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),

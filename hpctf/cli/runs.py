@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,9 +19,14 @@ from hpctf.cli.common import (
     wait_for,
 )
 from hpctf.cli.run_options import choice_of, choice_options, yes_option
+from hpctf.common.secrets import hidden
+from hpctf.common.terminal import visible
 from hpctf.common.units import clock, number
 from hpctf.errors import UsageError
 from hpctf.run_folder.rank_states import ranks_of
+
+if TYPE_CHECKING:
+    from hpctf.run import Run
 
 SHOWN = 20
 """Runs that a listing shows unless told otherwise."""
@@ -158,6 +163,12 @@ def why(run_name: str, site: str | None, as_json: bool) -> None:
         answer_json({"id": run.id, **asdict(told)})
     else:
         click.echo(str(told))
+        if run.folder.is_study:
+            from hpctf.tuning.overview import why_failed
+            from hpctf.tuning.study import Study
+
+            for line in why_failed(Study(run.folder)):
+                click.echo(visible(hidden(line)))
 
 
 @click.command()
@@ -172,8 +183,18 @@ def cancel(run_names: tuple[str, ...], site: str | None) -> None:
         if ended.final:
             say(f"Run {run.id} has ended already: {ended.state}.")
         else:
-            run.cancel()
+            _cancel(run)
             say(f"Asked run {run.id} to end.")
+
+
+def _cancel(run: Run) -> None:
+    """Cancel a run; of a study, let its trials end with their grace."""
+    if run.folder.is_study:
+        from hpctf.hyperdrive_run import HyperDriveRun
+
+        HyperDriveRun(run.folder).cancel()
+    else:
+        run.cancel()
 
 
 @click.command()

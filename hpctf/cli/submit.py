@@ -58,11 +58,10 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     site, settings = options.pop("site", None), options.pop("settings", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     tags = asked_of({"tags": options.pop("tags", ())})["tags"]
-    source, entry = _entry(script, options.pop("source_dir", None))
+    source, entry = entry_of(script, options.pop("source_dir", None))
     estimator = estimator_from({**asked_of(options), "entry_script": entry}, source)
     if experiment is None:
-        stem = Path(script or "").stem
-        experiment = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "experiment"
+        experiment = experiment_of(script)
     chosen = ChosenSite(site, settings, estimator.source_directory, not actions["dry_run"])
     exp = Experiment(experiment, chosen)
     if actions["dry_run"]:
@@ -71,7 +70,13 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     hand_in(partial(exp.submit, estimator, name=run_name, tags=tags), exp.site.name, actions)
 
 
-def _entry(script: str | None, source_dir: str | None) -> tuple[str, str]:
+def experiment_of(script: str | None) -> str:
+    """Return the experiment's name where none is given: the script's."""
+    stem = Path(script or "").stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "experiment"
+
+
+def entry_of(script: str | None, source_dir: str | None) -> tuple[str, str]:
     """Return (source folder, script within it).
 
     SCRIPT is relative to the current folder, or to ``--source-dir`` if it lies there.

@@ -78,6 +78,7 @@ LOOKS = [
     "export csv RUN --runs",
     "export csv RUN --to DIR/values.csv",
     "cancel RUN",
+    "tune status RUN",
     "env list",
     "site show local",
     "submit --dry-run --site local --tag T=EVIL --source-dir DIR no-such-EVIL.py",
@@ -85,7 +86,7 @@ LOOKS = [
 NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
-EXIT = {"why EVIL": b"2", "wait": b"1", "watch": b"1", "result": b"1", "submit": b"2"}
+EXIT = {"why EVIL": b"2", "wait": b"1", "watch": b"1", "result": b"1", "submit": b"2", "tune": b"2"}
 
 DATA = ("logs", "files RUN", "download", "metrics RUN --csv", "export csv RUN")
 """What a file or a pipe gets as it is."""

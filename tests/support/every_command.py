@@ -55,6 +55,12 @@ ELSE = {
     "site show": [],
     "site validate": [],
     "doctor": [],
+    "tune start": ["SCRIPT", "--metric", "loss", "--param", "lr=uniform(0, 1)", "--dry-run"],
+    "tune status": ["nothing"],
+    "tune best": ["nothing"],
+    "tune stop": ["nothing"],
+    "tune resume": ["nothing"],
+    "tune set": ["nothing", "--parallel", "1"],
 }
 """How the commands are called that are about no run."""
 

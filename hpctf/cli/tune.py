@@ -1,0 +1,306 @@
+"""``hpctf tune``: a study is submitted, looked at, steered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import (
+    answer_json,
+    json_option,
+    open_run,
+    print_table,
+    say,
+    set_option,
+    site_option,
+)
+from hpctf.cli.submit import entry_of, experiment_of
+from hpctf.cli.training_options import Submit, asked_of, estimator_options, run_options
+from hpctf.common.command_line import check_path
+from hpctf.common.notes import notify
+from hpctf.common.terminal import visible
+from hpctf.errors import UsageError
+
+if TYPE_CHECKING:
+    from hpctf.hyperdrive_run import HyperDriveRun
+
+_MOST_ROWS = 50
+"""Rows of a table on a terminal, unless --all is given."""
+
+
+class _Tune(click.Group):
+    """A group whose command is ``start`` unless another one is named."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["start", *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=_Tune)
+def tune() -> None:
+    """Run a script's hyperparameter study: hpctf tune SCRIPT --param 'lr=uniform(0,1)' ...
+
+    \b
+    hpctf tune train.py --param 'lr=loguniform(1e-5, 1e-1)' --metric val_accuracy \\
+        --trials 200 --parallel 20 --policy bandit:slack=0.1
+
+    All options: hpctf tune start --help
+    """
+
+
+@tune.command(cls=Submit)
+@site_option
+@set_option
+@click.option("--experiment", help="Experiment (default: the script's name).")
+@run_options
+@click.option("--source-dir", help="Folder that goes with the trials (default: the script's).")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=EXPRESSION",
+    help="A parameter to vary, such as 'lr=loguniform(1e-5, 1e-1)'; can be repeated.",
+)
+@click.option("--space", metavar="FILE", help="YAML or JSON file that maps names to expressions.")
+@click.option("--metric", required=True, help="The metric that the script logs.")
+@click.option(
+    "--goal",
+    type=click.Choice(("maximize", "minimize"), case_sensitive=False),
+    default="maximize",
+    show_default=True,
+    help="Whether more of the metric is better.",
+)
+@click.option("--trials", type=int, default=20, show_default=True, help="Number of trials.")
+@click.option("--parallel", type=int, help="Trials that run at a time (default: all).")
+@click.option(
+    "--sampler",
+    default="random",
+    show_default=True,
+    help="random, sobol, grid, bayesian, or one of Optuna's: tpe, cmaes, qmc, nsga2, gp.",
+)
+@click.option(
+    "--policy",
+    default="none",
+    show_default=True,
+    help="Which trials stop early: bandit:slack=0.1, median, truncation:20.",
+)
+@click.option("--seed", type=int, help="Seed that the parameters are drawn from.")
+@click.option(
+    "--per-node",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Trials that share a job, its CPUs and GPUs.",
+)
+@click.option("--max-duration", type=int, metavar="MINUTES", help="When the study is cancelled.")
+@click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended.")
+@estimator_options(lambda parameter: parameter.name != "resume_from")
+@click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
+@click.option("--dry-run", is_flag=True, help="Print the batch script; submit and write nothing.")
+@json_option
+@click.argument("script")
+@click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
+def start(script: str, **options: Any) -> None:
+    """Submit a study of SCRIPT with its fixed arguments (after --).
+
+    Parameters are added to the arguments: --lr 0.01. The study's id is printed on stdout.
+    """
+    from hpctf.estimator.request import estimator_from
+    from hpctf.experiment import Experiment
+    from hpctf.runs.site_choice import ChosenSite
+    from hpctf.studies import tune as submit
+    from hpctf.tuning.config import MAX_DURATION_MINUTES
+
+    space = _space(options.pop("params"), options.pop("space"))
+    as_json, waiting = options.pop("as_json"), options.pop("wait")
+    dry_run = options.pop("dry_run")
+    site, settings = options.pop("site"), options.pop("settings")
+    experiment = options.pop("experiment") or experiment_of(script)
+    tags = asked_of({"tags": options.pop("tags")})["tags"]
+    how = {name: options.pop(name) for name in _OF_THE_STUDY}
+    how["max_duration_minutes"] = options.pop("max_duration") or MAX_DURATION_MINUTES
+    source, entry = entry_of(script, options.pop("source_dir"))
+    asked = {**asked_of(_given(options)), "entry_script": entry}
+    estimator = estimator_from(asked, source)
+    place = Experiment(experiment, ChosenSite(site, settings, estimator.source_directory))
+
+    if dry_run:
+        how.pop("name")
+        _show(place, estimator, space, how)
+        return
+    study = submit(estimator, space, experiment=place, tags=tags, on_note=notify, **how)
+    say(f"Submitted as job {study.job_id} of site {place.site.name}: {study.folder.path}")
+    if not as_json:
+        click.echo(study.id)
+    elif not waiting:
+        names = {"id": study.id, "experiment": study.experiment, "job_id": study.job_id}
+        answer_json({**names, "run_folder": str(study.folder.path)})
+    if waiting:
+        status = study.wait_for_completion(raise_on_error=False)
+        if as_json:
+            answer_json(_overview(study))
+        study.raise_for(status)
+
+
+_OF_THE_STUDY = (
+    *("metric", "goal", "trials", "parallel", "sampler", "policy", "seed", "per_node"),
+    *("trial_timeout", "name"),
+)
+
+
+@tune.command()
+@site_option
+@json_option
+@click.option("--all", "every", is_flag=True, help="Show every trial, not the best alone.")
+@click.argument("study")
+def status(study: str, site: str | None, as_json: bool, every: bool) -> None:
+    """Show how far STUDY is, and its trials, the best first."""
+    from hpctf.tuning.overview import WORDS, in_words
+
+    found = _overview(_open(study, site))
+    if as_json:
+        answer_json(found)
+        return
+    say(f"{found['id']}: {in_words(found)}{_because(found)}")
+    sign = -1 if found["goal"] == "maximize" else 1
+    rows = sorted(
+        found["trials"],
+        key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["trial"]),
+    )
+    shown = rows if every else rows[:_MOST_ROWS]
+    names = sorted({name for row in shown for name in row["parameters"]})
+    print_table(
+        ("TRIAL", "STATE", found["metric"], *names, "WHY"),
+        [
+            (
+                str(row["trial"]),
+                WORDS.get(row["state"], row["state"]),
+                _text(row["value"]),
+                *(_text(row["parameters"].get(name)) for name in names),
+                row["reason"],
+            )
+            for row in shown
+        ],
+    )
+    if len(shown) < len(rows):
+        say(f"{len(rows) - len(shown)} more trials: --all")
+
+
+@tune.command()
+@site_option
+@json_option
+@click.argument("study")
+def best(study: str, site: str | None, as_json: bool) -> None:
+    """Print the best trial of STUDY: its id, value and parameters."""
+    found = _overview(_open(study, site))
+    row = found["best"]
+    if row is None:
+        raise UsageError(f"No trial of study {found['id']} has logged {found['metric']!r} yet.")
+    if as_json:
+        answer_json(row)
+        return
+    click.echo(row["id"])
+    say(f"{found['metric']} {_text(row['value'])}")
+    for name, value in row["parameters"].items():
+        say(f"  {name} = {_text(value)}")
+
+
+@tune.command()
+@site_option
+@click.argument("study")
+def stop(study: str, site: str | None) -> None:
+    """End STUDY: trials that run are ended with their grace, and none begins."""
+    run = _open(study, site)
+    run.cancel()
+    say(f"Study {run.id} ends. Its trials stay: hpctf tune status {run.id}")
+
+
+@tune.command()
+@site_option
+@click.argument("study")
+def resume(study: str, site: str | None) -> None:
+    """Go on with STUDY, which has ended before all of its trials have."""
+    run = _open(study, site)
+    run.resume()
+    say(f"Study {run.id} goes on as job {run.job_id}.")
+
+
+@tune.command(name="set")
+@site_option
+@click.option("--parallel", type=int, required=True, help="Trials that run at a time.")
+@click.argument("study")
+def set_(study: str, site: str | None, parallel: int) -> None:
+    """Change STUDY while it runs."""
+    run = _open(study, site)
+    run.set_parallel(parallel)
+    say(f"Study {run.id} runs {parallel} trials at a time from now on.")
+
+
+def _open(name: str, site: str | None) -> HyperDriveRun:
+    from hpctf.hyperdrive_run import HyperDriveRun
+
+    return HyperDriveRun(open_run(name, site).folder)
+
+
+def _overview(study: HyperDriveRun) -> dict[str, Any]:
+    from hpctf.tuning.overview import overview
+
+    return overview(study.study)
+
+
+def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any]:
+    from hpctf.tuning.spaces import parse_parameters, parse_space
+
+    found: dict[str, Any] = {}
+    if file is not None:
+        check_path("--space", file)
+        try:
+            text = Path(file).expanduser().read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--space {file} cannot be read: {error}.") from None
+        found.update(parse_space(text, file))
+    found.update(parse_parameters(params))
+    if not found:
+        raise UsageError(
+            "There is nothing to vary.", "Pass --param 'lr=loguniform(1e-5, 1e-1)', or --space."
+        )
+    return found
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given: others have click's own defaults."""
+    context = click.get_current_context()
+    source = context.get_parameter_source
+    default = click.core.ParameterSource.DEFAULT
+    return {name: value for name, value in options.items() if source(name) is not default}
+
+
+def _show(place: Any, estimator: Any, space: dict[str, Any], how: dict[str, Any]) -> None:
+    """Print the batch script that would be submitted."""
+    from hpctf.common.secrets import hidden_in_shell
+    from hpctf.common.terminal import data
+    from hpctf.studies import config_of
+    from hpctf.submission.script import render_agents
+    from hpctf.tuning.submit import define, estimator_of, for_agents, jobs_of
+
+    per_job, seed = how.pop("per_node"), how.pop("seed")
+    config = config_of(estimator, space, **how)
+    definition, _ = define(config, seed, per_job)
+    jobs = jobs_of(definition)
+    planned = for_agents(place.plan(estimator_of(config, place.site)), place.site, definition, jobs)
+    for note in planned.notes:
+        notify(note)
+    data(hidden_in_shell(render_agents(planned.plan, jobs, keep=False)))
+
+
+def _because(found: dict[str, Any]) -> str:
+    return visible(f" ({found['reason']})") if found["reason"] else ""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else visible(str(value))

@@ -1,0 +1,184 @@
+"""A study's run, with the names of Azure ML's ``HyperDriveRun``."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from typing import Any
+
+from hpctf.errors import UsageError
+from hpctf.estimator.request import estimator_from
+from hpctf.run import Run
+from hpctf.run_folder.layout import RunFolder
+from hpctf.tuning import steering
+from hpctf.tuning.config import HyperDriveConfig
+from hpctf.tuning.progress import Entry, Progress
+from hpctf.tuning.study import Study
+
+STATUS = {
+    "running": "Running",
+    "waiting": "Queued",
+    "completed": "Completed",
+    "stopped": "Canceled",
+    "failed": "Failed",
+    "canceled": "Canceled",
+}
+"""A trial's state as Azure ML names it: there, one that a policy has stopped was cancelled."""
+
+
+class HyperDriveRun(Run):
+    """A study, by its run folder or the path of it. Its trials are runs of their own.
+
+    Raises
+    ------
+    UsageError
+        The run is not a study.
+    """
+
+    def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
+        super().__init__(folder)
+        self.study = Study(self.folder)
+
+    def __repr__(self) -> str:
+        return f"HyperDriveRun(id={self.id!r}, experiment={self.experiment!r})"
+
+    @property
+    def progress(self) -> Progress:
+        """What the study's ledger says now."""
+        return self.study.ledger.refresh()
+
+    @cached_property
+    def hyperdrive_config(self) -> HyperDriveConfig:
+        """What the study is made of."""
+        definition = self.study.definition
+        request = self.folder.read_record().get("request") or {}
+        return HyperDriveConfig(
+            definition.parameter_sampling,
+            definition.metric,
+            definition.primary_goal,
+            definition.total,
+            definition.parallel,
+            definition.max_duration_s // 60,
+            definition.early_termination,
+            run_config=estimator_from(request, self.folder.snapshot),
+            trial_timeout=definition.trial_timeout_s,
+        )
+
+    def trial(self, number: int) -> Run:
+        """Return a trial's run.
+
+        Raises
+        ------
+        UsageError
+            It has not begun.
+        """
+        folder = self.study.trial(number)
+        if not folder.record_file.exists():
+            raise UsageError(f"Trial {number} of study {self.id} has not begun.")
+        return Run(folder)
+
+    def get_children(  # type: ignore[override]
+        self,
+        recursive: bool = False,
+        tags: Any = None,
+        properties: Any = None,
+        type: Any = None,
+        status: str | None = None,
+        _rehydrate_runs: bool = True,
+    ) -> list[Run]:
+        """Return the runs of all trials that have begun, by number; `status` chooses some."""
+        return [
+            self.trial(trial.number)
+            for trial in self._begun()
+            if status is None or STATUS[trial.state] == status
+        ]
+
+    def get_best_run_by_primary_metric(
+        self,
+        include_failed: bool = True,
+        include_canceled: bool = True,
+        include_resume_from_runs: bool = True,
+    ) -> Run | None:
+        """Return the trial with the best value of all that it has logged; None if there is none.
+
+        Parameters
+        ----------
+        include_failed, include_canceled
+            Whether trials count that failed, and those that were cancelled or stopped early.
+        include_resume_from_runs
+            Taken and not used: a study has trials of its own alone.
+        """
+        found = self.progress.best(include_failed=include_failed, include_canceled=include_canceled)
+        return None if found is None else self.trial(found.number)
+
+    def get_children_sorted_by_primary_metric(
+        self, top: int = 0, reverse: bool = False, discard_no_metric: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return a mapping for each trial, the best first.
+
+        Parameters
+        ----------
+        top
+            How many; 0 is all.
+        reverse
+            Whether the worst comes first.
+        discard_no_metric
+            Whether trials are left out that never logged the metric; else they come last.
+
+        Returns
+        -------
+        list
+            Mappings with ``run_id``, ``hyperparameters`` (JSON text), ``best_primary_metric`` and
+            ``status``.
+        """
+        ranked = self.progress.ranked()
+        with_value = [trial for trial in ranked if trial.best is not None]
+        without = [trial for trial in ranked if trial.best is None]
+        if reverse:
+            with_value.reverse()
+        chosen = with_value if discard_no_metric else with_value + without
+        return [
+            {
+                "run_id": self.study.trial_id(trial.number),
+                "hyperparameters": json.dumps(self.study.parameters_of(trial.number)),
+                "best_primary_metric": trial.best,
+                "status": STATUS[trial.state],
+            }
+            for trial in (chosen[:top] if top else chosen)
+        ]
+
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, rank: str | None = None
+    ) -> dict[str, Any]:
+        """Return what each trial has logged, by its id, and then by name."""
+        found = {}
+        for trial in self._begun():
+            logged = self.trial(trial.number).get_metrics(name, recursive, rank)
+            if logged:
+                found[self.study.trial_id(trial.number)] = logged
+        return found
+
+    def get_hyperparameters(self) -> dict[str, str]:
+        """Return each trial's parameters, by its id, as JSON text."""
+        return {
+            self.study.trial_id(trial.number): json.dumps(self.study.parameters_of(trial.number))
+            for trial in self._begun()
+        }
+
+    def cancel(self) -> None:
+        """Cancel the study: its trials end with their grace, and none begins."""
+        steering.stop(self.study)
+
+    def resume(self) -> None:
+        """Go on with a study that has ended before all of its trials have."""
+        steering.resume(self.study)
+
+    def set_parallel(self, most: int) -> None:
+        """Change how many trials run at a time."""
+        steering.set_parallel(self.study, most)
+
+    def _begun(self) -> list[Entry]:
+        trials = self.progress.trials
+        numbers = [n for n in sorted(trials) if self.study.trial(n).record_file.exists()]
+        return [trials[number] for number in numbers]

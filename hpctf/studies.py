@@ -1,0 +1,131 @@
+"""Tuning in one call: what to run, what to vary, and by which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpctf.common.notes import notify
+from hpctf.experiment import Experiment
+from hpctf.runs.submitting import Labels
+from hpctf.tracking.metrics import checked_tags
+from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig
+from hpctf.tuning.policies import EarlyTerminationPolicy, parse_policy
+from hpctf.tuning.sampling import parse_sampling
+from hpctf.tuning.spaces import space_of
+
+if TYPE_CHECKING:
+    from hpctf.estimator.tensorflow import TensorFlow
+    from hpctf.hyperdrive_run import HyperDriveRun
+
+
+def tune(
+    estimator: TensorFlow,
+    space: Mapping[str, Any],
+    metric: str,
+    goal: str = "maximize",
+    trials: int = 20,
+    parallel: int | None = None,
+    *,
+    experiment: Experiment | str = "tune",
+    sampler: str = "random",
+    policy: EarlyTerminationPolicy | str = "none",
+    seed: int | None = None,
+    per_node: int = 1,
+    max_duration_minutes: int = MAX_DURATION_MINUTES,
+    trial_timeout: int | None = None,
+    name: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    on_note: Any = None,
+) -> HyperDriveRun:
+    """Submit a study, and return its run.
+
+        from hpctf import TensorFlow, tune
+
+        study = tune(
+            TensorFlow(source_directory="my-proj", entry_script="train.py"),
+            {"lr": "loguniform(1e-5, 1e-1)", "batch": "choice(16, 32, 64)"},
+            metric="val_accuracy",
+            trials=50,
+            parallel=8,
+            policy="bandit:slack=0.1",
+        )
+        study.wait_for_completion()
+        study.get_best_run_by_primary_metric()
+
+    Parameters
+    ----------
+    estimator
+        What each trial runs. Parameters are added to its arguments: ``--lr 0.01``.
+    space
+        Expressions, or their text, by the names of their parameters.
+    metric, goal
+        What the script logs, and whether more of it is better: ``maximize`` or ``minimize``.
+    trials, parallel
+        How many there are, and how many run at a time; None is all of them.
+    sampler
+        ``random``, ``sobol``, ``grid``, ``bayesian``, or one of Optuna's (`parse_sampling`).
+    policy
+        Which trials stop early: ``bandit:slack=0.1``, ``median``, ``truncation:20``, ``none``.
+    seed
+        From which, and a trial's number, its parameters are drawn; by default a new one.
+    per_node
+        How many trials share a job, its CPUs and GPUs.
+    max_duration_minutes, trial_timeout
+        When all trials, or after how many seconds one trial, are cancelled.
+    name, tags, on_note
+        As `hpctf.Experiment.submit` has them.
+
+    Raises
+    ------
+    UsageError, SiteError
+        The request cannot be met: nothing was written.
+    RunFolderError, SubmissionError
+        The file system or the scheduler refused: nothing was left behind.
+    """
+    config = config_of(
+        estimator,
+        space,
+        metric,
+        goal,
+        trials,
+        parallel,
+        sampler=sampler,
+        policy=policy,
+        max_duration_minutes=max_duration_minutes,
+        trial_timeout=trial_timeout,
+        name=name,
+    )
+    place = Experiment(experiment) if isinstance(experiment, str) else experiment
+    labels = Labels(checked_tags(tags or {}))
+    tell = notify if on_note is None else on_note
+    return place.submit_study(config, labels, tell, seed=seed, per_job=per_node)
+
+
+def config_of(
+    estimator: TensorFlow,
+    space: Mapping[str, Any],
+    metric: str,
+    goal: str = "maximize",
+    trials: int = 20,
+    parallel: int | None = None,
+    *,
+    sampler: str = "random",
+    policy: EarlyTerminationPolicy | str = "none",
+    max_duration_minutes: int = MAX_DURATION_MINUTES,
+    trial_timeout: int | None = None,
+    name: str | None = None,
+) -> HyperDriveConfig:
+    """Return the study that `tune` submits; the parameters are its own."""
+    return HyperDriveConfig(
+        parse_sampling(sampler, space_of(space, "space")),
+        metric,
+        goal,  # type: ignore[arg-type]
+        trials,
+        parallel,  # type: ignore[arg-type]
+        max_duration_minutes,
+        parse_policy(policy) if isinstance(policy, str) else policy,
+        estimator,
+        custom_run_id=name,
+        trial_timeout=trial_timeout,
+    )

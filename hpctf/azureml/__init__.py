@@ -35,8 +35,10 @@ from hpctf.azureml.datasets import (
 from hpctf.azureml.datastore import DataPath, DataPathComputeBinding, DataReference, Datastore
 from hpctf.azureml.environment import CondaDependencies, DockerSection, Environment, PythonSection
 from hpctf.azureml.estimators import NOTED, Estimator, Mpi, ParameterServer, TensorFlow
+from hpctf.azureml.experiments import Experiment
+from hpctf.azureml.hyperdrive import NAMES as _OF_HYPERDRIVE
 from hpctf.azureml.modules import install, surface
-from hpctf.azureml.runs import Experiment, Run, RunDetails
+from hpctf.azureml.runs import Run, RunDetails
 from hpctf.azureml.workspace import Keyvault, Workspace
 from hpctf.errors import HpctfError, TrainingFailed, UsageError
 
@@ -94,6 +96,7 @@ _SELDOM = (
 _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     **_EXCEPTIONS,
     **{cls.__name__: cls for cls in _SELDOM},
+    **_OF_HYPERDRIVE,
     "DockerEnvironment": DockerSection,
     "EnvironmentDefinition": Environment,
     "PythonEnvironment": PythonSection,

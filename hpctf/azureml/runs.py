@@ -1,23 +1,19 @@
-"""Azure ML's experiments, runs and their widget, as submission scripts and notebooks use them."""
+"""Azure ML's runs and their widget, as submission scripts and notebooks use them."""
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpctf import child_run, experiment, run
-from hpctf.azureml.configuration import ScriptRunConfig
+from hpctf import child_run, run
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
-from hpctf.common.notes import notify
 from hpctf.errors import UsageError, shown
-from hpctf.estimator import tensorflow
-from hpctf.run_folder.layout import experiment_names, find_run
+from hpctf.run_folder.layout import find_run
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.runs.kept_files import copy_file
 from hpctf.runs.root import runs_root_of
@@ -80,7 +76,7 @@ class Run(run.Run):
 
     @staticmethod
     def list(
-        experiment: Experiment,
+        experiment: Any,
         type: str | None = None,
         tags: Labels = None,
         properties: Labels = None,
@@ -88,7 +84,9 @@ class Run(run.Run):
         include_children: bool = False,
     ) -> Iterator[Run | ChildRun]:
         """Yield an experiment's runs, the latest first."""
-        return experiment._runs(tags, properties, include_children, status)
+        found: Iterator[Run | ChildRun]
+        found = experiment._runs(tags, properties, include_children, status)
+        return found
 
     @property
     def name(self) -> str:
@@ -307,83 +305,6 @@ class Run(run.Run):
 
     def _logs(self) -> Sequence[str]:
         return [name for name in self.get_file_names() if name.startswith("logs/")]
-
-
-@refuses("Experiment")
-class Experiment:
-    """`hpctf.Experiment`, made of a workspace and a name as in Azure ML."""
-
-    def __init__(self, workspace: OfSite, name: str, **kwargs: Any) -> None:
-        self.workspace = self.workspace_object = workspace
-        self.name = self.id = name
-        self._experiment = experiment.Experiment(name, site=workspace.site)
-
-    def __repr__(self) -> str:
-        return f"Experiment(name={self.name!r}, workspace={self.workspace!r})"
-
-    def _repr_html_(self) -> str:
-        return self._experiment._repr_html_()
-
-    @staticmethod
-    def list(
-        workspace: OfSite,
-        experiment_name: str | None = None,
-        view_type: object = None,
-        tags: object = None,
-    ) -> list[Experiment]:
-        """Return the experiments that have runs, or the one of that name."""
-        names = experiment_names(runs_root_of(workspace.site))
-        return [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
-
-    def submit(
-        self,
-        config: tensorflow.TensorFlow | ScriptRunConfig,
-        tags: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Run:
-        """Submit an estimator or a `ScriptRunConfig`, give the run its tags, and return it.
-
-        ``compute_target="local"`` runs it on this machine.
-
-        Raises
-        ------
-        UsageError, SiteError
-            The request cannot be met: nothing was written.
-        """
-        with tempfile.TemporaryDirectory(prefix="hpctf-") as scratch:
-            if isinstance(config, ScriptRunConfig):
-                config = config.estimator(Path(scratch))
-            elif not isinstance(config, tensorflow.TensorFlow):
-                raise UsageError(
-                    f"Experiment.submit() takes an estimator, not {type(config).__name__}.",
-                    "Use ScriptRunConfig(...), TensorFlow(...) or Estimator(...) of hpctf.azureml.",
-                )
-            for note in getattr(config, "notes", ()):
-                notify(note)
-            to = self._experiment
-            if getattr(config, "on_this_machine", False) and self.workspace.site.name != "local":
-                to = experiment.Experiment(self.name, site="local", runs_root=to.runs_root)
-            return Run(to.submit(config, tags=tags).folder)
-
-    def get_runs(
-        self,
-        type: str | None = None,
-        tags: Labels = None,
-        properties: Labels = None,
-        include_children: bool = False,
-    ) -> Iterator[Run | ChildRun]:
-        """Yield the experiment's runs, the latest first; all of hpctf's are of one `type`."""
-        return self._runs(tags, properties, include_children)
-
-    def get_portal_url(self) -> str:
-        """Return where the runs lie: a cluster has no portal."""
-        return (self._experiment.runs_root / self.name).as_uri()
-
-    def _runs(
-        self, tags: Labels, properties: Labels, include_children: bool, status: str | None = None
-    ) -> Iterator[Run | ChildRun]:
-        for one in self._experiment.get_runs(tags, properties, include_children, status):
-            yield Run(one.folder) if isinstance(one, run.Run) else ChildRun.of(one)
 
 
 @refuses("RunDetails")

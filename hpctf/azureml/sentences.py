@@ -27,9 +27,12 @@ _DEPLOY = (
     "serve it with a tool of your own."
 )
 _TUNE = (
-    "hpctf has no HyperDrive: submit one run for each set of parameters, in a loop over "
-    "Experiment.submit(ScriptRunConfig(..., arguments=[...])), and compare them with "
-    "hpctf runs --sort METRIC."
+    "hpctf chooses no models by itself: vary a script's parameters with HyperDriveConfig(...), or "
+    "hpctf tune."
+)
+_STUDY = (
+    "Errors are hpctf's own (hpctf.UsageError), and a study is submitted with "
+    "Experiment.submit(HyperDriveConfig(...))."
 )
 _TABLE = "Read the table in the script: pandas.read_csv(path); name its file as an input."
 _FILES = "Work on the files themselves: pathlib.Path(dataset.to_path()[0]), or in the script."
@@ -237,7 +240,8 @@ OF_MODULE = expanded(
         _OUTPUT: "azureml.data.output_dataset_config",
         _TABLE: "azureml.data.dataset_factory azureml.data.tabular_dataset azureml.dataprep",
         _OTHER_FRAMEWORK: "azureml.train.dnn azureml.train.estimator",
-        _TUNE: "azureml.train.hyperdrive azureml.train.automl",
+        _STUDY: "azureml.train.hyperdrive",
+        _TUNE: "azureml.train.automl",
         "Use Estimator(..., pip_packages=['scikit-learn']).": "azureml.train.sklearn",
         "Use RunDetails(run).show().": "azureml.widgets",
         "hpctf sends nothing to anybody: leave the line out.": "azureml.telemetry",

@@ -8,8 +8,9 @@ from typing import Any
 from hpctf.azureml.compute import ComputeTarget
 from hpctf.azureml.datasets import Dataset, FileDataset
 from hpctf.azureml.datastore import Datastore
+from hpctf.azureml.experiments import Experiment
 from hpctf.azureml.refusing import OfSite, refuses
-from hpctf.azureml.runs import Experiment, Run
+from hpctf.azureml.runs import Run
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 

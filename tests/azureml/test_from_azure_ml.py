@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 TEXT = (ROOT / "docs/from-azure-ml.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TRAINING = BLOCKS
+BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TUNED, TRAINING = BLOCKS
 
 WHO = """
 import json, os

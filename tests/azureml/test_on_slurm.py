@@ -68,3 +68,36 @@ def test_workers_and_ps_all_run_the_script(person: Person) -> None:
     cluster = said["ps-0"]["tf"]["cluster"]
     assert {role: len(tasks) for role, tasks in cluster.items()} == {"worker": 2, "ps": 1}
     assert not said["ps-0"]["gpus"]
+
+
+TUNED = """
+import argparse
+from azureml.core import Run
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--batch-size", type=int)
+options = parser.parse_args()
+for epoch in range(3):
+    Run.get_context().log("accuracy", options.lr * (1 + epoch) / options.batch_size)
+"""
+
+
+def test_hyperdrive_tunes_a_script(person: Person) -> None:
+    text = (ROOT / "docs/from-azure-ml.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (block,) = [one for one in blocks if "HyperDriveConfig(" in one]
+    person.write("my-tf-proj/train.py", TUNED)
+    script = person.write("submit.py", BEGINNING + block)
+    said = person.cluster.run(
+        person.bin / "python",
+        script,
+        user=person.user,
+        cwd=person.home,
+        env={**person.env, "HPCTF_SITE": str(ROOT / "tests/cluster/site.yaml")},
+    ).stdout
+    study = json.loads(person.hpctf("tune", "status", "@last", "--json").stdout)
+    best = max(study["trials"], key=lambda row: row["value"])
+    assert {row["state"] for row in study["trials"]} <= {"completed", "stopped"}
+    assert len(study["trials"]) == 6
+    assert said.split()[0] == best["id"]
+    assert json.dumps(best["parameters"]) in said

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from hpctf.tuning.sampling import (
 )
 from hpctf.tuning.study import Study, arguments_of, write_study
 from hpctf.tuning.submit import define, estimator_of, for_agents, jobs_of
-from tests.support.projects import CLUSTER_SITE, planned, project, site_of
+from tests.conftest import skip_or_fail
+from tests.support.projects import CLUSTER_SITE, PACKAGED, planned, project, site_of
 
 SPACE = {"lr": uniform(0, 1), "optimizer": choice("adam", "sgd")}
 
@@ -175,6 +178,21 @@ def test_agents_are_one_array_of_jobs_that_slurm_may_start_again(source: Path) -
     assert "#SBATCH --signal=B:USR2@" in script
     assert "srun" not in script
     assert plan.tasks == 6
+
+
+@pytest.mark.parametrize("site", [*(name for name in PACKAGED if name != "local"), CLUSTER_SITE])
+def test_bash_and_shellcheck_find_nothing_in_the_agents_script(
+    source: Path, tmp_path: Path, site: str | Path
+) -> None:
+    definition, _ = define(config(source), 0)
+    found = planned(source, site, use_gpu=site not in ("slurm", "slurm-mpirun"))
+    path = tmp_path / "job.sbatch"
+    path.write_text(render_agents(for_agents(found, site_of(site), definition, 6).plan, 6))
+    subprocess.run(["bash", "-n", path], check=True)
+    if shutil.which("shellcheck") is None:
+        skip_or_fail("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", "-s", "bash", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(

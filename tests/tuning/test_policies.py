@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections import Counter
 
 import pytest
@@ -233,35 +232,6 @@ def test_a_whole_number_beyond_every_float_is_no_number() -> None:
 
 def test_a_trial_without_values_is_not_judged() -> None:
     assert not judge(MedianStoppingPolicy(), histories_of([0.5]), "unknown").stop
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "policy",
-    [BanditPolicy(slack_factor=0.1), MedianStoppingPolicy(), TruncationSelectionPolicy(20)],
-    ids=lambda policy: policy.word,
-)
-def test_a_thousand_trials_with_a_hundred_values_cost_little(
-    policy: EarlyTerminationPolicy,
-) -> None:
-    """Measured: 5 to 30 µs a value; the limit leaves room for a loaded machine."""
-    generator = random.Random(1)
-    histories = Histories(MAXIMIZE)
-    running, waiting = list(range(20)), list(range(20, 1000))
-    judged, started = 0, time.process_time()
-    while running:
-        trial = generator.choice(running)
-        interval = histories.add(trial, generator.random() + 0.1)
-        judge(policy, histories, trial)
-        judged += 1
-        if interval == 100:
-            running.remove(trial)
-            running += waiting[:1]
-            del waiting[:1]
-    assert judged == 100_000
-    each = (time.process_time() - started) / judged
-    print(f"{policy.word}: {each * 1e6:.0f} µs")
-    assert each < 0.002
 
 
 @pytest.mark.parametrize(

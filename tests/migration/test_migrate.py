@@ -130,7 +130,6 @@ old = TensorFlow(entry_script='x.py', framework_version='1.13')
 
 NAMED = {
     3: "azureml.core.Model",
-    5: "azureml.train.hyperdrive.choice",
     6: "azureml.pipeline.core",
     11: "compute target 'gpu-cluster'",
     13: "Dataset.File.from_files('https://example.org/a.gz')",

@@ -90,7 +90,6 @@ def test_a_group_whose_ports_are_free_takes_the_jobs_first_block(tmp_path: Path)
 
 def test_a_single_rank_waits_for_nobody(tmp_path: Path) -> None:
     assert Ranks(tmp_path, 1).settle() == [FIRST]
-    assert time.monotonic() - began < 0.1
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])

@@ -17,6 +17,7 @@ import click  # noqa: E402
 
 from hpctf._version import __version__  # noqa: E402
 from hpctf.common.secrets import hidden  # noqa: E402
+from hpctf.common.signals import keep_signals  # noqa: E402
 from hpctf.common.terminal import guard  # noqa: E402
 from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  # noqa: E402
 
@@ -84,6 +85,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; every error of hpctf's own is one message and its exit code."""
     guard()
+    keep_signals()
     code = _run()
     gc.freeze()  # or Python would look through all modules once more, for a fifth of the time
     sys.exit(code)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+_LATER_S = 0.01
 
 
 @contextmanager
@@ -25,3 +29,34 @@ def handling(handlers: Mapping[signal.Signals, Callable[..., None]]) -> Iterator
 def interrupt(*_: object) -> None:
     """Handle a signal as Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def keep_signals() -> None:
+    """Raise once more what a signal's handler raised where Python ignores exceptions: in a
+    ``__del__``, or in a weak reference's callback, as each import has one.
+
+    Without it such a Ctrl-C is lost. It is for programs: a library leaves the hook alone.
+    """
+    before = sys.unraisablehook
+
+    def hook(ignored: Any) -> None:
+        number = _signal_of(ignored.exc_value)
+        if number is None:
+            before(ignored)
+            return
+        # Here it would be ignored as well.
+        main = threading.main_thread().ident
+        timer = threading.Timer(_LATER_S, signal.pthread_kill, (main, number))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
+
+
+def _signal_of(error: BaseException | None) -> int | None:
+    """Return the signal whose handler raised an error, if one did."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        return error.code - 128
+    return None

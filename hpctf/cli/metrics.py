@@ -11,9 +11,10 @@ import click
 
 from hpctf.cli.common import answer_json, open_run, plain_table, run_argument, say, site_option
 from hpctf.client.hpctf.columns import Numbers
-from hpctf.common.terminal import console, data_stream
+from hpctf.common.terminal import console, data_stream, visible
 from hpctf.common.units import number
 from hpctf.errors import UsageError, did_you_mean
+from hpctf.estimator.words import pairs
 
 _HEIGHT = 18
 """Lines of a plot."""
@@ -80,13 +81,11 @@ def metrics(
 @site_option
 def tag(run_name: str, tags: tuple[str, ...], site: str | None) -> None:
     """Give RUN tags, or another value: 'hpctf runs --filter tag:KEY=VALUE' finds it by them."""
-    pairs = dict(text.partition("=")[::2] for text in tags)
+    given = pairs("The tag", tags)
     run = open_run(run_name, site)
-    if "" in pairs:
-        raise UsageError("A tag needs a name: hpctf tag RUN KEY=VALUE")
-    run.set_tags(pairs)
+    run.set_tags(given)
     for key, value in run.get_tags().items():
-        say(f"{key}={value}")
+        say(visible(f"{key}={value}").replace("\n", "\\n"))
 
 
 def _check_names(

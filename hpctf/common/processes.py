@@ -62,7 +62,7 @@ def name_of_group(group: int) -> str:
 
 
 def name_of_user(user: int) -> str:
-    """Return a user's name; where none is known, the number."""
+    """Return a user's name; where none is known, ``user 1234``."""
     import pwd
 
     try:

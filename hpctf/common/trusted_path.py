@@ -232,7 +232,7 @@ def _others_by_group_bits(path: str, found: os.stat_result, by: Trusted) -> Iter
         entries = [(_ACL_GROUP_OBJ, found.st_gid)]
     for tag, number in entries:
         if tag == _ACL_USER and not by.has(number):
-            yield f"user {name_of_user(number)}"
+            yield f"user {name_of_user(number).removeprefix('user ')}"
         elif tag == _ACL_GROUP and not by.has_group(number, found.st_uid):
             yield f"group {name_of_group(number)}"
         elif tag == _ACL_GROUP_OBJ and not by.has_group(found.st_gid, found.st_uid):

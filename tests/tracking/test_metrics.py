@@ -248,7 +248,10 @@ def test_runs_are_tagged_on_the_command_line(runs: list[Run]) -> None:
     assert runs[1].get_tags()["note"] == "a = b"
     found = run_cli("runs", "--filter", "tag:note=a = b").splitlines()[1:]
     assert [line.split()[0] for line in found] == [runs[1].id]
-    assert "A tag needs a name" in run_cli("tag", runs[1].id, "=x", code=2)
+    for wrong in ("=x", "note"):
+        assert "is not of the form NAME=VALUE" in run_cli("tag", runs[1].id, wrong, code=2)
+    run_cli("tag", runs[1].id, "note=two\nlines=no")
+    assert "lines" not in runs[1].get_tags()
 
 
 def test_a_run_is_submitted_with_tags(runs: list[Run], tmp_path: Path) -> None:

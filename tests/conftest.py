@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
-_FAULTS = "tests/faults/"
+_TOGETHER = ("tests/faults/", "tests/correctness/")
+"""Folders whose files wait for each other, or share what they train."""
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -89,12 +90,11 @@ def _turn(item: pytest.Item) -> int:
 
 
 class _Files(LoadFileScheduling):
-    """Gives each process a file at a time, and all tests of faults to one: those that break the
-    cluster wait for each other."""
+    """Gives each process a file at a time, and all tests of a folder of `_TOGETHER` to one."""
 
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
-        return _FAULTS if scope.startswith(_FAULTS) else scope
+        return next((folder for folder in _TOGETHER if scope.startswith(folder)), scope)
 
 
 @pytest.hookimpl(optionalhook=True)

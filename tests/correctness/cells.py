@@ -36,7 +36,6 @@ def servers(workers: int, *words: str) -> tuple[str, ...]:
 
 ALONE = Job("alone.py")
 ALONE_LEGACY = Job("alone.py", LEGACY)
-ALONE_AS_PS = Job("on_ps.py", LEGACY)
 MPI = {count: Job("on_mpi.py", nodes("mpi", count)) for count in RANKS}
 MPI_LEGACY = {
     2: Job("on_mpi_legacy.py", nodes("mpi", 2, *LEGACY)),
@@ -112,9 +111,9 @@ SYNCHRONOUS = [
 ]
 
 SERVED = [
-    Cell("ps", "tf-keras", "`fit` with a `DatasetCreator`", PS, "fit", ALONE_AS_PS, "fit"),
-    Cell("ps", "tf-keras", "`ClusterCoordinator.schedule`", PS, "loop", ALONE_AS_PS, "loop"),
-    Cell("ps", "GradientTape", "`ClusterCoordinator.schedule`", PS, "tape", ALONE_AS_PS),
+    Cell("ps", "tf-keras", "`fit` with a `DatasetCreator`", PS, "fit", ALONE_LEGACY, "fit"),
+    Cell("ps", "tf-keras", "`ClusterCoordinator.schedule`", PS, "loop", ALONE_LEGACY, "loop"),
+    Cell("ps", "GradientTape", "`ClusterCoordinator.schedule`", PS, "tape", ALONE_LEGACY),
 ]
 
 NOT_TRAINED = {("ps", "Keras 3"), ("collective", "Keras 3")}

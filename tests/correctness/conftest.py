@@ -19,7 +19,7 @@ import pytest
 from tests.cluster.fixture import TEST_USER, Cluster
 from tests.conftest import Person, make_person
 from tests.correctness import report
-from tests.correctness.cells import ALONE_AS_PS, Job
+from tests.correctness.cells import ALONE_LEGACY, Job
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
@@ -77,7 +77,7 @@ class Trainings:
     def loss_bound(self) -> float:
         """How far a loss with parameter servers may be from that of one process: half of what that
         process lacks if it takes half of the steps."""
-        [loss] = self.of(ALONE_AS_PS).said("loss")
+        [loss] = self.of(ALONE_LEGACY).said("loss")
         return float(loss["half"] - loss["tape"]) / 2
 
     def of(self, job: Job) -> Run:

@@ -6,7 +6,6 @@ import pytest
 
 from tests.correctness.cells import (
     ALONE,
-    ALONE_AS_PS,
     ALONE_LEGACY,
     EXACT,
     KERAS_3,
@@ -60,7 +59,7 @@ def test_keras_3_in_a_coordinators_loop_miscounts_its_steps(
 ) -> None:
     """Keras 3 counts steps by reading a number and writing another one: workers overtake it."""
     [found] = trainings.of(PS).said("loss")
-    [right] = trainings.of(ALONE_AS_PS).said("loss")
+    [right] = trainings.of(ALONE_LEGACY).said("loss")
     distance = abs(found["loop"] - right["loop"])
     assert distance <= trainings.loss_bound
     how = "ps, Keras 3, a loop, with `TF_USE_LEGACY_KERAS=0`"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.correctness.cells import (
     ALONE,
-    ALONE_AS_PS,
+    ALONE_LEGACY,
     BACKENDS,
     EXACT,
     LIBRARIES,
@@ -65,7 +65,7 @@ def test_the_bounds_would_show_a_training_that_is_wrong(trainings: Trainings) ->
     [start] = trainings.of(ALONE).weights("start")
     [trained] = trainings.of(ALONE).weights("tape")
     assert apart(start, trained) > 1000 * EXACT, "nothing was trained"
-    [loss] = trainings.of(ALONE_AS_PS).said("loss")
+    [loss] = trainings.of(ALONE_LEGACY).said("loss")
     assert loss["start"] - loss["tape"] > 10 * trainings.loss_bound > 0
 
 

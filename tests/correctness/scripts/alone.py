@@ -1,5 +1,11 @@
-"""One process: the Keras that the run has, and TensorFlow alone."""
+"""One process: the Keras that the run has, and TensorFlow alone.
 
+With tf-keras it also takes the steps that are taken with parameter servers elsewhere.
+"""
+
+import os
+
+import on_ps
 import task
 import tensorflow as tf
 
@@ -28,3 +34,5 @@ if __name__ == "__main__":
     task.keep("fit", 0, fit())
     task.keep("fit-clipped", 0, fit(**task.CLIP))
     task.keep("tape", 0, tape())
+    if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
+        on_ps.main()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpctf import Run
-from tests.conftest import TEST_USER, Person
+from tests.cluster.fixture import TEST_USER
+from tests.conftest import ROOT, Person
 from tests.support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
@@ -20,9 +22,8 @@ One process reaches 0.97. Of 360 images that varies by 0.027 (three standard dev
 equally good model to the next, and asynchronous steps, computed on weights that are some steps old
 if a machine is busy, may cost as much again. Exactly the same weights are tests/correctness's."""
 
-USER_AND_ROOT = pytest.mark.parametrize(
-    "trainer", [TEST_USER, None], ids=["user", "root"], indirect=True
-)
+SEEN = ROOT / "tests/client/keras/seen.py"
+PS = ["--backend", "ps", "--workers", "2", "--ps", "1"]
 
 
 def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
@@ -47,57 +48,88 @@ def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
     return metrics
 
 
-@USER_AND_ROOT
 def test_one_process_with_keras(trainer: Person) -> None:
     train(trainer, "digits/single.py")
     assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
 
 
-@USER_AND_ROOT
-@pytest.mark.parametrize("site", ["slurm", "slurm-mpirun"])
-def test_horovod_over_mpi(trainer: Person, site: str) -> None:
-    words = ["--site", site, "--backend", "mpi", "--nodes", "2"]
-    train(trainer, "digits/horovod_train.py", *words)
+def test_horovod_over_mpirun_with_its_timeline_and_each_ranks_profile(trainer: Person) -> None:
+    """Over srun, it is what `test_one_script_on_every_backend` and tests/correctness train with."""
+    words = ["--site", "slurm-mpirun", "--profile", "--timeline"]
+    train(trainer, "digits/jobs/horovod.yaml", *words)
+    assert any(
+        event.get("name") == "MPI_ALLREDUCE"
+        for event in json.loads(trainer.output("horovod-timeline.json"))
+    )
+    for worker in ("worker-0", "worker-1"):
+        assert b"HorovodAllreduce" in profile(trainer, worker)[0]
 
 
-@USER_AND_ROOT
-@pytest.mark.parametrize("placement", ["hetjob", "shared"])
-def test_parameter_servers_with_a_coordinator(trainer: Person, placement: str) -> None:
-    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
-    train(trainer, "digits/ps.py", *words)
+def test_parameter_servers_with_a_coordinator_and_their_profile(trainer: Person) -> None:
+    words = ["--ps-placement", "hetjob", "--profile-steps", "5-30"]
+    train(trainer, "digits/jobs/ps.yaml", *words)
+    written = profile(trainer, "chief-0")
+    assert len(written) == 4  # the chief, two workers, one ps
+    assert sum(b"__inference_step" in one for one in written) == 3
 
 
-@pytest.mark.parametrize("placement", ["hetjob", "shared"])
-def test_parameter_servers_with_the_script_on_every_task(trainer: Person, placement: str) -> None:
-    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-placement", placement]
-    train(trainer, "digits/ps.py", *words, "--ps-mode", "script")
+def test_parameter_servers_with_the_script_on_every_task(trainer: Person) -> None:
+    train(trainer, "digits/ps.py", *PS, "--ps-placement", "shared", "--ps-mode", "script")
 
 
-@USER_AND_ROOT
+def profile(trainer: Person, task: str) -> list[bytes]:
+    """Return what TensorFlow's profiler has written for a task of the last run."""
+    outputs = Path(trainer.status()["run_folder"]) / "outputs"
+    return [path.read_bytes() for path in sorted(outputs.glob(f"profile/{task}/**/*.xplane.pb"))]
+
+
+def test_every_job_file_is_tested() -> None:
+    jobs = {path.name for path in (ROOT / "examples/digits/jobs").iterdir()}
+    assert jobs == {"horovod.yaml", "ps.yaml"}
+
+
 def test_multi_worker_mirrored(trainer: Person) -> None:
     train(trainer, "digits/multiworker.py", "--backend", "collective", "--nodes", "2")
 
 
+@pytest.mark.parametrize("trainer", [None], ids=["root"], indirect=True)  # the others: a user
 @pytest.mark.parametrize(
     "words",
     [
         [],
         ["--backend", "mpi", "--nodes", "2"],
         ["--backend", "collective", "--nodes", "2"],
-        ["--backend", "ps", "--workers", "2", "--ps", "1"],
-        ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-mode", "script"],
+        [*PS, "--ps-placement", "shared"],
+        [*PS, "--ps-placement", "hetjob", "--ps-mode", "script"],
     ],
     ids=["single", "mpi", "collective", "ps", "ps-script"],
 )
 def test_one_script_on_every_backend(trainer: Person, words: list[str]) -> None:
-    metrics = train(trainer, "digits/anywhere.py", *words)
+    """And which rank saw what, with the strategy that there is then."""
+    trainer.write("examples/digits/seen.py", SEEN.read_text())
+    trainer.write(
+        "examples/digits/both.py", "import anywhere, seen\nanywhere.main()\nseen.main()\n"
+    )
+    metrics = train(trainer, "digits/both.py", *words)
     assert metrics["size"] == (2 if words else 1)
     assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+    if words:
+        check_that_workers_saw_disjoint_data(json.loads(trainer.output("seen.json")), words[1])
 
 
-def test_job_files(trainer: Person) -> None:
-    for job in sorted((trainer.home / "examples/digits/jobs").glob("*.yaml")):
-        train(trainer, str(job.relative_to(trainer.home / "examples")))
+def check_that_workers_saw_disjoint_data(found: dict[str, Any], backend: str) -> None:
+    first, second = found["seen"]
+    assert not [n for n, both in enumerate(zip(first, second, strict=True)) if all(both)]
+    assert not any(first[1::2]) and not any(second[0::2]), "even ones for rank 0, odd for 1"
+    assert found["size"] == 2
+    if backend == "collective":
+        assert found["rebatched"] == [[0, 2, 4, 6], [8, 10, 12, 14]]
+    if backend == "ps":  # a step goes to whoever is free
+        assert sum(first) + sum(second) == found["steps"] * 4 == 44
+        return
+    assert found["steps"] == 5
+    assert sum(first) == sum(second) == 20
+    assert max(first + second) == 1, "an epoch is one pass"
 
 
 def test_function_entry(trainer: Person) -> None:
@@ -131,6 +163,7 @@ def test_notebook(trainer: Person) -> None:
     assert any("accuracy" in text for text in printed)
 
 
+@pytest.mark.parametrize("trainer", [TEST_USER, None], ids=["user", "root"], indirect=True)
 def test_mpi4py_exchanges_between_nodes(trainer: Person) -> None:
     trainer.write(
         "examples/reduce.py",
@@ -146,28 +179,3 @@ def test_mpi4py_exchanges_between_nodes(trainer: Person) -> None:
     for site in ("slurm", "slurm-mpirun"):
         words = ["--site", site, "--backend", "mpi", "--nodes", "2", "--procs-per-node", "2"]
         train(trainer, "reduce.py", *words)
-
-
-def test_the_timeline_and_each_ranks_profile_are_in_the_outputs(trainer: Person) -> None:
-    words = ["--backend", "mpi", "--nodes", "2", "--profile", "--timeline"]
-    train(trainer, "digits/horovod_train.py", *words)
-    assert any(
-        event.get("name") == "MPI_ALLREDUCE"
-        for event in json.loads(trainer.output("horovod-timeline.json"))
-    )
-    for worker in ("worker-0", "worker-1"):
-        assert b"HorovodAllreduce" in profile(trainer, worker)[0]
-
-
-def test_the_profile_of_parameter_servers_holds_workers_and_ps(trainer: Person) -> None:
-    words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--profile-steps", "5-30"]
-    train(trainer, "digits/ps.py", *words)
-    written = profile(trainer, "chief-0")
-    assert len(written) == 4  # the chief, two workers, one ps
-    assert sum(b"__inference_step" in one for one in written) == 3
-
-
-def profile(trainer: Person, task: str) -> list[bytes]:
-    """Return what TensorFlow's profiler has written for a task of the last run."""
-    outputs = Path(trainer.status()["run_folder"]) / "outputs"
-    return [path.read_bytes() for path in sorted(outputs.glob(f"profile/{task}/**/*.xplane.pb"))]

@@ -1,16 +1,14 @@
-"""Workers see disjoint data: `hpctf.shard`, and `hpctf.strategy` in real runs of each backend."""
+"""Workers see disjoint data: `hpctf.shard`; `hpctf.strategy` in real runs is test_training.py's."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpctf import Experiment, TensorFlow
 from tests.client.keras.test_keras import HERE, environ
 from tests.support.waiting import HANGS_S
 
@@ -127,38 +125,3 @@ def test_a_strategy_that_cannot_be_says_what_to_do(found: dict[str, Any]) -> Non
 def test_a_strategy_that_comes_too_late_is_told_so(found: dict[str, Any]) -> None:
     assert found["too_late"].startswith("hpctf.strategy() came too late")
     assert "right after the imports" in found["too_late"]
-
-
-@pytest.mark.parametrize("backend", ["mpi", "collective", "ps"])
-def test_workers_of_a_run_see_disjoint_data(
-    experiment: Experiment, training_python: str, backend: str
-) -> None:
-    workers: dict[str, Any] = {
-        "mpi": {"process_count_per_node": 2},
-        "collective": {"worker_count": 2},
-        "ps": {"worker_count": 2, "parameter_server_count": 1},
-    }
-    run = experiment.submit(
-        TensorFlow(
-            HERE,
-            entry_script="seen.py",
-            python=training_python,
-            distributed_backend=backend,
-            environment_variables={"OMPI_MCA_mpi_yield_when_idle": "1", "CUDA_VISIBLE_DEVICES": ""},
-            **workers[backend],
-        )
-    )
-    run.wait_for_completion()
-    found = json.loads(Path(run.folder.path / "outputs/seen.json").read_text())
-    first, second = found["seen"]
-    assert not [n for n, both in enumerate(zip(first, second, strict=True)) if all(both)]
-    assert not any(first[1::2]) and not any(second[0::2]), "even ones for rank 0, odd for 1"
-    assert found["size"] == 2
-    if backend == "collective":
-        assert found["rebatched"] == [[0, 2, 4, 6], [8, 10, 12, 14]]
-    if backend == "ps":  # a step goes to whoever is free
-        assert sum(first) + sum(second) == found["steps"] * 4 == 44
-        return
-    assert found["steps"] == 5
-    assert sum(first) == sum(second) == 20
-    assert max(first + second) == 1, "an epoch is one pass"

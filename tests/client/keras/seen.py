@@ -1,4 +1,4 @@
-"""Trains one epoch on numbered examples and writes which rank saw which: run by test_data.py.
+"""Trains one epoch on numbered examples and writes which rank saw which: for test_training.py.
 
 The record is a variable of the model, so that it is kept where `fit` runs, whatever the backend.
 """

@@ -98,7 +98,7 @@ def test_ranks_of_a_library_that_does_not_know_the_plugin_do_not_train(
 def test_a_program_that_passes_the_refusal_over_does_not_complete(
     person: Person, training_python: str
 ) -> None:
-    person.write("proj/own.py", ALONE + HOROVOD)
+    person.write("proj/own.py", ALONE + MPI4PY)
     script = person.write("proj/train.sh", f"#!/bin/sh\n{training_python} own.py || true\n")
     script.chmod(0o755)
     words = ["--backend", "mpi", "--nodes", "2", "--python", training_python, "--wait"]

@@ -228,7 +228,9 @@ class _Docstring:
         for name, parameter in owner.parameters.items():
             wrapped = textwrap.wrap(parameter.doc, 91)
             lines += [name, *(f"    {line}" for line in wrapped)]
-        return self.text.replace("{parameters}", "\n    ".join(lines))
+        before = self.text.partition("{parameters}")[0]
+        indent = before[before.rfind("\n") + 1 :]  # since Python 3.13 there is none
+        return self.text.replace("{parameters}", f"\n{indent}".join(lines))
 
 
 class _Signature:

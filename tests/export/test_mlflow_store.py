@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,17 @@ import pytest
 
 from hpctf import Experiment, Run, TensorFlow
 from hpctf.export.mlflow_names import LONGEST, allowed_names
-from tests.support.exported import free_port, in_mlflow, mlflow_server, run_in
+from tests.support.exported import (
+    STORE,
+    free_port,
+    in_mlflow,
+    mlflow_server,
+    run_in,
+    with_mlflow,
+)
 from tests.support.projects import hpctf, project
 from tests.support.reported import SECRETS, submit
 from tests.support.waiting import wait_until
-
-STORE = "sqlite:///mlflow.db"
 
 GOES_ON = """
 import os, time
@@ -58,6 +64,13 @@ to_mlflow([Run(sys.argv[1])], sys.argv[2])
 """
 
 
+@pytest.fixture
+def store(tools_python: str, tmp_path: Path) -> Path:
+    """A folder with an empty store, as MLflow makes one."""
+    shutil.copy(with_mlflow(tools_python).empty, tmp_path)
+    return tmp_path
+
+
 @dataclass(frozen=True)
 class Stored:
     """What an export said, and what came of it."""
@@ -83,15 +96,17 @@ def _root(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def stored(run: Run, tools_python: str, tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    """The run in a store of its own, exported once."""
+    """The run in a store of its own, exported once by a new Python, which makes the store."""
     folder = tmp_path_factory.mktemp("stored")
     root = str(run.folder.root)
-    done = export(tools_python, folder, run.experiment, HPCTF_RUNS_ROOT=root)
+    words = ("-m", "hpctf", "export", "mlflow", run.experiment)
+    done = run_in(tools_python, *words, cwd=folder, HPCTF_RUNS_ROOT=root)
     return Stored(folder, done, in_mlflow(tools_python, STORE, folder))
 
 
 def export(python: str, cwd: Path, *words: str | Path, code: int = 0, **env: str) -> Any:
-    return run_in(python, "-m", "hpctf", "export", "mlflow", *words, cwd=cwd, code=code, **env)
+    words = ("-m", "hpctf", "export", "mlflow", *words)
+    return with_mlflow(python).run(*words, cwd=cwd, code=code, **env)
 
 
 def test_mlflow_has_all_that_a_run_learned(run: Run, stored: Stored) -> None:
@@ -166,38 +181,39 @@ def test_a_second_export_changes_nothing(run: Run, stored: Stored, tools_python:
 
 
 def test_an_export_that_was_killed_is_completed_by_the_next(
-    run: Run, tools_python: str, tmp_path: Path
+    run: Run, tools_python: str, store: Path
 ) -> None:
-    run_in(tools_python, "-c", KILLED, run.folder.path, STORE, cwd=tmp_path, code=-9)
-    cut = in_mlflow(tools_python, STORE, tmp_path)
+    command = ("-c", KILLED, run.folder.path, STORE)
+    with_mlflow(tools_python).run(*command, cwd=store, code=-9)
+    cut = in_mlflow(tools_python, STORE, store)
     assert (list(cut), cut[run.id]["status"]) == ([run.id], "RUNNING")
     assert sum(map(len, cut[run.id]["metrics"].values())) == 1000
-    export(tools_python, tmp_path, run.id)
-    whole = in_mlflow(tools_python, STORE, tmp_path)
+    export(tools_python, store, run.id)
+    whole = in_mlflow(tools_python, STORE, store)
     assert len(whole) == 3
     assert whole[run.id]["status"] == "FINISHED"
     assert [step for step, _, _ in whole[run.id]["metrics"]["loss"]] == list(range(3000))
 
 
-def test_a_run_that_goes_on_is_completed(tools_python: str, tmp_path: Path) -> None:
-    go_on = tmp_path / "go-on"
+def test_a_run_that_goes_on_is_completed(tools_python: str, store: Path) -> None:
+    go_on = store / "go-on"
     estimator = TensorFlow(
-        project(tmp_path / "proj", text=GOES_ON),
+        project(store / "proj", text=GOES_ON),
         entry_script="train.py",
         environment_variables={"GO_ON": str(go_on)},
     )
-    going = Experiment("going", "local", tmp_path / "runs").submit(estimator)
+    going = Experiment("going", "local", store / "runs").submit(estimator)
     try:
         wait_until(lambda: "outputs/first.txt" in going.get_file_names())
-        export(tools_python, tmp_path, going.folder.path)
-        first = in_mlflow(tools_python, STORE, tmp_path)[going.id]
+        export(tools_python, store, going.folder.path)
+        first = in_mlflow(tools_python, STORE, store)[going.id]
         assert (first["status"], first["end"]) == ("RUNNING", None)
         assert len(first["metrics"]["loss"]) == 1500
     finally:
         go_on.touch()
     going.wait_for_completion()
-    done = export(tools_python, tmp_path, going.folder.path)
-    second = in_mlflow(tools_python, STORE, tmp_path)[going.id]
+    done = export(tools_python, store, going.folder.path)
+    second = in_mlflow(tools_python, STORE, store)[going.id]
     assert (second["mlflow_id"], second["status"]) == (first["mlflow_id"], "FINISHED")
     assert [step for step, _, _ in second["metrics"]["loss"]] == list(range(2000))
     assert "2 files sent" in done.stderr
@@ -205,18 +221,19 @@ def test_a_run_that_goes_on_is_completed(tools_python: str, tmp_path: Path) -> N
     assert artifact.read_text() == "FIRST"
 
 
-def test_files_can_be_left_out(run: Run, tools_python: str, tmp_path: Path) -> None:
-    without = export(tools_python, tmp_path, run.id, "--no-files")
+def test_files_can_be_left_out(run: Run, tools_python: str, store: Path) -> None:
+    without = export(tools_python, store, run.id, "--no-files")
     assert "1 files sent" in without.stderr, "the image alone"
-    done = export(tools_python, tmp_path, run.id, "--to", "sqlite:///b.db", "--largest", "10B")
+    shutil.copy(with_mlflow(tools_python).empty, store / "b.db")
+    done = export(tools_python, store, run.id, "--to", "sqlite:///b.db", "--largest", "10B")
     assert "left out, larger than 10B: images/pixel_1.png" in done.stderr
 
 
-def test_a_server_is_as_good_as_a_file(run: Run, tools_python: str, tmp_path: Path) -> None:
-    with mlflow_server(tools_python, tmp_path, free_port()) as address:
-        first = export(tools_python, tmp_path, run.id, MLFLOW_TRACKING_URI=address)
-        again = export(tools_python, tmp_path, run.id, "--to", address)
-        one = in_mlflow(tools_python, address, tmp_path)[run.id]
+def test_a_server_is_as_good_as_a_file(run: Run, tools_python: str, store: Path) -> None:
+    with mlflow_server(tools_python, store, free_port()) as address:
+        first = export(tools_python, store, run.id, MLFLOW_TRACKING_URI=address)
+        again = export(tools_python, store, run.id, "--to", address)
+        one = in_mlflow(tools_python, address, store)[run.id]
     assert first.stdout == again.stdout
     assert len(first.stdout.splitlines()) == 3
     assert "0 points and 0 files sent" in again.stderr
@@ -289,15 +306,15 @@ run.log("na\\ud800me" + "n" * 300, 1.0)
 
 
 def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_there(
-    tmp_path: Path, tools_python: str
+    store: Path, tools_python: str
 ) -> None:
-    experiment = Experiment("refused", "local", tmp_path / "runs")
-    script = project(tmp_path / "proj", text=REFUSED)
+    experiment = Experiment("refused", "local", store / "runs")
+    script = project(store / "proj", text=REFUSED)
     one = experiment.submit(TensorFlow(script, entry_script="train.py"))
     one.wait_for_completion()
-    root = str(tmp_path / "runs")
-    done = export(tools_python, tmp_path, one.id, HPCTF_RUNS_ROOT=root)
-    found = in_mlflow(tools_python, STORE, tmp_path)[one.id]
+    root = str(store / "runs")
+    done = export(tools_python, store, one.id, HPCTF_RUNS_ROOT=root)
+    found = in_mlflow(tools_python, STORE, store)[one.id]
     assert [row[0] for row in sorted(found["metrics"]["loss"])] == [-1, 0, 1, 3]
     assert done.stderr.count("MLflow refused ") == 2, done.stderr
     assert f"metric 'loss' at step {2**63}: " in done.stderr
@@ -305,5 +322,5 @@ def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_there(
     assert len(found["tags"]["long"]) == 5000
     assert found["tags"]["half_"] == "a\\ud800b\\x00c"
     assert found["status"] == "FINISHED"
-    again = export(tools_python, tmp_path, one.id, HPCTF_RUNS_ROOT=root)
+    again = export(tools_python, store, one.id, HPCTF_RUNS_ROOT=root)
     assert "1 known; 0 points" in again.stderr

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.support import forks
 from tests.support.waiting import HANGS_S, wait_until
+
+STORE = "sqlite:///mlflow.db"
+"""What `hpctf export mlflow` writes to unless told otherwise."""
 
 READ = """
 import json, sys
@@ -49,7 +57,7 @@ def run_in(
     done = subprocess.run(
         [python, *map(str, words)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", **env},
+        env=_environment(env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -59,9 +67,66 @@ def run_in(
     return done
 
 
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", **more}
+
+
+class WithMlflow:
+    """The tools' Python, which has imported MLflow once for all commands of this test process."""
+
+    def __init__(self, python: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hpctf-mlflow-")
+        self.empty = Path(self._folder.name) / "mlflow.db"
+        """A database with MLflow's tables and nothing in them, which takes seconds to make."""
+        prepare = (
+            "from mlflow.tracking import MlflowClient\n"
+            f"MlflowClient('sqlite:///{self.empty}').search_experiments()"
+        )
+        self._server = subprocess.Popen(
+            [python, str(forks.__file__), prepare],
+            env=_environment({}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        atexit.register(self._server.communicate)  # at the end of its stdin it ends
+
+    def run(
+        self, *words: str | Path, cwd: Path, code: int = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it with words in a process of its own, as `run_in` does."""
+        assert self._server.stdin and self._server.stdout
+        out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
+        for file in (out, err):
+            file.unlink(missing_ok=True)
+        order = {"words": list(map(str, words)), "cwd": str(cwd), "env": _environment(env)}
+        self._server.stdin.write(
+            json.dumps({**order, "stdout": str(out), "stderr": str(err)}) + "\n"
+        )
+        self._server.stdin.flush()
+        hangs = Timer(HANGS_S, os.killpg, [self._server.pid, signal.SIGKILL])
+        hangs.start()
+        try:
+            ended = int(self._server.stdout.readline() or -signal.SIGKILL)
+        finally:
+            hangs.cancel()
+        done = subprocess.CompletedProcess(words, ended, out.read_text(), err.read_text())
+        assert ended == code, f"{ended}: {done.stdout}\n{done.stderr}"
+        return done
+
+
+@cache
+def with_mlflow(python: str) -> WithMlflow:
+    """Return that Python with MLflow imported."""
+    return WithMlflow(python)
+
+
 def in_mlflow(python: str, uri: str, cwd: Path) -> dict[str, dict[str, Any]]:
     """Return all runs of a store by hpctf's id; each is there once."""
-    found = json.loads(run_in(python, "-c", READ, uri, cwd=cwd).stdout.splitlines()[-1])
+    said = with_mlflow(python).run("-c", READ, uri, cwd=cwd).stdout
+    found = json.loads(said.splitlines()[-1])
     assert all(len(runs) == 1 for runs in found.values()), found
     return {run_id: runs[0] for run_id, runs in found.items()}
 

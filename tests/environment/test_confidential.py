@@ -59,7 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
     (tmp_path / "private").mkdir()
-    make_wheel(tmp_path / "private", "confided", "1.0")
+    for name in ("confided", "guarded"):
+        make_wheel(tmp_path / "private", name, "1.0")
     server = Index(tmp_path / "private")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -74,10 +75,9 @@ def index(tmp_path: Path) -> Iterator[Index]:
         ("uv", "pip.conf"),
         ("uv", "uv.toml"),
         ("uv", "requirements"),
-        ("uv", "direct"),
-        ("pip", "site"),
+        ("uv", "site and direct"),
         ("pip", "pip.conf"),
-        ("pip", "direct"),
+        ("pip", "site and direct"),
     ],
 )
 def test_the_password_of_an_index_is_nowhere_but_with_who_asks(
@@ -95,14 +95,12 @@ def test_the_password_of_an_index_is_nowhere_but_with_who_asks(
         (home / ".config/uv").mkdir()
         index_table = f'[[index]]\nname = "own"\nurl = "{index.address}"\ndefault = true\n'
         (home / ".config/uv/uv.toml").write_text(index_table)
-    elif where == "site":
-        own["index_url"] = index.address
     elif where == "requirements":
         requirements.write_text(f"--index-url {index.address}\nconfided\ntiny\n")
     else:
         (wheel,) = index.wheels.glob("confided-*.whl")
         address = index.address.replace("/simple", f"/files/{wheel.name}")
-        requirements.write_text(f"confided @ {address}\ntiny\n")
+        requirements.write_text(f"confided @ {address}\nguarded\ntiny\n")
         own["index_url"] = index.address
     site = make_site(tmp_path, wheels, umask="0022", **own)
     variables = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}

@@ -51,10 +51,10 @@ def test_packages_go_where_they_belong(kind: str, tmp_path: Path, wheels: Path) 
     shell = {**hostile(kind, elsewhere), "XDG_CONFIG_HOME": str(own.parents[1])}
     done = hpctf_env("build", "--pip", "tiny", site=site, **shell)
     python = done.stdout.strip()
-    said = subprocess.check_output(
-        [python, "-I", "-c", "import tiny; print(tiny.__file__)"], text=True
-    )
-    assert Path(said.strip()).is_relative_to(tmp_path / "store")
+    code = "import tiny, tensorflow, tf_keras; print(tiny.__version__, tiny.__file__)"
+    version, path = subprocess.check_output([python, "-I", "-c", code], text=True).split()
+    assert version == "1.1"
+    assert Path(path).is_relative_to(tmp_path / "store")
     assert not elsewhere.exists()
 
 

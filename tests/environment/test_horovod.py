@@ -20,7 +20,7 @@ from hpctf.errors import BuildError
 from hpctf.site.model import EnvironmentSettings
 from tests.conftest import skip_or_fail
 from tests.support.built import CACHE, OLDER_TENSORFLOW, build_environment
-from tests.support.stand_in_wheels import hpctf_env, make_site
+from tests.support.stand_in_wheels import hpctf_env, make_site, make_wheel
 from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.tensorflow
@@ -99,11 +99,14 @@ def test_a_wheel_of_horovod_is_kept_for_what_it_fits_alone(tmp_path: Path) -> No
         wheel("2.21.99")
 
 
-def test_uv_works_with_what_pip_is_configured_to_use(tmp_path: Path, wheels: Path) -> None:
+def test_uv_works_with_what_pip_is_configured_to_use(tmp_path: Path) -> None:
     """As for somebody new, whose home is empty: the index and certificate are the machine's."""
     home = tmp_path / "home"
     home.mkdir()
-    site = make_site(tmp_path, wheels, offline=False)
+    newest = tmp_path / "newest"  # than the index's TensorFlow, which takes long to install
+    make_wheel(newest, "tensorflow_cpu", "2.21.99", module="tensorflow")
+    make_wheel(newest, "tf_keras", "2.21.99")
+    site = make_site(tmp_path, newest, offline=False)
     variables = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
     done = hpctf_env("build", "--pip", "six", "--json", site=site, **variables)
     answer = json.loads(done.stdout)

@@ -151,7 +151,7 @@ else:
     if "no-such-package" in specs:
         sys.exit("error    libmamba Could not solve for environment specs")
     lines = [f"https://conda.example/linux-64/{{s.replace('=', '-')}}-0.conda#0123" for s in specs]
-subprocess.run([{base!r}, "-m", "venv", str(prefix)], check=True)
+subprocess.run([{base!r}, "-m", "venv", "--without-pip", str(prefix)], check=True)
 (prefix / "conda-meta").mkdir()
 for line in lines:
     url, _, md5 = line.partition("#")

@@ -1,4 +1,4 @@
-"""MLflow and TensorBoard, opened in a browser on runs that hpctf has exported."""
+"""TensorBoard, opened in a browser on runs that hpctf has exported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from hpctf import Experiment, Run, TensorFlow
 from tests.support.browser import tab
-from tests.support.exported import free_port, in_mlflow, mlflow_server, run_in, tensorboard
+from tests.support.exported import run_in, tensorboard
 from tests.support.projects import hpctf, project
 from tests.support.reported import submit
 from tests.support.waiting import HANGS_S, wait_until
@@ -155,19 +155,3 @@ def test_event_files_are_written_into_a_new_folder_alone(
     }
     again = run_in(tools_python, *words, cwd=tmp_path, code=2)
     assert "twice" in again.stderr
-
-
-def test_mlflow_shows_an_exported_run(
-    browser: Browser, run: Run, tools_python: str, tmp_path: Path
-) -> None:
-    store = "sqlite:///mlflow.db"
-    run_in(tools_python, "-m", "hpctf", "export", "mlflow", run.folder.path, cwd=tmp_path)
-    found = in_mlflow(tools_python, store, tmp_path)[run.id]
-    words = ["--backend-store-uri", store]
-    with mlflow_server(tools_python, tmp_path, free_port(), *words) as address:
-        experiment = Path(urllib.parse.urlsplit(found["uri"]).path)
-        assert "mlartifacts" in experiment.parts
-        with tab(browser, f"{address}/#/experiments/1/runs/{found['mlflow_id']}") as here:
-            here.page.get_by_text(run.id).first.wait_for()
-            here.page.get_by_text("accuracy").first.wait_for()
-            here.page.get_by_text("hpctf.backend").first.wait_for()

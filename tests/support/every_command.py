@@ -14,6 +14,7 @@ import click
 
 from hpctf.cli import cli
 from tests.conftest import ROOT
+from tests.support.built import COMPILED
 from tests.support.waiting import HANGS_S
 
 OF_ARGUMENTS = {
@@ -167,7 +168,7 @@ def run_all(
     done = subprocess.run(
         [python, "-c", _ALL],
         input=json.dumps([list(words) for words in calls]),
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **COMPILED, **env},
         cwd=cwd,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.support import forks
+from tests.support.built import COMPILED
 from tests.support.waiting import HANGS_S, wait_until
 
 STORE = "sqlite:///mlflow.db"
@@ -57,7 +58,7 @@ def run_in(
     done = subprocess.run(
         [python, *map(str, words)],
         cwd=cwd,
-        env=_environment(env),
+        env=environment(**env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -67,8 +68,10 @@ def run_in(
     return done
 
 
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", **more}
+def environment(**more: str) -> dict[str, str]:
+    """Return the variables for a Python with this checkout's hpctf."""
+    own = {"PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", **COMPILED}
+    return {**os.environ, **own, **more}
 
 
 class WithMlflow:
@@ -84,7 +87,7 @@ class WithMlflow:
         )
         self._server = subprocess.Popen(
             [python, str(forks.__file__), prepare],
-            env=_environment({}),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -101,7 +104,7 @@ class WithMlflow:
         out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
         for file in (out, err):
             file.unlink(missing_ok=True)
-        order = {"words": list(map(str, words)), "cwd": str(cwd), "env": _environment(env)}
+        order = {"words": list(map(str, words)), "cwd": str(cwd), "env": environment(**env)}
         self._server.stdin.write(
             json.dumps({**order, "stdout": str(out), "stderr": str(err)}) + "\n"
         )
@@ -136,7 +139,7 @@ def mlflow_server(python: str, folder: Path, port: int, *words: str) -> Iterator
     """Start an MLflow server, and end it; returns its address."""
     command = [python, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *words]
     # Jobs of its own, which nobody gives it here: seven more processes that import MLflow.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
     with (folder / f"server-{port}.log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
@@ -174,7 +177,7 @@ def free_port() -> int:
 def tensorboard(python: str, cwd: Path, *words: str | Path) -> Iterator[str]:
     """Run `hpctf tensorboard` and yield its address; Ctrl-C ends it, and all that it started."""
     command = [python, "-m", "hpctf", "tensorboard", *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", "TMPDIR": str(cwd)}
+    env = environment(TMPDIR=str(cwd))
     with (cwd / "said").open("w") as said:
         process = subprocess.Popen(
             command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=said, text=True

@@ -26,14 +26,16 @@ def case(function):
     return function
 
 
-def rows(alone):
-    """Return which images a rank sees, in order: every SIZE-th of each whole batch, or all."""
-    whole = np.arange(STEPS * SHARE * SIZE)
-    return whole if alone else whole[RANK::SIZE]
+def rows():
+    """Return which images this rank sees, in order: every SIZE-th of each whole batch."""
+    return np.arange(STEPS * SHARE * SIZE)[RANK::SIZE]
 
 
-def batch(alone):
-    return SHARE * SIZE if alone else SHARE
+def batches(see=lambda pixels: pixels):
+    """Return the whole batches, of which each rank has a share, in order."""
+    pixels = see(PIXELS[: STEPS * SHARE * SIZE])
+    size = SHARE * SIZE
+    return [(pixels[n : n + size], LABELS[n : n + size]) for n in range(0, len(pixels), size)]
 
 
 def dense(seed):
@@ -53,26 +55,58 @@ def brightest(pixels):
     return np.argsort(-pixels, axis=1, kind="stable")[:, :8].astype("int32")
 
 
-def compiled(build, optimizer, alone, *, seed=None, **options):
+def compiled(build, optimizer, *, seed=7 + RANK, **options):
     """Return a model as a rank begins with it: with weights of its own, before the broadcast."""
-    model = build(7 if alone else 7 + RANK if seed is None else seed)
+    model = build(seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], **options)
+    model.compile(optimizer, loss, **options)
     return model
 
 
-def fit(model, alone, *, see=lambda pixels: pixels, callbacks=(), epochs=1):
-    mine = rows(alone)
-    first = [] if alone else [hvd.callbacks.BroadcastGlobalVariablesCallback(0)]
+def fit(model, *, see=lambda pixels: pixels, callbacks=(), epochs=1):
+    first = hvd.callbacks.BroadcastGlobalVariablesCallback(0)
     return model.fit(
-        see(PIXELS[mine]),
-        LABELS[mine],
-        batch_size=batch(alone),
+        see(PIXELS[rows()]),
+        LABELS[rows()],
+        batch_size=SHARE,
         epochs=epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[*first, *callbacks],
+        callbacks=[first, *callbacks],
     )
+
+
+def alone(optimizer, build=dense, see=lambda pixels: pixels):
+    """Return what one process trains, on the whole batches.
+
+    Rank 0 does it: the ranks hold the same to the bit, so that others would only measure again.
+    """
+    if RANK != 0:
+        return None
+    model = compiled(build, optimizer, seed=7)
+    go_on_alone(model, see)
+    return model
+
+
+def go_on_alone(model, see=lambda pixels: pixels):
+    """Train in one process, with nothing but TensorFlow's tape and Keras's optimizer."""
+    if model is None:
+        return
+
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(images, labels, model(images, training=True))
+            loss = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+
+    whole = batches(see)
+    model(whole[0][0])  # a model without an input has no variables before
+    model.optimizer.build(model.trainable_variables)
+    for images, labels in whole:
+        step(images, labels)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
 
 
 def state(model):
@@ -90,16 +124,19 @@ def apart(left, right):
     )
 
 
-def compare(ours, alone, **more):
+def compare(ours, of_one, **more):
     """Return what is asked of every case: bits of weights and optimizer, distance from alone."""
-    (weights, held), (right, right_held) = state(ours), state(alone)
+    weights, held = state(ours)
+    found = {"weights": digest(weights), "optimizer": digest(held), **more}
+    if of_one is None:
+        return found
+    right, right_held = state(of_one)
+    begun = state(compiled(dense, "sgd", seed=7))[0]
     return {
-        "weights": digest(weights),
-        "optimizer": digest(held),
+        **found,
         "from_alone": apart(weights, right),
         "state_from_alone": apart(held, right_held),
-        "moved": apart(weights, state(compiled(dense, "sgd", True))[0]) if len(right) == 4 else 1.0,
-        **more,
+        "moved": apart(weights, begun) if len(right) == 4 else 1.0,
     }
 
 
@@ -110,14 +147,10 @@ def both(optimizer, build=dense, see=lambda pixels: pixels, options=None, **sett
 
 def trained(optimizer, build, see, options=None, **settings):
     """Return what all ranks train, and what one process does."""
-    models = []
-    for alone in (False, True):
-        made = optimizer()
-        if not alone:
-            made = hvd.DistributedOptimizer(made, **settings)
-        models.append(compiled(build, made, alone, **(options or {})))
-        fit(models[-1], alone, see=see)
-    return models
+    made = hvd.DistributedOptimizer(optimizer(), **settings)
+    ours = compiled(build, made, **(options or {}))
+    fit(ours, see=see)
+    return ours, alone(optimizer(), build, see)
 
 
 def in_half(optimizer, build, see=lambda pixels: pixels, exchanged="float32", **settings):
@@ -131,28 +164,28 @@ def in_half(optimizer, build, see=lambda pixels: pixels, exchanged="float32", **
     exchanged
         The type in which gradients travel.
     """
-    ours, alone = trained(optimizer, build, see, **settings)
-    of_shares = on_shares(optimizer, build, see, exchanged)
-    again = [on_shares(optimizer, build, see, exchanged, nudged=seed) for seed in (1, 2, 3)]
+    ours, of_one = trained(optimizer, build, see, **settings)
+    found = compare(ours, of_one)
+    if hasattr(ours.optimizer, "dynamic_scale"):
+        found["scale"] = float(ours.optimizer.dynamic_scale.numpy())
+    if of_one is None:
+        return found
+    of_shares, *again = on_shares(optimizer, build, see, exchanged)
     return {
-        **compare(ours, alone),
-        "from_shares": distance(ours, of_shares),
-        "shares_from_alone": distance(of_shares, alone),
-        "rounding": max(distance(one, of_shares) for one in again),
+        **found,
+        "from_shares": distance(state(ours), of_shares),
+        "shares_from_alone": distance(of_shares, state(of_one)),
+        "rounding": max(distance(nudged, of_shares) for nudged in again),
     }
 
 
-def on_shares(optimizer, build, see, exchanged, nudged=None):
+def on_shares(optimizer, build, see, exchanged):
     """Train in one process: in each step the average of the gradients of the ranks' shares.
 
-    `nudged` seeds which bits of the first weights are off by one unit in the last place.
+    Returns the state at the end, and those of three trials in which the first weights are off by
+    one unit in the last place, up or down by chance.
     """
-    model = compiled(build, optimizer(), True)
-    if nudged is not None:
-        seeded = np.random.default_rng(nudged)
-        ways = [seeded.choice([-np.inf, np.inf], w.shape) for w in model.get_weights()]
-        pairs = zip(model.get_weights(), ways, strict=True)
-        model.set_weights([np.nextafter(w, way.astype(w.dtype)) for w, way in pairs])
+    model = compiled(build, optimizer(), seed=7)
     model.optimizer.build(model.trainable_variables)
 
     @tf.function
@@ -168,15 +201,28 @@ def on_shares(optimizer, build, see, exchanged, nudged=None):
         sums = [tf.add_n(gradients) / SIZE for gradients in zip(*shares, strict=True)]
         model.optimizer.apply([tf.cast(one, "float32") for one in sums])
 
-    pixels = see(PIXELS[rows(True)])
-    for place in range(0, len(pixels), batch(True)):
-        step(pixels[place : place + batch(True)], LABELS[place : place + batch(True)])
-    return model
+    weights, held = state(model)
+    found = []
+    for seed in (None, 1, 2, 3):
+        model.set_weights(weights if seed is None else nudged(weights, seed))
+        for variable, value in zip(model.optimizer.variables, held, strict=True):
+            variable.assign(value)
+        for images, labels in batches(see):
+            step(images, labels)
+        found.append(state(model))
+    return found
+
+
+def nudged(weights, seed):
+    seeded = np.random.default_rng(seed)
+    ways = [seeded.choice([-np.inf, np.inf], weight.shape) for weight in weights]
+    pairs = zip(weights, ways, strict=True)
+    return [np.nextafter(weight, way.astype(weight.dtype)) for weight, way in pairs]
 
 
 def distance(left, right):
-    """Return how far weights and optimizers of two models are apart at most."""
-    return max(apart(a, b) for a, b in zip(state(left), state(right), strict=True))
+    """Return how far the weights and optimizers of two states are apart at most."""
+    return max(apart(a, b) for a, b in zip(left, right, strict=True))
 
 
 def mixed(seed):

@@ -12,7 +12,7 @@ from comparing import (
     PIXELS,
     RANK,
     SHARE,
-    batch,
+    alone,
     both,
     case,
     compare,
@@ -20,6 +20,7 @@ from comparing import (
     dense,
     digest,
     fit,
+    go_on_alone,
     in_half,
     message_of,
     rows,
@@ -30,35 +31,29 @@ from comparing import (
 
 @case
 def a_loop_of_ones_own():
-    models = []
-    for alone in (False, True):
-        made = keras.optimizers.Adam(0.01, global_clipnorm=0.2)
-        model = compiled(dense, made if alone else hvd.DistributedOptimizer(made), alone)
-        model.optimizer.build(model.trainable_variables)
-        if not alone:
-            hvd.broadcast_variables([*model.weights, *model.optimizer.variables], root_rank=0)
-        lossf, optimizer = model.loss, model.optimizer
+    made = hvd.DistributedOptimizer(keras.optimizers.Adam(0.01, global_clipnorm=0.2))
+    model = compiled(dense, made)
+    model.optimizer.build(model.trainable_variables)
+    hvd.broadcast_variables([*model.weights, *model.optimizer.variables], root_rank=0)
 
-        @tf.function
-        def step(images, labels, model=model, lossf=lossf, optimizer=optimizer):
-            with tf.GradientTape() as tape:
-                loss = lossf(labels, model(images, training=True))
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            loss = model.loss(labels, model(images, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
 
-        mine, size = rows(alone), batch(alone)
-        for place in range(0, len(mine), size):
-            these = mine[place : place + size]
-            step(PIXELS[these], LABELS[these])
-        models.append(model)
-    return compare(*models)
+    for place in range(0, len(rows()), SHARE):
+        these = rows()[place : place + SHARE]
+        step(PIXELS[these], LABELS[these])
+    return compare(model, alone(keras.optimizers.Adam(0.01, global_clipnorm=0.2)))
 
 
 @case
 def a_model_that_one_rank_alone_has_made_before():
     """Keras counts names: the ranks must find each other all the same."""
     if RANK == 0:
-        made = compiled(dense, keras.optimizers.Adam(0.1), True)
+        made = compiled(dense, keras.optimizers.Adam(0.1))
         made.optimizer.build(made.trainable_variables)
     return both(lambda: keras.optimizers.Adam(0.01))
 
@@ -66,15 +61,13 @@ def a_model_that_one_rank_alone_has_made_before():
 @case
 def a_model_that_fit_builds():
     """There is nothing to broadcast before the first step: it comes after that."""
-    models = []
-    for alone in (False, True):
-        made = keras.optimizers.Adam(0.01)
-        made = made if alone else hvd.DistributedOptimizer(made)
-        models.append(compiled(without_input, made, alone, seed=7))
-        fit(models[-1], alone)
-    apart = compiled(without_input, hvd.DistributedOptimizer("adam"), False)
-    fit(apart, False)
-    return compare(*models, begun_apart=digest(state(apart)[0]))
+    made = hvd.DistributedOptimizer(keras.optimizers.Adam(0.01))
+    ours = compiled(without_input, made, seed=7)
+    fit(ours)
+    of_one = alone(keras.optimizers.Adam(0.01), without_input)
+    apart = compiled(without_input, hvd.DistributedOptimizer("adam"))
+    fit(apart)
+    return compare(ours, of_one, begun_apart=digest(state(apart)[0]))
 
 
 @case
@@ -100,10 +93,10 @@ def a_train_step_of_ones_own_in_bfloat16():
 @case
 def what_one_rank_restores_all_have():
     """Rank 0 alone restores weights and optimizer, in a callback that stands behind ours."""
-    path = str(FOLDER / f"restored-{RANK}.weights.h5")
-    before = compiled(dense, keras.optimizers.Adam(0.02), True)
-    fit(before, True)
-    before.save_weights(path)
+    path = str(FOLDER / "restored.weights.h5")
+    before = alone(keras.optimizers.Adam(0.02))
+    if before is not None:
+        before.save_weights(path)
 
     class Restore(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -111,15 +104,16 @@ def what_one_rank_restores_all_have():
                 self.model.optimizer.build(self.model.trainable_variables)
                 self.model.load_weights(path)
 
-    ours = compiled(dense, hvd.DistributedOptimizer(keras.optimizers.Adam(0.01)), False)
-    fit(ours, False, callbacks=[Restore()])
-    fit(before, True)
+    ours = compiled(dense, hvd.DistributedOptimizer(keras.optimizers.Adam(0.01)))
+    fit(ours, callbacks=[Restore()])
+    go_on_alone(before)
     return compare(ours, before)
 
 
 @case
 def warm_up_and_averaged_metrics():
-    ours = compiled(dense, hvd.DistributedOptimizer(keras.optimizers.SGD(0.4, 0.9)), False)
+    made = hvd.DistributedOptimizer(keras.optimizers.SGD(0.4, 0.9))
+    ours = compiled(dense, made, metrics=["accuracy"])
     rates = []
 
     class Note(keras.callbacks.Callback):
@@ -136,7 +130,7 @@ def warm_up_and_averaged_metrics():
     warm = calls.LearningRateWarmupCallback(0.4, warmup_epochs=2, verbose=1)
     later = hvd.LearningRateScheduleCallback(0.4, 0.5, start_epoch=3)
     callbacks = [Own(), warm, later, hvd.MetricAverageCallback(), Note()]
-    history = fit(ours, False, callbacks=callbacks, epochs=5).history
+    history = fit(ours, callbacks=callbacks, epochs=5).history
     every = hvd.allgather(np.array([list(kept.values())])).numpy()
     return {
         "weights": digest(state(ours)[0]),
@@ -168,28 +162,27 @@ def momentum_correction():
 
 @case
 def saved_and_loaded():
-    ours = compiled(dense, hvd.DistributedOptimizer(keras.optimizers.Adam(0.01)), False)
-    fit(ours, False)
+    ours = compiled(dense, hvd.DistributedOptimizer(keras.optimizers.Adam(0.01)))
+    fit(ours)
     path = FOLDER / f"model-{RANK}.keras"
     ours.save(path)
     loaded = hvd.load_model(path)
-    fit(loaded, False)
-    alone = compiled(dense, keras.optimizers.Adam(0.01), True)
-    fit(alone, True)
+    fit(loaded)
+    of_one = alone(keras.optimizers.Adam(0.01))
     np.savez(FOLDER / f"model-{RANK}.npz", *state(ours)[0])
-    fit(alone, True)
+    go_on_alone(of_one)
     kind = json.dumps(keras.optimizers.serialize(ours.optimizer))
-    return compare(loaded, alone, optimizer_config=kind)
+    return compare(loaded, of_one, optimizer_config=kind)
 
 
 @case
 def refusals():
     def plain():
-        fit(compiled(dense, keras.optimizers.SGD(0.1), False), False)
+        fit(compiled(dense, keras.optimizers.SGD(0.1)))
 
     def compiled_by_xla():
         optimizer = hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
-        model = compiled(dense, optimizer, False, jit_compile=True)
+        model = compiled(dense, optimizer, jit_compile=True)
         model.fit(PIXELS[:16], LABELS[:16], verbose=0)
 
     def summed():
@@ -201,8 +194,8 @@ def refusals():
                 variable.assign_sub(0.1 * gradient)
 
     def in_a_way_of_its_own():
-        model = compiled(dense, hvd.DistributedOptimizer(Apart()), False)
-        fit(model, False)
+        model = compiled(dense, hvd.DistributedOptimizer(Apart()))
+        fit(model)
 
     def different_variables():
         hvd.broadcast_variables([tf.Variable(1.0)] * (RANK + 1))
@@ -214,19 +207,14 @@ def refusals():
 @case
 def the_callback_switches_xla_off():
     made = hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
-    model = compiled(dense, made, False, jit_compile=True)
-    fit(model, False)
-    alone = compiled(dense, keras.optimizers.SGD(0.1), True)
-    fit(alone, True)
-    return compare(model, alone, jit_compile=model.jit_compile)
+    model = compiled(dense, made, jit_compile=True)
+    fit(model)
+    return compare(model, alone(keras.optimizers.SGD(0.1)), jit_compile=model.jit_compile)
 
 
 @case
 def gradients_that_are_not_averaged_would_be_seen():
     """What the other cases would look like if nothing were exchanged."""
-    ours = compiled(dense, keras.optimizers.SGD(0.1, momentum=0.9), False, seed=7)
-    mine = rows(False)
-    ours.fit(PIXELS[mine], LABELS[mine], batch_size=SHARE, shuffle=False, verbose=0)
-    alone = compiled(dense, keras.optimizers.SGD(0.1, momentum=0.9), True)
-    fit(alone, True)
-    return compare(ours, alone)
+    ours = compiled(dense, keras.optimizers.SGD(0.1, momentum=0.9), seed=7)
+    ours.fit(PIXELS[rows()], LABELS[rows()], batch_size=SHARE, shuffle=False, verbose=0)
+    return compare(ours, alone(keras.optimizers.SGD(0.1, momentum=0.9)))

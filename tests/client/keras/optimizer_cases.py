@@ -7,10 +7,11 @@ import tensorflow as tf
 from comparing import (
     LABELS,
     PIXELS,
+    RANK,
     SHARE,
     SIZE,
     STEPS,
-    batch,
+    alone,
     both,
     brightest,
     case,
@@ -28,7 +29,8 @@ from hpctf.keras.collectives import Exchange
 
 @case
 def sgd_with_momentum():
-    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True))
+    measured = {"metrics": ["accuracy"]}
+    return both(lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), options=measured)
 
 
 @case
@@ -72,22 +74,18 @@ def accumulated_gradients():
 def backward_passes_as_horovod_calls_them():
     ours = keras.optimizers.SGD(0.3, momentum=0.9)
     options = {"backward_passes_per_step": 3, "average_aggregated_gradients": True}
-    model = compiled(dense, hvd.DistributedOptimizer(ours, **options), False)
-    fit(model, False)
+    model = compiled(dense, hvd.DistributedOptimizer(ours, **options))
+    fit(model)
     plain = keras.optimizers.SGD(0.3, momentum=0.9, gradient_accumulation_steps=3)
-    alone = compiled(dense, plain, True)
-    fit(alone, True)
-    return compare(model, alone)
+    return compare(model, alone(plain))
 
 
 @case
 def a_sum_instead_of_an_average():
     ours = hvd.DistributedOptimizer(keras.optimizers.SGD(0.3 / SIZE, momentum=0.9), op=hvd.Sum)
-    model = compiled(dense, ours, False)
-    fit(model, False)
-    alone = compiled(dense, keras.optimizers.SGD(0.3, momentum=0.9), True)
-    fit(alone, True)
-    found = compare(model, alone)
+    model = compiled(dense, ours)
+    fit(model)
+    found = compare(model, alone(keras.optimizers.SGD(0.3, momentum=0.9)))
     return {**found, "state_from_alone": 0.0}  # the learning rates differ, as they must
 
 
@@ -175,49 +173,44 @@ def an_overflow_on_one_rank_skips_the_step_on_all():
         pixels[(pixels == bad).all(axis=1)] = np.inf
         return pixels
 
-    found = in_half(lambda: keras.optimizers.SGD(0.1, momentum=0.9), mixed, see)
-    ours = hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
-    model = compiled(mixed, ours, False)
-    fit(model, False, see=see)
-    return {**found, "scale": float(model.optimizer.dynamic_scale.numpy())}
+    return in_half(lambda: keras.optimizers.SGD(0.1, momentum=0.9), mixed, see)
 
 
 @case
 def two_optimizers_in_one_step():
     """As of a GAN: both exchange at once, accumulated or not, one of them twice in a step."""
-    models = []
-    for alone in (False, True):
-        made = [keras.optimizers.SGD(0.1, gradient_accumulation_steps=2) for _ in range(2)]
-        made.append(keras.optimizers.SGD(0.1))
-        if not alone:
-            made = [hvd.DistributedOptimizer(one) for one in made]
-        three = [compiled(dense, one, True) for one in made]
-        for model in three:
-            model.optimizer.build(model.trainable_variables)
+    ours = three_trained(hvd.DistributedOptimizer, PIXELS[rows()], LABELS[rows()], SHARE)
+    if RANK == 0:
+        whole = STEPS * SHARE * SIZE
+        ones = three_trained(lambda plain: plain, PIXELS[:whole], LABELS[:whole], SHARE * SIZE)
+    else:
+        ones = [None] * 3
+    found = [compare(*two) for two in zip(ours, ones, strict=True)]
+    together = {"weights": "".join, "optimizer": "".join, "moved": min}
+    return {name: together.get(name, max)([one[name] for one in found]) for name in found[0]}
 
-        @tf.function
-        def step(images, labels, three=three):
-            gradients = []
-            with tf.GradientTape(persistent=True) as tape:
-                losses = [model.loss(labels, model(images)) for model in three]
-            for model, loss in zip(three, losses, strict=True):
-                gradients.append(tape.gradient(loss, model.trainable_variables))
-            for model, own in zip(three, gradients, strict=True):
-                model.optimizer.apply(own, model.trainable_variables)
-            three[2].optimizer.apply(gradients[2], three[2].trainable_variables)
 
-        mine, size = rows(alone), batch(alone)
-        for place in range(0, len(mine), size):
-            these = mine[place : place + size]
-            step(PIXELS[these], LABELS[these])
-        models.append(three)
-    found = [compare(*two) for two in zip(*models, strict=True)]
-    names = ("from_alone", "state_from_alone")
-    return {
-        **{name: max(one[name] for one in found) for name in names},
-        **{name: "".join(one[name] for one in found) for name in ("weights", "optimizer")},
-        "moved": min(one["moved"] for one in found),
-    }
+def three_trained(distributed, pixels, labels, size):
+    made = [keras.optimizers.SGD(0.1, gradient_accumulation_steps=2) for _ in range(2)]
+    made.append(keras.optimizers.SGD(0.1))
+    three = [compiled(dense, distributed(one), seed=7) for one in made]
+    for model in three:
+        model.optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(images, right):
+        gradients = []
+        with tf.GradientTape(persistent=True) as tape:
+            losses = [model.loss(right, model(images)) for model in three]
+        for model, loss in zip(three, losses, strict=True):
+            gradients.append(tape.gradient(loss, model.trainable_variables))
+        for model, own in zip(three, gradients, strict=True):
+            model.optimizer.apply(own, model.trainable_variables)
+        three[2].optimizer.apply(gradients[2], three[2].trainable_variables)
+
+    for place in range(0, len(pixels), size):
+        step(pixels[place : place + size], labels[place : place + size])
+    return three
 
 
 @case
@@ -229,7 +222,7 @@ def exchanges_once_in_so_many_steps():
     try:
         made = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
         eager = {"run_eagerly": True}
-        fit(compiled(dense, hvd.DistributedOptimizer(made), False, **eager), False)
+        fit(compiled(dense, hvd.DistributedOptimizer(made), **eager))
     finally:
         plain.grouped_allreduce = own
     return {"exchanges": len(counted), "steps": STEPS}

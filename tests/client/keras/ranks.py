@@ -5,13 +5,25 @@ cheap, the start is not. Every rank writes what became of each case to the folde
 more words name the cases, by default all of them.
 """
 
+import importlib
 import json
+import os
 import sys
 import traceback
 
 import model_cases  # noqa: F401  (it notes its cases)
 import optimizer_cases  # noqa: F401
-from comparing import CASES, FOLDER, RANK
+from comparing import CASES, FOLDER, RANK, case, message_of
+
+
+@case
+def horovods_own_modules():
+    """Last of all, since who insists gets what would train wrong."""
+    names = ("horovod.tensorflow.keras", "horovod.keras")
+    said = {name: message_of(lambda name=name: importlib.import_module(name)) for name in names}
+    os.environ["HPCTF_ALLOW_HOROVOD_KERAS"] = "1"
+    module = importlib.import_module(names[0])
+    return {"refused": said, "insisted": type(module.__loader__).__name__}
 
 
 def main():

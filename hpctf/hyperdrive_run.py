@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hpctf.errors import UsageError
@@ -53,7 +54,7 @@ class HyperDriveRun(Run):
         """What the study is made of."""
         definition = self.study.definition
         request = self.folder.read_record().get("request") or {}
-        return HyperDriveConfig(
+        config = HyperDriveConfig(
             definition.parameter_sampling,
             definition.metric,
             definition.primary_goal,
@@ -64,6 +65,17 @@ class HyperDriveRun(Run):
             run_config=estimator_from(request, self.folder.snapshot),
             trial_timeout=definition.trial_timeout_s,
         )
+        trials = [RunFolder(Path(one["folder"])) for one in definition.resume_child_runs]
+        return config.having_resumed(
+            self.resumed_from, [Run(folder) for folder in trials if folder.record_file.exists()]
+        )
+
+    @property
+    def resumed_from(self) -> list[HyperDriveRun]:
+        """The earlier studies that this one took over results from, as far as they are still
+        there."""
+        folders = [RunFolder(Path(one["folder"])) for one in self.study.definition.resume_from]
+        return [type(self)(folder) for folder in folders if folder.is_study]
 
     def trial(self, number: int) -> Run:
         """Return a trial's run.
@@ -107,10 +119,20 @@ class HyperDriveRun(Run):
         include_failed, include_canceled
             Whether trials count that failed, and those that were cancelled or stopped early.
         include_resume_from_runs
-            Taken and not used: a study has trials of its own alone.
+            Whether trials count of the studies in its `resume_from`, as far as they are still
+            there.
         """
-        found = self.progress.best(include_failed=include_failed, include_canceled=include_canceled)
-        return None if found is None else self.trial(found.number)
+        sign = self.study.definition.primary_goal.sign
+        best: tuple[float, HyperDriveRun, int] | None = None
+        for study in [self, *(self.resumed_from if include_resume_from_runs else ())]:
+            found = study.progress.best(
+                include_failed=include_failed, include_canceled=include_canceled
+            )
+            if found is None or found.best is None:
+                continue
+            if best is None or sign * found.best > best[0]:
+                best = sign * found.best, study, found.number
+        return None if best is None else best[1].trial(best[2])
 
     def get_children_sorted_by_primary_metric(
         self, top: int = 0, reverse: bool = False, discard_no_metric: bool = False

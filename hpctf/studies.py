@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.notes import notify
 from hpctf.experiment import Experiment
 from hpctf.runs.submitting import Labels
 from hpctf.tracking.metrics import checked_tags
-from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig
+from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig, TunedRun
 from hpctf.tuning.policies import EarlyTerminationPolicy, parse_policy
 from hpctf.tuning.sampling import parse_sampling
 from hpctf.tuning.spaces import space_of
@@ -34,6 +34,8 @@ def tune(
     per_node: int = 1,
     max_duration_minutes: int = MAX_DURATION_MINUTES,
     trial_timeout: int | None = None,
+    resume_from: Sequence[TunedRun] = (),
+    resume_child_runs: Sequence[TunedRun] = (),
     name: str | None = None,
     tags: Mapping[str, Any] | None = None,
     on_note: Any = None,
@@ -73,6 +75,11 @@ def tune(
         How many trials share a job, its CPUs and GPUs.
     max_duration_minutes, trial_timeout
         When all trials, or after how many seconds one trial, are cancelled.
+    resume_from
+        Up to five earlier studies of the same metric and goal. A search learns from their results,
+        and a policy compares trials with theirs.
+    resume_child_runs
+        Trials of earlier studies that go on from their checkpoints as the first ones of this study.
     name, tags, on_note
         As `hpctf.Experiment.submit` has them.
 
@@ -94,6 +101,8 @@ def tune(
         policy=policy,
         max_duration_minutes=max_duration_minutes,
         trial_timeout=trial_timeout,
+        resume_from=resume_from,
+        resume_child_runs=resume_child_runs,
         name=name,
     )
     place = Experiment(experiment) if isinstance(experiment, str) else experiment
@@ -114,6 +123,8 @@ def config_of(
     policy: EarlyTerminationPolicy | str = "none",
     max_duration_minutes: int = MAX_DURATION_MINUTES,
     trial_timeout: int | None = None,
+    resume_from: Sequence[TunedRun] = (),
+    resume_child_runs: Sequence[TunedRun] = (),
     name: str | None = None,
 ) -> HyperDriveConfig:
     """Return the study that `tune` submits; the parameters are its own."""
@@ -126,6 +137,8 @@ def config_of(
         max_duration_minutes,
         parse_policy(policy) if isinstance(policy, str) else policy,
         estimator,
+        resume_from=list(resume_from),
+        resume_child_runs=list(resume_child_runs),
         custom_run_id=name,
         trial_timeout=trial_timeout,
     )

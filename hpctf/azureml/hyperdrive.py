@@ -38,6 +38,9 @@ class HyperDriveRun(hyperdrive_run.HyperDriveRun, Run):  # type: ignore[misc]
         return Run(super().trial(number).folder)
 
 
+Run.of_studies = HyperDriveRun
+
+
 def run_of(folder: RunFolder) -> Run:
     """Return a run, or the study that it is."""
     return HyperDriveRun(folder) if folder.is_study else Run(folder)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hpctf import child_run, run
 from hpctf.azureml.datastore import DataPath
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
 from hpctf.errors import UsageError, shown
-from hpctf.run_folder.layout import find_run
+from hpctf.run_folder.layout import RunFolder, find_run
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.runs.kept_files import copy_file
 from hpctf.runs.root import runs_root_of
@@ -53,7 +53,8 @@ class Run(run.Run):
     """
 
     type = "azureml.scriptrun"
-    parent = None
+    of_studies: ClassVar[Callable[[RunFolder], Run] | None] = None
+    """Makes a study's run (`hpctf.azureml.hyperdrive`)."""
 
     def __init__(
         self, experiment: Any, run_id: str | None = None, outputs: object = None, **kwargs: Any
@@ -92,6 +93,13 @@ class Run(run.Run):
     def name(self) -> str:
         """The run's id."""
         return self.id
+
+    @property
+    def parent(self) -> Run | None:
+        """The study that the run is a trial of; None if it is not one."""
+        study = self.folder.study
+        make = type(self).of_studies
+        return None if study is None or make is None else make(study)
 
     @property
     def display_name(self) -> str:

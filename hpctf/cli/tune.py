@@ -97,6 +97,18 @@ def tune() -> None:
 )
 @click.option("--max-duration", type=int, metavar="MINUTES", help="When the study is cancelled.")
 @click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended.")
+@click.option(
+    "--resume-from",
+    multiple=True,
+    metavar="STUDY",
+    help="An earlier study whose results count; can be repeated, up to five times.",
+)
+@click.option(
+    "--resume-child-runs",
+    multiple=True,
+    metavar="TRIAL",
+    help="A trial of an earlier study that goes on from its checkpoints; can be repeated.",
+)
 @estimator_options(lambda parameter: parameter.name != "resume_from")
 @click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
 @click.option("--dry-run", is_flag=True, help="Print the batch script; submit and write nothing.")
@@ -121,6 +133,8 @@ def start(script: str, **options: Any) -> None:
     experiment = options.pop("experiment") or experiment_of(script)
     tags = asked_of({"tags": options.pop("tags")})["tags"]
     how = {name: options.pop(name) for name in _OF_THE_STUDY}
+    for name in ("resume_from", "resume_child_runs"):
+        how[name] = [open_run(run, site) for run in options.pop(name)]
     how["max_duration_minutes"] = options.pop("max_duration") or MAX_DURATION_MINUTES
     source, entry = entry_of(script, options.pop("source_dir"))
     asked = {**asked_of(_given(options)), "entry_script": entry}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, replace
 from typing import Any, Protocol
 
 from hpctf.common.notes import notify
 from hpctf.errors import UsageError, shown
+from hpctf.run_folder.layout import RunFolder
 from hpctf.tuning.goals import PrimaryMetricGoal, goal_of
 from hpctf.tuning.policies import EarlyTerminationPolicy, NoTerminationPolicy
 from hpctf.tuning.sampling import BayesianParameterSampling, HyperParameterSampling
+from hpctf.tuning.study import Study
 
 MAX_DURATION_MINUTES = 10_080
 """The longest study: a week."""
@@ -27,25 +29,12 @@ _ENDED = ("Completed", "Canceled", "Failed")
 
 
 class TunedRun(Protocol):
-    """An earlier study."""
+    """A run: an earlier study, or a trial of one."""
+
+    folder: RunFolder
 
     @property
     def id(self) -> str: ...
-
-    @property
-    def hyperdrive_config(self) -> HyperDriveConfig: ...
-
-    def get_status(self) -> str: ...
-
-
-class TunedChild(Protocol):
-    """A trial of an earlier study."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def parent(self) -> TunedRun | None: ...
 
     def get_status(self) -> str: ...
 
@@ -99,7 +88,7 @@ class HyperDriveConfig:
     estimator: Any = None
     run_config: Any = None
     resume_from: Sequence[TunedRun] = None  # type: ignore[assignment]
-    resume_child_runs: Sequence[TunedChild] = None  # type: ignore[assignment]
+    resume_child_runs: Sequence[TunedRun] = None  # type: ignore[assignment]
     pipeline: InitVar[Any] = None
     debug_flag: InitVar[Any] = None
     custom_run_id: str | None = None
@@ -143,6 +132,15 @@ class HyperDriveConfig:
     def is_bayesian(self) -> bool:
         """Whether the next trial depends on earlier ones' results."""
         return isinstance(self.hyperparameter_sampling, BayesianParameterSampling)
+
+    def having_resumed(
+        self, resume_from: Sequence[TunedRun], resume_child_runs: Sequence[TunedRun]
+    ) -> HyperDriveConfig:
+        """Return what a study was made of that was submitted with these; they may have been resumed
+        or changed since, and are not checked again."""
+        config = replace(self)
+        config._settle(resume_from=list(resume_from), resume_child_runs=list(resume_child_runs))
+        return config
 
     def as_record(self) -> dict[str, Any]:
         """Return the study as plain data, without what it runs and what it resumes."""
@@ -220,8 +218,8 @@ class HyperDriveConfig:
             raise UsageError(
                 f"resume_from has {len(parents)} studies, but takes {MAX_PARENT_RUNS} at most."
             )
-        _check_once("resume_from", [run.id for run in parents])
-        self._check_parents("resume_from", parents)
+        _check_runs("resume_from", parents)
+        self._check_parents("resume_from", {run.id: run.folder for run in parents})
         for run in parents:
             if run.get_status() not in ("Completed", "Canceled"):
                 raise UsageError(
@@ -229,7 +227,7 @@ class HyperDriveConfig:
                     "Completed or Canceled.",
                     "Wait for it, or cancel it first.",
                 )
-        total = sum(run.hyperdrive_config.max_total_runs for run in parents)
+        total = sum(Study(run.folder).definition.total for run in parents)
         if parents and total + self.max_total_runs > RESUME_FROM_TOTAL_RUNS:
             raise UsageError(
                 f"max_total_runs of this study and of those in resume_from are "
@@ -246,8 +244,8 @@ class HyperDriveConfig:
                 f"resume_child_runs has {len(children)} trials, more than max_total_runs, which is "
                 f"{self.max_total_runs}."
             )
-        _check_once("resume_child_runs", [run.id for run in children])
-        parents: dict[str, TunedRun] = {}
+        _check_runs("resume_child_runs", children)
+        parents: dict[str, RunFolder | None] = {}
         for run in children:
             if run.get_status() not in _ENDED:
                 raise UsageError(
@@ -255,41 +253,49 @@ class HyperDriveConfig:
                     f"have ended: {', '.join(_ENDED)}.",
                     "Wait for it, or cancel it first.",
                 )
-            if run.parent is None:
-                raise UsageError(f"resume_child_runs has {run.id}, which is not a study's trial.")
-            parents[run.parent.id] = run.parent
+            folder = _folder_of(run)
+            parent = None if folder is None else folder.study
+            if parent is None:
+                raise UsageError(
+                    f"resume_child_runs has {run.id}, which is not a study's trial.",
+                    "To take over the results of a whole study: resume_from.",
+                )
+            parents[parent.id] = parent
         if len(parents) > MAX_PARENT_RUNS:
             raise UsageError(
                 f"resume_child_runs has trials of {len(parents)} studies, but takes those of "
                 f"{MAX_PARENT_RUNS} at most."
             )
-        self._check_parents("resume_child_runs", list(parents.values()))
+        self._check_parents("resume_child_runs", parents)
 
-    def _check_parents(self, parameter: str, parents: Sequence[TunedRun]) -> None:
+    def _check_parents(self, parameter: str, parents: Mapping[str, RunFolder | None]) -> None:
         """Refuse studies whose results do not compare with this one's."""
-        for run in parents:
-            other = getattr(run, "hyperdrive_config", None)
-            if not isinstance(other, HyperDriveConfig):
-                raise UsageError(f"{parameter} has {shown(run)}, which is not a study.")
-            pairs: Mapping[str, tuple[Any, Any]] = {
-                "primary_metric_name": (self.primary_metric_name, other.primary_metric_name),
-                "primary_metric_goal": (
-                    self.primary_metric_goal.name,
-                    other.primary_metric_goal.name,
-                ),
+        for run_id, folder in parents.items():
+            if folder is None or not folder.is_study:
+                raise UsageError(f"{parameter} has {run_id}, which is not a study.")
+            other = Study(folder).definition
+            mine, theirs = self.primary_metric_goal, other.primary_goal
+            pairs: Mapping[str, tuple[str, str]] = {
+                "primary_metric_name": (self.primary_metric_name, other.metric),
+                "primary_metric_goal": (mine.name, theirs.name),
             }
-            for name, (mine, theirs) in pairs.items():
-                if mine != theirs:
+            for name, (own, earlier) in pairs.items():
+                if own != earlier:
                     raise UsageError(
-                        f"{parameter}: {name} of {run.id} is {theirs}, but that of this study is "
-                        f"{mine}."
+                        f"{parameter}: {name} of {run_id} is {earlier}, but that of this study is "
+                        f"{own}."
                     )
             space = self.hyperparameter_sampling.parameter_space
-            if self.is_bayesian and other.hyperparameter_sampling.parameter_space != space:
+            if self.is_bayesian and other.parameter_sampling.parameter_space != space:
                 raise UsageError(
-                    f"{parameter}: {run.id} has another parameter_space, but Bayesian sampling "
+                    f"{parameter}: {run_id} has another parameter_space, but Bayesian sampling "
                     "needs the same one."
                 )
+
+
+def _folder_of(run: Any) -> RunFolder | None:
+    folder = getattr(run, "folder", None)
+    return folder if isinstance(folder, RunFolder) else None
 
 
 def _as_list(given: Any) -> list[Any]:
@@ -298,10 +304,18 @@ def _as_list(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
-def _check_once(parameter: str, ids: list[str]) -> None:
-    for number, run_id in enumerate(ids):
-        if run_id in ids[:number]:
-            raise UsageError(f"{parameter} has {run_id} twice.", "Give each once.")
+def _check_runs(parameter: str, runs: Sequence[Any]) -> None:
+    """Refuse what is not a run, and a run that is given twice."""
+    known: set[str] = set()
+    for run in runs:
+        if _folder_of(run) is None:
+            raise UsageError(
+                f"{parameter} has {shown(run)}, which is not a run.",
+                "Give the runs themselves: HyperDriveRun(...), or run.get_children().",
+            )
+        if run.id in known:
+            raise UsageError(f"{parameter} has {run.id} twice.", "Give each once.")
+        known.add(run.id)
 
 
 def _check_count(name: str, value: Any, most: int = MOST_RUNS) -> None:

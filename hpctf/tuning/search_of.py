@@ -8,11 +8,15 @@ whose end the ledger has is told.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hpctf.tuning.earlier import EarlierTrial
 from hpctf.tuning.progress import Progress
 from hpctf.tuning.search import open_search
 from hpctf.tuning.study import JOURNAL, Study
+from hpctf.tuning.trials import Imported, Told
 
 if TYPE_CHECKING:
     from hpctf.tuning.trials import Asked, State
@@ -40,6 +44,25 @@ class SearchOf:
             seed=definition.seed,
         )
         self._told: set[int] = set()
+        self._learned: set[int] = set()
+        self._study = study
+
+    def learn(self, earlier: Iterable[EarlierTrial]) -> Imported:
+        """Take results of earlier studies, before the first trial is drawn."""
+        by_study: dict[str, list[Told]] = {}
+        for trial in earlier:
+            by_study.setdefault(trial.study, []).append(
+                Told(trial.number, _STATES[trial.state], trial.parameters, (trial.best,))
+            )
+        taken, passed_over = 0, Counter[str]()
+        for study, told in by_study.items():
+            useful = [one for one in told if one.state != "failed"]
+            found = self._search.warm_start(useful, study)
+            taken += found.taken
+            passed_over.update(found.passed_over)
+            if len(useful) < len(told):
+                passed_over["its trial failed, or was cancelled"] += len(told) - len(useful)
+        return Imported(taken, dict(passed_over))
 
     def draw(self, progress: Progress) -> Asked:
         """Return what the search draws for a trial that nobody has begun, the ledger being held.
@@ -47,6 +70,7 @@ class SearchOf:
         Its number is the search's own, which the ledger keeps.
         """
         self.tell(progress)
+        self._learn_of_those_that_went_on(progress)
         asked = self._search.ask()
         known = {trial.drawn_as for trial in progress.trials.values()}
         for number in range(asked.number):
@@ -64,6 +88,24 @@ class SearchOf:
                 state = _STATES[trial.state]
                 self._search.tell(number, trial.best, state=state, reason=trial.reason)
                 self._told.add(number)
+
+    def _learn_of_those_that_went_on(self, progress: Progress) -> None:
+        """Take the results of earlier studies' trials that have gone on in this one, each once:
+        the search has not drawn them. The ledger is held."""
+        count = len(self._study.definition.resume_child_runs)
+        over = [progress.trials[n] for n in range(count) if n in progress.trials]
+        fresh = [one for one in over if one.is_over and one.number not in self._learned]
+        if not fresh:
+            return
+        known = {told.imported for told in self._search.trials()}  # by whichever agent
+        for trial in fresh:
+            self._learned.add(trial.number)
+            state = _STATES[trial.state]
+            is_new = f"{self._study.id}/{trial.number}" not in known
+            if is_new and trial.best is not None and state != "failed":
+                parameters = self._study.parameters_of(trial.number)
+                told = Told(trial.number, state, parameters, (trial.best,))
+                self._search.warm_start([told], self._study.id)
 
 
 def search_of(study: Study) -> SearchOf | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.notes import notify
 from hpctf.common.paths import AGENT_START
 from hpctf.errors import UsageError
 from hpctf.estimator.tensorflow import TensorFlow
@@ -20,8 +21,11 @@ from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
 from hpctf.submission.script import render_agents
 from hpctf.tuning.agent.agent import WARNING
 from hpctf.tuning.config import HyperDriveConfig
+from hpctf.tuning.earlier import drawn_ahead, going_on, write_results
 from hpctf.tuning.methods import parse_sampler
+from hpctf.tuning.policies import NoTerminationPolicy
 from hpctf.tuning.search import check_installed
+from hpctf.tuning.search_of import search_of
 from hpctf.tuning.study import Definition, Study, write_study
 
 if TYPE_CHECKING:
@@ -66,7 +70,10 @@ def submit_study(
     ) -> None:
         write_study(folders[0], definition, drawn)
         folders[0].update_record(kind="study")
-        submit_agents(Study(folders[0]), plans[0], jobs)
+        study = Study(folders[0])
+        if config.resume_from:
+            take_over(study, config, notify if on_note is None else on_note)
+        submit_agents(study, plans[0], jobs)
 
     return submitter.submit(
         [estimator],
@@ -84,16 +91,12 @@ def define(
     """Return what a study is made of, and its trials where they are drawn before the first one."""
     if type(per_job) is not int or not 1 <= per_job <= 128:
         raise UsageError(f"per_node is {per_job!r}, but must be a whole number from 1 to 128.")
-    if config.resume_from or config.resume_child_runs:
-        raise UsageError(
-            "resume_from and resume_child_runs are not available yet.",
-            "To go on with a study that was stopped: hpctf tune resume STUDY.",
-        )
     seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
     sampling, total = config.hyperparameter_sampling, config.max_total_runs
-    drawn = None
+    first = going_on(config)
+    drawn: list[dict[str, Any]] | None = [trial.parameters for trial in first] or None
     if sampling.is_drawn_ahead:
-        drawn = sampling.first_trials(seed, total)
+        drawn = drawn_ahead(sampling, seed, total, first)
         total = len(drawn)
     else:
         check_installed(parse_sampler(sampling.search_sampler))
@@ -110,8 +113,26 @@ def define(
         max_duration_s=config.max_duration_minutes * 60,
         trial_timeout_s=config.trial_timeout,
         per_job=per_job,
+        resume_from=[{"id": run.id, "folder": str(run.folder.path)} for run in config.resume_from],
+        resume_child_runs=[trial._asdict() for trial in first],
     )
     return definition, drawn
+
+
+def take_over(study: Study, config: HyperDriveConfig, tell: Callable[[str], None]) -> None:
+    """Give a study, which is not submitted yet, the results of the earlier ones."""
+    earlier = write_results(study, [run.folder for run in config.resume_from])
+    words = f"{len(earlier)} results of {', '.join(run.id for run in config.resume_from)}"
+    search = search_of(study)
+    if search is None:
+        is_judged = not isinstance(study.definition.early_termination, NoTerminationPolicy)
+        use = "the policy compares trials with them" if is_judged else "they count for the best run"
+        tell(f"{words}: {use}.")
+        return
+    learned = search.learn(earlier)
+    tell(f"{words}: the search has learned from {learned.taken}.")
+    for reason, number in learned.passed_over.items():
+        tell(f"{number} results were passed over: {reason}")
 
 
 def jobs_of(definition: Definition) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpctf.errors import UsageError
+from hpctf.run_folder.layout import RunFolder
 from hpctf.tuning import expressions as azure
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.goals import PrimaryMetricGoal
@@ -19,6 +22,8 @@ from hpctf.tuning.sampling import (
     RandomParameterSampling,
     sampling_from_record,
 )
+from hpctf.tuning.study import Study, write_study
+from hpctf.tuning.submit import define
 
 SAMPLING = RandomParameterSampling({"lr": azure.loguniform(-6, -1)})
 BAYESIAN = BayesianParameterSampling({"lr": azure.uniform(0, 1)})
@@ -36,23 +41,35 @@ def config(**changes: Any) -> HyperDriveConfig:
 
 
 @dataclass
-class Study:
-    id: str
-    hyperdrive_config: Any
+class Earlier:
+    """An earlier study, or a trial of one, in whatever state a test needs it."""
+
+    folder: RunFolder
     status: str = "Completed"
 
-    def get_status(self) -> str:
-        return self.status
-
-
-@dataclass
-class Child:
-    id: str
-    parent: Study | None
-    status: str = "Failed"
+    @property
+    def id(self) -> str:
+        return self.folder.id
 
     def get_status(self) -> str:
         return self.status
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Earlier]:
+    """Return what makes an earlier study."""
+
+    def study(name: str = "one", status: str = "Completed", **changes: Any) -> Earlier:
+        folder = RunFolder(tmp_path / "e" / name)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_study(folder, *define(config(**changes), 0))
+        return Earlier(folder, status)
+
+    return study
+
+
+def trial_of(study: Earlier, number: int = 0, status: str = "Canceled") -> Earlier:
+    return Earlier(Study(study.folder).trial(number), status)
 
 
 def test_names_order_and_defaults_are_azure_mls() -> None:
@@ -108,12 +125,47 @@ def test_the_record_is_plain_data() -> None:
     assert record["trial_timeout"] == 60
 
 
-def test_earlier_studies_and_their_trials_are_resumed() -> None:
-    earlier = Study("one", config())
-    found = config(resume_from=earlier, resume_child_runs=[Child("c", earlier)])
+def test_earlier_studies_and_their_trials_are_resumed(make: Callable[..., Earlier]) -> None:
+    earlier = make()
+    found = config(resume_from=earlier, resume_child_runs=[trial_of(earlier)])
     assert found.as_record()["resume_from"] == ["one"]
-    assert found.as_record()["resume_child_runs"] == ["c"]
-    config(resume_from=[Study(str(n), config(), "Canceled") for n in range(5)])
+    assert found.as_record()["resume_child_runs"] == ["one_0"]
+    config(resume_from=[make(f"s{n}", "Canceled") for n in range(5)])
+
+
+Make = Callable[..., Earlier]
+REFUSED: dict[str, Callable[[Make], dict[str, Any]]] = {
+    "5 at most": lambda make: {"resume_from": [make(f"s{n}") for n in range(6)]},
+    "one twice": lambda make: {"resume_from": [make(), make()]},
+    "which is Running": lambda make: {"resume_from": make(status="Running")},
+    "which is Failed": lambda make: {"resume_from": make(status="Failed")},
+    "of one is loss": lambda make: {"resume_from": make(primary_metric_name="loss")},
+    "is MINIMIZE": lambda make: {"resume_from": make(primary_metric_goal="minimize")},
+    "max_total_runs to 10": lambda make: {"resume_from": make(max_total_runs=990)},
+    "one_0, which is not a study": lambda make: {"resume_from": trial_of(make())},
+    "'one', which is not a run": lambda make: {"resume_from": "one"},
+    "another parameter_space": lambda make: {
+        "hyperparameter_sampling": BAYESIAN,
+        "resume_from": make(),
+    },
+    "more than max_total_runs": lambda make: {
+        "max_total_runs": 1,
+        "resume_child_runs": [trial_of(make(), number) for number in range(2)],
+    },
+    "one_0 twice": lambda make: {"resume_child_runs": [trial_of(make())] * 2},
+    "not a study's trial": lambda make: {"resume_child_runs": make()},
+    "have ended": lambda make: {"resume_child_runs": trial_of(make(), status="Running")},
+    "trials of 6 studies": lambda make: {
+        "resume_child_runs": [trial_of(make(f"s{n}")) for n in range(6)]
+    },
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_earlier_studies_that_do_not_fit_are_refused(make: Make, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        config(**REFUSED[words](make))
+    assert words in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -135,31 +187,6 @@ def test_earlier_studies_and_their_trials_are_resumed() -> None:
         (
             {"hyperparameter_sampling": BAYESIAN, "policy": BanditPolicy(slack_factor=1)},
             "cannot stop trials early",
-        ),
-        ({"resume_from": [Study(str(n), config()) for n in range(6)]}, "5 at most"),
-        ({"resume_from": [Study("one", config())] * 2}, "one twice"),
-        ({"resume_from": Study("one", config(), "Running")}, "which is Running"),
-        ({"resume_from": Study("one", config(primary_metric_name="loss"))}, "of one is loss"),
-        ({"resume_from": Study("one", config(primary_metric_goal="minimize"))}, "is MINIMIZE"),
-        ({"resume_from": Study("one", config(max_total_runs=990))}, "max_total_runs to 10"),
-        ({"resume_from": Study("one", None)}, "not a study"),
-        (
-            {
-                "hyperparameter_sampling": BAYESIAN,
-                "resume_from": Study("one", config()),
-            },
-            "another parameter_space",
-        ),
-        (
-            {"max_total_runs": 1, "resume_child_runs": [Child("a", None), Child("b", None)]},
-            "more than max_total_runs",
-        ),
-        ({"resume_child_runs": [Child("a", Study("one", config()))] * 2}, "a twice"),
-        ({"resume_child_runs": Child("a", None)}, "not a study's trial"),
-        ({"resume_child_runs": Child("a", Study("one", config()), "Running")}, "have ended"),
-        (
-            {"resume_child_runs": [Child(str(n), Study(str(n), config())) for n in range(6)]},
-            "trials of 6 studies",
         ),
     ],
 )

@@ -251,3 +251,40 @@ def test_a_stopped_study_can_be_resumed(person: Person) -> None:
     assert found["counts"] == {"canceled": 3, "completed": 2, "not started": 0}
     refused = person.hpctf("tune", "resume", name, check=False)
     assert refused.returncode == 2 and "All 5 trials" in refused.stderr
+
+
+def test_cancelled_trials_go_on_in_a_study_that_knows_the_earlier_one(person: Person) -> None:
+    gate = person.home / "gate"
+    script = ("--steps", "8", "--wait-for", str(gate))
+    first = study(
+        person,
+        *("--param", "lr=choice(9, 8)", "--sampler", "grid", "--parallel", "2"),
+        script=script,
+    )
+    until_running(person, first, 2)
+    wait_until(lambda: all(row["values"] == 7 for row in look(person, first)["trials"]))
+    person.hpctf("tune", "stop", first)
+    assert ended(person, first)["counts"] == {"canceled": 2, "not started": 0}
+
+    gate.touch()
+    second = study(
+        person,
+        *("--param", "lr=choice(9, 1)", "--sampler", "grid", "--parallel", "1"),
+        *("--resume-from", first, "--resume-child-runs", f"{first}_0"),
+        *("--policy", "bandit:amount=0.5"),
+        script=script,
+    )
+    found = ended(person, second)
+    goes_on, fresh = found["trials"]
+    assert [row["parameters"] for row in (goes_on, fresh)] == [{"lr": 9}, {"lr": 1}]
+    assert (goes_on["state"], goes_on["values"], goes_on["value"]) == ("completed", 8, 16)
+    assert steps_of(person, goes_on) == list(range(8))
+    assert (fresh["state"], fresh["values"]) == ("stopped", 1)
+    assert "where trial" in fresh["reason"]
+    refused = person.hpctf(
+        *("tune", "train.py", "--site", "slurm", "--metric", "loss", "--param", "lr=choice(1)"),
+        *("--resume-from", first),
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert f"primary_metric_name of {first} is acc" in refused.stderr

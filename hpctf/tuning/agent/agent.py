@@ -25,6 +25,7 @@ from hpctf.run_folder.rank_states import JOB_STATE, read_job
 from hpctf.tuning.agent.peers import BEAT_S, LOST_S, Heartbeat, Peers
 from hpctf.tuning.agent.trial_folder import open_trial
 from hpctf.tuning.agent.trial_run import RETURNED, SUPERSEDED, Ending, TrialRun, settle_waiting
+from hpctf.tuning.earlier import compare_with, read_results
 from hpctf.tuning.progress import MOST_LOSSES, Progress
 from hpctf.tuning.search_of import SearchOf, search_of
 from hpctf.tuning.study import Study
@@ -100,6 +101,7 @@ class Agent:
 
     def _work(self) -> None:
         self._search = search_of(self.study)
+        compare_with(self.progress.histories, read_results(self.study))
         while (number := self._next()) is not None:
             self._run(number, self.progress.trials[number].attempt)
             if self.asked:
@@ -196,7 +198,8 @@ class Agent:
         if self.progress.began is None:
             self._begin_study()
         more: dict[str, Any] = {}
-        if number not in self.progress.trials and self._search is not None:
+        is_new = number not in self.progress.trials and number >= len(self.study.drawn)
+        if is_new and self._search is not None:
             asked = self._search.draw(self.progress)
             more = {"parameters": asked.parameters, "drawn_as": asked.number}
         self.ledger.claim(number, self.number, self._host, self._job_id, **more)

@@ -22,6 +22,8 @@ from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import seal
 from hpctf.run_folder.rank_states import JOB_STATE, state_records
 from hpctf.runs.provenance import CONTENTS, DIFF
+from hpctf.tuning.agent.carrying_over import carry_over
+from hpctf.tuning.earlier import GoesOn
 from hpctf.tuning.study import Study, arguments_of
 
 RANK = "worker-0"
@@ -66,6 +68,8 @@ def _make(study: Study, trial: RunFolder, number: int, job_id: str) -> None:
         for name in _COPIED:
             if (study.folder.path / name).exists():
                 shutil.copy2(study.folder.path / name, trial.path / name)
+        if number < len(study.definition.resume_child_runs):
+            carry_over(GoesOn(**study.definition.resume_child_runs[number]), trial, plan)
         with contextlib.suppress(OSError, HpctfError):  # its results are then not trusted
             seal(trial.path)
         # last of all: a folder without a record is one that was not finished

@@ -125,13 +125,16 @@ class TrialRun:
                 told = True
 
     def _take_missed(self) -> None:
-        """Enter what was logged before this start: its agent may have died before it could."""
+        """Enter what was logged before this start: its agent may have died before it could.
+
+        What a trial of an earlier study has logged that goes on here is not judged again.
+        """
         histories = self._agent.progress.histories
         curve = histories.curves.get(self._number)
         steps = set() if curve is None else curve.steps
-        if self._attempt:
-            count = histories.length(self._number)
-            self._unsaid = self._follower.missed_values(steps, count)
+        self._unsaid = self._follower.missed_values(steps, histories.length(self._number))
+        if self._unsaid and not self._attempt:
+            self._enter(self._unsaid)
         self._judged = histories.length(self._number)
 
     def _follow(self, *, last: bool = False) -> None:
@@ -142,17 +145,20 @@ class TrialRun:
         if self._unsaid and (last or now >= self._ledger_at):
             self._ledger_at = now + (_SPARING_S if sparing else _LEDGER_S)
             too_many = sparing and len(self._unsaid) > _MANY
-            values = self._best_and_last() if too_many else self._unsaid
-            try:
-                self._agent.ledger.log(self._number, self._attempt, values)
-                self._unsaid = []
-            except RunFolderError as error:  # a full disk, most likely: told again later
-                self._agent.warn(str(error))
+            self._enter(self._best_and_last() if too_many else self._unsaid)
         elif now >= self._refresh_at:
             self._agent.ledger.refresh()
             self._refresh_at = now + _LEDGER_S
         if self._ending is None and not last:
             self._judge()
+
+    def _enter(self, values: list[Logged]) -> None:
+        """Enter values in the ledger."""
+        try:
+            self._agent.ledger.log(self._number, self._attempt, values)
+            self._unsaid = []
+        except RunFolderError as error:  # a full disk, most likely: told again later
+            self._agent.warn(str(error))
 
     def _best_and_last(self) -> list[Logged]:
         """Return the best of the values that are not told yet, and the last: all that counts where

@@ -104,7 +104,7 @@ def test_the_configuration_is_the_one_that_was_submitted(run: HyperDriveRun) -> 
 
 
 def test_a_run_that_is_not_a_study_is_refused(run: HyperDriveRun) -> None:
-    with pytest.raises(UsageError, match="is not a study"):
+    with pytest.raises(UsageError, match="is a trial of study s_1_ab, not a study"):
         HyperDriveRun(run.trial(0).folder)
 
 

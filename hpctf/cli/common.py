@@ -17,6 +17,7 @@ from hpctf.common.terminal import console, visible
 from hpctf.common.units import elapsed
 
 if TYPE_CHECKING:
+    from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.run import Run
     from hpctf.runs.status.listing import Listed
     from hpctf.runs.status.state import RunState
@@ -75,6 +76,13 @@ def open_run(name: str, site: str | None) -> Run:
         if os.path.lexists(os.path.join(folder, "run.json")):
             return Run(folder)
     return Run(find_run(runs_root_of(site), name))
+
+
+def open_study(name: str, site: str | None) -> HyperDriveRun:
+    """Return the study that STUDY stands for."""
+    from hpctf.hyperdrive_run import HyperDriveRun
+
+    return HyperDriveRun(open_run(name, site).folder)
 
 
 def open_runs(names: Sequence[str], site: str | None) -> list[Run]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpctf.cli import tune_views
 from hpctf.cli.common import (
     answer_json,
     json_option,
     open_run,
+    open_study,
     print_table,
     say,
     set_option,
@@ -159,6 +161,9 @@ def start(script: str, **options: Any) -> None:
         study.raise_for(status)
 
 
+for command in (tune_views.plot, tune_views.export, tune_views.report):
+    tune.add_command(command)
+
 _OF_THE_STUDY = (
     *("metric", "goal", "trials", "parallel", "sampler", "policy", "seed", "per_node"),
     *("trial_timeout", "name"),
@@ -169,12 +174,27 @@ _OF_THE_STUDY = (
 @site_option
 @json_option
 @click.option("--all", "every", is_flag=True, help="Show every trial, not the best alone.")
+@click.option("--watch", is_flag=True, help="Keep the table up to date until STUDY is over.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="With --watch: seconds between two tables.",
+)
 @click.argument("study")
-def status(study: str, site: str | None, as_json: bool, every: bool) -> None:
+def status(
+    study: str, site: str | None, as_json: bool, every: bool, watch: bool, interval: float
+) -> None:
     """Show how far STUDY is, and its trials, the best first."""
     from hpctf.tuning.overview import WORDS, in_words
 
-    found = _overview(_open(study, site))
+    if watch:
+        if as_json:
+            raise UsageError("--watch and --json contradict each other.")
+        tune_views.watch(open_study(study, site), interval)
+        return
+    found = _overview(open_study(study, site))
     if as_json:
         answer_json(found)
         return
@@ -209,7 +229,7 @@ def status(study: str, site: str | None, as_json: bool, every: bool) -> None:
 @click.argument("study")
 def best(study: str, site: str | None, as_json: bool) -> None:
     """Print the best trial of STUDY: its id, value and parameters."""
-    found = _overview(_open(study, site))
+    found = _overview(open_study(study, site))
     row = found["best"]
     if row is None:
         raise UsageError(f"No trial of study {found['id']} has logged {found['metric']!r} yet.")
@@ -227,7 +247,7 @@ def best(study: str, site: str | None, as_json: bool) -> None:
 @click.argument("study")
 def stop(study: str, site: str | None) -> None:
     """End STUDY: trials that run are ended with their grace, and none begins."""
-    run = _open(study, site)
+    run = open_study(study, site)
     run.cancel()
     say(f"Study {run.id} ends. Its trials stay: hpctf tune status {run.id}")
 
@@ -237,7 +257,7 @@ def stop(study: str, site: str | None) -> None:
 @click.argument("study")
 def resume(study: str, site: str | None) -> None:
     """Go on with STUDY, which has ended before all of its trials have."""
-    run = _open(study, site)
+    run = open_study(study, site)
     run.resume()
     say(f"Study {run.id} goes on as job {run.job_id}.")
 
@@ -248,15 +268,9 @@ def resume(study: str, site: str | None) -> None:
 @click.argument("study")
 def set_(study: str, site: str | None, parallel: int) -> None:
     """Change STUDY while it runs."""
-    run = _open(study, site)
+    run = open_study(study, site)
     run.set_parallel(parallel)
     say(f"Study {run.id} runs {parallel} trials at a time from now on.")
-
-
-def _open(name: str, site: str | None) -> HyperDriveRun:
-    from hpctf.hyperdrive_run import HyperDriveRun
-
-    return HyperDriveRun(open_run(name, site).folder)
 
 
 def _overview(study: HyperDriveRun) -> dict[str, Any]:

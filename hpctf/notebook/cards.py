@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hpctf.client.hpctf.series import Series
     from hpctf.runs.status.state import RunState
     from hpctf.tracking.live import Progress
+    from hpctf.tuning.study import Study
 
 HERE = Path(__file__).parent
 _MINUTES = "%Y-%m-%d %H:%M"
@@ -52,6 +53,10 @@ def run_card(
     progress: Progress | None = None,
 ) -> str:
     """Return a run as HTML, without what is secret; what is not given of it is looked at."""
+    if run.is_study:
+        from hpctf.tuning.study import Study
+
+        return study_card(Study(run), status)
     reading = Reading(run.path)
     status = status or look(run)
     series = reading.series() if series is None else series
@@ -85,6 +90,13 @@ def run_card(
         files=files[:FILES],
         more_files=max(0, len(files) - FILES),
     )
+
+
+def study_card(study: Study, status: RunState | None = None) -> str:
+    """Return a study as HTML: how far it is, its best trials, its pictures."""
+    from hpctf.notebook.study_card import card_values
+
+    return _render("study.html.j2", **card_values(study, status))
 
 
 def child_card(child: Child, state: str) -> str:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.terminal import visible
 from hpctf.errors import HpctfError
-from hpctf.notebook.cards import numbers, run_card
+from hpctf.notebook.cards import numbers, run_card, study_card
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.status.query import look
 from hpctf.runs.status.state import describe
 from hpctf.runs.status.wait import Following
 from hpctf.tracking.live import Live
 from hpctf.tracking.metrics import Reading
+from hpctf.tuning.study import Study
 
 if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
@@ -31,10 +32,10 @@ def show(run: RunFolder, interval_s: float) -> None:
     Without a notebook its state is printed once.
     """
     if not in_notebook():
-        print(in_words(run))
+        print(run_in_words(run))
         return
     card = LiveCard(run)
-    update = _displayed(card.html(), in_words(run))
+    update = _displayed(card.html(), run_in_words(run))
     if not card.over:
         words = (card, update, interval_s)
         threading.Thread(target=_keep_up, args=words, name=f"show {run.id}", daemon=True).start()
@@ -47,8 +48,12 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def in_words(run: RunFolder) -> str:
-    """Return a run's state and last metrics in a line."""
+def run_in_words(run: RunFolder) -> str:
+    """Return a run's state and last metrics in a line; of a study how far it is."""
+    if run.is_study:
+        from hpctf.tuning.overview import in_words, overview
+
+        return visible(f"{run.id}: {in_words(overview(Study(run)))}")
     last = {name: one.value for name, one in Reading(run.path).last_metrics().items()}
     words = ", ".join(f"{name} {value}" for name, value in numbers(last).items())
     return visible(f"{run.id}: {describe(look(run))}" + (f"; {words}" if words else ""))
@@ -66,6 +71,7 @@ class LiveCard:
         self._following = Following(run)
         ranks = [f"{role}-{index}" for role, index in ranks_of(run.plan)]
         self._live = Live(run.path, ranks[:FOLLOWED])
+        self._study = Study(run) if run.is_study else None
 
     def html(self) -> str:
         """Return the card as it is now.
@@ -76,6 +82,9 @@ class LiveCard:
             What keeps the state from being told.
         """
         status = self._following.status(_ANSWER_S) or look(self.run)
+        if self._study is not None:
+            self.over = status.final
+            return study_card(self._study, status)
         self._live.look()
         if status.final:
             self.over = True

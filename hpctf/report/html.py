@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from hpctf.common.terminal import visible_value
 from hpctf.common.units import clock, file_size, number, span
+from hpctf.notebook.study_card import charts_of, importance_rows, parameter_names, ranked, told
+from hpctf.tuning.overview import WORDS
 
 if TYPE_CHECKING:
     from hpctf.runs.compare.code import FileDifference
@@ -48,6 +50,22 @@ def render_runs(
         left_out=left_out,
         code=code,
         made=max(run["made"] for run in runs),
+    )
+
+
+def render_study(study: Plain) -> str:
+    """Return the page of a study; `study` is `hpctf.report.study.gather_study`'s."""
+    return _render(
+        "study.html.j2",
+        title=study["id"],
+        study=study,
+        names=parameter_names(study),
+        rows=ranked(study),
+        importances=importance_rows(study),
+        words=WORDS,
+        told=told,
+        made=study["made"],
+        **charts_of(study),
     )
 
 

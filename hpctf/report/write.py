@@ -21,6 +21,10 @@ MOST_RUNS = 50
 
 def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return what the report tells of each run; several share the room of the page's lines."""
+    if len(runs) == 1 and runs[0].folder.is_study:
+        from hpctf.report.study import gather_study
+
+        return [gather_study(runs[0])]
     if len(runs) == 1:
         return [gather(runs[0])]
     states = statuses(run.folder for run in runs)
@@ -38,11 +42,14 @@ def report_html(runs: Sequence[Run], title: str | None = None) -> str:
     title
         The heading of several; by default the name of their experiment.
     """
-    from hpctf.report.html import render_run, render_runs
+    from hpctf.report.html import render_run, render_runs, render_study
+    from hpctf.report.study import gather_study
 
     if not runs:
         raise UsageError("A report needs at least one run.")
     chosen = runs[:MOST_RUNS]
+    if len(chosen) == 1 and chosen[0].folder.is_study and title is None:
+        return render_study(gather_study(chosen[0]))
     gathered = gather_all(chosen)
     if len(gathered) == 1 and title is None:
         return render_run(gathered[0])

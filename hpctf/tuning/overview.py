@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from hpctf.runs.status.query import look
+from hpctf.runs.status.state import RunState
 from hpctf.tuning.progress import OVER, Entry
 from hpctf.tuning.study import Study
 
@@ -13,13 +14,14 @@ WORDS = {"stopped": "stopped early", "canceled": "cancelled", "waiting": "handed
 """A trial's state in words, where the ledger's own is not one."""
 
 
-def overview(study: Study) -> dict[str, Any]:
-    """Return what is known of a study, ready for JSON: one file is read, and Slurm is asked once.
+def overview(study: Study, status: RunState | None = None) -> dict[str, Any]:
+    """Return what is known of a study, ready for JSON: one file is read, and Slurm is asked once,
+    unless its `status` is given.
 
     A trial that the ledger has as running in a study that is over was lost: its agent died, and
     nobody has taken it over.
     """
-    status = look(study.folder)
+    status = status or look(study.folder)
     progress = study.ledger.refresh()
     definition = study.definition
     trials = [row_of(study, progress.trials[number]) for number in sorted(progress.trials)]

@@ -94,9 +94,12 @@ class Study:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         if not folder.is_study:
-            raise UsageError(
-                f"Run {folder.id} is not a study.", "'hpctf tune status' takes a study's id."
-            )
+            above = folder.study
+            if above is None:
+                words, hint = "not a study", "'hpctf runs' lists runs and studies."
+            else:
+                words, hint = f"a trial of study {above.id}, not a study", f"Name it: {above.id}"
+            raise UsageError(f"Run {folder.id} is {words}.", hint)
         self.definition = _read(folder)
         self.ledger = Ledger(
             folder.path / LEDGER, self.definition.primary_goal, self.definition.total

@@ -6,7 +6,7 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpctf.errors import UsageError
 from hpctf.estimator.request import estimator_from
@@ -16,6 +16,9 @@ from hpctf.tuning import steering
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.progress import Entry, Progress
 from hpctf.tuning.study import Study
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STATUS = {
     "running": "Running",
@@ -187,6 +190,23 @@ class HyperDriveRun(Run):
             self.study.trial_id(trial.number): json.dumps(self.study.parameters_of(trial.number))
             for trial in self._begun()
         }
+
+    def to_pandas(self, rank: str | None = None) -> DataFrame:
+        """Return a pandas data frame with a row for each trial, by id; `rank` means nothing here.
+
+        Its columns are the trial's number, state, best and last value and times, and its parameters
+        (``param:...``).
+
+        Raises
+        ------
+        UsageError
+            pandas is not installed.
+        """
+        from hpctf.tracking.dataframes import frame_of_runs
+        from hpctf.tuning.overview import overview
+        from hpctf.tuning.results import table_of
+
+        return frame_of_runs(table_of(overview(self.study)["trials"], self.study.definition.metric))
 
     def cancel(self) -> None:
         """Cancel the study: its trials end with their grace, and none begins."""

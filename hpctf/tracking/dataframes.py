@@ -43,7 +43,7 @@ def frame_of_runs(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
     """Return a data frame with a row for each run, by id; times are UTC."""
     pandas = _pandas()
     frame = pandas.DataFrame(list(rows))
-    for name in ("submitted", "ended"):
+    for name in ("submitted", "claimed", "ended"):
         if name in frame:
             frame[name] = pandas.to_datetime(frame[name], unit="s", utc=True)
     return frame.set_index("id") if "id" in frame else frame

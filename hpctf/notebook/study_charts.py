@@ -139,7 +139,7 @@ def parallel(rows: Sequence[Row], names: Sequence[str], metric: str, sign: int) 
         marks = [axis.marks[0], axis.marks[-1]] if len(axis.marks) > 1 else axis.marks
         for place, words in marks:
             y = 20 + (height - 40) * (1 - place)
-            parts.append(_text(x + 4, y + (10 if place == 0 else 0), words, "start"))
+            parts.append(_text(x + 4, y + (10 if place == 0 else 9), words, "start"))
     title = f"Parallel coordinates of {len(ranked)} trials; the best {best} are marked"
     return _svg(width, height, title, parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,35 @@ def environment(folder: Path, packages: dict[str, str]) -> str:
     return str(python)
 
 
-@pytest.fixture
-def keras_3(tmp_path: Path) -> str:
-    (tmp_path / "keras3").mkdir()
-    return environment(tmp_path / "keras3", KERAS_3)
+@pytest.fixture(scope="module")
+def keras_3(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return environment(tmp_path_factory.mktemp("keras3"), KERAS_3)
 
 
-@pytest.fixture
-def keras_2(tmp_path: Path) -> str:
-    (tmp_path / "keras2").mkdir()
-    return environment(tmp_path / "keras2", KERAS_2)
+@pytest.fixture(scope="module")
+def keras_2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return environment(tmp_path_factory.mktemp("keras2"), KERAS_2)
 
 
-@pytest.fixture
-def without_tf_keras(tmp_path: Path) -> str:
-    (tmp_path / "bare").mkdir()
-    return environment(tmp_path / "bare", {k: v for k, v in KERAS_3.items() if k != "tf_keras"})
+@pytest.fixture(scope="module")
+def without_tf_keras(tmp_path_factory: pytest.TempPathFactory) -> str:
+    packages = {name: version for name, version in KERAS_3.items() if name != "tf_keras"}
+    return environment(tmp_path_factory.mktemp("bare"), packages)
+
+
+@cache
+def answer_of(python: str, variables: tuple[tuple[str, str], ...]) -> Libraries | None:
+    return libraries_of(python, dict(variables))
+
+
+@pytest.fixture(autouse=True)
+def each_python_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask each Python once, with the same variables: what it has stays the same, and two hundred
+    plans would start it."""
+    monkeypatch.setattr(
+        "hpctf.environment.libraries.libraries_of",
+        lambda python, variables: answer_of(python, tuple(sorted(variables.items()))),
+    )
 
 
 def told(folder: Path, backend: str, python: str, **more: Any) -> list[str]:

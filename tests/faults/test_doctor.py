@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.admin.doctor.test_doctor_on_slurm import IDLE, SITE, examined, left_by
+from tests.admin.doctor.test_doctor_on_slurm import SITE, examined, left_by
 from tests.conftest import Person
 from tests.faults.inject import Faults
 from tests.support.waiting import HANGS_S, wait_until
@@ -157,7 +157,7 @@ def test_an_interrupted_doctor_cancels_its_jobs(
         python = [str(person.bin / "python"), "-c", START]
         doctor = subprocess.Popen(
             ["/usr/sbin/runuser", "-u", str(person.user), "--", *python, *words],
-            env={**person.cluster.env, **person.env, **IDLE, "PATH": "/usr/bin:/bin"},
+            env={**person.cluster.env, **person.env, "PATH": "/usr/bin:/bin"},
             cwd=person.home,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

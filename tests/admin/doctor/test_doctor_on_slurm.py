@@ -14,13 +14,11 @@ from tests.conftest import ROOT, Person, skip_or_fail
 pytestmark = pytest.mark.slurm
 
 SITE = ROOT / "tests/cluster/site.yaml"
-IDLE = {"OMPI_MCA_mpi_yield_when_idle": "1"}
-"""More ranks than cores: without it Open MPI's waiting ranks take the others' time."""
 
 
 def examined(person: Person, *words: str | Path, code: int | None = None) -> dict[str, Any]:
     """Run the doctor, and return its report with the checks by name."""
-    done = person.hpctf("doctor", "--json", *words, check=False, **IDLE)
+    done = person.hpctf("doctor", "--json", *words, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     if code is not None:
         assert done.returncode == code, done.stdout + done.stderr
@@ -68,7 +66,7 @@ def test_the_table_names_each_check_and_tensorflow_if_asked(
     person: Person, training_python: str
 ) -> None:
     words = ["--job", "--python", training_python, "--tensorflow"]
-    done = person.hpctf("doctor", "--site", SITE, *words, **IDLE)
+    done = person.hpctf("doctor", "--site", SITE, *words)
     assert re.search(r"^✓ +MPI +srun --mpi=pmix: one world of 2 ranks", done.stdout, re.MULTILINE)
     assert re.search(r"^✓ +tensorflow +TensorFlow 2\.", done.stdout, re.MULTILINE)
     assert re.search(r"^– +slow nodes +two nodes cannot tell", done.stdout, re.MULTILINE)
@@ -173,7 +171,7 @@ def test_where_there_is_no_mpi4py_an_environment_with_it_is_built_once(person: P
     report = examined(person, *words, code=0)
     assert report["checks"]["MPI"]["state"] == "ok"
     assert str(store) in report["checks"]["training python"]["detail"]
-    again = person.hpctf("doctor", *words, **IDLE)
+    again = person.hpctf("doctor", *words)
     assert "Building" not in again.stderr
     assert left_by(person) == []
 

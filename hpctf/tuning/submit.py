@@ -19,7 +19,7 @@ from hpctf.scheduler.commands import clusters_option
 from hpctf.scheduler.jobs import Identity
 from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
 from hpctf.submission.script import render_agents
-from hpctf.tuning.agent.agent import WARNING
+from hpctf.tuning.agent.study_process import WARNING
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.earlier import drawn_ahead, going_on, write_results
 from hpctf.tuning.methods import parse_sampler

@@ -18,7 +18,7 @@ from hpctf.node.messages import say
 from hpctf.node.signals import Signals, number_of
 from hpctf.run_folder.layout import RunFolder
 from hpctf.scheduler.programs import FOLDER, ask
-from hpctf.tuning.agent.agent import OUT_OF_TIME, WARNING
+from hpctf.tuning.agent.study_process import OUT_OF_TIME, WARNING
 from hpctf.tuning.study import Study
 
 MOST_RESTARTS = 5

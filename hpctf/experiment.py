@@ -144,13 +144,20 @@ class Experiment:
         *,
         seed: int | None = None,
         per_job: int = 1,
+        job_per_trial: bool | None = None,
     ) -> HyperDriveRun:
         """Submit a study, and return its run (`hpctf.tuning.submit.submit_study`)."""
         from hpctf.hyperdrive_run import HyperDriveRun
         from hpctf.tuning.submit import submit_study
 
         made = submit_study(
-            self._submitter, config, labels or Labels(), on_note, seed=seed, per_job=per_job
+            self._submitter,
+            config,
+            labels or Labels(),
+            on_note,
+            seed=seed,
+            per_job=per_job,
+            job_per_trial=job_per_trial,
         )
         return HyperDriveRun(made)
 

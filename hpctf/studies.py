@@ -32,6 +32,7 @@ def tune(
     policy: EarlyTerminationPolicy | str = "none",
     seed: int | None = None,
     per_node: int = 1,
+    job_per_trial: bool | None = None,
     max_duration_minutes: int = MAX_DURATION_MINUTES,
     trial_timeout: int | None = None,
     resume_from: Sequence[TunedRun] = (),
@@ -73,6 +74,9 @@ def tune(
         From which, and a trial's number, its parameters are drawn; by default a new one.
     per_node
         How many trials share a job, its CPUs and GPUs.
+    job_per_trial
+        Whether each trial is a job of its own, which a driver submits; by default, if it has
+        several processes (``mpi``, ``ps``, ``collective``). Else agents take trials.
     max_duration_minutes, trial_timeout
         When all trials, or after how many seconds one trial, are cancelled.
     resume_from
@@ -108,7 +112,9 @@ def tune(
     place = Experiment(experiment) if isinstance(experiment, str) else experiment
     labels = Labels(checked_tags(tags or {}))
     tell = notify if on_note is None else on_note
-    return place.submit_study(config, labels, tell, seed=seed, per_job=per_node)
+    return place.submit_study(
+        config, labels, tell, seed=seed, per_job=per_node, job_per_trial=job_per_trial
+    )
 
 
 def config_of(

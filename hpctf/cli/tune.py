@@ -97,6 +97,12 @@ def tune() -> None:
     show_default=True,
     help="Trials that share a job, its CPUs and GPUs.",
 )
+@click.option(
+    "--job-per-trial",
+    is_flag=True,
+    default=None,
+    help="Make each trial a job of its own (default: if it has several processes).",
+)
 @click.option("--max-duration", type=int, metavar="MINUTES", help="When the study is cancelled.")
 @click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended.")
 @click.option(
@@ -166,7 +172,7 @@ for command in (tune_views.plot, tune_views.export, tune_views.report):
 
 _OF_THE_STUDY = (
     *("metric", "goal", "trials", "parallel", "sampler", "policy", "seed", "per_node"),
-    *("trial_timeout", "name"),
+    *("job_per_trial", "trial_timeout", "name"),
 )
 
 
@@ -311,17 +317,20 @@ def _show(place: Any, estimator: Any, space: dict[str, Any], how: dict[str, Any]
     from hpctf.common.secrets import hidden_in_shell
     from hpctf.common.terminal import data
     from hpctf.studies import config_of
-    from hpctf.submission.script import render_agents
-    from hpctf.tuning.submit import define, estimator_of, for_agents, jobs_of
+    from hpctf.submission.script import render, render_agents
+    from hpctf.tuning.submit import adapted, define, estimator_of, jobs_of, runner_of
 
-    per_job, seed = how.pop("per_node"), how.pop("seed")
+    per_job, seed, alone = (how.pop(name) for name in ("per_node", "seed", "job_per_trial"))
     config = config_of(estimator, space, **how)
-    definition, _ = define(config, seed, per_job)
-    jobs = jobs_of(definition)
-    planned = for_agents(place.plan(estimator_of(config, place.site)), place.site, definition, jobs)
+    runs = estimator_of(config, place.site)
+    definition, _ = define(config, seed, per_job, runner_of(runs, place.site, per_job, alone))
+    planned, of_trial = adapted(place.plan(runs), place.site, runs, definition)
     for note in planned.notes:
         notify(note)
-    data(hidden_in_shell(render_agents(planned.plan, jobs, keep=False)))
+    data(hidden_in_shell(render_agents(planned.plan, jobs_of(definition), keep=False)))
+    if of_trial is not None:
+        say("Each trial, which that job submits:")
+        data(hidden_in_shell(render(of_trial, keep=False)))
 
 
 def _because(found: dict[str, Any]) -> str:

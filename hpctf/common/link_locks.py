@@ -55,7 +55,7 @@ def link_locked(folder: str | os.PathLike[str], patience_s: float = PATIENCE_S) 
 
 
 def _acquire(folder: str, patience_s: float) -> int:
-    me = _token()
+    me = holder_name()
     watched, since = "", time.monotonic()
     wait = _FIRST_WAIT_S
     while True:
@@ -65,7 +65,7 @@ def _acquire(folder: str, patience_s: float) -> int:
             watched, since = f"{highest} {holder}", time.monotonic()
 
         is_silent = time.monotonic() - since > patience_s
-        if is_free or is_silent or _is_dead(holder):
+        if is_free or is_silent or is_dead(holder):
             if _claim(folder, highest + 1, me):
                 return highest + 1
             continue
@@ -118,7 +118,7 @@ def _holder(folder: str, number: int) -> str:
         return ""
 
 
-def _token() -> str:
+def holder_name() -> str:
     """Return a name for this process and call, by which processes of this machine know it."""
     pid = os.getpid()
     return f"{_machine()} {pid} {start_time(pid)} {os.urandom(8).hex()}"
@@ -133,8 +133,8 @@ def _machine() -> str:
         return f"unknown {os.urandom(8).hex()}"
 
 
-def _is_dead(holder: str) -> bool:
-    """Whether a holder is known to have ended: of other machines nobody knows."""
+def is_dead(holder: str) -> bool:
+    """Whether a `holder_name` is known to have ended: of other machines nobody knows."""
     words = holder.rsplit(" ", 3)
     if len(words) != 4 or words[0] != _machine() or not words[1].isdecimal():
         return False

@@ -32,7 +32,8 @@ def cancel(run: RunFolder) -> None:
         raise SchedulerError(
             f"Run {run.id} has no job yet: {status.reason}.", "Cancel it once it has one."
         )
-    if run.study is not None:  # its job is an agent's, which ends the trial and takes the next one
+    # a trial's job is an agent's, which ends the trial and takes the next one, or its own
+    if run.study is not None and not run.script.exists():
         write_json(run.cancelled, {"time": time.time(), "by": user_name()}, shared=True)
         return
     _check_whose(run, job_id)

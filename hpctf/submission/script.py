@@ -25,9 +25,17 @@ def render(plan: Plan, array: tuple[str, ...] = (), *, keep: bool = True) -> str
     return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
 
 
-def render_agents(plan: Plan, jobs: int, *, keep: bool = True) -> str:
-    """Return the batch script of a study's agents, which are an array of so many jobs."""
-    name, array = "agents.sbatch.j2", range(jobs)
+def render_agents(plan: Plan, jobs: int, first: int = 0, *, keep: bool = True) -> str:
+    """Return the batch script of a study's agents, which are an array of so many jobs.
+
+    Parameters
+    ----------
+    jobs
+        0 is the study's driver, which is a job of its own.
+    first
+        The number of the array's first job among those of the study.
+    """
+    name, array = "agents.sbatch.j2", range(first, first + jobs)
     return fill_in(name, plan.site, plan.template_folder, keep=keep, plan=plan, array=array)
 
 

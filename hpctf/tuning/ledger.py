@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hpctf.tuning.goals import PrimaryMetricGoal
@@ -39,6 +39,9 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str], goal: PrimaryMetricGoal, total: int) -> None:
         self._journal = Journal(path)
         self._count = 0
+        self._is_held = False
+        self.guard: Callable[[Progress], None] | None = None
+        """Called before each record, the ledger being held: it raises if none is to be appended."""
         self.progress = Progress(goal, total)
 
     def refresh(self) -> Progress:
@@ -57,13 +60,23 @@ class Ledger:
         RunFolderError
             The file system refuses.
         """
+        if self._is_held:
+            yield self.progress
+            return
         with self._journal.held():
-            yield self.refresh()
+            self._is_held = True
+            try:
+                yield self.refresh()
+            finally:
+                self._is_held = False
 
     def append(self, event: str, **more: Any) -> Progress:
         """Append a record, and return what the ledger says then."""
-        self._journal.append_logs([{"event": event, "time": time.time(), **more}])
-        return self.refresh()
+        with self.held() as progress:
+            if self.guard is not None:
+                self.guard(progress)
+            self._journal.append_logs([{"event": event, "time": time.time(), **more}])
+            return self.refresh()
 
     def claim(self, trial: int, agent: int, host: str, job_id: str, **more: Any) -> int:
         """Give a trial to an agent, and return which start of it this is. Hold the ledger."""
@@ -73,6 +86,10 @@ class Ledger:
             "claimed", trial=trial, attempt=attempt, agent=agent, host=host, job_id=job_id, **more
         )
         return attempt
+
+    def job(self, trial: int, attempt: int, job_id: str, host: str = "") -> Progress:
+        """Enter the job of a trial that has one of its own, and where it has begun."""
+        return self.append("job", trial=trial, attempt=attempt, job_id=job_id, host=host)
 
     def log(self, trial: int, attempt: int, values: Values) -> Progress:
         """Enter values of the primary metric that a trial has logged."""

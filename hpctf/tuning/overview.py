@@ -29,7 +29,12 @@ def overview(study: Study, status: RunState | None = None) -> dict[str, Any]:
         for row in trials:
             if row["state"] not in OVER:
                 row["state"] = "lost"
-                row["reason"] = f"its agent ended before it; hpctf tune resume {study.id}"
+                who = "driver" if study.is_driven else "agent"
+                row["reason"] = f"its {who} ended before it; hpctf tune resume {study.id}"
+    elif study.is_driven:
+        for row in trials:
+            if row["state"] == "running" and not row["host"]:
+                row["state"] = "queued"
     best = progress.best()
     counts = Counter(row["state"] for row in trials)
     return {

@@ -95,6 +95,11 @@ class Progress:
         """Why the study is to end before its trials have; empty if it is not."""
         self.stopped_by = ""
         """The user who has stopped it; empty if it stopped by itself."""
+        self.driver = ""
+        """The process that drives the study (`hpctf.common.link_locks.holder_name`); empty if none
+        does."""
+        self.term = 0
+        """How often that has changed."""
         self.closed: tuple[str, str] | None = None
         """The study's state and why, once it is over."""
         self._next = 0
@@ -217,6 +222,16 @@ class Progress:
         self._next = max(self._next, number + 1)
         self.began = self.began or trial.claimed
 
+    def _job(self, record: Mapping[str, Any]) -> None:
+        trial = self._of(record)
+        if trial is not None:
+            trial.job_id = str(record["job_id"])
+            trial.host = str(record.get("host") or "")
+
+    def _driver(self, record: Mapping[str, Any]) -> None:
+        self.term = int(record["term"])
+        self.driver = str(record["holder"])
+
     def _logged(self, record: Mapping[str, Any]) -> None:
         trial = self._of(record)
         if trial is None:
@@ -257,6 +272,8 @@ class Progress:
 _KINDS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "submitted": Progress._submitted,
     "claimed": Progress._claimed,
+    "job": Progress._job,
+    "driver": Progress._driver,
     "logged": Progress._logged,
     "returned": Progress._returned,
     "ended": Progress._ended,

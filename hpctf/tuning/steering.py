@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from hpctf.common.files import write_json
 from hpctf.common.processes import user_name
-from hpctf.errors import HpctfError, SchedulerError, UsageError
+from hpctf.errors import HpctfError, SchedulerError, UsageError, shown
 from hpctf.plan import Plan
 from hpctf.run_folder.ownership import owner_of
+from hpctf.runs.cancelling import cancel
 from hpctf.runs.status.query import look
 from hpctf.scheduler import commands
 from hpctf.tuning.study import Study
@@ -24,7 +25,8 @@ _FULFILLED = ("dependency", "kill-on-invalid-dep")
 def stop(study: Study, reason: str = "") -> None:
     """End a study: trials that run are ended with their grace, and none begins.
 
-    One that is over stays as it is.
+    One that is over stays as it is. Where nobody drives it any more, or its driver waits in the
+    queue, jobs of trials are cancelled from here.
 
     Raises
     ------
@@ -33,9 +35,10 @@ def stop(study: Study, reason: str = "") -> None:
     """
     _check_owner(study)
     folder = study.folder
-    if look(folder).final:
-        return
     by = user_name()
+    if look(folder).final:
+        _end_jobs(study, f"the study was stopped by user {by}")
+        return
     # the ledger first: agents that find the file alone would not know the reason
     with study.ledger.held() as progress:
         if not progress.closed and not progress.stopped:
@@ -45,6 +48,20 @@ def stop(study: Study, reason: str = "") -> None:
     # agents that wait have nothing to do; those that run end by themselves once their trial has
     command = ["scancel", *_clusters(study), "--state=PENDING", str(folder.job_id)]
     commands.run(command, _SLURM_S)
+    if study.is_driven and look(folder).state in ("Queued", "Canceled"):
+        _end_jobs(study, reason or f"the study was stopped by user {by}")
+
+
+def _end_jobs(study: Study, reason: str) -> None:
+    """Cancel the jobs of a study's trials that nobody drives, and enter their ends."""
+    if not study.is_driven:
+        return
+    for trial in study.ledger.refresh().running:
+        if trial.job_id:
+            cancel(study.trial(trial.number))
+    with study.ledger.held() as progress:
+        for trial in progress.running:
+            study.ledger.end(trial.number, trial.attempt, "canceled", reason)
 
 
 def resume(study: Study) -> int:
@@ -74,7 +91,7 @@ def resume(study: Study) -> int:
     folder.final.unlink(missing_ok=True)
     folder.cancelled.unlink(missing_ok=True)
     parallel = min(left, study.definition.parallel)
-    _submit(study, -(-parallel // study.definition.per_job))
+    _submit(study, 0 if study.is_driven else -(-parallel // study.definition.per_job))
     return left
 
 
@@ -91,6 +108,10 @@ def set_parallel(study: Study, most: int) -> None:
     """
     _check_owner(study)
     progress = study.ledger.refresh()
+    if study.is_driven:
+        _check_most(most, study.definition.total, "trials")
+        study.ledger.append("parallel", most=most)
+        return
     if type(most) is not int or not 1 <= most <= progress.agents:
         raise UsageError(
             f"--parallel is {most}, but must be a whole number from 1 to {progress.agents}, the "
@@ -104,9 +125,17 @@ def set_parallel(study: Study, most: int) -> None:
         commands.run(command, _SLURM_S)
 
 
+def _check_most(most: int, limit: int, what: str) -> None:
+    if type(most) is not int or not 1 <= most <= limit:
+        raise UsageError(
+            f"--parallel is {shown(most)}, but must be a whole number from 1 to {limit}, the "
+            f"number of {what}."
+        )
+
+
 def _submit(study: Study, jobs: int) -> None:
     plan = Plan.from_json(_plan_text(study))
-    agents = replace(plan.roles[0], count=jobs * study.definition.per_job)
+    agents = replace(plan.roles[0], count=max(1, jobs * study.definition.per_job))
     options = dict(plan.components[0].directives)
     for name in _FULFILLED:
         options.pop(name, None)

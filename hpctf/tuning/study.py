@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hpctf.common.files import read_records, write_atomic, write_json
+from hpctf.common.files import make_folder, read_records, write_atomic, write_json
 from hpctf.common.forms import FormError, checked
+from hpctf.common.paths import NODE_START
 from hpctf.errors import UnreadableRun, UsageError
+from hpctf.plan import Plan
 from hpctf.run_folder.documents import FORMAT
 from hpctf.run_folder.layout import STUDY, TRIALS, RunFolder
 from hpctf.tuning.goals import PrimaryMetricGoal
@@ -25,8 +27,14 @@ from hpctf.tuning.policies import EarlyTerminationPolicy, policy_from_json
 from hpctf.tuning.sampling import HyperParameterSampling, sampling_from_record
 
 DRAWN = "trials.jsonl"
+TRIAL = "trial"
+"""Folder with the plan of a trial, where each is a job of its own: the study's own plan is that of
+its driver's job."""
 JOURNAL = "search.log"
 """Optuna's journal of the study, where the next trial depends on earlier ones."""
+
+
+Runner = Literal["agents", "driver"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Definition:
         Seconds after which a trial is ended; None is none.
     per_job
         How many agents share a job.
+    runner
+        ``agents``, which take trials, or ``driver``, which makes a job of each.
     """
 
     sampling: dict[str, Any]
@@ -63,6 +73,7 @@ class Definition:
     max_duration_s: int = 604_800
     trial_timeout_s: int | None = None
     per_job: int = 1
+    runner: Runner = "agents"
     resume_from: list[Any] = field(default_factory=list)
     resume_child_runs: list[Any] = field(default_factory=list)
     format: int = FORMAT
@@ -115,6 +126,23 @@ class Study:
         """The parameters of every trial that was drawn before the first one, by number."""
         return [record["parameters"] for record in read_records(self.folder.path / DRAWN)]
 
+    @property
+    def is_driven(self) -> bool:
+        """Whether each trial is a job of its own, which a driver submits."""
+        return self.definition.runner == "driver"
+
+    @cached_property
+    def trial_plan(self) -> dict[str, Any]:
+        """The plan of a trial, but for what is the trial's own."""
+        if self.is_driven:
+            plan = dict(RunFolder(self.folder.path / TRIAL).plan)
+        else:
+            plan = dict(self.folder.plan)
+            plan["roles"] = [{**plan["roles"][0], "count": 1}]
+            plan["launch"] = {**plan["launch"], "start": NODE_START}
+        plan.pop("format", None)
+        return plan
+
     def trial_id(self, number: int) -> str:
         """Return the id of a trial's run."""
         return f"{self.id}_{number}"
@@ -136,9 +164,16 @@ class Study:
 
 
 def write_study(
-    folder: RunFolder, definition: Definition, drawn: list[dict[str, Any]] | None
+    folder: RunFolder,
+    definition: Definition,
+    drawn: list[dict[str, Any]] | None,
+    trial_plan: Plan | None = None,
 ) -> None:
-    """Write ``study.json``, and the trials if they are known."""
+    """Write ``study.json``, the trials if they are known, and a trial's plan if each is a job."""
+    if trial_plan is not None:
+        place = RunFolder(folder.path / TRIAL)
+        make_folder(place.path, int(trial_plan.umask, 8))
+        place.write_documents(json.loads(trial_plan.to_json()), {"id": folder.id})
     write_json(folder.path / STUDY, asdict(definition), shared=True)
     if drawn is not None:
         records = [{"trial": n, "parameters": parameters} for n, parameters in enumerate(drawn)]

@@ -1,4 +1,7 @@
-"""Submitting a study: one snapshot, one plan, one sbatch, however many trials it has."""
+"""Submitting a study: one snapshot, one plan, one sbatch, however many trials it has.
+
+Trials of one process are run by agents. Each other trial is a job, which a driver submits.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,13 @@ from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
 from hpctf.submission.script import render_agents
 from hpctf.tuning.agent.study_process import WARNING
 from hpctf.tuning.config import HyperDriveConfig
+from hpctf.tuning.driver_plan import for_driver, for_trials
 from hpctf.tuning.earlier import drawn_ahead, going_on, write_results
 from hpctf.tuning.methods import parse_sampler
 from hpctf.tuning.policies import NoTerminationPolicy
 from hpctf.tuning.search import check_installed
 from hpctf.tuning.search_of import search_of
-from hpctf.tuning.study import Definition, Study, write_study
+from hpctf.tuning.study import Definition, Runner, Study, write_study
 
 if TYPE_CHECKING:
     from hpctf.planning.planner import Planned
@@ -44,6 +48,7 @@ def submit_study(
     *,
     seed: int | None = None,
     per_job: int = 1,
+    job_per_trial: bool | None = None,
 ) -> RunFolder:
     """Submit a study, and return its run folder.
 
@@ -53,6 +58,8 @@ def submit_study(
         From which, and a trial's number, its parameters are drawn; by default a new one.
     per_job
         How many trials share a job, its CPUs and its GPUs.
+    job_per_trial
+        Whether each trial is a job of its own; by default, if it has several processes.
 
     Raises
     ------
@@ -62,13 +69,20 @@ def submit_study(
         The file system or the scheduler refused: nothing was left behind.
     """
     estimator = estimator_of(config, submitter.site)
-    definition, drawn = define(config, seed, per_job)
+    runner = runner_of(estimator, submitter.site, per_job, job_per_trial)
+    definition, drawn = define(config, seed, per_job, runner)
     jobs = jobs_of(definition)
+    trial_plans: list[Plan | None] = []
+
+    def adapt(planned: Planned) -> Planned:
+        changed, of_trial = adapted(planned, submitter.site, estimator, definition)
+        trial_plans.append(of_trial)
+        return changed
 
     def hand_over(
         plans: Sequence[Plan], estimators: Sequence[TensorFlow], folders: Sequence[RunFolder]
     ) -> None:
-        write_study(folders[0], definition, drawn)
+        write_study(folders[0], definition, drawn, trial_plans[0])
         folders[0].update_record(kind="study")
         study = Study(folders[0])
         if config.resume_from:
@@ -80,13 +94,44 @@ def submit_study(
         on_note,
         config.custom_run_id,
         labels,
-        adapt=lambda planned: for_agents(planned, submitter.site, definition, jobs),
+        adapt=adapt,
         hand_over=hand_over,
     )[0]
 
 
+def runner_of(
+    estimator: TensorFlow, site: Site, per_job: int, job_per_trial: bool | None
+) -> Runner:
+    """Return who runs a study's trials.
+
+    Raises
+    ------
+    UsageError
+        Agents cannot, and were asked for; or the site has no job arrays.
+    """
+    is_alone = estimator.backend == "single"
+    if job_per_trial is False and not is_alone:
+        raise UsageError(
+            f"Agents run trials of one process, but the backend is {estimator.backend!r}.",
+            "Leave job_per_trial out: then each trial is a job of its own.",
+        )
+    if job_per_trial or not is_alone:
+        if per_job != 1:
+            raise UsageError(
+                f"per_node is {per_job}, but each trial is a job of its own.",
+                "Leave per_node out, or let agents run trials of one process.",
+            )
+        return "driver"
+    if "array" in site.drop:
+        raise UsageError(
+            f"Site {site.name!r} has no job arrays, which agents need.",
+            "Make each trial a job of its own: --job-per-trial.",
+        )
+    return "agents"
+
+
 def define(
-    config: HyperDriveConfig, seed: int | None, per_job: int = 1
+    config: HyperDriveConfig, seed: int | None, per_job: int = 1, runner: Runner = "agents"
 ) -> tuple[Definition, list[dict[str, Any]] | None]:
     """Return what a study is made of, and its trials where they are drawn before the first one."""
     if type(per_job) is not int or not 1 <= per_job <= 128:
@@ -115,6 +160,7 @@ def define(
         per_job=per_job,
         resume_from=[{"id": run.id, "folder": str(run.folder.path)} for run in config.resume_from],
         resume_child_runs=[trial._asdict() for trial in first],
+        runner=runner,
     )
     return definition, drawn
 
@@ -136,7 +182,10 @@ def take_over(study: Study, config: HyperDriveConfig, tell: Callable[[str], None
 
 
 def jobs_of(definition: Definition) -> int:
-    """Return how many jobs a study has: each runs `Definition.per_job` trials at a time."""
+    """Return how many jobs a study's array has: each runs `Definition.per_job` trials at a time.
+    A driver is no array: 0."""
+    if definition.runner == "driver":
+        return 0
     return min(MOST_JOBS, -(-definition.parallel // definition.per_job))
 
 
@@ -158,21 +207,23 @@ def estimator_of(config: HyperDriveConfig, site: Site) -> TensorFlow:
         raise UsageError(
             f"Site {site.name!r} has no Slurm, and so no studies.", "Choose another one: --site."
         )
-    if "array" in site.drop:
-        raise UsageError(f"Site {site.name!r} has no job arrays, which a study needs.")
     if estimator.function is not None:
         raise UsageError(
             "A study's trials get their parameters on the command line, which a function has not.",
             "Put the function into a script (entry_script).",
         )
-    if estimator.backend != "single":
-        raise UsageError(
-            f"A study's trials are of one process, but the backend is {estimator.backend!r}.",
-            "Leave the backend out.",
-        )
     if estimator.resume_from is not None:
         raise UsageError("A study cannot go on from a run's checkpoints (resume_from).")
     return estimator
+
+
+def adapted(
+    planned: Planned, site: Site, estimator: TensorFlow, definition: Definition
+) -> tuple[Planned, Plan | None]:
+    """Return the plan of a study, made of a trial's; and the trial's, if each is a job."""
+    if definition.runner == "driver":
+        return for_driver(planned, site, estimator), for_trials(planned.plan)
+    return for_agents(planned, site, definition, jobs_of(definition)), None
 
 
 def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) -> Planned:
@@ -180,8 +231,8 @@ def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) 
     plan = planned.plan
     if plan.launch.step_options:
         raise UsageError(
-            "A study cannot run in a container that srun enters (containers.runtime: pyxis).",
-            "Use containers: {runtime: apptainer}, or an environment.",
+            "Agents cannot run trials in a container that srun enters (containers.runtime: pyxis).",
+            "Make each trial a job of its own: --job-per-trial.",
         )
     options = dict(plan.components[0].directives)
     dropped = set(site.drop)
@@ -203,7 +254,8 @@ def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) 
 
 
 def submit_agents(study: Study, plan: Plan, jobs: int) -> None:
-    """Submit the agents of a study whose folder is ready, and put their job on record."""
+    """Submit the agents of a study whose folder is ready, or its driver, and put the job on
+    record."""
     folder, clusters = study.folder, plan.clusters
     progress = study.ledger.refresh()
     script = folder.script
@@ -211,7 +263,7 @@ def submit_agents(study: Study, plan: Plan, jobs: int) -> None:
     folder.update_record(job_name=plan.run_id, job_script=str(script), cluster=clusters or None)
     begun = bool(study.ledger.progress.agents)
     submission = progress.submission + 1 if begun else 0
-    agents = jobs * study.definition.per_job
+    agents = max(1, jobs * study.definition.per_job)
     study.ledger.append("submitted", submission=submission, agents=agents)
     identity = Identity(os.geteuid(), None, frozenset({plan.run_id}), str(script))
     command = ["sbatch", "--parsable", *clusters_option(clusters), str(script)]

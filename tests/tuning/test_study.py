@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from hpctf.tuning.sampling import (
     sampling_from_record,
 )
 from hpctf.tuning.study import Study, arguments_of, write_study
-from hpctf.tuning.submit import define, estimator_of, for_agents, jobs_of
+from hpctf.tuning.submit import adapted, define, estimator_of, for_agents, jobs_of, runner_of
 from tests.conftest import skip_or_fail
 from tests.support.projects import CLUSTER_SITE, PACKAGED, planned, project, site_of
 
@@ -142,17 +142,62 @@ def test_an_experiment_may_be_called_trials(tmp_path: Path) -> None:
     assert (folder.study, folder.experiment, folder.root) == (None, TRIALS, tmp_path)
 
 
+MPI = {"node_count": 2, "distributed_backend": "mpi"}
+
+
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "per_job", "job_per_trial", "runner"),
     [
-        ({"node_count": 2, "distributed_backend": "mpi"}, "of one process"),
-        ({"distributed_backend": "collective", "node_count": 2}, "of one process"),
+        ({}, 1, None, "agents"),
+        ({}, 4, None, "agents"),
+        ({}, 1, True, "driver"),
+        (MPI, 1, None, "driver"),
+        ({"distributed_backend": "ps", "node_count": 2}, 1, None, "driver"),
+        ({"distributed_backend": "collective", "node_count": 2}, 1, None, "driver"),
     ],
 )
-def test_what_a_study_cannot_run_is_refused(source: Path, asked: Any, words: str) -> None:
+def test_trials_of_several_processes_are_jobs(
+    source: Path, asked: Any, per_job: int, job_per_trial: bool | None, runner: str
+) -> None:
+    estimator = TensorFlow(source, entry_script="train.py", **asked)
+    assert runner_of(estimator, site_of(CLUSTER_SITE), per_job, job_per_trial) == runner
+
+
+@pytest.mark.parametrize(
+    ("asked", "per_job", "job_per_trial", "drop", "words"),
+    [
+        (MPI, 1, False, (), "of one process"),
+        (MPI, 2, None, (), "each trial is a job"),
+        ({}, 1, None, ("array",), "no job arrays"),
+    ],
+)
+def test_who_runs_trials_must_be_able_to(
+    source: Path, asked: Any, per_job: int, job_per_trial: Any, drop: Any, words: str
+) -> None:
     estimator = TensorFlow(source, entry_script="train.py", **asked)
     with pytest.raises(UsageError, match=words):
-        estimator_of(config(source, estimator=estimator), site_of(CLUSTER_SITE))
+        runner_of(estimator, replace(site_of(CLUSTER_SITE), drop=drop), per_job, job_per_trial)
+
+
+def test_a_driver_is_a_small_job_that_slurm_may_start_again(source: Path) -> None:
+    definition, _ = define(config(source), 0, runner="driver")
+    options = {"account": "mine", "begin": "now+1hour", "licenses": "matlab:1"}
+    asked = {**MPI, "use_gpu": True, "mem": "60G", "max_restarts": 0, "sbatch": options}
+    estimator = TensorFlow(source, entry_script="train.py", **asked)
+    found = planned(source, CLUSTER_SITE, **asked)
+    made, of_trial = adapted(found, site_of(CLUSTER_SITE), estimator, definition)
+    lines = set(render_agents(made.plan, jobs_of(definition)).splitlines())
+    wanted = {"nodes=1", "ntasks-per-node=1", "cpus-per-task=1", "requeue"}
+    wanted |= {"account=mine", "begin=now+1hour"}
+    assert {f"#SBATCH --{option}" for option in wanted} <= lines
+    for absent in ("gres", "array", "licenses", "60G", "exclusive"):
+        assert not [line for line in lines if line.startswith("#SBATCH") and absent in line]
+    assert made.plan.ranks() == [("worker", 0)]
+
+    assert of_trial is not None
+    kept = dict(of_trial.components[0].directives)
+    assert kept["licenses"] == "matlab:1" and kept["nodes"] == "2" and "no-requeue" in kept
+    assert "begin" not in kept, "it would hold each trial back for an hour"
 
 
 def test_a_function_is_refused(source: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hpctf.client.hpctf.series import Series
 from hpctf.run_folder.layout import RunFolder
 from hpctf.tracking.live import Live
-from hpctf.tuning.agent.trial_folder import RANK
 
 Logged = tuple[int | None, float]
 """A step, and the value that was logged for it."""
@@ -18,10 +17,12 @@ class Follower:
     ----------
     began
         When this start began, in seconds since the epoch.
+    rank
+        The rank that logs what counts: the first.
     """
 
-    def __init__(self, trial: RunFolder, metric: str, began: float) -> None:
-        self._live = Live(trial.path, [RANK])
+    def __init__(self, trial: RunFolder, metric: str, began: float, rank: str = "worker-0") -> None:
+        self._live = Live(trial.path, [rank])
         self._metric = metric
         self._began = began
         self._told = 0
@@ -67,3 +68,36 @@ class Follower:
         found = self._live.scalars().get(self._metric)
         # TensorBoard's files are read whole, and so not each time
         return self._live.series().get(self._metric) if found is None else found
+
+
+class JobFollower(Follower):
+    """Follows a trial that is a job of its own, through all starts of that job.
+
+    Parameters
+    ----------
+    steps, count
+        Those whose values are known already, and how many values are: a driver that takes a trial
+        over goes on where the one before it was.
+    """
+
+    def __init__(
+        self, trial: RunFolder, metric: str, rank: str, steps: set[int], count: int
+    ) -> None:
+        super().__init__(trial, metric, 0.0, rank)
+        self._steps = set(steps)
+        self._count = count
+        self._end: tuple[int, float] | None = None
+
+    def new_values(self) -> list[Logged]:
+        """Return steps and values that are not known yet."""
+        series = self._series()
+        if series is None or not series.values:
+            return []
+        end = len(series.values), series.times[-1]
+        if end == self._end:
+            return []
+        self._end = end
+        values = self.missed_values(self._steps, self._count)
+        self._steps.update(step for step, _ in values if step is not None)
+        self._count += len(values)
+        return values

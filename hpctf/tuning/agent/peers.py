@@ -23,11 +23,12 @@ LOST_S = 15.0
 
 
 class Heartbeat:
-    """Sets this agent's own time stamp, in a thread: copying a large snapshot takes longer than a
-    beat, and so may waiting for the ledger."""
+    """Sets the time stamps of this process, in a thread: copying a large snapshot takes longer
+    than a beat, and so may waiting for the ledger."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, *paths: Path, beat_s: float = BEAT_S) -> None:
+        self._paths = paths
+        self._beat_s = beat_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -40,9 +41,10 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(BEAT_S):
-            with contextlib.suppress(OSError):
-                os.utime(self._path)
+        while not self._over.wait(self._beat_s):
+            for path in self._paths:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
 
 
 class Peers:

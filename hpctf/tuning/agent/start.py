@@ -1,7 +1,7 @@
 """Entry point on the nodes: ``python -I -S start.py ACTION STUDY NUMBER``.
 
-``agents`` starts all agents of one job, ``agent`` is one of them. The package is found from this
-file's own place, as in `hpctf.node.start`.
+``agents`` starts all agents of one job, or the study's driver; ``agent`` and ``driver`` are these.
+The package is found from this file's own place, as in `hpctf.node.start`.
 """
 
 import os
@@ -30,6 +30,10 @@ if __name__ == "__main__":
             from hpctf.tuning.agent.agent import run_agent
 
             sys.exit(run_agent(study, int(number)))
+        if action == "driver":
+            from hpctf.tuning.agent.driver import run_driver
+
+            sys.exit(run_driver(study))
     except HpctfError as error:
         print(f"hpctf: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

@@ -1,6 +1,7 @@
-"""What the batch script of a study's job starts: its agents, each with its share of the job.
+"""What the batch script of a study's job starts: its agents, each with its share of the job, or
+its driver.
 
-An agent that is killed is started again, and goes on with its own trial. Slurm's signals are passed
+One that is killed is started again, and goes on with what it had. Slurm's signals are passed
 on to all. A job that was warned of its time limit asks Slurm to be started again if work is left.
 """
 
@@ -22,7 +23,7 @@ from hpctf.tuning.agent.study_process import OUT_OF_TIME, WARNING
 from hpctf.tuning.study import Study
 
 MOST_RESTARTS = 5
-"""How often one agent is started again that somebody has killed."""
+"""How often one process is started again that somebody has killed."""
 
 _ASK_AGAIN_S = 5.0
 _ASK_FOR_S = 300.0
@@ -31,13 +32,15 @@ _TAKEN_OFF_S = 120.0
 
 
 def supervise(study: str, task: int) -> int:
-    """Run the agents of one job, and return its exit code."""
+    """Run the agents of one job, or the study's driver, and return the job's exit code."""
     from pathlib import Path
 
     signals = Signals(number_of(WARNING))
     signals.raises = False
-    count = Study(RunFolder(Path(study))).definition.per_job
-    agents = [_Slot(study, task * count + slot, slot, count) for slot in range(count)]
+    found = Study(RunFolder(Path(study)))
+    what = "driver" if found.is_driven else "agent"
+    count = 1 if found.is_driven else found.definition.per_job
+    agents = [_Slot(what, study, task * count + slot, slot, count) for slot in range(count)]
     is_ending = False
     while any(agent.is_alive() for agent in agents):
         for number in signals.wait(1.0):
@@ -54,11 +57,11 @@ def supervise(study: str, task: int) -> int:
 
 
 class _Slot:
-    """One agent's place in a job: its CPUs and GPUs, and the process that fills it."""
+    """A process's place in a job: its CPUs and GPUs, and the process that fills it."""
 
-    def __init__(self, study: str, number: int, slot: int, count: int) -> None:
-        self._command = [sys.executable, "-I", "-S", AGENT_START, "agent", study, str(number)]
-        self._number = number
+    def __init__(self, what: str, study: str, number: int, slot: int, count: int) -> None:
+        self._command = [sys.executable, "-I", "-S", AGENT_START, what, study, str(number)]
+        self._name = f"{what} {number}"
         self._env = {**os.environ, **gpus_of_slot(os.environ, slot, count)}
         self._cpus = cpus_of_slot(sorted(os.sched_getaffinity(0)), slot, count)
         self._restarts = 0
@@ -84,7 +87,7 @@ class _Slot:
             return
         self._restarts += 1
         name = signal.Signals(-code).name
-        say(f"agent {self._number} was ended by {name}: started again ({self._restarts})")
+        say(f"{self._name} was ended by {name}: started again ({self._restarts})")
         self._begin()
 
     def _begin(self) -> None:

@@ -1,4 +1,4 @@
-"""A trial's run folder: made on the node when the trial starts, so that none costs anything before.
+"""A trial's run folder: made when the trial starts, so that none costs anything before.
 
 It is a whole run folder, with a copy of the snapshot, since scripts write beside themselves. All
 that works on a run works on a trial.
@@ -16,11 +16,10 @@ from typing import Any
 
 from hpctf.common.files import append_record
 from hpctf.common.folders import remove_tree
-from hpctf.common.paths import NODE_START
 from hpctf.errors import HpctfError
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import seal
-from hpctf.run_folder.rank_states import JOB_STATE, state_records
+from hpctf.run_folder.rank_states import JOB_STATE, ranks_of, state_records
 from hpctf.runs.provenance import CONTENTS, DIFF
 from hpctf.tuning.agent.carrying_over import carry_over
 from hpctf.tuning.earlier import GoesOn
@@ -51,19 +50,27 @@ def open_trial(study: Study, number: int, attempt: int, job_id: str) -> RunFolde
         trial.final.unlink(missing_ok=True)
         _outlast_earlier(trial)
     else:
-        if trial.path.exists():  # whoever was making it has died
-            remove_tree(trial.path)
-        _make(study, trial, number, job_id)
+        make_trial(study, number, job_id=job_id)
     host = os.uname().nodename
     started = {"time": time.time(), "attempt": attempt, "job_id": job_id, "host": host}
     append_record(trial.state / JOB_STATE, {"event": "started", **started})
     return trial
 
 
-def _make(study: Study, trial: RunFolder, number: int, job_id: str) -> None:
+def make_trial(study: Study, number: int, **record: Any) -> RunFolder:
+    """Make a trial's run folder; `record` is what its ``run.json`` says of its job.
+
+    Raises
+    ------
+    OSError, HpctfError
+        The file system refuses: nothing is left.
+    """
+    trial = study.trial(number)
+    if trial.path.exists():  # whoever was making it has died
+        remove_tree(trial.path)
     plan = plan_of(study, number)
     try:
-        trial.make([("worker", 0)], int(plan["umask"], 8))
+        trial.make(ranks_of(plan), int(plan["umask"], 8))
         shutil.copytree(study.folder.snapshot, trial.snapshot, symlinks=True)
         for name in _COPIED:
             if (study.folder.path / name).exists():
@@ -73,26 +80,24 @@ def _make(study: Study, trial: RunFolder, number: int, job_id: str) -> None:
         with contextlib.suppress(OSError, HpctfError):  # its results are then not trusted
             seal(trial.path)
         # last of all: a folder without a record is one that was not finished
-        trial.write_documents(plan, _record(study, trial, number, job_id))
+        trial.write_documents(plan, {**_record(study, trial, number), **record})
     except BaseException:
         trial.remove()
         raise
+    return trial
 
 
 def plan_of(study: Study, number: int) -> dict[str, Any]:
-    """Return the plan of a trial: the study's, with one rank and the trial's arguments."""
-    plan = copy.deepcopy(study.folder.plan)
-    plan.pop("format", None)
+    """Return the plan of a trial, with the trial's arguments."""
+    plan = copy.deepcopy(study.trial_plan)
     plan["run_id"] = study.trial_id(number)
     plan["run_folder"] = str(study.trial(number).path)
-    plan["roles"] = [{**plan["roles"][0], "count": 1}]
-    plan["launch"] = {**plan["launch"], "start": NODE_START}
     words = arguments_of(study.parameters_of(number))
     plan["entry"] = {**plan["entry"], "command": [*plan["entry"]["command"], *words]}
     return plan
 
 
-def _record(study: Study, trial: RunFolder, number: int, job_id: str) -> dict[str, Any]:
+def _record(study: Study, trial: RunFolder, number: int) -> dict[str, Any]:
     of_study = study.folder.read_record()
     of_study.pop("format", None)
     own = study.parameters_of(number)
@@ -107,7 +112,6 @@ def _record(study: Study, trial: RunFolder, number: int, job_id: str) -> dict[st
         "study": study.id,
         "trial": number,
         "parameters": parameters,
-        "job_id": job_id,
         "submitted": time.time(),
         "submitter": None,
     }

@@ -6,8 +6,9 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from hpctf.common.terminal import visible
 from hpctf.errors import UsageError
 from hpctf.estimator.request import estimator_from
 from hpctf.run import Run
@@ -18,7 +19,11 @@ from hpctf.tuning.progress import Entry, Progress
 from hpctf.tuning.study import Study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas import DataFrame
+
+    from hpctf.runs.status.state import RunState
 
 STATUS = {
     "running": "Running",
@@ -92,6 +97,33 @@ class HyperDriveRun(Run):
         if not folder.record_file.exists():
             raise UsageError(f"Trial {number} of study {self.id} has not begun.")
         return Run(folder)
+
+    def wait_for_completion(
+        self,
+        show_output: bool = False,
+        raise_on_error: bool = True,
+        on_change: Callable[[RunState, float], None] | None = None,
+        stream: TextIO | None = None,
+    ) -> RunState:
+        """Wait until the study has ended and its job has left the queue.
+
+        The parameters are those of `hpctf.Run.wait_for_completion`; `show_output` prints a line
+        whenever trials begin or end.
+        """
+        from hpctf.tuning.overview import in_words, overview
+
+        said = ""
+
+        def look(status: RunState, waited: float) -> None:
+            nonlocal said
+            words = f"{self.id}: {in_words(overview(self.study, status))}" if show_output else ""
+            if words != said:
+                said = words
+                print(visible(words), file=stream, flush=True)
+            if on_change is not None:
+                on_change(status, waited)
+
+        return Run.wait_for_completion(self, False, raise_on_error, look, stream)
 
     def get_children(  # type: ignore[override]
         self,

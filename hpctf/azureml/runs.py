@@ -168,10 +168,18 @@ class Run(run.Run):
         return self.get_details()
 
     def get_details(self) -> dict[str, Any]:
-        """Return hpctf's details, and with Azure ML's names id, state, target, tags, properties
-        and logs."""
+        """Return hpctf's details, and with Azure ML's names id, state, target, tags, properties,
+        logs, and what was asked for: ``details["runDefinition"]["arguments"]``."""
         details = super().get_details()
+        request = self.folder.read_record().get("request") or {}
+        definition = {
+            "script": request.get("entry_script"),
+            "arguments": list(request.get("arguments") or []),
+            "target": self.plan["target"],
+            "nodeCount": sum(component["nodes"] for component in self.plan["components"]),
+        }
         return {
+            "runDefinition": definition,
             "runId": self.id,
             "status": details["state"],
             "target": self.plan["target"],

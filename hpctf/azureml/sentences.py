@@ -123,6 +123,10 @@ MEMBERS: dict[str, dict[str, str]] = {
         "Use Experiment.get_runs(), or hpctf runs.": "list_by_compute",
         "See docs/from-azure-ml.md.": "get_docs_url",
     },
+    "HyperDriveRun": {
+        _ENDS: "fail",
+        "Use hpctf why STUDY, or the logs of a trial: run.get_children().": "get_diagnostics",
+    },
     "DataPath": {},
     "MpiConfiguration": {},
     "PythonSection": {},

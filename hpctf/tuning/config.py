@@ -133,6 +133,11 @@ class HyperDriveConfig:
         """Whether the next trial depends on earlier ones' results."""
         return isinstance(self.hyperparameter_sampling, BayesianParameterSampling)
 
+    @property
+    def source_directory(self) -> Any:
+        """The folder of the script that is run."""
+        return getattr(self.estimator or self.run_config, "source_directory", None)
+
     def having_resumed(
         self, resume_from: Sequence[TunedRun], resume_child_runs: Sequence[TunedRun]
     ) -> HyperDriveConfig:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hpctf import azureml
-from hpctf.azureml import compute, environment, workspace
+from hpctf.azureml import compute, environment, hyperdrive, workspace
 from hpctf.azureml.modules import Placeholder, surface
 from hpctf.azureml.refusing import NotHere, NotThere, Refusal
 from hpctf.azureml.sentences import MEMBERS, OF_MODULE, OF_NAME, expanded
@@ -29,6 +29,8 @@ CLASSES: dict[str, type] = {
     "AmlComputeStatus": compute.AmlComputeStatus,
     "AzureBlobDatastore": azureml.Datastore,
     "DockerSection": environment.DockerSection,
+    "HyperDriveConfig": hyperdrive.NAMES["HyperDriveConfig"],
+    "HyperDriveRun": hyperdrive.HyperDriveRun,
     "Keyvault": workspace.Keyvault,
     "PythonSection": environment.PythonSection,
 }

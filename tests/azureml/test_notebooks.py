@@ -105,4 +105,4 @@ def test_migrated_notebooks_and_scripts_train(researcher: Person) -> None:
             pool.map(lambda words: run(researcher, researcher.bin / "python", *words), commands)
         )
     assert "metrics: {'loss': [" in said[-1]
-    assert len(list(researcher.home.glob("runs/*/*/run.json"))) == 6
+    assert len(list(researcher.home.glob("runs/*/*/run.json"))) == 8

@@ -20,7 +20,8 @@ def carry_over(earlier: GoesOn, trial: RunFolder, plan: dict[str, Any]) -> None:
     goes on with it, and enter in its plan where they are from.
 
     A script that takes ``--resume-from`` gets it with the folder of a copy of the earlier trial's
-    outputs. A trial that has left neither checkpoints nor outputs begins anew.
+    outputs. One that has those alone counts its steps from 0, as in Azure ML, and so what it had
+    logged is left behind. A trial that has left neither checkpoints nor outputs begins anew.
 
     Raises
     ------
@@ -31,23 +32,22 @@ def carry_over(earlier: GoesOn, trial: RunFolder, plan: dict[str, Any]) -> None:
     if not before.record_file.exists():
         raise RunFolderError(
             f"Cannot go on with trial {earlier.id}: {earlier.folder} is no longer there.",
-            "Restore its study: hpctf restore.",
+            f"If its study is archived: hpctf archive --restore {earlier.study}",
         )
     umask = int(plan["umask"], 8)
     copy = None
     if _has_files(before.checkpoints):
         copy_checkpoints(before.checkpoints, trial.checkpoints, umask)
         plan["resumed_from"], copy = str(before.checkpoints), trial.checkpoints
+        _copy_journals(before, trial)
     if earlier.takes_outputs and _has_files(before.outputs):
         make_folder(trial.resumed, umask)
         copy_checkpoints(before.outputs, trial.resumed, umask)
         plan["resumed_outputs"], copy = str(before.outputs), trial.resumed
-    if copy is None:
-        return
-
-    _copy_journals(before, trial)
     words = plan["entry"]["command"]
-    if earlier.takes_outputs and not any(word.partition("=")[0] == OPTION for word in words):
+    if copy is None or any(word.partition("=")[0] == OPTION for word in words):
+        return
+    if earlier.takes_outputs:
         plan["entry"]["command"] = [*words, OPTION, str(copy)]
         plan["entry"]["environment"] = {VARIABLE: str(copy), **plan["entry"]["environment"]}
 

@@ -35,6 +35,10 @@ export SLURM_STEP_NODELIST=$HOSTNAME SLURM_STEP_TASKS_PER_NODE=1 SLURMD_NODENAME
 exec "$@"
 """
 """Stubs that run the batch script and its one rank on this machine, at once."""
+AWAY = """#!/bin/bash
+echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2
+exit 1
+"""
 
 Seen = dict[str, Any]
 Submit = Callable[[dict[str, Any]], Seen]
@@ -43,7 +47,8 @@ Submit = Callable[[dict[str, Any]], Seen]
 @pytest.fixture
 def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
     """Submit for real, but to the stubs, and return what the script saw."""
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
+    asking = dict.fromkeys(("scontrol", "squeue", "sacct"), AWAY)
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, **asking}.items():
         (tmp_path / "stubs").mkdir(exist_ok=True)
         (tmp_path / "stubs" / name).write_text(text)
         (tmp_path / "stubs" / name).chmod(0o755)

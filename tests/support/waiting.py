@@ -11,11 +11,12 @@ minutes that many scripts of the tests sleep, so that waiting for those to wake 
 
 
 def wait_until(holds: Callable[[], bool], within_s: float = HANGS_S) -> None:
-    """Look until something holds; what takes long to look at, half of the time."""
+    """Look until something holds: about half of the time, if looking takes long, and no state that
+    lasts for seconds is missed."""
     looks = time.monotonic()
     deadline = looks + within_s
     while not holds():
         looked = time.monotonic()
         assert looked < deadline, f"it never came to hold within {within_s} s"
-        time.sleep(max(0.1, looked - looks))
+        time.sleep(min(max(0.1, looked - looks), 1))
         looks = time.monotonic()

@@ -64,7 +64,7 @@ def train(python: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["2.21", OLDER_TENSORFLOW])
-def test_horovod_is_built_for_its_tensorflow_and_checked(version: str, tmp_path: Path) -> None:
+def test_horovod_is_built_for_its_tensorflow_and_checked(version: str) -> None:
     one = environment_with(version)
     record = one.record()
     assert one.key.startswith(f"tf{version}-py3")
@@ -75,8 +75,12 @@ def test_horovod_is_built_for_its_tensorflow_and_checked(version: str, tmp_path:
     packages = record["packages"]
     assert any(line.startswith(f"tf-keras=={version}.") for line in packages)
     assert not any(line.startswith("tensorflow==") for line in packages)
-    # Both ranks have rank 0's weight, and the mean of the gradients 1 and 2.
-    assert train(one.python, tmp_path) == [f"rank {rank} of 2: [0.0] [1.5]" for rank in (0, 1)]
+
+
+def test_ranks_have_the_weight_of_the_first_and_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    """1.5 of 1 and 2. An older TensorFlow's ranks: tests/client/keras/test_keras.py."""
+    python = environment_with("2.21").python
+    assert train(python, tmp_path) == [f"rank {rank} of 2: [0.0] [1.5]" for rank in (0, 1)]
 
 
 def test_a_wheel_of_horovod_is_kept_for_what_it_fits_alone(tmp_path: Path) -> None:

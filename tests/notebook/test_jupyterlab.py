@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
-import pytest
 
 from tests.conftest import ROOT
 from tests.notebook.test_notebook import submit
 from tests.support.browser import tab
-from tests.support.exported import free_port
+from tests.support.exported import environment, free_port
 from tests.support.waiting import HANGS_S, wait_until
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ def jupyterlab(python: str, folder: Path) -> Iterator[str]:
     """Start JupyterLab in a folder, and end it with its kernels; returns its address."""
     port = free_port()
     words = ["--no-browser", "--allow-root", "--IdentityProvider.token=", f"--port={port}"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_SITE": "local", "HOME": str(folder)}
+    env = environment(HOME=str(folder))
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(
             [python, "-m", "jupyterlab", *words, "--ServerApp.port_retries=0"],
@@ -107,14 +104,8 @@ def test_the_widget_follows_a_run_while_other_cells_are_executed(
         assert width[0] <= width[1]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_pictures_show_a_real_training(
-    browser: Browser,
-    tools_python: str,
-    training_python: str,
-    pictures: Path,
-    tmp_path: Path,
-    theme: str,
+def test_the_pictures_show_a_real_training_by_day_and_by_night(
+    browser: Browser, tools_python: str, training_python: str, pictures: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "examples/digits", tmp_path / "digits")
     write_notebook(
@@ -128,23 +119,29 @@ def test_the_pictures_show_a_real_training(
     )
     settings = tmp_path / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
-    (settings / "themes.jupyterlab-settings").write_text(
-        json.dumps({"theme": f"JupyterLab {theme.title()}"})
-    )
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     pictures.mkdir(exist_ok=True)
-    picture = pictures / f"notebook-{theme}.png"
     with (
         jupyterlab(tools_python, tmp_path) as address,
         tab(browser, f"{address}/lab/tree/digits.ipynb", **LOOK) as here,
     ):
         page = here.page
-        page.locator(f"body[data-jp-theme-light='{str(theme == 'light').lower()}']").wait_for(
-            state="attached"
-        )
         run_all(page)
         page.locator(".hpctf-card table td .hpctf-completed").first.wait_for()
         page.locator(".hpctf-card h3 .hpctf-completed").first.wait_for()
-        page.locator(".hpctf-card h3").first.scroll_into_view_if_needed()
-        page.screenshot(path=picture)
-    assert picture.stat().st_size < LARGEST
+        for theme in ("light", "dark"):
+            choose_theme(page, theme)
+            page.locator(".hpctf-card h3").first.scroll_into_view_if_needed()
+            picture = pictures / f"notebook-{theme}.png"
+            page.screenshot(path=picture)
+            assert picture.stat().st_size < LARGEST
+
+
+def choose_theme(page: Page, theme: str) -> None:
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.locator(".lm-Menu-itemLabel").get_by_text("Theme", exact=True).click()
+    page.locator(".lm-Menu-itemLabel").get_by_text(
+        f"JupyterLab {theme.title()}", exact=True
+    ).click()
+    lit = str(theme == "light").lower()
+    page.locator(f"body[data-jp-theme-light='{lit}']").wait_for(state="attached")

@@ -30,6 +30,8 @@ def tune(
     experiment: Experiment | str = "tune",
     sampler: str = "random",
     policy: EarlyTerminationPolicy | str = "none",
+    pruner: str = "none",
+    enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int | None = None,
     per_node: int = 1,
     job_per_trial: bool | None = None,
@@ -70,6 +72,11 @@ def tune(
         ``random``, ``sobol``, ``grid``, ``bayesian``, or one of Optuna's (`parse_sampling`).
     policy
         Which trials stop early: ``bandit:slack=0.1``, ``median``, ``truncation:20``, ``none``.
+    pruner
+        One of Optuna's in place of a policy: ``hyperband``, ``halving``, ``median``,
+        ``percentile:25``.
+    enqueue
+        Parameters that the first trials get: ``[{"lr": 0.01}]``. Those that are left out are drawn.
     seed
         From which, and a trial's number, its parameters are drawn; by default a new one.
     per_node
@@ -103,6 +110,8 @@ def tune(
         parallel,
         sampler=sampler,
         policy=policy,
+        pruner=pruner,
+        enqueue=enqueue,
         max_duration_minutes=max_duration_minutes,
         trial_timeout=trial_timeout,
         resume_from=resume_from,
@@ -127,6 +136,8 @@ def config_of(
     *,
     sampler: str = "random",
     policy: EarlyTerminationPolicy | str = "none",
+    pruner: str = "none",
+    enqueue: Sequence[Mapping[str, Any]] = (),
     max_duration_minutes: int = MAX_DURATION_MINUTES,
     trial_timeout: int | None = None,
     resume_from: Sequence[TunedRun] = (),
@@ -135,7 +146,7 @@ def config_of(
 ) -> HyperDriveConfig:
     """Return the study that `tune` submits; the parameters are its own."""
     return HyperDriveConfig(
-        parse_sampling(sampler, space_of(space, "space")),
+        parse_sampling(sampler, space_of(space, "space"), pruner, enqueue),
         metric,
         goal,  # type: ignore[arg-type]
         trials,

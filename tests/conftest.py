@@ -200,7 +200,7 @@ def installed() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / ".ready").exists():
             shutil.rmtree(home, ignore_errors=True)
-            _run(ROOT / "tools/venv", home, "setuptools>=68", "wheel", f"{ROOT}[notebook]")
+            _run(ROOT / "tools/venv", home, "setuptools>=68", "wheel", f"{ROOT}[notebook,tune]")
             (home / ".ready").touch()
         stamp = _content_of_package()
         current = home / ".content"

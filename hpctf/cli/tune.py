@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,18 @@ def tune() -> None:
     show_default=True,
     help="Which trials stop early: bandit:slack=0.1, median, truncation:20.",
 )
+@click.option(
+    "--pruner",
+    default="none",
+    show_default=True,
+    help="One of Optuna's in place of a policy: hyperband, halving, median, percentile:25.",
+)
+@click.option(
+    "--enqueue",
+    multiple=True,
+    metavar="JSON",
+    help="Parameters of one of the first trials: '{\"lr\": 0.01}'; can be repeated.",
+)
 @click.option("--seed", type=int, help="Seed that the parameters are drawn from.")
 @click.option(
     "--per-node",
@@ -141,6 +154,7 @@ def start(script: str, **options: Any) -> None:
     experiment = options.pop("experiment") or experiment_of(script)
     tags = asked_of({"tags": options.pop("tags")})["tags"]
     how = {name: options.pop(name) for name in _OF_THE_STUDY}
+    how["enqueue"] = [_parameters(text) for text in options.pop("enqueue")]
     for name in ("resume_from", "resume_child_runs"):
         how[name] = [open_run(run, site) for run in options.pop(name)]
     how["max_duration_minutes"] = options.pop("max_duration") or MAX_DURATION_MINUTES
@@ -171,7 +185,7 @@ for command in (tune_views.plot, tune_views.export, tune_views.report):
     tune.add_command(command)
 
 _OF_THE_STUDY = (
-    *("metric", "goal", "trials", "parallel", "sampler", "policy", "seed", "per_node"),
+    *("metric", "goal", "trials", "parallel", "sampler", "policy", "pruner", "seed", "per_node"),
     *("job_per_trial", "trial_timeout", "name"),
 )
 
@@ -301,6 +315,16 @@ def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any]:
         raise UsageError(
             "There is nothing to vary.", "Pass --param 'lr=loguniform(1e-5, 1e-1)', or --space."
         )
+    return found
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--enqueue {text} is not JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"--enqueue {text} has no names.", """Use --enqueue '{"lr": 0.01}'.""")
     return found
 
 

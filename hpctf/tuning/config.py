@@ -119,6 +119,12 @@ class HyperDriveConfig:
             primary_metric_goal=goal_of("primary_metric_goal", self.primary_metric_goal),
         )
         self._check_limits()
+        pruner = self.hyperparameter_sampling.search_pruner
+        if pruner != "none" and not isinstance(self.policy, NoTerminationPolicy):
+            raise UsageError(
+                f"The study has the pruner {pruner} and the policy {self.policy}, but takes one.",
+                "Policies are Azure ML's rules (--policy), pruners Optuna's (--pruner).",
+            )
         if self.is_bayesian:
             self._check_bayesian()
         self._settle(

@@ -105,7 +105,9 @@ def results_of(study: Study, *, with_values: bool) -> Iterator[EarlierTrial]:
 
 def write_results(study: Study, earlier: Sequence[RunFolder]) -> list[EarlierTrial]:
     """Copy the results of earlier studies into a study's folder, and return them."""
-    with_values = not isinstance(study.definition.early_termination, NoTerminationPolicy)
+    definition = study.definition
+    prunes = definition.parameter_sampling.search_pruner != "none"
+    with_values = prunes or not isinstance(definition.early_termination, NoTerminationPolicy)
     found = [
         trial for folder in earlier for trial in results_of(Study(folder), with_values=with_values)
     ]
@@ -152,11 +154,10 @@ def going_on(config: HyperDriveConfig) -> list[GoesOn]:
 
 
 def drawn_ahead(
-    sampling: HyperParameterSampling, seed: int, most: int, first: Sequence[GoesOn]
+    sampling: HyperParameterSampling, seed: int, most: int, given: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the parameters of a study's trials: those that go on come first, and in a space with
-    an end nothing is tried twice."""
-    given = [trial.parameters for trial in first]
+    """Return the parameters of a study's trials: those that are given come first, and in a space
+    with an end nothing is tried twice."""
     trials = sampling.trials(seed)
     if sampling.size is not None:
         known = {identity(parameters) for parameters in given}

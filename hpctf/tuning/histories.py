@@ -129,6 +129,13 @@ class Histories:
         """Return how many values a trial has logged."""
         return len(self.curves[trial].values) if trial in self.curves else 0
 
+    def values(self, trial: Trial) -> list[float]:
+        """Return what a trial has logged, as it was; NaN for what was not finite."""
+        curve = self.curves.get(trial)
+        numbers = [] if curve is None else curve.values
+        sign = self.goal.sign
+        return [math.nan if value is None else sign * float(value) for value in numbers]
+
     def best(self, trial: Trial, interval: int) -> Decimal | None:
         """Return a trial's best of its first values; None if none of them is finite."""
         bests = self.curves[trial].bests[:interval]

@@ -6,6 +6,7 @@ opens, and what Optuna works out importances from.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from datetime import datetime
@@ -122,10 +123,5 @@ def _trial(study: Study, entry: Entry) -> FrozenTrial:
 
 def _curve(study: Study, number: int) -> dict[int, float]:
     """Return what the ledger has of a trial's values, by their place."""
-    curve = study.ledger.progress.histories.curves.get(number)
-    sign = study.definition.primary_goal.sign
-    if curve is None:
-        return {}
-    return {
-        place: sign * float(value) for place, value in enumerate(curve.values) if value is not None
-    }
+    values = study.ledger.progress.histories.values(number)
+    return {place: value for place, value in enumerate(values) if math.isfinite(value)}

@@ -143,6 +143,14 @@ class Search:
         if step not in self._trial(number).intermediate_values:
             self._storage.set_trial_intermediate_value(self._id(number), step, float(value))
 
+    def report_all(self, number: int, values: Mapping[int, float]) -> None:
+        """Enter several values of a running trial by their steps, as `report` does."""
+        known = self._trial(number).intermediate_values
+        with self._journal.together():
+            for step, value in values.items():
+                if step not in known:
+                    self._storage.set_trial_intermediate_value(self._id(number), step, value)
+
     def should_stop(self, number: int) -> bool:
         """Whether the pruner stops a running trial."""
         return self.study.pruner.prune(self.study, self._trial(number))
@@ -196,6 +204,7 @@ class Search:
                     params=kept,
                     distributions=distributions,
                     values=list(told.values),
+                    intermediate_values=told.reports,
                     user_attrs={_PARAMETERS: used, _ORIGIN: f"{origin}/{told.number}"},
                 )
             )

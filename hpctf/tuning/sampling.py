@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from hpctf.errors import UsageError, shown
+from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.tuning.distributions import Choice, Expression, QUniform
-from hpctf.tuning.draws import grid_trials, random_trials, size_of, sobol_trials
-from hpctf.tuning.methods import parse_sampler
+from hpctf.tuning.draws import (
+    grid_trials,
+    random_trials,
+    size_of,
+    sobol_trials,
+    unit_of,
+    values_at,
+)
+from hpctf.tuning.methods import parse_pruner, parse_sampler
 from hpctf.tuning.spaces import space_as_json, space_of
 
 MOST_BAYESIAN_POINTS = 100_000
 """Points of a quniform that Azure ML's Bayesian sampling allows."""
 
 RULES = ("random", "sobol")
+
+ENQUEUE = "enqueue"
+"""The property of every sampling that has the first trials' parameters."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,8 @@ class HyperParameterSampling:
         Expressions by the names of their parameters. Their text, Azure ML's JSON form, and a
         mapping with a ``type`` are taken, too (`hpctf.tuning.spaces.space_of`).
     properties
-        Further settings of the sampling; which ones, it says.
+        Further settings of the sampling; which ones, it says. All take ``enqueue``, a list of
+        parameters that the first trials get; those that one leaves out are drawn.
     """
 
     SAMPLING_NAME: ClassVar[str] = ""
@@ -46,7 +57,7 @@ class HyperParameterSampling:
         space = space_of(self.parameter_space, "parameter_space")
         object.__setattr__(self, "parameter_space", space)
         for name in self.properties or {}:
-            if name not in self.known_properties:
+            if name not in (*self.known_properties, ENQUEUE):
                 raise UsageError(
                     f"{type(self).__name__} has no property {shown(name)}.",
                     f"Its properties are {', '.join(self.known_properties) or 'none'}.",
@@ -59,6 +70,24 @@ class HyperParameterSampling:
                     "Use RandomParameterSampling (--sampler random), which takes all expressions.",
                 )
             self._check(name, expression)
+        _check_enqueued(self._enqueued, space)
+
+    @property
+    def _enqueued(self) -> Any:
+        return (self.properties or {}).get(ENQUEUE) or []
+
+    @property
+    def search_pruner(self) -> str:
+        """The word of Optuna's pruner that stops trials early, or ``none``."""
+        return "none"
+
+    def enqueued(self, seed: int) -> list[dict[str, Any]]:
+        """Return the parameters of the trials that were put in line."""
+        found = []
+        for place, given in enumerate(self._enqueued):
+            units = {name: unit_of(seed, -1 - place, name) for name in self.parameter_space}
+            found.append({**values_at(self.parameter_space, units), **given})
+        return found
 
     def _check(self, name: str, expression: Expression) -> None:
         """Refuse an expression that this sampling does not take."""
@@ -200,16 +229,18 @@ class SearchSampling(HyperParameterSampling):
     """Draw parameters by any of Optuna's samplers (`hpctf.tuning.methods`).
 
     Azure ML has no such sampling. It takes every expression, and a policy as well:
-    ``properties={"sampler": "tpe"}`` says which sampler.
+    ``properties={"sampler": "tpe"}`` says which sampler, and ``{"pruner": "hyperband"}`` which of
+    Optuna's pruners stops trials early, in place of a policy.
     """
 
     SAMPLING_NAME: ClassVar[str] = "OPTUNA"
     word: ClassVar[str] = "tpe"
-    known_properties: ClassVar[tuple[str, ...]] = ("sampler",)
+    known_properties: ClassVar[tuple[str, ...]] = ("sampler", "pruner")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_sampler(self.search_sampler)
+        parse_pruner(self.search_pruner)
 
     @property
     def is_drawn_ahead(self) -> bool:
@@ -219,24 +250,61 @@ class SearchSampling(HyperParameterSampling):
     def search_sampler(self) -> str:
         return str((self.properties or {}).get("sampler", "tpe"))
 
+    @property
+    def search_pruner(self) -> str:
+        return str((self.properties or {}).get("pruner", "none"))
+
     def trials(self, seed: int) -> Iterator[dict[str, Any]]:
         raise UsageError("A search needs the results of earlier trials for its next one.")
 
 
-def parse_sampling(text: str, space: Mapping[str, Any]) -> HyperParameterSampling:
+def parse_sampling(
+    text: str,
+    space: Mapping[str, Any],
+    pruner: str = "none",
+    enqueue: Sequence[Mapping[str, Any]] = (),
+) -> HyperParameterSampling:
     """Return the sampling that the words of ``--sampler`` name: ``random``, ``sobol``, ``grid``,
     ``bayesian``, or a sampler of Optuna's with its arguments, such as ``tpe:n_startup_trials=20``.
+
+    Parameters
+    ----------
+    pruner
+        The words of ``--pruner``: one of Optuna's, for all samplings but grid and Bayesian.
+    enqueue
+        Parameters that the first trials get.
     """
     word = text.strip().lower()
+    line = {ENQUEUE: [dict(one) for one in enqueue]} if enqueue else {}
+    if parse_pruner(pruner).word != "none":
+        if word in ("grid", "bayesian"):
+            raise UsageError(
+                f"--pruner does not go with --sampler {word}.",
+                "Use --policy with grid, and --sampler tpe in place of bayesian.",
+            )
+        sampler = "qmc" if word == "sobol" else text.strip()
+        return SearchSampling(space, {"sampler": sampler, "pruner": pruner.strip(), **line})
     if word == "random":
-        return RandomParameterSampling(space)
+        return RandomParameterSampling(space, line or None)
     if word == "sobol":
-        return RandomParameterSampling(space, {"rule": "sobol"})
+        return RandomParameterSampling(space, {"rule": "sobol", **line})
     if word == "grid":
-        return GridParameterSampling(space)
+        return GridParameterSampling(space, line or None)
     if word == "bayesian":
-        return BayesianParameterSampling(space)
-    return SearchSampling(space, {"sampler": text.strip()})
+        return BayesianParameterSampling(space, line or None)
+    return SearchSampling(space, {"sampler": text.strip(), **line})
+
+
+def _check_enqueued(enqueued: Any, space: Mapping[str, Expression]) -> None:
+    if not isinstance(enqueued, list) or not all(isinstance(one, dict) for one in enqueued):
+        raise UsageError(
+            f"enqueue is {shown(enqueued)}, but must be a list of parameters with their values.",
+            'Use [{"lr": 0.01, "batch": 32}].',
+        )
+    for name in [name for one in enqueued for name in one]:
+        if name not in space:
+            near = did_you_mean(name, list(space))
+            raise UsageError(f"enqueue has {shown(name)}, which is not a parameter.{near}")
 
 
 SAMPLINGS: tuple[type[HyperParameterSampling], ...] = (

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpctf.tuning.earlier import EarlierTrial
-from hpctf.tuning.progress import Progress
+from hpctf.tuning.progress import Entry, Progress
 from hpctf.tuning.search import open_search
 from hpctf.tuning.study import JOURNAL, Study
 from hpctf.tuning.trials import Imported, Told
@@ -41,18 +41,50 @@ class SearchOf:
             sampling.parameter_space,
             definition.primary_goal,
             sampler=sampling.search_sampler,
+            pruner=sampling.search_pruner,
             seed=definition.seed,
         )
         self._told: set[int] = set()
         self._learned: set[int] = set()
         self._study = study
+        self._pruner = sampling.search_pruner
+        self._reported: dict[int, int] = {}
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a pruner of Optuna's stops trials early."""
+        return self._pruner != "none"
+
+    def stops(self, trial: Entry, values: Sequence[float]) -> str:
+        """Tell the pruner what a running trial has logged, and return why it stops the trial; empty
+        if it does not.
+
+        Its steps are the trial's values, counted from 1, as a policy's intervals are. A trial that
+        the search has not drawn is not stopped.
+        """
+        number, count = trial.drawn_as, len(values)
+        before = self._reported.get(trial.number, 0)
+        if not self.prunes or number is None or count <= before:
+            return ""
+        self._reported[trial.number] = count
+        self._search.report_all(number, dict([*_reports(values).items()][before:]))
+        if not self._search.should_stop(number):
+            return ""
+        last = f"{values[-1]:.6g}"
+        return f"stopped early at value {count}: Optuna's pruner {self._pruner}: last {last}"
 
     def learn(self, earlier: Iterable[EarlierTrial]) -> Imported:
         """Take results of earlier studies, before the first trial is drawn."""
         by_study: dict[str, list[Told]] = {}
         for trial in earlier:
             by_study.setdefault(trial.study, []).append(
-                Told(trial.number, _STATES[trial.state], trial.parameters, (trial.best,))
+                Told(
+                    trial.number,
+                    _STATES[trial.state],
+                    trial.parameters,
+                    (trial.best,),
+                    reports=_reports([value for _, value in trial.values]),
+                )
             )
         taken, passed_over = 0, Counter[str]()
         for study, told in by_study.items():
@@ -70,7 +102,7 @@ class SearchOf:
         Its number is the search's own, which the ledger keeps.
         """
         self.tell(progress)
-        self._learn_of_those_that_went_on(progress)
+        self._learn_of_given_trials(progress)
         asked = self._search.ask()
         known = {trial.drawn_as for trial in progress.trials.values()}
         for number in range(asked.number):
@@ -89,10 +121,10 @@ class SearchOf:
                 self._search.tell(number, trial.best, state=state, reason=trial.reason)
                 self._told.add(number)
 
-    def _learn_of_those_that_went_on(self, progress: Progress) -> None:
-        """Take the results of earlier studies' trials that have gone on in this one, each once:
-        the search has not drawn them. The ledger is held."""
-        count = len(self._study.definition.resume_child_runs)
+    def _learn_of_given_trials(self, progress: Progress) -> None:
+        """Take the results of trials that were enqueued, or are earlier studies' and have gone on
+        here, each once: the search has not drawn them. The ledger is held."""
+        count = len(self._study.drawn)
         over = [progress.trials[n] for n in range(count) if n in progress.trials]
         fresh = [one for one in over if one.is_over and one.number not in self._learned]
         if not fresh:
@@ -104,8 +136,14 @@ class SearchOf:
             is_new = f"{self._study.id}/{trial.number}" not in known
             if is_new and trial.best is not None and state != "failed":
                 parameters = self._study.parameters_of(trial.number)
-                told = Told(trial.number, state, parameters, (trial.best,))
+                reports = _reports(progress.histories.values(trial.number))
+                told = Told(trial.number, state, parameters, (trial.best,), reports=reports)
                 self._search.warm_start([told], self._study.id)
+
+
+def _reports(values: Sequence[float]) -> dict[int, float]:
+    """Return values by a pruner's steps: the first one's is 1."""
+    return dict(enumerate(values, 1))
 
 
 def search_of(study: Study) -> SearchOf | None:

@@ -139,9 +139,15 @@ def define(
     seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
     sampling, total = config.hyperparameter_sampling, config.max_total_runs
     first = going_on(config)
-    drawn: list[dict[str, Any]] | None = [trial.parameters for trial in first] or None
+    given = [*(trial.parameters for trial in first), *sampling.enqueued(seed)]
+    if len(given) > total:
+        raise UsageError(
+            f"{len(given)} trials go on or are enqueued, more than the study has: {total}.",
+            f"Use max_total_runs={len(given)} (--trials {len(given)}) or more.",
+        )
+    drawn: list[dict[str, Any]] | None = given or None
     if sampling.is_drawn_ahead:
-        drawn = drawn_ahead(sampling, seed, total, first)
+        drawn = drawn_ahead(sampling, seed, total, given)
         total = len(drawn)
     else:
         check_installed(parse_sampler(sampling.search_sampler))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hpctf.tuning.expressions import uniform
 from hpctf.tuning.sampling import parse_sampling
 from hpctf.tuning.study import Study, write_study
 from hpctf.tuning.submit import define, for_agents, take_over
+from tests.conftest import run_python
 from tests.support.projects import CLUSTER_SITE, planned, project, site_of
 
 SPACE = {"x": uniform(0, 1)}
@@ -73,6 +75,22 @@ class Studies:
             settled(trial, STATUS[state])
         settled(run.folder, "Completed")
         return run
+
+
+def run_agent(run: HyperDriveRun, script: str) -> HyperDriveRun:
+    """Run one agent of a study on this machine, and return the study as it is then."""
+    folder = run.folder
+    plan = folder.read_plan()
+    plan["entry"] |= {"python": sys.executable, "command": [sys.executable, "train.py"]}
+    folder.write_documents(plan, folder.read_record())
+    (folder.snapshot / "train.py").write_text(script)
+    (folder.snapshot / "outputs").symlink_to("../outputs")
+    run.study.ledger.append("submitted", submission=0, agents=1)
+    words = f"from hpctf.tuning.agent.agent import run_agent; run_agent({str(folder.path)!r}, 0)"
+    job = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    done = run_python("-c", words, **job)
+    assert done.returncode == 0, done.stderr
+    return HyperDriveRun(folder)
 
 
 def settled(folder: RunFolder, state: str) -> None:

@@ -287,3 +287,19 @@ def test_cancelled_trials_go_on_in_a_study_that_knows_the_earlier_one(person: Pe
     )
     assert refused.returncode == 2
     assert f"primary_metric_name of {first} is acc" in refused.stderr
+
+
+def test_a_search_draws_trials_for_two_agents(person: Person) -> None:
+    name = study(
+        person,
+        *("--param", "lr=uniform(0, 1)", "--sampler", "tpe:n_startup_trials=2", "--seed", "5"),
+        *("--trials", "6", "--parallel", "2", "--enqueue", '{"lr": 1}'),
+    )
+    found = ended(person, name)
+    assert (found["state"], found["counts"]) == ("Completed", {"completed": 6, "not started": 0})
+    assert (found["best"]["trial"], found["best"]["parameters"]) == (0, {"lr": 1})
+    claims = [record for record in ledger(person, name) if record["event"] == "claimed"]
+    drawn = [claim["parameters"]["lr"] for claim in claims if "drawn_as" in claim]
+    assert len(drawn) == len(set(drawn)) == 5 and all(0 <= lr <= 1 for lr in drawn)
+    person.hpctf("tune", "export", name, "--to", "study.log")
+    assert "IMPORTANCE" in person.hpctf("tune", "plot", name).stdout

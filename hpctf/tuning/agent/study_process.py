@@ -76,6 +76,11 @@ class StudyProcess(ABC):
         """What the ledger said when it was last read."""
         return self.ledger.progress
 
+    @property
+    def search(self) -> SearchOf | None:
+        """What draws the study's trials; None if they were drawn before the first one."""
+        return self._search
+
     @abstractmethod
     def run(self) -> int:
         """Run trials until nothing is left, and return the exit code."""

@@ -14,6 +14,7 @@ from hpctf.tuning.judging import judge
 from hpctf.tuning.ledger import Ledger
 from hpctf.tuning.policies import NoTerminationPolicy
 from hpctf.tuning.progress import Progress
+from hpctf.tuning.search_of import SearchOf
 from hpctf.tuning.study import Study
 
 _LEDGER_S = 1.0
@@ -34,6 +35,9 @@ class Holder(Protocol):
 
     @property
     def progress(self) -> Progress: ...
+
+    @property
+    def search(self) -> SearchOf | None: ...
 
     def look(self, seconds: float) -> None: ...
 
@@ -73,7 +77,9 @@ class TrialWatch:
         """Take what the trial has logged, enter it in the ledger, and judge it."""
         self._unsaid += self._follower.new_values()
         now = time.monotonic()
-        sparing = isinstance(self._policy, NoTerminationPolicy)
+        search = self._holder.search
+        prunes = search is not None and search.prunes
+        sparing = isinstance(self._policy, NoTerminationPolicy) and not prunes
         if self._unsaid and (last or now >= self._ledger_at):
             self._ledger_at = now + (_SPARING_S if sparing else _LEDGER_S)
             too_many = sparing and len(self._unsaid) > _MANY
@@ -103,8 +109,10 @@ class TrialWatch:
         return chosen
 
     def _judge(self) -> None:
-        """Apply the policy to each value that the ledger has now."""
-        histories = self._holder.progress.histories
+        """Apply the policy to each value that the ledger has now, or Optuna's pruner to the
+        last."""
+        progress = self._holder.progress
+        histories = progress.histories
         while self._judged < histories.length(self._number):
             self._judged += 1
             verdict = judge(self._policy, histories, self._number, self._judged)
@@ -113,6 +121,12 @@ class TrialWatch:
             if verdict.stop:
                 self._ending = Ending("stopped", verdict.reason)
                 return
+        search = self._holder.search
+        if search is not None and search.prunes:
+            trial, values = progress.trials[self._number], histories.values(self._number)
+            reason = search.stops(trial, values)
+            if reason:
+                self._ending = Ending("stopped", reason)
 
     def _wanted_end(self) -> Ending | None:
         """Return why the trial is to end before it does of itself; None if it is not."""

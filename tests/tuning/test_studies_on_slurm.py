@@ -302,4 +302,4 @@ def test_a_search_draws_trials_for_two_agents(person: Person) -> None:
     drawn = [claim["parameters"]["lr"] for claim in claims if "drawn_as" in claim]
     assert len(drawn) == len(set(drawn)) == 5 and all(0 <= lr <= 1 for lr in drawn)
     person.hpctf("tune", "export", name, "--to", "study.log")
-    assert "IMPORTANCE" in person.hpctf("tune", "plot", name).stdout
+    assert "best acc so far 3" in person.hpctf("tune", "plot", name).stdout

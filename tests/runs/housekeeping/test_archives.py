@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,7 @@ def test_an_archive_that_was_killed_is_made_by_the_next(run: Run, tmp_path: Path
     part = place / f".{run.id}.tar.gz.part"
     while not part.exists() or part.stat().st_size < 100_000:
         assert first.poll() is None
+        time.sleep(0.001)
     first.kill()
     first.wait()
     assert archives(run.folder.root) == []

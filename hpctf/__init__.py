@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
     from hpctf.hyperdrive_run import HyperDriveRun
+    from hpctf.model import Model
     from hpctf.run import Run
     from hpctf.studies import tune
     from hpctf.tuning.config import HyperDriveConfig
@@ -36,6 +37,7 @@ __all__ = [
     "HpctfError",
     "HyperDriveConfig",
     "HyperDriveRun",
+    "Model",
     "Mpi",
     "MultiWorker",
     "ParameterServer",
@@ -55,6 +57,7 @@ _HOMES = {
     "HpctfError": "hpctf.errors",
     "HyperDriveConfig": "hpctf.tuning.config",
     "HyperDriveRun": "hpctf.hyperdrive_run",
+    "Model": "hpctf.model",
     "Mpi": "hpctf.estimator.tensorflow",
     "MultiWorker": "hpctf.estimator.tensorflow",
     "ParameterServer": "hpctf.estimator.tensorflow",

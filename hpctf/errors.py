@@ -11,8 +11,10 @@ HpctfError (exit 2)
 ├── ExportError (exit 3)  a tool that runs are exported to refused, or could not be reached
 ├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
+├── ModelNotFound        no registered model of that name, version or alias
 ├── RunFolderError (exit 3)  a run folder cannot be written, or must not be trusted
-│   └── UnreadableRun    a document of a run is missing, damaged, foreign, or of a newer hpctf
+│   ├── UnreadableRun    a document of a run is missing, damaged, foreign, or of a newer hpctf
+│   └── UnreadableModel  the same of a registered model, or its files are not what was registered
 └── TrainingFailed (exit 1)  the training itself failed, or was cancelled
 """
 
@@ -91,6 +93,10 @@ class RunNotFound(UsageError):
     """No run, or more than one, answers to the name."""
 
 
+class ModelNotFound(UsageError):
+    """No registered model answers to the name, version or alias."""
+
+
 class RunFolderError(HpctfError):
     """A run folder that cannot be written, or that must not be trusted."""
 
@@ -117,6 +123,10 @@ class UnreadableRun(RunFolderError):
         self.run_id = run_id
         self.file = file
         self.reason = reason
+
+
+class UnreadableModel(RunFolderError):
+    """A registered model that is damaged, or no longer what was registered."""
 
 
 class TrainingFailed(HpctfError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hpctf.common.files import tail
-from hpctf.errors import TrainingFailed, UnreadableRun, UsageError, did_you_mean
+from hpctf.errors import TrainingFailed, UsageError, did_you_mean
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.logs import LogPrinter
 from hpctf.run_folder.ownership import end_of_log
@@ -21,11 +21,11 @@ from hpctf.scheduler.jobs import Scheduler
 from hpctf.tracking.metrics import Reading
 
 if TYPE_CHECKING:
-    from submitit.core.core import Job
-
     from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.run_context import Run as RunContext
+    from hpctf.model import Model
     from hpctf.runs.explain.why import Explanation
+    from hpctf.site.model import Site
     from hpctf.tracking.efficiency import Efficiency
 
 
@@ -250,6 +250,47 @@ class Run(Reading):
         again = resubmission(self.folder, changes, trust=trust, **where)
         return Run(again.submit(on_note))
 
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        *,
+        site: Site | str | None = None,
+        models_root: str | os.PathLike[str] | None = None,
+    ) -> Model:
+        """Register a file or folder of the run as the next version of a model, and return it.
+
+        Parameters
+        ----------
+        model_path
+            One of `get_file_names`, or a folder of them: ``outputs/model.keras``; by default
+            `model_name`.
+        tags, properties, description
+            What is said of the model. Properties never change once they are set.
+        model_framework, model_framework_version
+            By default TensorFlow and its version in the run, where the files are of its formats.
+        site, models_root
+            Where models lie, as `hpctf.Model` has it.
+
+        Raises
+        ------
+        UsageError
+            The run has no such file or folder, or the name is not valid.
+        RunFolderError
+            The file system refuses.
+        """
+        from hpctf.model import Model, about_of
+
+        about = about_of(tags, properties, description, model_framework, model_framework_version)
+        return Model.of_run(
+            self.folder, model_name, model_path, about, site=site, models_root=models_root
+        )
+
     def delete(self) -> None:
         """Remove the run with its folder (`hpctf.runs.housekeeping.removal.remove`)."""
         from hpctf.runs.housekeeping.removal import remove
@@ -294,9 +335,10 @@ class Run(Reading):
             )
         self.wait_for_completion()
         from hpctf.run_folder.trusted_results import trusted_results
+        from hpctf.runs.results import unpickled
 
         with trusted_results(self.folder.path, trust=trust) as submitit:
-            values = self._unpickled(submitit)
+            values = unpickled(self.folder, submitit)
         if self.plan["entry"]["kind"] == "script":
             return values
         serving = [
@@ -339,29 +381,6 @@ class Run(Reading):
         """Copy files that `get_file_names` has returned, and yield where each lies now."""
         for name in names:
             yield copy_file(self.folder, name, Path(output_directory) / name)
-
-    def _unpickled(self, submitit: Path) -> list[Any]:
-        """Return what the ranks' results hold, from the folder in which submitit keeps them."""
-        from hpctf.submission.slurm_executor import reopen
-
-        folder, job_id = str(self.folder.path), self.job_id
-        if job_id is None:
-            why = "job_id is missing, by which the files of the results are named"
-            raise UnreadableRun(folder, "run.json", why)
-        ranks = len(ranks_of(self.plan))
-        job: Job[Any] = reopen(self.plan["scheduler"], submitit, job_id, ranks, self.cluster)
-        try:
-            return [job.task(rank).result() for rank in range(ranks)]
-        except ImportError as error:
-            raise UsageError(
-                f"The results of run {self.id} hold objects of packages that are not installed "
-                f"here: {error}.",
-                "Read them with the training's own Python, or return plain values (float(x), "
-                "x.tolist()).",
-            ) from None
-        except Exception as error:  # a pickle may raise what it likes
-            why = f"a result is missing or damaged ({type(error).__name__})"
-            raise UnreadableRun(folder, "submitit", why) from error
 
 
 _WHERE = ("site", "settings", "experiment", "name")

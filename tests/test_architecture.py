@@ -32,9 +32,9 @@ FLOORS = """
     tracking
     node
     runs
-    tuning
+    tuning models
     notebook
-    child_run run hyperdrive_run experiment studies
+    child_run run model hyperdrive_run experiment studies
     report export azureml migration
     admin
     cli __main__

@@ -280,24 +280,25 @@ def tail(path: StrPath, lines: int = 20, limit: int = 65536) -> list[str]:
 
 
 def cannot_write(
-    path: StrPath, error: OSError, *, needed: int = 0, written: int = 0
+    path: StrPath, error: OSError, *, needed: int = 0, written: int = 0, key: str = "runs_root"
 ) -> RunFolderError:
-    """Return what to tell when the file system refuses `path` of a run folder; a full one is told
-    with the bytes that were `needed` in all, and those `written`."""
+    """Return what to tell when the file system refuses `path` of a run folder, or of what lies in
+    another root, which a site's `key` names; a full one is told with the bytes that were `needed`
+    in all, and those `written`."""
+    ways = f"another {key.replace('_', ' ')}: HPCTF_{key.upper()}, or {key} in the site file."
     where = repr(os.fspath(path))
     for number, why in _FULL.items():
         if error.errno == number or os.strerror(number) in str(error):
             return RunFolderError(
                 f"{where} cannot be written: {why}{_amounts(path, needed, written)}.",
-                f"Remove what you need no more, or choose another runs root: {_RUNS_ROOT}.",
+                f"Remove what you need no more, or choose {ways}",
             )
     return RunFolderError(
         f"{where} cannot be made: {error.strerror or error}{_obstacle(path, error)}.",
-        f"Choose another runs root: {_RUNS_ROOT}.",
+        f"Choose {ways}",
     )
 
 
-_RUNS_ROOT = "HPCTF_RUNS_ROOT, or runs_root in the site file"
 _FULL = {
     errno.EDQUOT: "your quota on its file system is used up",
     errno.ENOSPC: f"its file system is full, {os.strerror(errno.ENOSPC)}",

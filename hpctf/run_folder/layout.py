@@ -235,16 +235,18 @@ def new_run_id(name: str) -> str:
     return f"{name}_{time.time_ns() // 1_000_000}_{os.urandom(3).hex()}"
 
 
-def check_root(root: str) -> Path:
-    """Return the runs root as an absolute path."""
+def check_root(root: str, key: str = "runs_root") -> Path:
+    """Return the runs root, or that of another of the site's keys, as an absolute path."""
+    what = f"The {key.replace('_', ' ')}"
+    ways = f"another one: HPCTF_{key.upper()}, or {key} in the site file."
     named = [name.strip("{}") for name in _VARIABLE.findall(root)]
     unset = [name for name in named if name not in os.environ]
     if unset:
         raise UsageError(
-            f"The runs root is {shown(root)}, but ${unset[0]} is not set here.",
-            "Set it, or choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
+            f"{what} is {shown(root)}, but ${unset[0]} is not set here.",
+            f"Set it, or choose {ways}",
         )
-    path = Path(os.path.abspath(without_tilde("The runs root", root)))
+    path = Path(os.path.abspath(without_tilde(what, root)))
     text = str(path)
     problem = ""
     if visible(text) != text or "\n" in text:
@@ -254,10 +256,7 @@ def check_root(root: str) -> Path:
     elif len(os.fsencode(text)) > _LONGEST_ROOT:
         problem = f"it has more than {_LONGEST_ROOT} bytes, and what is below it needs the rest"
     if problem:
-        raise UsageError(
-            f"The runs root {shown(text)} cannot be used: {problem}.",
-            "Choose another one: HPCTF_RUNS_ROOT, or runs_root in the site file.",
-        )
+        raise UsageError(f"{what} {shown(text)} cannot be used: {problem}.", f"Choose {ways}")
     return path
 
 

@@ -278,7 +278,8 @@ class Site(_Strict):
     ``name`` is what ``--site`` calls it, ``description`` what people are shown. ``extends`` names
     the site whose settings this one starts from. ``scheduler`` is ``slurm``, or ``local``: this
     machine alone. ``runs_root`` is the shared folder of all runs; it may hold ``~`` and
-    ``$VARIABLES``. ``umask`` is what the run folder and all that a run writes are made with.
+    ``$VARIABLES``. ``models_root`` is that of all registered models; without it they lie in the
+    runs root. ``umask`` is what the run folder, all that a run writes, and models are made with.
 
     ``targets`` are the compute targets by name, ``default_target`` the one used where none is
     named. ``directives`` are sbatch options of every job; those in ``drop`` are never written.
@@ -301,6 +302,7 @@ class Site(_Strict):
     description: str = ""
     scheduler: Literal["slurm", "local"] = "slurm"
     runs_root: str = "~/hpctf-runs"
+    models_root: str | None = None
     umask: str = "0077"
     default_target: str = "default"
     targets: dict[str, Target] = field(default_factory=lambda: {"default": Target()})

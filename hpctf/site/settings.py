@@ -145,7 +145,7 @@ def _check_key(key: str, path: tuple[str, ...], name: str) -> None:
 def _value(name: str, path: tuple[str, ...], text: str) -> Any:
     """Return what a variable's or an option's text says. Where a key takes text, the text is it as
     it stands, unless it is written in quotes: paths may hold what means something in YAML."""
-    if path == ("runs_root",):
+    if path in (("runs_root",), ("models_root",)):
         return str(text)
     try:
         value = parse_yaml(text)

@@ -1,0 +1,1 @@
+"""Models: a registry of them in files, what it keeps of each, and their ways to other tools."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpctf.common.notes import notify
 from hpctf.common.secrets import public
 from hpctf.common.trusted_path import check_chosen
 from hpctf.models import files
 from hpctf.models.labels import change
-from hpctf.models.names import reference
+from hpctf.models.names import check_model_name, reference
 from hpctf.models.registry import About, Registry, registry_of
 from hpctf.models.version import Version
 from hpctf.tracking.metrics import checked_tags
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Labels = Mapping[str, Any] | Sequence[Any] | None
 """Tags or properties to look for: a mapping, or Azure ML's list of keys and [key, value]."""
+
+
+_Model = TypeVar("_Model", bound="Model")
 
 
 class Model:
@@ -67,7 +71,7 @@ class Model:
         self.record = version.record
 
     @classmethod
-    def of(cls, registry: Registry, version: Version) -> Model:
+    def of(cls: type[_Model], registry: Registry, version: Version) -> _Model:
         """Return the model that a version in a registry is."""
         model = cls.__new__(cls)
         model._use(registry, version)
@@ -139,6 +143,20 @@ class Model:
             notify(note)
         return found
 
+    def get_details(self) -> dict[str, Any]:
+        """Return all that is known of it, ready for JSON."""
+        labels = self.folder.labels()
+        return {
+            **asdict(self.record),
+            **asdict(labels),
+            "id": self.id,
+            "version": self.version,
+            "aliases": self.aliases,
+            "bytes": self.record.bytes,
+            "model_folder": str(self.folder.path),
+            "model_path": str(self.folder.path / files.FILES / self.record.path),
+        }
+
     @classmethod
     def register(
         cls,
@@ -175,7 +193,7 @@ class Model:
 
     @classmethod
     def of_run(
-        cls,
+        cls: type[_Model],
         run: RunFolder,
         model_name: str,
         model_path: str | None = None,
@@ -183,7 +201,7 @@ class Model:
         *,
         site: Site | str | None = None,
         models_root: str | os.PathLike[str] | None = None,
-    ) -> Model:
+    ) -> _Model:
         """Register what a run has kept (`hpctf.Run.register_model`)."""
         registry = registry_of(site, models_root)
         made = registry.register_run(model_name, run, model_path or model_name, about or About())
@@ -213,7 +231,7 @@ class Model:
         """
         registry = registry_of(site, models_root)
         found = []
-        for version in registry.versions(None if name is None else reference(name).name):
+        for version in registry.readable(None if name is None else check_model_name(name)):
             model = cls.of(registry, version)
             if latest and version.number != registry.numbers(version.name)[-1]:
                 continue
@@ -251,7 +269,7 @@ class Model:
 
     def add_tags(self, tags: Mapping[str, Any]) -> None:
         """Give it tags, or tags other values."""
-        self._change(tags=_checked(tags))
+        self._change(tags=checked(tags))
 
     def remove_tags(self, tags: str | Sequence[str]) -> None:
         """Take tags away."""
@@ -265,12 +283,12 @@ class Model:
         UsageError
             It has one of them already, with another value.
         """
-        self._change(properties=_checked(properties, "property"))
+        self._change(properties=checked(properties, "property"))
 
     def update(self, tags: Mapping[str, Any] | None = None, description: str | None = None) -> None:
         """Replace all its tags, or its description."""
         gone = [] if tags is None else [tag for tag in self.tags if tag not in tags]
-        self._change(tags=_checked(tags or {}), without_tags=gone, description=_text(description))
+        self._change(tags=checked(tags or {}), without_tags=gone, description=_text(description))
 
     def _change(self, **what: Any) -> None:
         self.folder.change(change(**what), self._registry.umask)
@@ -307,13 +325,14 @@ def about_of(
         framework=framework,
         framework_version=None if framework_version is None else str(framework_version),
         description=_text(description),
-        tags=_checked(tags or {}),
-        properties=_checked(properties or {}, "property"),
+        tags=checked(tags or {}),
+        properties=checked(properties or {}, "property"),
         **more,
     )
 
 
-def _checked(labels: Mapping[str, Any], kind: str = "tag") -> dict[str, Any]:
+def checked(labels: Mapping[str, Any], kind: str = "tag") -> dict[str, Any]:
+    """Return tags or properties as JSON has them, and as whoever may read the model sees them."""
     found: dict[str, Any] = public(checked_tags(labels, kind))
     return found
 

@@ -37,6 +37,7 @@ from hpctf.azureml.environment import CondaDependencies, DockerSection, Environm
 from hpctf.azureml.estimators import NOTED, Estimator, Mpi, ParameterServer, TensorFlow
 from hpctf.azureml.experiments import Experiment
 from hpctf.azureml.hyperdrive import NAMES as _OF_HYPERDRIVE
+from hpctf.azureml.models import Model, ResourceConfiguration
 from hpctf.azureml.modules import install, surface
 from hpctf.azureml.runs import Run, RunDetails
 from hpctf.azureml.workspace import Keyvault, Workspace
@@ -56,6 +57,7 @@ __all__ = [
     "Environment",
     "Estimator",
     "Experiment",
+    "Model",
     "Mpi",
     "MpiConfiguration",
     "ParameterServer",
@@ -92,6 +94,7 @@ _EXCEPTIONS = {
 _SELDOM = (
     *(AmlComputeStatus, DataPathComputeBinding, DatasetConsumptionConfig, DockerSection, Keyvault),
     *(FileDataset, FileDatasetFactory, PythonSection, TabularDatasetFactory),
+    ResourceConfiguration,
 )
 _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     **_EXCEPTIONS,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hpctf import child_run, run
 from hpctf.azureml.datastore import DataPath
+from hpctf.azureml.models import Model, Pairs, ResourceConfiguration, about_of
 from hpctf.azureml.refusing import NotHere, OfSite, refuses
 from hpctf.client.hpctf import artifacts, azureml_run
 from hpctf.errors import UsageError, shown
@@ -301,6 +302,33 @@ class Run(run.Run):
         else:
             artifacts.keep_file(str(self.folder.path), kept, path)
 
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        datasets: Pairs = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: ResourceConfiguration | None = None,
+        **kwargs: Any,
+    ) -> Model:
+        """Register a file or folder of the run as the next version of a model, and return it."""
+        about = about_of(
+            tags,
+            properties,
+            description,
+            (model_framework, model_framework_version),
+            datasets,
+            (sample_input_dataset, sample_output_dataset),
+            resource_configuration,
+        )
+        return Model.of_run(self.folder, model_name, model_path, about)
+
     def restore_snapshot(self, snapshot_id: str | None = None, path: str | None = None) -> str:
         """Copy the run's code to a folder, and return it."""
         target, top = Path(path or self.id), str(self.folder.snapshot)
@@ -321,6 +349,9 @@ class Run(run.Run):
 
     def _logs(self) -> Sequence[str]:
         return [name for name in self.get_file_names() if name.startswith("logs/")]
+
+
+Model.open_run = Run
 
 
 @refuses("RunDetails")

@@ -18,13 +18,9 @@ _CHILDREN = (
     "Child runs are made by the script (Run.get_context().child_run(name)); from here, submit each "
     "run with Experiment.submit()."
 )
-_MODEL = (
-    "hpctf keeps models as files of the run: write them to ./outputs in the script, and fetch them "
-    "with run.download_files(prefix='outputs/model', output_directory='model')."
-)
 _DEPLOY = (
-    "hpctf deploys nothing: fetch the model with run.download_files(prefix='outputs/model') and "
-    "serve it with a tool of your own."
+    "hpctf does not serve models: copy one with Model(workspace, name).download(), and serve it "
+    "with a tool of your own."
 )
 _TUNE = (
     "hpctf chooses no models by itself: vary a script's parameters with HyperDriveConfig(...), or "
@@ -89,7 +85,6 @@ MEMBERS: dict[str, dict[str, str]] = {
         "set_connection list_connections get_connection delete_connection linked_services",
         "See the environments that hpctf has built with hpctf env list.": "environments",
         _IMAGE: "images",
-        _MODEL: "models",
         _DEPLOY: "webservices",
     },
     "Experiment": {
@@ -108,7 +103,6 @@ MEMBERS: dict[str, dict[str, str]] = {
         _ENDS: "start complete fail clean",
         _CHILDREN: "child_run create_children submit_child",
         _SECRET: "get_secret get_secrets",
-        _MODEL: "register_model",
         "Give the tag another value: run.tag(key, value).": "remove_tags",
         "Use run.get_details(): its state, reason, ranks and exit codes.": (
             "get_detailed_status description"
@@ -130,6 +124,18 @@ MEMBERS: dict[str, dict[str, str]] = {
     "DataPath": {},
     "MpiConfiguration": {},
     "PythonSection": {},
+    "Model": {
+        _DEPLOY: "deploy package profile print_configuration",
+        "A model's files are on the shared file system: use model.download() or "
+        "Model.get_model_path(name).": "get_sas_urls",
+        "Name data sets as you register the model: datasets=[('training data', dataset)].": (
+            "add_dataset_references"
+        ),
+        "Find it by its name and version: Model(workspace, name, version=3).": "deserialize",
+        "A model's way to other formats is on its page: hpctf models show NAME.": (
+            "derived_model_ids"
+        ),
+    },
     "ScriptRunConfig": {},
     "TensorflowConfiguration": {},
     "RunConfiguration": {
@@ -235,8 +241,7 @@ OF_MODULE = expanded(
         _BUILD: "azureml.core.environment",
         _LOGIN: "azureml.core.container_registry",
         _DEPLOY: "azureml.core.image azureml.core.resource_configuration azureml.core.webservice "
-        "azureml.core.profile",
-        _MODEL: "azureml.core.model",
+        "azureml.core.profile azureml.core.model",
         _STORE: "azureml.core.run azureml.data",
         _WHERE_ELSE: "azureml.core.runconfig",
         "Use Experiment.submit(ScriptRunConfig(...)).": "azureml.core.script_run_config",
@@ -265,7 +270,6 @@ OF_MODULE = expanded(
 OF_NAME = expanded(
     {
         _DEPLOY: "Image InferenceConfig Webservice",
-        _MODEL: "Model",
         "Gloo is PyTorch's: use Mpi(...) (Horovod).": "Gloo",
         "NCCL as a backend is PyTorch's: use Mpi(...) (Horovod).": "Nccl",
         _FRAMEWORK: "PyTorchConfiguration",

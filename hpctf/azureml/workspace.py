@@ -9,6 +9,7 @@ from hpctf.azureml.compute import ComputeTarget
 from hpctf.azureml.datasets import Dataset, FileDataset
 from hpctf.azureml.datastore import Datastore
 from hpctf.azureml.experiments import Experiment
+from hpctf.azureml.models import Model
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.azureml.runs import Run
 from hpctf.site.loading import load_site
@@ -122,6 +123,11 @@ class Workspace:
     def datasets(self) -> dict[str, FileDataset]:
         """The data sets that were registered in this Python session."""
         return Dataset.get_all(self)
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The latest version of each registered model, by name."""
+        return {model.name: model for model in Model.list(self, latest=True)}
 
     def get_default_keyvault(self) -> Keyvault:
         """Return what refuses secrets, and says how scripts get them."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.client.hpctf.within import NotWithin
+from hpctf.common.command_line import check_path
 from hpctf.common.files import follow_umask, make_folder
 from hpctf.common.folders import remove_tree
 from hpctf.common.numbered import hidden_name
@@ -55,6 +56,7 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
     UsageError
         It is not there, is empty, or holds what is no file.
     """
+    check_path("The model", path)
     top = Path(os.path.abspath(path))
     if not top.exists():
         raise UsageError(f"The model {os.fspath(path)!r} does not exist.")

@@ -71,9 +71,10 @@ class Record:
     description: str | None = None
     tags: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, Any] = field(default_factory=dict)
-    datasets: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, list[str]] = field(default_factory=dict)
     sample_input: str | None = None
     sample_output: str | None = None
+    resources: dict[str, Any] | None = None
     run: OfRun | None = None
 
     @property

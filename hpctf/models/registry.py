@@ -9,17 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpctf.common.files import cannot_write, make_folder, write_json
 from hpctf.common.folders import remove_tree
+from hpctf.common.notes import notify
 from hpctf.common.numbered import hidden_name, numbers, remove_abandoned, take_number
 from hpctf.common.processes import name_of_user
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check_place
-from hpctf.errors import ModelNotFound, RunFolderError, UsageError, did_you_mean
+from hpctf.errors import (
+    ModelNotFound,
+    RunFolderError,
+    UnreadableModel,
+    UsageError,
+    did_you_mean,
+)
 from hpctf.models import files, origin
 from hpctf.models.aliases import aliases, remove_alias, set_alias, version_of
 from hpctf.models.names import LATEST, Reference, check_model_name
@@ -45,9 +52,10 @@ class About:
     description: str | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, Any] = field(default_factory=dict)
-    datasets: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, list[str]] = field(default_factory=dict)
     sample_input: str | None = None
     sample_output: str | None = None
+    resources: Mapping[str, Any] | None = None
 
 
 NOTHING_SAID = About()
@@ -151,6 +159,21 @@ class Registry:
             for number in reversed(self.numbers(one)):
                 yield Version(self.root / one / str(number))
 
+    def readable(
+        self, name: str | None = None, tell: Callable[[str], None] = notify
+    ) -> Iterator[Version]:
+        """Yield the versions that can be read, as `versions` does; `tell` gets what is wrong with
+        the others."""
+        for version in self.versions(name):
+            try:
+                _ = version.record
+            except UnreadableModel as error:
+                tell(error.message)
+            except ModelNotFound:  # removed meanwhile
+                continue
+            else:
+                yield version
+
     def find(self, wanted: Reference) -> Version:
         """Return the version that is meant: the latest, if none is named.
 
@@ -250,7 +273,7 @@ class Registry:
         reason = self.reason_to_stay(version)
         if reason is not None:
             raise UsageError(f"Model {version.id} must stay: {reason}.")
-        if os.listdir(version.path) == [files.REMOVED]:
+        if not version.is_half_removed:
             version.check_there()
         about = {"by": name_of_user(os.geteuid()), "time": round(time.time(), 3)}
         try:
@@ -297,5 +320,6 @@ def _record(
         datasets=dict(about.datasets),
         sample_input=about.sample_input,
         sample_output=about.sample_output,
+        resources=None if about.resources is None else dict(about.resources),
         run=of_run,
     )

@@ -66,6 +66,11 @@ class Version:
         """Whether the version was removed."""
         return os.path.lexists(self.path / files.REMOVED)
 
+    @property
+    def is_half_removed(self) -> bool:
+        """Whether its removal was cut short."""
+        return self.is_removed and os.listdir(self.path) != [files.REMOVED]
+
     def check_there(self) -> None:
         """Raise `ModelNotFound` if the version was removed."""
         if not self.is_removed:

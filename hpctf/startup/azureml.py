@@ -19,6 +19,10 @@ VERSION = "1.61.0"
 
 _INPUTS = "name the data as inputs (--input NAME=PATH): the script finds them at HPCTF_INPUT_<NAME>"
 _FILES = "keep files with the run: ./outputs, or run.upload_file"
+_MODELS = (
+    "write the model to ./outputs, and register it once the run has ended: hpctf models register; "
+    "an earlier one is an input (--input NAME=PATH)"
+)
 _SUBMISSION = "submission scripts import from hpctf.azureml, where hpctf is installed"
 
 REFUSED = {
@@ -27,7 +31,7 @@ REFUSED = {
     "Environment": _SUBMISSION,
     "Experiment": "Run.get_context().experiment is this run's; " + _SUBMISSION,
     "Keyvault": "say --env NAME=VALUE, or read a file that only you can read",
-    "Model": _FILES,
+    "Model": _MODELS,
     "RunConfiguration": _SUBMISSION,
     "ScriptRunConfig": _SUBMISSION,
     "Webservice": _FILES,
@@ -44,7 +48,7 @@ REFUSED_MODULES = {
     **dict.fromkeys(("azureml.core.dataset", "azureml.core.datastore", "azureml.data"), _INPUTS),
     "azureml.core.authentication": "there is nothing to log in to",
     "azureml.core.experiment": REFUSED["Experiment"],
-    "azureml.core.model": _FILES,
+    "azureml.core.model": _MODELS,
     "azureml.core.workspace": REFUSED["Workspace"],
 }
 

@@ -41,6 +41,17 @@ MADE_BY_OTHERS = {("AmlComputeStatus", "__init__"), ("AzureBlobDatastore", "__in
 DOCUMENT = ROOT / "docs/azureml-names.md"
 
 
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("names")
+    (folder / "model.txt").write_text("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HPCTF_MODELS_ROOT", str(folder / "models"))
+        ws = azureml.Workspace(site="local")
+        model = azureml.Model.register(ws, str(folder / "model.txt"), "names")
+    return {**objects(), "Model": model}
+
+
 def objects() -> dict[str, Any]:
     """Return an object of each class that has attributes of its own."""
     ws = azureml.Workspace(site="local")
@@ -95,8 +106,7 @@ def answer(name: str, member: str, there: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[tuple[str, str], str]:
-    there = objects()
+def answers(there: dict[str, Any]) -> dict[tuple[str, str], str]:
     return {(name, member): answer(name, member, there) for name, member, _ in members()}
 
 
@@ -108,8 +118,8 @@ def test_every_member_of_every_class_is_there_or_refused(
     assert not wrong
 
 
-def test_a_name_that_azure_ml_has_not_either_is_one_sentence() -> None:
-    for name, one in objects().items():
+def test_a_name_that_azure_ml_has_not_either_is_one_sentence(there: dict[str, Any]) -> None:
+    for name, one in there.items():
         assert not hasattr(one, "no_such_name"), name
         with pytest.raises(NotHere, match=r"has no no_such_name in hpctf.\n.*azureml-names.md"):
             _ = one.no_such_name

@@ -44,9 +44,7 @@ def make(into: Path, who: str) -> tuple[Path, Callable[[Path], bool]]:
 def test_eight_writers_at_once_take_each_number_once(tmp_path: Path) -> None:
     words = [sys.executable, "-c", TAKES, str(tmp_path)]
     writers = [
-        subprocess.Popen(
-            [*words, str(writer), "40"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*words, str(writer), "40"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for writer in range(8)
     ]
     said = [line.split(" ", 1) for one in writers for line in one.communicate()[0].splitlines()]

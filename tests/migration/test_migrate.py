@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_one_message(
 SUBMITS = """\
 from azureml.core import (
     Workspace, Experiment,
-    Model)
+    Webservice)
 from azureml.core import Dataset, Environment, ScriptRunConfig
 from azureml.train.hyperdrive import choice
 from azureml.pipeline.core import Pipeline
@@ -119,7 +119,7 @@ env = Environment.get(ws, name='AzureML-TensorFlow-2.0-GPU')
 other = Environment.get(workspace=ws, name='AzureML-PyTorch-1.3-GPU')
 est = TensorFlow(entry_script='x.py', image_registry_details=None)
 run = Experiment(ws, 'x').submit(est)
-run.register_model('m')
+run.get_environment()
 run.wait_for_completion()
 for run in []:
     run.log('of something else', 1)
@@ -129,7 +129,7 @@ old = TensorFlow(entry_script='x.py', framework_version='1.13')
 """
 
 NAMED = {
-    3: "azureml.core.Model",
+    3: "azureml.core.Webservice",
     6: "azureml.pipeline.core",
     11: "compute target 'gpu-cluster'",
     13: "Dataset.File.from_files('https://example.org/a.gz')",
@@ -137,7 +137,7 @@ NAMED = {
     15: "Environment.get(name='AzureML-TensorFlow-2.0-GPU')",
     16: "Environment.get(name='AzureML-PyTorch-1.3-GPU')",
     17: "TensorFlow(image_registry_details=...)",
-    19: "Run.register_model",
+    19: "Run.get_environment",
     24: "Keyvault.get_secret",
     25: "TensorFlow(framework_version='1.13')",
 }
@@ -151,8 +151,8 @@ def test_what_hpctf_cannot_do_is_named_by_line(tmp_path: Path) -> None:
 
 def test_long_expressions_are_no_hindrance(tmp_path: Path) -> None:
     long = f"x = {'+'.join(['1'] * 900)}\nx = x{'.y()' * 900}\n"
-    done = of(tmp_path, f"from azureml.core import Workspace, Model\n{long}")
-    assert [remark.what for remark in done.remarks] == ["azureml.core.Model"]
+    done = of(tmp_path, f"from azureml.core import Workspace, Webservice\n{long}")
+    assert [remark.what for remark in done.remarks] == ["azureml.core.Webservice"]
 
 
 def cell(text: str | list[str], kind: str = "code") -> dict[str, Any]:
@@ -237,7 +237,7 @@ def test_the_command_prints_the_file_and_replaces_none(tmp_path: Path) -> None:
     done = hpctf("migrate", "submit.py", "--site", "local", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith("from hpctf.azureml.core import (\n")
-    assert "submit.py: line 19: Run.register_model: hpctf keeps models as files" in done.stderr
+    assert "submit.py: line 19: Run.get_environment: Use run.get_details()" in done.stderr
     assert f"Changed 6 import lines; {len(NAMED)} lines need your hand." in done.stderr
 
     written = hpctf("migrate", "submit.py", "--to", "new.py", cwd=tmp_path)

@@ -291,7 +291,9 @@ class Run(run_context.Run):
         "run.submit_child()", "submit from a login node, or log to run.child_run(name)"
     )
     register_model = _refused(
-        "run.register_model()", "write the model to ./outputs: it is kept with the run"
+        "run.register_model()",
+        "write the model to ./outputs, and register it once the run has ended, with: "
+        "hpctf models register NAME outputs/MODEL --run RUN",
     )
     get_secret = get_secrets = _refused(
         "run.get_secret()", "say --env NAME=VALUE, or read a file that only you can read"

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 TEXT = (ROOT / "docs/from-azure-ml.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TUNED, TRAINING = BLOCKS
+BEFORE, AFTER, HOROVOD, SERVERS, KERAS, CONFIGURED, TUNED, MODELS, TRAINING = BLOCKS
 
 WHO = """
 import json, os
@@ -94,6 +94,12 @@ def test_one_process_trains_with_the_documents_own_script(
     assert run.get_metrics() == {"batch size": 50, "loss": [1, 1 / 2, 1 / 3]}
     assert {"outputs/model.txt", "weights/model.txt"} <= set(run.get_file_names())
     assert "'loss': [1.0, 0.5, " in capsys.readouterr().out
+
+    registered = execute(MODELS)["registered"]
+    assert capsys.readouterr().out == "digits\tdigits:1\t1\n"
+    assert Path("downloaded/model.txt").read_text() == "weights"
+    assert (registered.run_id, registered.run.id) == (run.id, run.id)
+    assert registered.metrics == run.get_metrics()
 
 
 def test_horovods_ranks_are_two(execute: Callable[[str], dict[str, Any]]) -> None:

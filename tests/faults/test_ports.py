@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,20 @@ def submit_later(person: Person, *words: str | Path, seconds: float = 0) -> tupl
     script = person.write("proj/serve.py", SERVE)
     later = ["--sbatch", "begin=now+1hour", *words, script, "--", str(seconds)]
     run = person.hpctf("submit", *later).stdout.strip()
-    return run, int(person.status(run)["job_id"])
+    return run, job_of(person, run)
+
+
+def folder_of(person: Person, run: str) -> Path:
+    return next(person.home.glob(f"runs/*/{run}"))
+
+
+def job_of(person: Person, run: str) -> int:
+    return int(json.loads((folder_of(person, run) / "run.json").read_text())["job_id"])
+
+
+def plan_of(person: Person, run: str) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads((folder_of(person, run) / "plan.json").read_text())
+    return plan
 
 
 def begin(person: Person, *jobs: int) -> None:
@@ -92,13 +106,9 @@ def begin(person: Person, *jobs: int) -> None:
 def cluster_of(person: Person, run: str) -> dict[str, list[str]]:
     """Wait for a run, and return the cluster on which all of its ranks agree."""
     person.hpctf("wait", run)
-    status = person.status(run)
-    outputs = Path(status["run_folder"]) / "outputs"
-    said = {
-        one["role"]: json.loads((outputs / f"{one['role']}-{one['index']}.json").read_text())
-        for one in status["roles"]
-    }
-    clusters = [one["cluster"] for one in said.values()]
+    said = list((folder_of(person, run) / "outputs").glob("*.json"))
+    assert len(said) == sum(one["tasks"] for one in plan_of(person, run)["components"])
+    clusters = [json.loads(path.read_text())["cluster"] for path in said]
     assert clusters == [clusters[0]] * len(clusters)
     found: dict[str, list[str]] = clusters[0]
     return found
@@ -143,8 +153,7 @@ def test_parameter_servers_move_too(person: Person, clock: Clock, placement: str
     words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-mode", "script"]
     narrow = site(person, 12)
     run, job = submit_later(person, "--site", narrow, *words, "--ps-placement", placement)
-    plan = json.loads((Path(person.status(run)["run_folder"]) / "plan.json").read_text())
-    size = max(-(-one["tasks"] // one["nodes"]) for one in plan["components"])
+    size = max(-(-one["tasks"] // one["nodes"]) for one in plan_of(person, run)["components"])
     ports = Ports(FIRST, FIRST + 11)
     first = ports.block(job, size)
     with held("n1", first), held("n2", first), held("n3", first), held("n4", first):
@@ -186,7 +195,7 @@ def test_a_port_of_another_run_names_its_job(person: Person, clock: Clock) -> No
     words = ["--backend", "collective", "--sbatch", "nodelist=n1", "--site", site(person, 1)]
     first, job = submit_later(person, *words, seconds=30)
     begin(person, job)
-    outputs = Path(person.status(first)["run_folder"]) / "outputs"
+    outputs = folder_of(person, first) / "outputs"
     wait_until((outputs / "worker-0.json").exists)
     clock.injected()
     script = person.write("proj/serve.py", SERVE)
@@ -209,6 +218,7 @@ def test_runs_that_start_together_never_share_a_port(
     for _ in range(3):
         runs = [submit_pair(person, ports, sizes[0])]
         while len(runs) < 2:
+            pass_ids_over(person, ports, runs[0][1], sizes)
             run, job = submit_pair(person, ports, sizes[1])
             if wanted(ports, job, sizes[1]) & wanted(ports, runs[0][1], sizes[0]):
                 runs.append((run, job))
@@ -220,6 +230,16 @@ def test_runs_that_start_together_never_share_a_port(
         clock.right()
         if ran_side_by_side(person, *(run for run, _ in runs)):
             assert not set(taken[0]) & set(taken[1])
+
+
+def pass_ids_over(person: Person, ports: Ports, job: int, sizes: tuple[int, int]) -> None:
+    """Use up job ids until the next one's ports are those of a job, if nobody else submits."""
+    taken, other = wanted(ports, job, sizes[0]), job + 1
+    while not wanted(ports, other, sizes[1]) & taken:
+        held = ["sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true"]
+        used = int(person.cluster.run(*held, user=person.user).stdout)
+        person.cluster.run("scancel", str(used))
+        other = used + 1
 
 
 def submit_pair(person: Person, ports: Ports, size: int) -> tuple[str, int]:
@@ -239,7 +259,7 @@ def ran_side_by_side(person: Person, one: str, other: str) -> bool:
     """Whether two runs held their ports at the same time; Slurm may have started them apart."""
     spans = []
     for run in (one, other):
-        outputs = Path(person.status(run)["run_folder"]) / "outputs"
+        outputs = folder_of(person, run) / "outputs"
         began = max(json.loads(path.read_text())["from"] for path in outputs.glob("*.json"))
         spans.append((began, min(float(path.read_text()) for path in outputs.glob("*.until"))))
     return max(began for began, _ in spans) < min(until for _, until in spans)
@@ -263,7 +283,7 @@ def test_a_site_can_let_slurm_reserve_the_ports(person: Person, words: list[str]
     run, job = submit_later(person, "--site", reserving, *words)
     begin(person, job)
     assert ports_of(cluster_of(person, run)) <= set(RESERVED)
-    state = Path(person.status(run)["run_folder"]) / "state/ports.jsonl"
+    state = folder_of(person, run) / "state/ports.jsonl"
     assert [(record["try"], record["go"]) for record in read_records(state)] == [(0, True)]
 
 
@@ -328,7 +348,7 @@ def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
     words = ["--site", site_with_a_late_rank(person, 600), "--backend", "collective"]
     run, job = submit_later(person, *words, "--nodes", "3")
     begin(person, job)
-    state = Path(person.status(run)["run_folder"]) / "state"
+    state = folder_of(person, run) / "state"
     wait_until(lambda: all(list(read_records(state / f"worker-{rank}.jsonl")) for rank in (0, 2)))
     clock.injected()
     person.hpctf("cancel", run)
@@ -377,9 +397,8 @@ def test_tensorflows_own_servers_start_on_the_next_block(
     words = ["--backend", "ps", "--workers", "1", "--ps", "1", "--python", training_python]
     words += ["--sbatch", "begin=now+1hour", "--site", str(site(person, 8))]
     run = person.hpctf("submit", *words, script).stdout.strip()
-    job = int(person.status(run)["job_id"])
-    plan = json.loads((Path(person.status(run)["run_folder"]) / "plan.json").read_text())
-    size = max(-(-one["tasks"] // one["nodes"]) for one in plan["components"])
+    job = job_of(person, run)
+    size = max(-(-one["tasks"] // one["nodes"]) for one in plan_of(person, run)["components"])
     first = Ports(FIRST, FIRST + 7).block(job, size)
     with held("n1", first), held("n2", first), held("n3", first), held("n4", first):
         begin(person, job)

@@ -43,9 +43,12 @@ def test_preemption(person: Person, faults: Faults, clock: Clock) -> None:
 def test_requeued_by_hand(person: Person, clock: Clock) -> None:
     runs = begin_all(person)
     clock.injected()
-    jobs = [str(person.status(run)["job_id"]) for run in runs.values()]
+    records = [folder_of(person, run) / "run.json" for run in runs.values()]
+    jobs = [str(json.loads(path.read_text())["job_id"]) for path in records]
     person.cluster.run("scontrol", "requeue", ",".join(jobs))
-    states = {person.status(run)["state"] for run in runs.values()}
+    listed = json.loads(person.hpctf("runs", "--json").stdout)
+    states = {row["state"] for row in listed}
+    assert len(listed) == len(runs)
     assert not states & {"Completed", "Failed", "Canceled"}
     check_all_resumed(person, runs)
     clock.right()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
@@ -12,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.support import forks
 from tests.support.built import COMPILED
+from tests.support.forking import Forking
 from tests.support.waiting import HANGS_S, wait_until
 
 STORE = "sqlite:///mlflow.db"
@@ -85,39 +83,16 @@ class WithMlflow:
             "from mlflow.tracking import MlflowClient\n"
             f"MlflowClient('sqlite:///{self.empty}').search_experiments()"
         )
-        self._server = subprocess.Popen(
-            [python, str(forks.__file__), prepare],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        atexit.register(self._server.communicate)  # at the end of its stdin it ends
+        self._python = Forking(python, prepare, environment())
 
     def run(
         self, *words: str | Path, cwd: Path, code: int = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run it with words in a process of its own, as `run_in` does."""
-        assert self._server.stdin and self._server.stdout
-        out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
-        for file in (out, err):
-            file.unlink(missing_ok=True)
-        order = {"words": list(map(str, words)), "cwd": str(cwd), "env": environment(**env)}
-        self._server.stdin.write(
-            json.dumps({**order, "stdout": str(out), "stderr": str(err)}) + "\n"
-        )
-        self._server.stdin.flush()
-        hangs = Timer(HANGS_S, os.killpg, [self._server.pid, signal.SIGKILL])
-        hangs.start()
-        try:
-            ended = int(self._server.stdout.readline() or -signal.SIGKILL)
-        finally:
-            hangs.cancel()
-        done = subprocess.CompletedProcess(words, ended, out.read_text(), err.read_text())
-        assert ended == code, f"{ended}: {done.stdout}\n{done.stderr}"
-        return done
+        done = self._python.run(*words, cwd=cwd, env=environment(**env))
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == code, f"{done.returncode}: {out}\n{err}"
+        return subprocess.CompletedProcess(words, code, out, err)
 
 
 @cache

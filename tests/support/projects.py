@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hpctf import TensorFlow
+from hpctf.cli import COMMANDS
 from hpctf.common.paths import SITE_CONFIGS
 from hpctf.plan import Plan
 from hpctf.planning.planner import Planned, make_plan
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
+from tests.support.forking import Forking
 from tests.support.waiting import HANGS_S
 
 HERE = Path(__file__).parent
@@ -59,18 +62,44 @@ def options(plan: Plan, component: int = 0) -> dict[str, str]:
 def hpctf(
     *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, text: bool = True
 ) -> subprocess.CompletedProcess[Any]:
-    """Run an hpctf command in `cwd`, as from a shell."""
+    """Run an hpctf command in `cwd`, as from a shell, in a process of its own."""
+    command = ("-c", "from hpctf.cli import main; main()", *map(str, words))
+    variables = _of_a_shell(HPCTF_RUNS_ROOT=str(cwd / "runs")) | (env or {})
+    if _imported().alike(variables):
+        done: Any = _imported().run(*command, cwd=cwd, env=variables)
+        out, err = (said.decode() if text else said for said in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(command, done.returncode, out, err)
     return subprocess.run(
-        [sys.executable, "-c", "from hpctf.cli import main; main()", *words],
+        [sys.executable, *command],
         cwd=cwd,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(HERE.parents[1]),  # this checkout, whatever is installed
-            "HPCTF_RUNS_ROOT": str(cwd / "runs"),
-            **(env or {}),
-        },
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=text,
         timeout=HANGS_S,
     )
+
+
+def _of_a_shell(**more: str) -> dict[str, str]:
+    here = {"PYTHONPATH": str(HERE.parents[1])}  # this checkout, whatever is installed
+    return {**os.environ, **here, **more}
+
+
+@cache
+def _imported() -> Forking:
+    """A Python that has imported what commands take longest to import."""
+    commands = ", ".join(module for module, _ in COMMANDS.values())
+    prepare = f"""
+import hpctf, {commands}
+import contextlib, os, tempfile
+with (
+    tempfile.TemporaryDirectory() as folder,
+    open(os.devnull, "w") as nowhere,
+    contextlib.redirect_stdout(nowhere),
+    contextlib.suppress(SystemExit),
+):
+    os.environ["HPCTF_RUNS_ROOT"] = folder
+    open(f"{{folder}}/train.py", "w").close()
+    hpctf.cli.cli.main(["submit", "--site", "local", "--dry-run", f"{{folder}}/train.py"])
+"""
+    return Forking(sys.executable, prepare, _of_a_shell())

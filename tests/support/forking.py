@@ -1,0 +1,75 @@
+"""A Python that has imported once what all commands of this test process import."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Timer
+
+from tests.support import forks
+from tests.support.waiting import HANGS_S
+
+
+class Forking:
+    """A Python that runs ``prepare``, and then each command in a fork of itself.
+
+    Parameters
+    ----------
+    env
+        What it begins with. A command has variables of its own, of which those that a Python reads
+        when it begins, such as LANG, must be these: see `alike`.
+    """
+
+    def __init__(self, python: str, prepare: str, env: Mapping[str, str]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hpctf-forking-")
+        self._env = _read_at_the_beginning(env)
+        self._server = subprocess.Popen(
+            [python, str(forks.__file__), prepare],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        atexit.register(self._server.communicate)  # at the end of its stdin it ends
+
+    def alike(self, env: Mapping[str, str]) -> bool:
+        """Tell whether a new Python with these variables would begin as this one did."""
+        return _read_at_the_beginning(env) == self._env
+
+    def run(
+        self, *words: str | Path, cwd: Path, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run it with words (``-c CODE`` or ``-m MODULE``, and arguments), as `subprocess.run` does
+        with a new Python; stdin is empty."""
+        assert self._server.stdin and self._server.stdout
+        out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
+        for file in (out, err):
+            file.unlink(missing_ok=True)
+        order = {"words": list(map(str, words)), "cwd": str(cwd), "env": dict(env)}
+        self._server.stdin.write(
+            json.dumps({**order, "stdout": str(out), "stderr": str(err)}) + "\n"
+        )
+        self._server.stdin.flush()
+        hangs = Timer(HANGS_S, os.killpg, [self._server.pid, signal.SIGKILL])
+        hangs.start()
+        try:
+            code = int(self._server.stdout.readline() or -signal.SIGKILL)
+        finally:
+            hangs.cancel()
+        return subprocess.CompletedProcess(words, code, out.read_bytes(), err.read_bytes())
+
+
+def _read_at_the_beginning(env: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(("LANG", "LC_", "PYTHON", "LD_", "TZ"))
+    }

@@ -91,11 +91,13 @@ class HyperDriveRun(Run):
         Raises
         ------
         UsageError
-            It has not begun.
+            It has not begun, or its run was removed.
         """
         folder = self.study.trial(number)
         if not folder.record_file.exists():
-            raise UsageError(f"Trial {number} of study {self.id} has not begun.")
+            known = self.progress.trials.get(number)
+            what = "has not begun" if known is None or not known.is_over else "was removed"
+            raise UsageError(f"Trial {number} of study {self.id} {what}.")
         return Run(folder)
 
     def wait_for_completion(
@@ -124,6 +126,10 @@ class HyperDriveRun(Run):
                 on_change(status, waited)
 
         return Run.wait_for_completion(self, False, raise_on_error, look, stream)
+
+    def get_trials(self) -> list[Run]:
+        """Return the runs of all trials that have begun, by number."""
+        return [self.trial(trial.number) for trial in self._begun()]
 
     def get_children(  # type: ignore[override]
         self,

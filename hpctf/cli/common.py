@@ -97,6 +97,19 @@ def open_runs(names: Sequence[str], site: str | None) -> list[Run]:
     return list(found.values())
 
 
+def with_trials(runs: Iterable[Run]) -> list[Run]:
+    """Return runs, of each study its trials in its stead: they have what was logged."""
+    found: list[Run] = []
+    for run in runs:
+        if run.folder.is_study:
+            from hpctf.hyperdrive_run import HyperDriveRun
+
+            found += HyperDriveRun(run.folder).get_trials()
+        else:
+            found.append(run)
+    return found
+
+
 def runs_of_experiment(root: Path, name: str) -> list[Run]:
     """Return the runs of an experiment that can be read; none if nothing has that name."""
     from hpctf.errors import UsageError

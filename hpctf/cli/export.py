@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, open_runs, say, site_option
+from hpctf.cli.common import (
+    answer_json,
+    json_option,
+    open_runs,
+    say,
+    site_option,
+    with_trials,
+)
 from hpctf.common.terminal import data_stream
 
 _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
@@ -14,7 +21,10 @@ _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=
 
 @click.group()
 def export() -> None:
-    """Write runs to MLflow, TensorBoard's event files or CSV; 'to_pandas' in Python."""
+    """Write runs, and the trials of studies, to MLflow, TensorBoard's event files or CSV.
+
+    'to_pandas' in Python.
+    """
 
 
 @export.command()
@@ -45,7 +55,7 @@ def mlflow(
     from hpctf.export.mlflow_store import look_at, to_mlflow
 
     most = None if largest is None else bytes_of_size(largest)
-    runs = open_runs(names, site)
+    runs = with_trials(open_runs(names, site))
     done = to_mlflow(runs, uri, files=not no_files, largest=most, on_run=lambda one: say(one))
     for name in done.left_out:
         say(f"left out, larger than {largest}: {name}")
@@ -75,7 +85,7 @@ def tensorboard(names: tuple[str, ...], to: Path, python: str | None, site: str 
     """Write what runs have logged as TensorBoard's event files ('hpctf tensorboard' shows them)."""
     from hpctf.export.event_files import write_events
 
-    number = write_events(open_runs(names, site), to, python)
+    number = write_events(with_trials(open_runs(names, site)), to, python)
     say(f"{number} points")
     click.echo(str(to))
 
@@ -92,7 +102,7 @@ def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) 
     from hpctf.common.files import write_atomic
     from hpctf.export.csv_tables import write_runs, write_values
 
-    runs = open_runs(names, site)
+    runs = with_trials(open_runs(names, site))
     write = write_runs if wide else write_values
     if to is None:
         with data_stream() as stream:

@@ -54,6 +54,12 @@ def metrics(
     runs: list[AnyRun] = []
     for run_name in run_names:
         run = open_run(run_name, site)
+        if run.folder.is_study:
+            raise UsageError(
+                f"Run {run.id} is a study: its trials have metrics.",
+                f"hpctf metrics {run.id}_0; of all: hpctf tune status {run.id}, hpctf export csv "
+                f"{run.id}",
+            )
         runs += [run, *(run.get_children() if recursive else ())]
     if as_csv:
         _print_csv(runs, names, rank)

@@ -54,6 +54,12 @@ def watch(run_name: str, interval: float, site: str | None) -> None:
     from hpctf.runs.status.wait import Following
 
     run = open_run(run_name, site)
+    if run.folder.is_study:
+        from hpctf.cli.tune_views import watch as watch_study
+        from hpctf.hyperdrive_run import HyperDriveRun
+
+        watch_study(HyperDriveRun(run.folder), interval)
+        return
     watcher = Watcher(run, Following(run.folder))
     goes_on = f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
     try:

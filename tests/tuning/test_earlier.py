@@ -8,6 +8,8 @@ import pytest
 
 from hpctf.run import Run
 from hpctf.runs.checkpoints import VARIABLE
+from hpctf.runs.housekeeping.dependents import users_of
+from hpctf.runs.status.listing import Listed
 from hpctf.tuning.agent.trial_folder import open_trial
 from hpctf.tuning.earlier import compare_with, read_results
 from hpctf.tuning.expressions import choice, uniform
@@ -135,3 +137,12 @@ def test_a_search_learns_once_of_a_trial_that_went_on(studies: Studies) -> None:
     search = open_search(run.folder.path / JOURNAL, SPACE, "maximize")
     values = [told.values for told in search.trials() if told.imported]
     assert values == [(0.8,)]
+
+
+def test_an_earlier_study_stays_while_one_that_goes_on_from_it_is_not_over(
+    studies: Studies,
+) -> None:
+    earlier = studies.ended("one", CURVES)
+    run = studies.make("two", resume_child_runs=[earlier.trial(3)])
+    waiting = [Listed(run.folder, {"state": "Queued"})]
+    assert users_of([earlier.folder.path], waiting) == {earlier.folder.path: ["two"]}

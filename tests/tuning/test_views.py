@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hpctf import HyperDriveRun
+from hpctf.errors import UsageError
 from hpctf.notebook.show import LiveCard, run_in_words
 from hpctf.notebook.study_charts import axis_of, history, parallel
 from hpctf.tuning.expressions import choice, loguniform, uniform
@@ -144,3 +145,27 @@ def test_pictures_escape_names_and_need_values() -> None:
     assert "<b>" not in drawn and "<i>" not in drawn and "&lt;i&gt;0" in drawn
     best = re.search('class="hpctf-best" points="([^"]*)"', drawn)
     assert best is not None and best[1].endswith(",170.0"), "the least is the best"
+
+
+def test_other_commands_do_what_is_right_of_a_study_and_of_a_trial(
+    run: HyperDriveRun, tmp_path: Path
+) -> None:
+    env = {"HPCTF_RUNS_ROOT": str(run.folder.root)}
+
+    def done(*words: str) -> Any:
+        return hpctf(*words, cwd=tmp_path, env=env)
+
+    refused = done("archive", f"{run.id}_0", "--yes")
+    assert refused.returncode == 2
+    assert "is a trial, which is archived with its study" in refused.stderr
+    assert f"hpctf archive {run.id}\n" in refused.stderr
+    assert done("watch", run.id).stdout.endswith("best acc 0.95\n")
+    refused = done("metrics", run.id)
+    assert refused.returncode == 2 and f"hpctf metrics {run.id}_0" in refused.stderr
+    rows = list(csv.DictReader(io.StringIO(done("export", "csv", run.id).stdout)))
+    assert [row["value"] for row in rows] == ["0.1", "0.9", "0.2", "0.3", "0.95", "0.5"]
+    assert {row["run"] for row in rows} == {f"{run.id}_{number}" for number in range(4)}
+    assert done("runs", "--rm", f"{run.id}_0", "--yes").stdout == f"{run.id}_0\n"
+    with pytest.raises(UsageError, match="Trial 0 of study s_1_ab was removed"):
+        run.trial(0)
+    assert results(run.study)["best"]["trial"] == 3

@@ -87,6 +87,13 @@ def archive(
         An archive could not be written, or was not what the folder is: the run is where it was.
     """
     into = archives_folder(root, to)
+    for folder in folders:
+        study = folder.study
+        if study is not None:
+            raise UsageError(
+                f"Run {folder.id} is a trial, which is archived with its study.",
+                f"hpctf archive {study.id}",
+            )
     guard = Guard(root, folders)
     for folder in folders:
         if into.resolve().is_relative_to(folder.path.resolve()):

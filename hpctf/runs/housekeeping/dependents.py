@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpctf.common.files import read_whole
 from hpctf.errors import UnreadableRun
-from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.layout import STUDY, RunFolder
 from hpctf.runs.status.listing import Listed, list_runs
 
 
@@ -34,7 +34,7 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
     """Return which runs that are not over use each folder, but for a run its own.
 
     A run uses what its plan names, and where its batch script lies: the runs of a job array share
-    the first one's, and the folder of its log.
+    the first one's, and the folder of its log. A study uses the earlier ones that it goes on from.
     """
     using: dict[Path, list[str]] = {folder: [] for folder in folders}
     named = {}
@@ -55,9 +55,11 @@ def users_of(folders: Iterable[Path], runs: Iterable[Listed]) -> dict[Path, list
 
 
 def _named_by(run: RunFolder) -> tuple[str, Path]:
-    """Return the text of a run's plan, and where its batch script lies."""
+    """Return the text of a run's plan, or of a study's documents, and where its batch script
+    lies."""
+    documents = [run.plan_file, *([run.path / STUDY] if run.is_study else ())]
     try:
-        plan = read_whole(run.plan_file, follow=False).decode("utf-8", "replace")
-        return plan, Path(os.path.realpath(run.script))
+        texts = [read_whole(one, follow=False).decode("utf-8", "replace") for one in documents]
+        return "\n".join(texts), Path(os.path.realpath(run.script))
     except (OSError, ValueError):
         return "", run.script

@@ -87,10 +87,11 @@ def told(run: HyperDriveRun, slots: int) -> None:
         gaps += [after[0] - before[1] for before, after in itertools.pairwise(trials)]
         busy += sum(ended - began for began, ended in trials)
         whole += trials[-1][1] - trials[0][0]
+    median, longest = statistics.median(gaps), max(gaps)
     print(
         f"{len(run.progress.trials)} trials in {slots} slots: busy {100 * busy / whole:.1f} %; "
-        f"from a script's last line to the next one's first {statistics.median(gaps):.2f} s (median), "
-        f"{max(gaps):.2f} s (longest)"
+        f"from a script's last line to the next one's first {median:.2f} s (median), "
+        f"{longest:.2f} s (longest)"
     )
 
 

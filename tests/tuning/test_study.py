@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ from hpctf.tuning.sampling import (
 )
 from hpctf.tuning.study import Study, arguments_of, write_study
 from hpctf.tuning.submit import adapted, define, estimator_of, for_agents, jobs_of, runner_of
-from tests.conftest import skip_or_fail
-from tests.support.projects import CLUSTER_SITE, PACKAGED, planned, project, site_of
+from tests.conftest import ROOT, skip_or_fail
+from tests.support.projects import CLUSTER_SITE, PACKAGED, hpctf, planned, project, site_of
 
 SPACE = {"lr": uniform(0, 1), "optimizer": choice("adam", "sgd")}
 
@@ -317,3 +318,16 @@ def test_an_agent_whose_file_was_never_made_is_lost_as_well(study: Study) -> Non
         assert not peers.is_lost(1)
         clock.now += LOST_S / 4
     assert peers.is_lost(1)
+
+
+def test_the_examples_study_can_be_submitted(tmp_path: Path) -> None:
+    digits = ROOT / "examples/digits"
+    done = hpctf(
+        *("tune", "--site", "slurm", "--python", sys.executable, "--space", digits / "space.yaml"),
+        *("--metric", "held_out_accuracy", "--trials", "16", "--parallel", "4", "--dry-run"),
+        digits / "single.py",
+        cwd=tmp_path,
+        env={"HPCTF_RUNS_ROOT": str(tmp_path / "runs")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --array=0-3\n" in done.stdout

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpctf.common.files import read_json, write_json
 from hpctf.common.forms import FormError, checked
-from hpctf.errors import UnreadableModel
+from hpctf.errors import UnreadableModel, shown
 
 FORMAT = 1
 """Version of ``model.json`` that is written, and the newest that is read."""
@@ -129,6 +129,7 @@ def unreadable(folder: Path, why: str) -> UnreadableModel:
 
 
 def _record_of(found: dict[str, Any]) -> Record:
+    _check_names(found)
     known = {key: found[key] for key in Record.__dataclass_fields__ if key in found}
     known["files"] = {
         name: File(one["bytes"], one["sha256"]) for name, one in found["files"].items()
@@ -137,6 +138,17 @@ def _record_of(found: dict[str, Any]) -> Record:
         run = found["run"]
         known["run"] = OfRun(**{key: run[key] for key in OfRun.__dataclass_fields__ if key in run})
     return Record(**known)
+
+
+def _check_names(found: dict[str, Any]) -> None:
+    """Refuse names that lead out of the version's folder: somebody else may have written them."""
+    path = found["path"]
+    if path in ("", ".", "..") or "/" in path:
+        raise FormError(f"path is {shown(path)}, but must be one name")
+    for name in found["files"]:
+        parts = name.split("/")
+        if parts[0] != path or not {"", ".", ".."}.isdisjoint(parts):
+            raise FormError(f"files has {shown(name)}, which does not lie in {shown(path)}")
 
 
 def _check_format(folder: Path, number: int) -> None:

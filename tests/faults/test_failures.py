@@ -226,7 +226,7 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     words = ["--backend", "ps", "--workers", "2", "--max-worker-restarts", "2"]
     words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
     script = trainer.home / "examples/digits/ps.py"
-    run = trainer.hpctf("submit", *words, script, "--", "--epochs", "24").stdout.strip()
+    run = trainer.hpctf("submit", *words, script, "--", "--epochs", "40").stdout.strip()
     folder = next(trainer.home.glob(f"runs/*/{run}"))
     log = folder / "logs/chief-0.log"
     wait_until(lambda: log.exists() and "epoch 3:" in log.read_text())
@@ -243,7 +243,7 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     )
     assert (worker["state"], worker["restarts"]) == ("Completed", 1)
     text = log.read_text()
-    assert [f"epoch {n}:" in text for n in range(1, 25)] == [True] * 24
+    assert [f"epoch {n}:" in text for n in range(1, 41)] == [True] * 40
 
 
 @pytest.mark.fault("a worker crashes more often than it may", "its last exit code is the run's")

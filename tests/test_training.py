@@ -113,8 +113,13 @@ def test_one_script_on_every_backend(trainer: Person, words: list[str]) -> None:
     metrics = train(trainer, "digits/both.py", *words)
     assert metrics["size"] == (2 if words else 1)
     assert "outputs/model.keras" in trainer.hpctf("files", "@last").stdout
+    found = json.loads(trainer.output("seen.json"))
     if words:
-        check_that_workers_saw_disjoint_data(json.loads(trainer.output("seen.json")), words[1])
+        check_that_workers_saw_disjoint_data(found, words[1])
+    else:
+        [seen] = found["seen"]
+        assert sum(seen) == found["steps"] * 4 == 44
+        assert max(seen) == 1
 
 
 def check_that_workers_saw_disjoint_data(found: dict[str, Any], backend: str) -> None:

@@ -11,8 +11,9 @@ from hpctf.runs.submitting import Labels
 from hpctf.tracking.metrics import checked_tags
 from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig, TunedRun
 from hpctf.tuning.policies import EarlyTerminationPolicy, parse_policy
-from hpctf.tuning.sampling import parse_sampling
+from hpctf.tuning.sampling import function_sampling, parse_sampling
 from hpctf.tuning.spaces import space_of
+from hpctf.tuning.trials import Define
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def tune(
     estimator: TensorFlow,
-    space: Mapping[str, Any],
+    space: Mapping[str, Any] | Define,
     metric: str,
     goal: str = "maximize",
     trials: int = 20,
@@ -63,7 +64,8 @@ def tune(
     estimator
         What each trial runs. Parameters are added to its arguments: ``--lr 0.01``.
     space
-        Expressions, or their text, by the names of their parameters.
+        Expressions, or their text, by the names of their parameters; or a function that draws them
+        (`hpctf.tuning.functions`).
     metric, goal
         What the script logs, and whether more of it is better: ``maximize`` or ``minimize``.
     trials, parallel
@@ -128,7 +130,7 @@ def tune(
 
 def config_of(
     estimator: TensorFlow,
-    space: Mapping[str, Any],
+    space: Mapping[str, Any] | Define,
     metric: str,
     goal: str = "maximize",
     trials: int = 20,
@@ -146,7 +148,9 @@ def config_of(
 ) -> HyperDriveConfig:
     """Return the study that `tune` submits; the parameters are its own."""
     return HyperDriveConfig(
-        parse_sampling(sampler, space_of(space, "space"), pruner, enqueue),
+        function_sampling(sampler, space, pruner, enqueue)
+        if callable(space)
+        else parse_sampling(sampler, space_of(space, "space"), pruner, enqueue),
         metric,
         goal,  # type: ignore[arg-type]
         trials,

@@ -28,6 +28,7 @@ from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
+    from hpctf.tuning.trials import Define
 
 _MOST_ROWS = 50
 """Rows of a table on a terminal, unless --all is given."""
@@ -67,7 +68,12 @@ def tune() -> None:
     metavar="NAME=EXPRESSION",
     help="A parameter to vary, such as 'lr=loguniform(1e-5, 1e-1)'; can be repeated.",
 )
-@click.option("--space", metavar="FILE", help="YAML or JSON file that maps names to expressions.")
+@click.option(
+    "--space",
+    metavar="FILE",
+    help="YAML or JSON file that maps names to expressions; or a Python file with the function "
+    "space(draw).",
+)
 @click.option("--metric", required=True, help="The metric that the script logs.")
 @click.option(
     "--goal",
@@ -299,12 +305,20 @@ def _overview(study: HyperDriveRun) -> dict[str, Any]:
     return overview(study.study)
 
 
-def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any]:
+def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any] | Define:
+    from hpctf.tuning.functions import function_of_file
     from hpctf.tuning.spaces import parse_parameters, parse_space
 
     found: dict[str, Any] = {}
     if file is not None:
         check_path("--space", file)
+        if file.endswith(".py"):
+            if params:
+                raise UsageError(
+                    "--param and a --space that is a function contradict each other.",
+                    "Draw the parameter in the function.",
+                )
+            return function_of_file(Path(file).expanduser())
         try:
             text = Path(file).expanduser().read_text()
         except (OSError, UnicodeDecodeError) as error:
@@ -336,7 +350,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if source(name) is not default}
 
 
-def _show(place: Any, estimator: Any, space: dict[str, Any], how: dict[str, Any]) -> None:
+def _show(place: Any, estimator: Any, space: dict[str, Any] | Define, how: dict[str, Any]) -> None:
     """Print the batch script that would be submitted."""
     from hpctf.common.secrets import hidden_in_shell
     from hpctf.common.terminal import data

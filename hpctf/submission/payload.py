@@ -6,10 +6,11 @@ import pickle
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from submitit.core.utils import CommandFunction, DelayedSubmission
@@ -63,22 +64,30 @@ def write_payload(
         write_atomic(folder / PAYLOAD, submission.function.data, PRIVATE_FILE)
         return
     by_reference = isinstance(submission.function, CommandFunction)
-    own = [] if by_reference else _own_modules(source_directory)
-    for module in own:
-        cloudpickle.register_pickle_by_value(module)
     try:
-        data = cloudpickle.dumps(submission, pickle.HIGHEST_PROTOCOL)
+        data = pickled(submission, [] if by_reference else _own_modules(source_directory))
     except Exception as error:
         raise UsageError(
             f"function or arguments cannot be pickled for the nodes: {error}",
             "Open files, locks, connections and such inside the function instead.",
         ) from None
-    finally:
-        for module in own:
-            cloudpickle.unregister_pickle_by_value(module)
     if not by_reference:
         _bring_cloudpickle(folder)
     write_atomic(folder / PAYLOAD, data, PRIVATE_FILE)  # a command's secrets are in it
+
+
+def pickled(value: Any, own: Sequence[ModuleType] | None = None) -> bytes:
+    """Return a pickle; modules that are a person's `own` go by value, by default all that no node
+    can import."""
+    by_value = _own_modules(None) if own is None else own
+    for module in by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        data: bytes = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return data
+    finally:
+        for module in by_value:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _bring_cloudpickle(folder: Path) -> None:

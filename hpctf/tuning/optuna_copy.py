@@ -6,6 +6,7 @@ opens, and what Optuna works out importances from.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
@@ -19,11 +20,14 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpctf.tuning.distributions import Expression
+from hpctf.tuning.functions import define_of
 from hpctf.tuning.goals import PrimaryMetricGoal
 from hpctf.tuning.optuna_parameters import mapping_of
 from hpctf.tuning.optuna_store import JournalBackend
 from hpctf.tuning.progress import Entry
 from hpctf.tuning.study import Study
+from hpctf.tuning.trials import Define
 
 _STATES = {
     "running": TrialState.RUNNING,
@@ -56,7 +60,10 @@ def copy_of(study: Study, storage: BaseStorage | None = None) -> optuna.Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # since Optuna 3.2
         made.set_metric_names([definition.metric])
-    made.add_trials([_trial(study, progress.trials[number]) for number in sorted(progress.trials)])
+    define = define_of(study)
+    made.add_trials(
+        [_trial(study, define, progress.trials[number]) for number in sorted(progress.trials)]
+    )
     return made
 
 
@@ -86,18 +93,20 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
         return {}
 
 
-def _trial(study: Study, entry: Entry) -> FrozenTrial:
+def _trial(study: Study, define: Define, entry: Entry) -> FrozenTrial:
     parameters: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     given = study.parameters_of(entry.number)
-    for name, expression in study.definition.parameter_sampling.parameter_space.items():
-        mapping = mapping_of(expression)
-        try:
-            parameters[name] = mapping.kept_of(given[name])
-        except (KeyError, TypeError, ValueError):
-            continue
-        distributions[name] = mapping.distribution
 
+    def draw(name: str, expression: Expression) -> Any:
+        mapping = mapping_of(expression)
+        with contextlib.suppress(TypeError, ValueError):
+            parameters[name] = mapping.kept_of(given[name])
+            distributions[name] = mapping.distribution
+        return given[name]
+
+    with contextlib.suppress(KeyError):  # its parameters are of another space
+        define(draw)
     state = _STATES[entry.state]
     if state == TrialState.COMPLETE and entry.best is None:
         state = TrialState.FAIL

@@ -19,6 +19,7 @@ from hpctf.tuning.draws import (
 )
 from hpctf.tuning.methods import parse_pruner, parse_sampler
 from hpctf.tuning.spaces import space_as_json, space_of
+from hpctf.tuning.trials import Define
 
 MOST_BAYESIAN_POINTS = 100_000
 """Points of a quniform that Azure ML's Bayesian sampling allows."""
@@ -258,6 +259,47 @@ class SearchSampling(HyperParameterSampling):
         raise UsageError("A search needs the results of earlier trials for its next one.")
 
 
+@dataclass(frozen=True)
+class FunctionSampling(SearchSampling):
+    """Draw parameters by a function that calls for each of them, so that which there are may depend
+    on the values of others (`hpctf.tuning.functions`).
+
+    Parameters
+    ----------
+    define
+        The function; None of a study that has been submitted, whose folder has it.
+    """
+
+    SAMPLING_NAME: ClassVar[str] = "FUNCTION"
+    word: ClassVar[str] = "a function"
+
+    parameter_space: Mapping[str, Expression] = field(default_factory=dict)
+    define: Define | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        parse_sampler(self.search_sampler)
+        parse_pruner(self.search_pruner)
+
+    def enqueued(self, seed: int) -> list[dict[str, Any]]:
+        return [dict(given) for given in self._enqueued]
+
+
+def function_sampling(
+    text: str, define: Define, pruner: str = "none", enqueue: Sequence[Mapping[str, Any]] = ()
+) -> FunctionSampling:
+    """Return the sampling of a space that is a function; the words are `parse_sampling`'s."""
+    word = text.strip().lower()
+    if word in ("grid", "bayesian"):
+        raise UsageError(
+            f"--sampler {word} does not take a space that is a function.",
+            "Use --sampler tpe, or random.",
+        )
+    line = {ENQUEUE: [dict(one) for one in enqueue]} if enqueue else {}
+    sampler = "qmc" if word == "sobol" else text.strip()
+    properties = {"sampler": sampler, "pruner": pruner.strip(), **line}
+    return FunctionSampling(properties=properties, define=define)
+
+
 def parse_sampling(
     text: str,
     space: Mapping[str, Any],
@@ -312,6 +354,7 @@ SAMPLINGS: tuple[type[HyperParameterSampling], ...] = (
     GridParameterSampling,
     BayesianParameterSampling,
     SearchSampling,
+    FunctionSampling,
 )
 
 

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpctf.tuning.earlier import EarlierTrial
+from hpctf.tuning.functions import define_of
 from hpctf.tuning.progress import Entry, Progress
+from hpctf.tuning.sampling import FunctionSampling
 from hpctf.tuning.search import open_search
 from hpctf.tuning.study import JOURNAL, Study
 from hpctf.tuning.trials import Imported, Told
@@ -36,9 +38,11 @@ class SearchOf:
         definition = study.definition
         sampling = definition.parameter_sampling
         path = os.path.join(study.folder.path, JOURNAL)
+        is_function = isinstance(sampling, FunctionSampling)
+        space = define_of(study) if is_function else sampling.parameter_space
         self._search = open_search(
             path,
-            sampling.parameter_space,
+            space,
             definition.primary_goal,
             sampler=sampling.search_sampler,
             pruner=sampling.search_pruner,

@@ -26,8 +26,10 @@ from hpctf.tuning.agent.study_process import WARNING
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.driver_plan import for_driver, for_trials
 from hpctf.tuning.earlier import drawn_ahead, going_on, write_results
+from hpctf.tuning.functions import keep_function, tried
 from hpctf.tuning.methods import parse_sampler
 from hpctf.tuning.policies import NoTerminationPolicy
+from hpctf.tuning.sampling import FunctionSampling
 from hpctf.tuning.search import check_installed
 from hpctf.tuning.search_of import search_of
 from hpctf.tuning.study import Definition, Runner, Study, write_study
@@ -83,6 +85,9 @@ def submit_study(
         plans: Sequence[Plan], estimators: Sequence[TensorFlow], folders: Sequence[RunFolder]
     ) -> None:
         write_study(folders[0], definition, drawn, trial_plans[0])
+        sampling = config.hyperparameter_sampling
+        if isinstance(sampling, FunctionSampling) and sampling.define is not None:
+            keep_function(folders[0].path, sampling.define)
         folders[0].update_record(kind="study")
         study = Study(folders[0])
         if config.resume_from:
@@ -138,6 +143,8 @@ def define(
         raise UsageError(f"per_node is {per_job!r}, but must be a whole number from 1 to 128.")
     seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
     sampling, total = config.hyperparameter_sampling, config.max_total_runs
+    if isinstance(sampling, FunctionSampling) and sampling.define is not None:
+        tried(sampling.define, seed)
     first = going_on(config)
     given = [*(trial.parameters for trial in first), *sampling.enqueued(seed)]
     if len(given) > total:

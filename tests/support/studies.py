@@ -16,7 +16,8 @@ from hpctf.runs.status.determine import settle
 from hpctf.runs.status.state import RunState
 from hpctf.tuning.agent.trial_folder import open_trial
 from hpctf.tuning.expressions import uniform
-from hpctf.tuning.sampling import parse_sampling
+from hpctf.tuning.functions import keep_function
+from hpctf.tuning.sampling import FunctionSampling, parse_sampling
 from hpctf.tuning.study import Study, write_study
 from hpctf.tuning.submit import define, for_agents, take_over
 from tests.conftest import run_python
@@ -54,6 +55,9 @@ class Studies:
         record = {"id": name, "request": request_of(estimator), "parameters": {}}
         folder.write_documents(json.loads(plan.to_json()), record)
         write_study(folder, definition, drawn)
+        sampling = config.hyperparameter_sampling
+        if isinstance(sampling, FunctionSampling) and sampling.define is not None:
+            keep_function(folder.path, sampling.define)
         if config.resume_from:
             take_over(Study(folder), config, self.notes.append)
         return HyperDriveRun(folder)

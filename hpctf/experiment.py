@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hpctf.runs.site_choice import ChosenSite
     from hpctf.site.model import Site
     from hpctf.tuning.config import HyperDriveConfig
+    from hpctf.tuning.submit import Packing
 
 
 class Experiment:
@@ -143,12 +144,12 @@ class Experiment:
         on_note: Any = None,
         *,
         seed: int | None = None,
-        per_job: int = 1,
+        packing: Packing | None = None,
         job_per_trial: bool | None = None,
     ) -> HyperDriveRun:
         """Submit a study, and return its run (`hpctf.tuning.submit.submit_study`)."""
         from hpctf.hyperdrive_run import HyperDriveRun
-        from hpctf.tuning.submit import submit_study
+        from hpctf.tuning.submit import ONE_A_JOB, submit_study
 
         made = submit_study(
             self._submitter,
@@ -156,7 +157,7 @@ class Experiment:
             labels or Labels(),
             on_note,
             seed=seed,
-            per_job=per_job,
+            packing=packing or ONE_A_JOB,
             job_per_trial=job_per_trial,
         )
         return HyperDriveRun(made)

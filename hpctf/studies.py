@@ -35,6 +35,7 @@ def tune(
     enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int | None = None,
     per_node: int = 1,
+    per_gpu: int | None = None,
     job_per_trial: bool | None = None,
     max_duration_minutes: int = MAX_DURATION_MINUTES,
     trial_timeout: int | None = None,
@@ -83,6 +84,8 @@ def tune(
         From which, and a trial's number, its parameters are drawn; by default a new one.
     per_node
         How many trials share a job, its CPUs and GPUs.
+    per_gpu
+        The same for each GPU of a job, instead of `per_node`.
     job_per_trial
         Whether each trial is a job of its own, which a driver submits; by default, if it has
         several processes (``mpi``, ``ps``, ``collective``). Else agents take trials.
@@ -123,8 +126,11 @@ def tune(
     place = Experiment(experiment) if isinstance(experiment, str) else experiment
     labels = Labels(checked_tags(tags or {}))
     tell = notify if on_note is None else on_note
+    from hpctf.tuning.submit import Packing
+
+    packing = Packing(per_node, per_gpu)
     return place.submit_study(
-        config, labels, tell, seed=seed, per_job=per_node, job_per_trial=job_per_trial
+        config, labels, tell, seed=seed, packing=packing, job_per_trial=job_per_trial
     )
 
 

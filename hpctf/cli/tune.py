@@ -116,6 +116,7 @@ def tune() -> None:
     show_default=True,
     help="Trials that share a job, its CPUs and GPUs.",
 )
+@click.option("--per-gpu", type=int, help="The same for each GPU of a job, instead of --per-node.")
 @click.option(
     "--job-per-trial",
     is_flag=True,
@@ -192,7 +193,7 @@ for command in (tune_views.plot, tune_views.export, tune_views.report):
 
 _OF_THE_STUDY = (
     *("metric", "goal", "trials", "parallel", "sampler", "policy", "pruner", "seed", "per_node"),
-    *("job_per_trial", "trial_timeout", "name"),
+    *("per_gpu", "job_per_trial", "trial_timeout", "name"),
 )
 
 
@@ -356,13 +357,24 @@ def _show(place: Any, estimator: Any, space: dict[str, Any] | Define, how: dict[
     from hpctf.common.terminal import data
     from hpctf.studies import config_of
     from hpctf.submission.script import render, render_agents
-    from hpctf.tuning.submit import adapted, define, estimator_of, jobs_of, runner_of
+    from hpctf.tuning.submit import (
+        Packing,
+        adapted,
+        define,
+        estimator_of,
+        gpus_of,
+        jobs_of,
+        runner_of,
+    )
 
-    per_job, seed, alone = (how.pop(name) for name in ("per_node", "seed", "job_per_trial"))
+    packing = Packing(how.pop("per_node"), how.pop("per_gpu"))
+    seed, alone = how.pop("seed"), how.pop("job_per_trial")
     config = config_of(estimator, space, **how)
     runs = estimator_of(config, place.site)
-    definition, _ = define(config, seed, per_job, runner_of(runs, place.site, per_job, alone))
-    planned, of_trial = adapted(place.plan(runs), place.site, runs, definition)
+    runner = runner_of(runs, place.site, packing, alone)
+    trial = place.plan(runs)
+    definition, _ = define(config, seed, packing.per_job(gpus_of(trial)), runner)
+    planned, of_trial = adapted(trial, place.site, runs, definition)
     for note in planned.notes:
         notify(note)
     data(hidden_in_shell(render_agents(planned.plan, jobs_of(definition), keep=False)))

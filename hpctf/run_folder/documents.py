@@ -94,6 +94,7 @@ class Record:
     job_id: str | None = None
     job_name: str | None = None
     cluster: str | None = None
+    more_jobs: list[str] = field(default_factory=list)
     array_index: int | None = None
     job_host: str | None = None
     job_start_time: str | None = None

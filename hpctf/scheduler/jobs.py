@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from hpctf.scheduler import states
@@ -35,6 +35,20 @@ class JobStatus(NamedTuple):
     def ending(self) -> str:
         """How it ended, in one of Slurm's words; empty while it is not over."""
         return states.ending(self.state)
+
+
+def liveliest(jobs: Iterable[JobStatus | None]) -> JobStatus | None:
+    """Return the job that tells of a run which has several; None if none of them is known."""
+    return max((job for job in jobs if job is not None), key=liveliness, default=None)
+
+
+def liveliness(row: JobStatus) -> tuple[int, float]:
+    """Return what orders the tasks of an array that is looked at as one job, the one that tells of
+    it last: the array runs as long as one of them does, and was cancelled if all of them were."""
+    order = (states.OVER, states.QUEUED, states.FINALIZING, states.PREPARING, states.RUNNING)
+    kind = states.kind(row.state)
+    number = order.index(kind) + 1 if kind in order else 1
+    return 0 if row.ending == "CANCELLED" else number, row.submitted or 0.0
 
 
 class Identity(NamedTuple):

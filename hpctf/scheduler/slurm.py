@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 
 from hpctf.errors import SchedulerError
-from hpctf.scheduler import commands, states
+from hpctf.scheduler import commands
 from hpctf.scheduler.commands import fields
-from hpctf.scheduler.jobs import Identity, JobStatus
+from hpctf.scheduler.jobs import Identity, JobStatus, liveliness
 
 _SQUEUE_S = 20.0
 _SACCT_S = 10.0
@@ -108,7 +108,7 @@ class Slurm:
         # Of a het job the components come with their own ids, the leader first.
         status = next((row for row in rows if row.job_id == leader(job_id)), rows[0])
         if any(job.get("ArrayJobId") == job_id for job in jobs):
-            status = max(rows, key=_liveliness)
+            status = max(rows, key=liveliness)
         return status._replace(job_id=job_id) if identity.is_of(status) else None
 
     @staticmethod
@@ -159,6 +159,11 @@ class Slurm:
         rows = [row for row in self._squeue([f"--name={name}"]) if row.active and row.name == name]
         latest = max(rows, key=lambda row: row.submitted or 0.0, default=None)
         return None if latest is None else _whole(latest.job_id)
+
+    def active_tasks(self, job_ids: list[str]) -> int:
+        """Return how many tasks of job arrays wait or run."""
+        options = [f"--jobs={word}" for word in commands.words(job_ids)]
+        return sum(row.active for row in self._squeue(options, "--array"))
 
     def waits_for(self, job_id: str) -> bool:
         """Whether a job that has not begun depends on another one."""
@@ -263,7 +268,7 @@ def _chosen(rows: Iterator[JobStatus], identities: Mapping[str, Identity]) -> di
         if key not in found or _rank(row) >= _rank(found[key]):
             found[key] = row
     tasks = [key for key in found if key not in identities]
-    for row in sorted([found.pop(key) for key in tasks], key=_liveliness):
+    for row in sorted([found.pop(key) for key in tasks], key=liveliness):
         found[_whole(row.job_id)] = row
     return {key: row._replace(job_id=key) for key, row in found.items()}
 
@@ -272,15 +277,6 @@ def _rank(row: JobStatus) -> tuple[bool, float]:
     """Return what orders the rows of one job: a het job's first component speaks for all, and what
     was submitted last for what was before."""
     return row.job_id.endswith("+0"), row.submitted or 0.0
-
-
-def _liveliness(row: JobStatus) -> tuple[int, float]:
-    """Return what orders the tasks of an array that is looked at as one job, the one that tells of
-    it last: the array runs as long as one of them does, and was cancelled if all of them were."""
-    order = (states.OVER, states.QUEUED, states.FINALIZING, states.PREPARING, states.RUNNING)
-    kind = states.kind(row.state)
-    number = order.index(kind) + 1 if kind in order else 1
-    return 0 if row.ending == "CANCELLED" else number, row.submitted or 0.0
 
 
 def _matching(rows: Iterator[JobStatus], wanted: Mapping[str, Identity]) -> dict[str, JobStatus]:

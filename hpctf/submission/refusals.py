@@ -18,6 +18,9 @@ _OWN = re.compile(r"sbatch: |Try [\"']sbatch --help[\"']")
 _COMPLAINT = re.compile(
     r"^sbatch: (?:error|fatal):|^sbatch: .*\b(?:option|argument)\b", re.MULTILINE
 )
+_LIMITS = re.compile(
+    r"SubmitJobs?(Limit|Per)|job submit limit|MaxSubmitJob|JobCount", re.IGNORECASE
+)
 _RETRIES = re.compile(r"^sbatch: .*\bretrying\b", re.MULTILINE)
 
 NOT_SENT = (
@@ -78,3 +81,9 @@ def never_sent(err: str) -> bool:
     """Return whether sbatch did not even reach slurmctld, which can then not be asked either."""
     verdicts = _FAILED.findall(err)
     return bool(verdicts) and all(verdict.strip() in NOT_SENT for verdict in verdicts)
+
+
+def is_of_a_limit(error: Exception) -> bool:
+    """Return whether Slurm has refused jobs for how many there are: fewer, or the same later, may
+    be taken. It names the limit (``AssocMaxSubmitJobLimit``), or says that it is one of several."""
+    return bool(_LIMITS.search(str(error)))

@@ -203,6 +203,9 @@ class Progress:
         self.began = self.closed = None
         self.stopped = self.stopped_by = ""
 
+    def _agents(self, record: Mapping[str, Any]) -> None:
+        self.agents = int(record["agents"])
+
     def _claimed(self, record: Mapping[str, Any]) -> None:
         number, attempt = int(record["trial"]), int(record["attempt"])
         trial = self.trials.get(number)
@@ -271,6 +274,7 @@ class Progress:
 
 _KINDS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "submitted": Progress._submitted,
+    "agents": Progress._agents,
     "claimed": Progress._claimed,
     "job": Progress._job,
     "driver": Progress._driver,

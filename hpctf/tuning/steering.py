@@ -7,15 +7,18 @@ import time
 from dataclasses import replace
 
 from hpctf.common.files import write_json
+from hpctf.common.notes import notify
 from hpctf.common.processes import user_name
 from hpctf.errors import HpctfError, SchedulerError, UsageError, shown
 from hpctf.plan import Plan
 from hpctf.run_folder.ownership import owner_of
 from hpctf.runs.cancelling import cancel
-from hpctf.runs.status.query import look
+from hpctf.runs.status.query import job_ids, look
 from hpctf.scheduler import commands
+from hpctf.scheduler.slurm import Slurm
+from hpctf.tuning.arrays import add_agents, submit_agents
 from hpctf.tuning.study import Study
-from hpctf.tuning.submit import MOST_JOBS, submit_agents
+from hpctf.tuning.submit import MOST_JOBS
 
 _SLURM_S = 20.0
 _FULFILLED = ("dependency", "kill-on-invalid-dep")
@@ -46,8 +49,8 @@ def stop(study: Study, reason: str = "") -> None:
             study.ledger.append("stop", reason=words, by=by)
     write_json(folder.cancelled, {"time": time.time(), "by": by}, shared=True)
     # agents that wait have nothing to do; those that run end by themselves once their trial has
-    command = ["scancel", *_clusters(study), "--state=PENDING", str(folder.job_id)]
-    commands.run(command, _SLURM_S)
+    ids = job_ids(folder.read_record())
+    commands.run(["scancel", *_clusters(study), "--state=PENDING", *ids], _SLURM_S)
     if study.is_driven and look(folder).state in ("Queued", "Canceled"):
         _end_jobs(study, reason or f"the study was stopped by user {by}")
 
@@ -57,8 +60,9 @@ def _end_jobs(study: Study, reason: str) -> None:
     if not study.is_driven:
         return
     for trial in study.ledger.refresh().running:
-        if trial.job_id:
-            cancel(study.trial(trial.number))
+        folder = study.trial(trial.number)
+        if folder.record_file.exists():  # else it was never submitted
+            cancel(folder)
     with study.ledger.held() as progress:
         for trial in progress.running:
             study.ledger.end(trial.number, trial.attempt, "canceled", reason)
@@ -98,51 +102,59 @@ def resume(study: Study) -> int:
 def set_parallel(study: Study, most: int) -> None:
     """Change how many trials run at a time; trials that run already are left alone.
 
-    Below the number of agents, agents end once their trials have; Slurm starts no more of the
-    array's tasks at a time either.
+    With fewer, agents end once their trials have, and Slurm starts no more of the array's tasks at
+    a time either. With more, agents are submitted in place of those that have ended, and beyond.
 
     Raises
     ------
     UsageError
-        More than the study has agents, or not a number of trials.
+        Not a number of trials, or the study is over.
+    SchedulerError
+        Slurm cannot be asked, or takes no more agents.
     """
     _check_owner(study)
-    progress = study.ledger.refresh()
+    total = study.definition.total
+    if type(most) is not int or not 1 <= most <= total:
+        raise UsageError(
+            f"--parallel is {shown(most)}, but must be a whole number from 1 to {total}, the "
+            f"number of trials of study {study.id}."
+        )
+    state = look(study.folder)
+    if state.final:
+        raise UsageError(
+            f"Study {study.id} is over: it is {state.state}.",
+            f"To go on with what is left: hpctf tune resume {study.id}",
+        )
+    progress = study.ledger.append("parallel", most=most)
     if study.is_driven:
-        _check_most(most, study.definition.total, "trials")
-        study.ledger.append("parallel", most=most)
         return
-    if type(most) is not int or not 1 <= most <= progress.agents:
-        raise UsageError(
-            f"--parallel is {most}, but must be a whole number from 1 to {progress.agents}, the "
-            f"number of agents of study {study.id}."
-        )
-    study.ledger.append("parallel", most=most)
+
     jobs = -(-most // study.definition.per_job)
-    with contextlib.suppress(SchedulerError):  # the ledger says it to those that run
-        job = f"JobId={study.folder.job_id}"
-        command = ["scontrol", *_clusters(study), "update", job, f"ArrayTaskThrottle={jobs}"]
-        commands.run(command, _SLURM_S)
+    ids = job_ids(study.folder.read_record())
+    for job_id in ids:
+        with contextlib.suppress(SchedulerError):  # the ledger says it to those that run
+            change = (f"JobId={job_id}", f"ArrayTaskThrottle={jobs}")
+            commands.run(["scontrol", *_clusters(study), "update", *change], _SLURM_S)
+    there = Slurm(study.folder.read_record().get("cluster")).active_tasks(ids)
+    left = total - sum(trial.is_over for trial in progress.trials.values())
+    missing = min(jobs, -(-left // study.definition.per_job)) - there
+    if missing > 0:
+        add_agents(study, _plan_again(study), missing, notify)
 
 
-def _check_most(most: int, limit: int, what: str) -> None:
-    if type(most) is not int or not 1 <= most <= limit:
-        raise UsageError(
-            f"--parallel is {shown(most)}, but must be a whole number from 1 to {limit}, the "
-            f"number of {what}."
-        )
-
-
-def _submit(study: Study, jobs: int) -> None:
+def _plan_again(study: Study) -> Plan:
+    """Return the plan of agents, or of a driver, that are submitted after the first ones."""
     plan = Plan.from_json(_plan_text(study))
-    agents = replace(plan.roles[0], count=max(1, jobs * study.definition.per_job))
     options = dict(plan.components[0].directives)
     for name in _FULFILLED:
         options.pop(name, None)
     component = replace(plan.components[0], directives=tuple(options.items()))
-    again = replace(plan, roles=(agents,), components=(component,))
+    return replace(plan, components=(component,))
+
+
+def _submit(study: Study, jobs: int) -> None:
     try:
-        submit_agents(study, again, min(jobs, MOST_JOBS))
+        submit_agents(study, _plan_again(study), min(jobs, MOST_JOBS), notify)
     except HpctfError as error:
         study.ledger.append("closed", state="Failed", reason=f"it was not resumed: {error.message}")
         raise

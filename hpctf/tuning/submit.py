@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.notes import notify
 from hpctf.common.paths import AGENT_START
-from hpctf.errors import UsageError
+from hpctf.errors import UsageError, shown
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.plan import Plan
 from hpctf.planning.directives import REQUEUE_S
 from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.submitting import Labels, Submitter
-from hpctf.scheduler.commands import clusters_option
-from hpctf.scheduler.jobs import Identity
-from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
-from hpctf.submission.script import render_agents
 from hpctf.tuning.agent.study_process import WARNING
+from hpctf.tuning.arrays import submit_agents
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.driver_plan import for_driver, for_trials
 from hpctf.tuning.earlier import drawn_ahead, going_on, write_results
@@ -38,8 +35,56 @@ if TYPE_CHECKING:
     from hpctf.planning.planner import Planned
     from hpctf.site.model import Site
 
-MOST_JOBS = 1000
-"""Jobs of the largest study: below MaxArraySize as Slurm has it (slurm.conf(5))."""
+MOST_PER_JOB = 128
+"""Trials that share a job at most."""
+
+MOST_JOBS = 10_000
+"""Jobs of the largest study: as many as slurmctld has at all, unless told otherwise (slurm.conf(5),
+MaxJobCount)."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How many trials share a job: so many in all, or so many for each of its GPUs."""
+
+    per_node: int = 1
+    per_gpu: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("per_node", self.per_node), ("per_gpu", self.per_gpu)):
+            if value is not None and (type(value) is not int or not 1 <= value <= MOST_PER_JOB):
+                raise UsageError(
+                    f"{name} is {shown(value)}, but must be a whole number from 1 to "
+                    f"{MOST_PER_JOB}."
+                )
+        if self.per_gpu is not None and self.per_node != 1:
+            raise UsageError(
+                f"per_node is {self.per_node} and per_gpu is {self.per_gpu}, but each says how "
+                "many trials share a job.",
+                "Pass one of the two.",
+            )
+
+    def __str__(self) -> str:
+        return f"per_node={self.per_node}" if self.per_gpu is None else f"per_gpu={self.per_gpu}"
+
+    def per_job(self, gpus: int) -> int:
+        """Return how many trials share a job with so many GPUs."""
+        if self.per_gpu is None:
+            return self.per_node
+        if not gpus:
+            raise UsageError(
+                f"per_gpu is {self.per_gpu}, but a job of this study has no GPUs.",
+                "Request them (--use-gpu), or pass per_node (--per-node).",
+            )
+        return self.per_gpu * gpus
+
+
+ONE_A_JOB = Packing()
+
+
+def gpus_of(planned: Planned) -> int:
+    """Return how many GPUs a trial's job has."""
+    return planned.plan.components[0].gpus_per_node
 
 
 def submit_study(
@@ -49,7 +94,7 @@ def submit_study(
     on_note: Any = None,
     *,
     seed: int | None = None,
-    per_job: int = 1,
+    packing: Packing = ONE_A_JOB,
     job_per_trial: bool | None = None,
 ) -> RunFolder:
     """Submit a study, and return its run folder.
@@ -58,7 +103,7 @@ def submit_study(
     ----------
     seed
         From which, and a trial's number, its parameters are drawn; by default a new one.
-    per_job
+    packing
         How many trials share a job, its CPUs and its GPUs.
     job_per_trial
         Whether each trial is a job of its own; by default, if it has several processes.
@@ -71,8 +116,9 @@ def submit_study(
         The file system or the scheduler refused: nothing was left behind.
     """
     estimator = estimator_of(config, submitter.site)
-    runner = runner_of(estimator, submitter.site, per_job, job_per_trial)
-    definition, drawn = define(config, seed, per_job, runner)
+    runner = runner_of(estimator, submitter.site, packing, job_per_trial)
+    gpus = gpus_of(submitter.plan(estimator)) if packing.per_gpu is not None else 0
+    definition, drawn = define(config, seed, packing.per_job(gpus), runner)
     jobs = jobs_of(definition)
     trial_plans: list[Plan | None] = []
 
@@ -92,7 +138,7 @@ def submit_study(
         study = Study(folders[0])
         if config.resume_from:
             take_over(study, config, notify if on_note is None else on_note)
-        submit_agents(study, plans[0], jobs)
+        submit_agents(study, plans[0], jobs, notify if on_note is None else on_note)
 
     return submitter.submit(
         [estimator],
@@ -105,7 +151,7 @@ def submit_study(
 
 
 def runner_of(
-    estimator: TensorFlow, site: Site, per_job: int, job_per_trial: bool | None
+    estimator: TensorFlow, site: Site, packing: Packing, job_per_trial: bool | None
 ) -> Runner:
     """Return who runs a study's trials.
 
@@ -121,10 +167,10 @@ def runner_of(
             "Leave job_per_trial out: then each trial is a job of its own.",
         )
     if job_per_trial or not is_alone:
-        if per_job != 1:
+        if packing != ONE_A_JOB:
             raise UsageError(
-                f"per_node is {per_job}, but each trial is a job of its own.",
-                "Leave per_node out, or let agents run trials of one process.",
+                f"{packing} asks for several trials in a job, but each trial is a job of its own.",
+                "Leave it out, or let agents run trials of one process.",
             )
         return "driver"
     if "array" in site.drop:
@@ -139,8 +185,6 @@ def define(
     config: HyperDriveConfig, seed: int | None, per_job: int = 1, runner: Runner = "agents"
 ) -> tuple[Definition, list[dict[str, Any]] | None]:
     """Return what a study is made of, and its trials where they are drawn before the first one."""
-    if type(per_job) is not int or not 1 <= per_job <= 128:
-        raise UsageError(f"per_node is {per_job!r}, but must be a whole number from 1 to 128.")
     seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
     sampling, total = config.hyperparameter_sampling, config.max_total_runs
     if isinstance(sampling, FunctionSampling) and sampling.define is not None:
@@ -264,24 +308,3 @@ def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) 
         interruption=replace(plan.interruption, signal=None, max_restarts=0),
     )
     return replace(planned, plan=changed)
-
-
-def submit_agents(study: Study, plan: Plan, jobs: int) -> None:
-    """Submit the agents of a study whose folder is ready, or its driver, and put the job on
-    record."""
-    folder, clusters = study.folder, plan.clusters
-    progress = study.ledger.refresh()
-    script = folder.script
-    write_script(script, render_agents(plan, jobs))
-    folder.update_record(job_name=plan.run_id, job_script=str(script), cluster=clusters or None)
-    begun = bool(study.ledger.progress.agents)
-    submission = progress.submission + 1 if begun else 0
-    agents = max(1, jobs * study.definition.per_job)
-    study.ledger.append("submitted", submission=submission, agents=agents)
-    identity = Identity(os.geteuid(), None, frozenset({plan.run_id}), str(script))
-    command = ["sbatch", "--parsable", *clusters_option(clusters), str(script)]
-    with uninterrupted():
-        job_id, cluster = sbatch(
-            command, int(plan.umask, 8), identity, clusters or None, folder.path
-        )
-        folder.update_record(job_id=job_id, cluster=cluster)

@@ -303,3 +303,70 @@ def test_a_search_draws_trials_for_two_agents(person: Person) -> None:
     assert len(drawn) == len(set(drawn)) == 5 and all(0 <= lr <= 1 for lr in drawn)
     person.hpctf("tune", "export", name, "--to", "study.log")
     assert "best acc so far 3" in person.hpctf("tune", "plot", name).stdout
+
+
+def test_agents_that_a_more_important_job_takes_off_their_node_go_on_elsewhere(
+    person: Person,
+) -> None:
+    """Each agent has a node to itself, so that nobody else's job goes with it."""
+    gate = person.home / "gate"
+    name = study(
+        person,
+        *("--param", "lr=choice(1)", "--sampler", "grid", "--sbatch", "exclusive"),
+        script=("--steps", "8", "--wait-for", str(gate)),
+    )
+    node = until_running(person, name)["trials"][0]["host"]
+    person.cluster.run("srun", "-p", "high", "-w", node, "--mem=10M", "true", user=person.user)
+    wait_until(lambda: look(person, name)["trials"][0]["state"] == "waiting")
+    assert "taken off its node (SIGTERM)" in look(person, name)["trials"][0]["reason"]
+    gate.touch()
+    found = ended(person, name)
+    row = found["trials"][0]
+    assert (row["state"], row["attempt"], row["values"]) == ("completed", 1, 8)
+    assert steps_of(person, row) == list(range(8))
+
+
+def test_fewer_and_then_more_trials_run_at_a_time_than_before(person: Person) -> None:
+    gate, later = person.home / "gate", person.home / "later"
+    name = study(
+        person,
+        *("--param", f"wait-for=choice('{gate}', '{gate}', '{later}')", "--sampler", "grid"),
+        *("--param", "lr=choice(1, 2, 3)", "--parallel", "2"),
+    )
+    until_running(person, name, 2)
+    person.hpctf("tune", "set", name, "--parallel", "1")
+    gate.touch()
+    # the one agent that is left has come to trials that do not end
+    wait_until(lambda: look(person, name)["counts"].get("completed") == 6)
+    until_running(person, name, 7)
+    wait_until(lambda: _ended_agents(look(person, name)) == 1)
+    person.hpctf("tune", "set", name, "--parallel", "3")
+    found = until_running(person, name, 9)
+    assert found["counts"] == {"completed": 6, "running": 3, "not started": 0}
+    assert len({row["job_id"].partition("_")[0] for row in found["trials"]}) == 2
+    later.touch()
+    found = ended(person, name)
+    assert (found["state"], found["counts"]["completed"]) == ("Completed", 9)
+    refused = person.hpctf("tune", "set", name, "--parallel", "2", check=False)
+    assert refused.returncode == 2 and "tune resume" in refused.stderr
+
+
+def _ended_agents(found: dict[str, Any]) -> int:
+    states = Path(found["run_folder"]).glob("state/worker-*.jsonl")
+    return sum('"ended"' in path.read_text() for path in states)
+
+
+def test_more_agents_than_an_array_has_tasks_are_several_arrays(person: Person) -> None:
+    name = study(
+        person,
+        *("--param", "lr=uniform(0, 1)", "--trials", "1200", "--sbatch", "begin=now+1hour"),
+    )
+    record = json.loads((Path(look(person, name)["run_folder"]) / "run.json").read_text())
+    ids = [record["job_id"], *record["more_jobs"]]
+    listed = person.cluster.run("squeue", "--array", "--noheader", "--format=%F").stdout.split()
+    assert [listed.count(job_id) for job_id in ids] == [1001, 199]
+    assert look(person, name)["state"] == "Queued"
+    person.hpctf("tune", "stop", name)
+    assert look(person, name)["state"] == "Canceled"
+    listed = person.cluster.run("squeue", "--array", "--noheader", "--format=%F").stdout.split()
+    assert not set(ids) & set(listed)

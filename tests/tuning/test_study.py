@@ -29,7 +29,17 @@ from hpctf.tuning.sampling import (
     sampling_from_record,
 )
 from hpctf.tuning.study import Study, arguments_of, write_study
-from hpctf.tuning.submit import adapted, define, estimator_of, for_agents, jobs_of, runner_of
+from hpctf.tuning.submit import (
+    ONE_A_JOB,
+    Packing,
+    adapted,
+    define,
+    estimator_of,
+    for_agents,
+    gpus_of,
+    jobs_of,
+    runner_of,
+)
 from tests.conftest import ROOT, skip_or_fail
 from tests.support.projects import CLUSTER_SITE, PACKAGED, hpctf, planned, project, site_of
 
@@ -147,37 +157,64 @@ MPI = {"node_count": 2, "distributed_backend": "mpi"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "per_job", "job_per_trial", "runner"),
+    ("asked", "packing", "job_per_trial", "runner"),
     [
-        ({}, 1, None, "agents"),
-        ({}, 4, None, "agents"),
-        ({}, 1, True, "driver"),
-        (MPI, 1, None, "driver"),
-        ({"distributed_backend": "ps", "node_count": 2}, 1, None, "driver"),
-        ({"distributed_backend": "collective", "node_count": 2}, 1, None, "driver"),
+        ({}, ONE_A_JOB, None, "agents"),
+        ({}, Packing(4), None, "agents"),
+        ({}, ONE_A_JOB, True, "driver"),
+        (MPI, ONE_A_JOB, None, "driver"),
+        ({"distributed_backend": "ps", "node_count": 2}, ONE_A_JOB, None, "driver"),
+        ({"distributed_backend": "collective", "node_count": 2}, ONE_A_JOB, None, "driver"),
     ],
 )
 def test_trials_of_several_processes_are_jobs(
-    source: Path, asked: Any, per_job: int, job_per_trial: bool | None, runner: str
+    source: Path, asked: Any, packing: Packing, job_per_trial: bool | None, runner: str
 ) -> None:
     estimator = TensorFlow(source, entry_script="train.py", **asked)
-    assert runner_of(estimator, site_of(CLUSTER_SITE), per_job, job_per_trial) == runner
+    assert runner_of(estimator, site_of(CLUSTER_SITE), packing, job_per_trial) == runner
 
 
 @pytest.mark.parametrize(
-    ("asked", "per_job", "job_per_trial", "drop", "words"),
+    ("asked", "packing", "job_per_trial", "drop", "words"),
     [
-        (MPI, 1, False, (), "of one process"),
-        (MPI, 2, None, (), "each trial is a job"),
-        ({}, 1, None, ("array",), "no job arrays"),
+        (MPI, ONE_A_JOB, False, (), "of one process"),
+        (MPI, Packing(2), None, (), "per_node=2 asks for several"),
+        ({}, Packing(per_gpu=1), True, (), "per_gpu=1 asks for several"),
+        ({}, ONE_A_JOB, None, ("array",), "no job arrays"),
     ],
 )
 def test_who_runs_trials_must_be_able_to(
-    source: Path, asked: Any, per_job: int, job_per_trial: Any, drop: Any, words: str
+    source: Path, asked: Any, packing: Packing, job_per_trial: Any, drop: Any, words: str
 ) -> None:
     estimator = TensorFlow(source, entry_script="train.py", **asked)
     with pytest.raises(UsageError, match=words):
-        runner_of(estimator, replace(site_of(CLUSTER_SITE), drop=drop), per_job, job_per_trial)
+        runner_of(estimator, replace(site_of(CLUSTER_SITE), drop=drop), packing, job_per_trial)
+
+
+def test_trials_share_the_gpus_of_a_job(source: Path) -> None:
+    gpus = gpus_of(planned(source, CLUSTER_SITE, use_gpu=True))
+    count = Packing(per_gpu=3).per_job(gpus)
+    assert (gpus, count) == (4, 12)
+    env = {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    shown = [gpus_of_slot(env, slot, count)["CUDA_VISIBLE_DEVICES"] for slot in range(count)]
+    assert shown == [device for device in "0123" for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("per_node", "per_gpu", "gpus", "words"),
+    [
+        (1, 2, 0, "has no GPUs"),
+        (2, 2, 4, "each says how many"),
+        (0, None, 4, "per_node is 0, but must be"),
+        (1, 129, 4, "per_gpu is 129, but must be"),
+        (1, "2", 4, "per_gpu is '2', but must be"),
+    ],
+)
+def test_trials_that_cannot_share_a_job_are_refused(
+    per_node: Any, per_gpu: Any, gpus: int, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        Packing(per_node, per_gpu).per_job(gpus)
 
 
 def test_a_driver_is_a_small_job_that_slurm_may_start_again(source: Path) -> None:

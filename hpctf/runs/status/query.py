@@ -11,7 +11,7 @@ from hpctf.errors import SchedulerError
 from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
-from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler
+from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler, liveliest
 
 if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
@@ -36,8 +36,19 @@ class _Open(NamedTuple):
         return None if job_id is None else str(job_id)
 
     @property
+    def job_ids(self) -> list[str]:
+        return job_ids(self.record)
+
+    @property
     def identity(self) -> Identity:
         return identity_of(self.run, self.record)
+
+
+def job_ids(record: dict[str, Any]) -> list[str]:
+    """Return the ids of a run's jobs: of a study, whose agents may be several arrays, all of them;
+    of any other run, one, or none before its submission."""
+    first = record.get("job_id")
+    return [] if first is None else [str(first), *record.get("more_jobs", [])]
 
 
 def scheduler_of(run: RunFolder) -> Scheduler:
@@ -85,8 +96,9 @@ def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
 
 def _asked_alone(one: _Open, answer: Answer) -> Answer:
     """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
+    asked = _scheduler(one.run.plan["scheduler"], [one])
     try:
-        job = _scheduler(one.run.plan["scheduler"], [one]).ask(str(one.job_id), one.identity)
+        job = liveliest(asked.ask(job_id, one.identity) for job_id in one.job_ids)
     except SchedulerError as error:
         return Answer(None, away=error.message)
     return answer._replace(job=job, gone=job is None)
@@ -184,14 +196,14 @@ def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
 
 def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
     """Return what the scheduler says of each run's job."""
-    identities = {one.job_id: one.identity for one in group if one.job_id is not None}
+    identities = {job_id: one.identity for one in group for job_id in one.job_ids}
     asked = _scheduler(scheduler, group)
     try:
         jobs = asked.query(identities)
     except SchedulerError as error:
         return [Answer(None, away=error.message)] * len(group)
     unsure = bool(asked.accounting_away)
-    return [Answer(jobs.get(one.job_id or ""), unsure=unsure) for one in group]
+    return [Answer(liveliest(map(jobs.get, one.job_ids)), unsure=unsure) for one in group]
 
 
 def _scheduler(kind: str, group: list[_Open]) -> Scheduler:

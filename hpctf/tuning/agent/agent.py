@@ -96,7 +96,7 @@ class Agent(StudyProcess):
         if self._is_over(progress):
             return True
         others = [trial for trial in progress.running if trial.agent != self.number]
-        return progress.most is not None and len(others) >= progress.most
+        return len(others) >= (progress.most or self.study.definition.parallel)
 
     def _is_given_up(self, number: int) -> bool:
         """End a trial, the ledger being held, whose agents have died again and again."""

@@ -23,7 +23,9 @@ from hpctf.tuning.agent.study_process import OUT_OF_TIME, WARNING
 from hpctf.tuning.study import Study
 
 MOST_RESTARTS = 5
-"""How often one process is started again that somebody has killed."""
+"""How often one process is started again that somebody has killed, or a driver that has failed,
+before it has lived for a while."""
+_LIVED_S = 60.0
 
 _ASK_AGAIN_S = 5.0
 _ASK_FOR_S = 300.0
@@ -62,6 +64,7 @@ class _Slot:
     def __init__(self, what: str, study: str, number: int, slot: int, count: int) -> None:
         self._command = [sys.executable, "-I", "-S", AGENT_START, what, study, str(number)]
         self._name = f"{what} {number}"
+        self._is_driver = what == "driver"
         self._env = {**os.environ, **gpus_of_slot(os.environ, slot, count)}
         self._cpus = cpus_of_slot(sorted(os.sched_getaffinity(0)), slot, count)
         self._restarts = 0
@@ -83,14 +86,23 @@ class _Slot:
     def bring_back(self, is_ending: bool) -> None:
         """Start the agent again if somebody has killed it, unless the job ends."""
         code = self._child.poll()
-        if code is None or code >= 0 or is_ending or self._restarts >= MOST_RESTARTS:
+        if code is None or is_ending or not self._is_to_come_back(code):
+            return
+        if time.monotonic() - self._began > _LIVED_S:
+            self._restarts = 0
+        if self._restarts >= MOST_RESTARTS:
             return
         self._restarts += 1
-        name = signal.Signals(-code).name
-        say(f"{self._name} was ended by {name}: started again ({self._restarts})")
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        say(f"{self._name} {how}: started again ({self._restarts})")
         self._begin()
 
+    def _is_to_come_back(self, code: int) -> bool:
+        """Whether a process that has ended so is needed: nobody takes a failed driver's place."""
+        return code < 0 or (self._is_driver and code not in (0, OUT_OF_TIME))
+
     def _begin(self) -> None:
+        self._began = time.monotonic()
         self._child = subprocess.Popen(
             self._command, env=self._env, cwd=FOLDER, start_new_session=True
         )

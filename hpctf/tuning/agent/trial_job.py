@@ -13,10 +13,11 @@ from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.rank_states import first_failure, ranks_of, read_job
 from hpctf.runs.status.query import from_folder, scheduler_of
 from hpctf.runs.status.state import RunState
+from hpctf.submission.refusals import is_of_a_limit
 from hpctf.tuning.agent.ending import RETURNED, Ending, last_words, settle_trial
 from hpctf.tuning.agent.follower import JobFollower
 from hpctf.tuning.agent.lease import Lease
-from hpctf.tuning.agent.trial_submission import NotYetKnown, find_job, is_limit, submit_trial
+from hpctf.tuning.agent.trial_submission import NotYetKnown, find_job, submit_trial
 from hpctf.tuning.agent.trial_watch import Holder, TrialWatch
 from hpctf.tuning.progress import Entry
 
@@ -112,7 +113,7 @@ class TrialJob(TrialWatch):
             self._holder.warn(f"trial {self._number}: {error}")
             return None
         except SubmissionError as error:
-            if is_limit(error) and not is_alone:
+            if is_of_a_limit(error) and not is_alone:
                 self._holder.warn(f"trial {self._number} waits: {error.message}")
                 return None
             return self._never_submitted(error)

@@ -19,9 +19,6 @@ from hpctf.submission.submit import submit_plans
 from hpctf.tuning.agent.trial_folder import make_trial
 from hpctf.tuning.study import Study
 
-_LIMITS = ("SubmitJobLimit", "SubmitJobsPer", "submit limit", "maximum number of jobs")
-"""Words in which Slurm refuses a job for the number of those that are in the queue."""
-
 
 class NotYetKnown(Exception):
     """Whether Slurm has taken the job of an earlier submission shows later."""
@@ -93,11 +90,6 @@ def find_job(trial: RunFolder) -> str | None:
     if fate.lost:
         return None
     raise NotYetKnown(fate.reason)
-
-
-def is_limit(error: SubmissionError) -> bool:
-    """Whether Slurm has refused a job only because too many are in the queue."""
-    return any(word in str(error) for word in _LIMITS)
 
 
 def _text_of(trial: RunFolder) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STATUS = {
     "running": "Running",
+    "queued": "Queued",
     "waiting": "Queued",
     "completed": "Completed",
     "stopped": "Canceled",
@@ -144,7 +145,7 @@ class HyperDriveRun(Run):
         return [
             self.trial(trial.number)
             for trial in self._begun()
-            if status is None or STATUS[trial.state] == status
+            if status is None or STATUS[trial.stage] == status
         ]
 
     def get_best_run_by_primary_metric(
@@ -206,7 +207,7 @@ class HyperDriveRun(Run):
                 "run_id": self.study.trial_id(trial.number),
                 "hyperparameters": json.dumps(self.study.parameters_of(trial.number)),
                 "best_primary_metric": trial.best,
-                "status": STATUS[trial.state],
+                "status": STATUS[trial.stage],
             }
             for trial in (chosen[:top] if top else chosen)
         ]

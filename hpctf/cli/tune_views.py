@@ -184,7 +184,7 @@ def _picture(study: HyperDriveRun, status: RunState, width: int, height: int) ->
     lines = [Text(visible(_head(study, status, found)))]
     if found["history"] and height > _HEIGHT + 8:
         lines += _history(found, width)
-    rows = [row for row in found["trials"] if row["state"] in ("running", "waiting")]
+    rows = [row for row in found["trials"] if row["state"] in ("running", "queued", "waiting")]
     rest = [row for row in found["trials"] if row not in rows]
     sign = -1 if found["goal"] == "maximize" else 1
     rest.sort(key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["trial"]))

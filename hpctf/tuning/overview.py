@@ -31,10 +31,6 @@ def overview(study: Study, status: RunState | None = None) -> dict[str, Any]:
                 row["state"] = "lost"
                 who = "driver" if study.is_driven else "agent"
                 row["reason"] = f"its {who} ended before it; hpctf tune resume {study.id}"
-    elif study.is_driven:
-        for row in trials:
-            if row["state"] == "running" and not row["host"]:
-                row["state"] = "queued"
     best = progress.best()
     counts = Counter(row["state"] for row in trials)
     return {
@@ -60,7 +56,7 @@ def row_of(study: Study, trial: Entry) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "id": study.trial_id(trial.number),
-        "state": trial.state,
+        "state": trial.stage,
         "value": trial.best,
         "last": trial.last,
         "values": trial.count,

@@ -68,6 +68,11 @@ class Entry:
     def is_over(self) -> bool:
         return self.state in OVER
 
+    @property
+    def stage(self) -> str:
+        """Its state, or ``queued`` if it is a job that has not begun yet."""
+        return "queued" if self.state == "running" and not self.host else self.state
+
 
 class Progress:
     """A study, up to the last record that was taken.

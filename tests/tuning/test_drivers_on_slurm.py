@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from hpctf.common.paths import AGENT_START
 from tests.conftest import Person
 from tests.support.waiting import wait_until
 from tests.tuning.test_studies_on_slurm import (
@@ -123,7 +122,7 @@ def test_a_silent_driver_is_replaced_within_ten_seconds_and_gives_way(person: Pe
     found = until_running(person, name)
     first = agent_pid(found, 0)
     python = person.bin / "python"
-    words = [python, "-I", "-S", AGENT_START_OF(python, person), "driver", found["run_folder"]]
+    words = [python, "-I", "-S", agent_start_of(python, person), "driver", found["run_folder"], "0"]
     other = person.cluster.run(
         *("sbatch", "--parsable", "--output=other.log", "--wrap", " ".join(map(str, words))),
         user=person.user,
@@ -147,10 +146,10 @@ def test_a_silent_driver_is_replaced_within_ten_seconds_and_gives_way(person: Pe
     assert set(jobs_of(person, name).values()) == {1}
 
 
-def AGENT_START_OF(python: Path, person: Person) -> str:
+def agent_start_of(python: Path, person: Person) -> str:
     """Return the start script of the installed hpctf."""
     code = "from hpctf.common.paths import AGENT_START; print(AGENT_START)"
-    return person.cluster.run(python, "-c", code, user=person.user).stdout.strip() or AGENT_START
+    return person.cluster.run(python, "-c", code, user=person.user).stdout.strip()
 
 
 def test_a_driven_study_is_steered_by_files_alone(person: Person) -> None:

@@ -29,7 +29,7 @@ waits = options.lr < options.waits_below
 if options.kind == "crash":
     raise ValueError("no such data")
 run = Run.get_context()
-kept = os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], "step")
+kept = os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], "step" + os.environ["HPCTF_RANK"])
 first = int(open(kept).read()) if os.path.exists(kept) else 0
 for step in range(first, options.steps):
     if options.kind == "silent":

@@ -28,6 +28,7 @@ def tune(
     trials: int = 20,
     parallel: int | None = None,
     *,
+    objectives: Mapping[str, str] | None = None,
     experiment: Experiment | str = "tune",
     sampler: str = "random",
     policy: EarlyTerminationPolicy | str = "none",
@@ -69,6 +70,8 @@ def tune(
         (`hpctf.tuning.functions`).
     metric, goal
         What the script logs, and whether more of it is better: ``maximize`` or ``minimize``.
+    objectives
+        Further metrics that count, with their goals: ``{"latency": "minimize"}``.
     trials, parallel
         How many there are, and how many run at a time; None is all of them.
     sampler
@@ -114,6 +117,7 @@ def tune(
         trials,
         parallel,
         sampler=sampler,
+        objectives=objectives,
         policy=policy,
         pruner=pruner,
         enqueue=enqueue,
@@ -142,6 +146,7 @@ def config_of(
     trials: int = 20,
     parallel: int | None = None,
     *,
+    objectives: Mapping[str, str] | None = None,
     sampler: str = "random",
     policy: EarlyTerminationPolicy | str = "none",
     pruner: str = "none",
@@ -154,9 +159,9 @@ def config_of(
 ) -> HyperDriveConfig:
     """Return the study that `tune` submits; the parameters are its own."""
     return HyperDriveConfig(
-        function_sampling(sampler, space, pruner, enqueue)
+        function_sampling(sampler, space, pruner, enqueue, objectives)
         if callable(space)
-        else parse_sampling(sampler, space_of(space, "space"), pruner, enqueue),
+        else parse_sampling(sampler, space_of(space, "space"), pruner, enqueue, objectives),
         metric,
         goal,  # type: ignore[arg-type]
         trials,

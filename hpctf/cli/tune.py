@@ -82,6 +82,13 @@ def tune() -> None:
     show_default=True,
     help="Whether more of the metric is better.",
 )
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    metavar="METRIC=GOAL",
+    help="A further metric that counts, such as latency=minimize; can be repeated.",
+)
 @click.option("--trials", type=int, default=20, show_default=True, help="Number of trials.")
 @click.option("--parallel", type=int, help="Trials that run at a time (default: all).")
 @click.option(
@@ -161,6 +168,7 @@ def start(script: str, **options: Any) -> None:
     experiment = options.pop("experiment") or experiment_of(script)
     tags = asked_of({"tags": options.pop("tags")})["tags"]
     how = {name: options.pop(name) for name in _OF_THE_STUDY}
+    how["objectives"] = dict(_objective(text) for text in options.pop("objectives"))
     how["enqueue"] = [_parameters(text) for text in options.pop("enqueue")]
     for name in ("resume_from", "resume_child_runs"):
         how[name] = [open_run(run, site) for run in options.pop(name)]
@@ -233,13 +241,15 @@ def status(
     )
     shown = rows if every else rows[:_MOST_ROWS]
     names = sorted({name for row in shown for name in row["parameters"]})
+    further = [name for name in found["objectives"] if name != found["metric"]]
     print_table(
-        ("TRIAL", "STATE", found["metric"], *names, "WHY"),
+        ("TRIAL", "STATE", found["metric"], *further, *names, "WHY"),
         [
             (
                 str(row["trial"]),
                 WORDS.get(row["state"], row["state"]),
                 _text(row["value"]),
+                *(_text(row["objectives"].get(name)) for name in further),
                 *(_text(row["parameters"].get(name)) for name in names),
                 row["reason"],
             )
@@ -255,18 +265,11 @@ def status(
 @json_option
 @click.argument("study")
 def best(study: str, site: str | None, as_json: bool) -> None:
-    """Print the best trial of STUDY: its id, value and parameters."""
-    found = _overview(open_study(study, site))
-    row = found["best"]
-    if row is None:
-        raise UsageError(f"No trial of study {found['id']} has logged {found['metric']!r} yet.")
-    if as_json:
-        answer_json(row)
-        return
-    click.echo(row["id"])
-    say(f"{found['metric']} {_text(row['value'])}")
-    for name, value in row["parameters"].items():
-        say(f"  {name} = {_text(value)}")
+    """Print the best trial of STUDY: its id, value and parameters.
+
+    Of several objectives, those trials that no other one beats in all.
+    """
+    tune_views.best(_overview(open_study(study, site)), as_json)
 
 
 @tune.command()
@@ -331,6 +334,13 @@ def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any] | Define
             "There is nothing to vary.", "Pass --param 'lr=loguniform(1e-5, 1e-1)', or --space."
         )
     return found
+
+
+def _objective(text: str) -> tuple[str, str]:
+    name, _, goal = text.rpartition("=")
+    if not name:
+        raise UsageError(f"--objective {text} has no goal.", "Use --objective latency=minimize.")
+    return name, goal
 
 
 def _parameters(text: str) -> dict[str, Any]:

@@ -117,6 +117,24 @@ def report(name: str, out: Path | None, force: bool, site: str | None) -> None:
     click.echo(str(write_report([study], out or Path(f"{study.id}.html"), force=force)))
 
 
+def best(found: dict[str, Any], as_json: bool) -> None:
+    """Print the best trial, or those that no other trial beats in all objectives."""
+    several = len(found["objectives"]) > 1
+    rows = found["front"] if several else [found["best"]] if found["best"] else []
+    if not rows:
+        names = " and ".join(map(repr, found["objectives"]))
+        raise UsageError(f"No trial of study {found['id']} has logged {names} yet.")
+    if as_json:
+        answer_json(rows if several else rows[0])
+        return
+    for row in rows:
+        click.echo(row["id"])
+        values = row["objectives"] if several else {found["metric"]: row["value"]}
+        say(", ".join(f"{name} {_short(value)}" for name, value in values.items()))
+        for name, value in row["parameters"].items():
+            say(f"  {name} = {_short(value)}")
+
+
 def watch(study: HyperDriveRun, interval: float) -> None:
     """Follow a study's trials until it is over: on a terminal a table that keeps up with it, else a
     line for each change.

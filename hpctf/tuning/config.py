@@ -119,6 +119,8 @@ class HyperDriveConfig:
             primary_metric_goal=goal_of("primary_metric_goal", self.primary_metric_goal),
         )
         self._check_limits()
+        if self.primary_metric_name in self.hyperparameter_sampling.objectives:
+            raise UsageError(f"{self.primary_metric_name!r} is given twice as an objective.")
         pruner = self.hyperparameter_sampling.search_pruner
         if pruner != "none" and not isinstance(self.policy, NoTerminationPolicy):
             raise UsageError(

@@ -96,10 +96,11 @@ class Ledger:
         plain = [[step, _plain(value)] for step, value in values]
         return self.append("logged", trial=trial, attempt=attempt, values=plain)
 
-    def end(self, trial: int, attempt: int, state: str, reason: str = "") -> Progress:
+    def end(self, trial: int, attempt: int, state: str, reason: str = "", **more: Any) -> Progress:
         """Enter how a trial has ended; of a start that no longer counts nothing is kept."""
         assert state in OVER
-        return self.append("ended", trial=trial, attempt=attempt, state=state, reason=reason)
+        ended = {"trial": trial, "attempt": attempt, "state": state, "reason": reason}
+        return self.append("ended", **ended, **more)
 
     def hand_back(self, trial: int, attempt: int, reason: str) -> Progress:
         """Let another agent, or this one once it is back, go on with a trial."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpctf.runs.status.query import look
 from hpctf.runs.status.state import RunState
+from hpctf.tuning.objectives import front
 from hpctf.tuning.progress import OVER, Entry
 from hpctf.tuning.study import Study
 
@@ -46,6 +47,8 @@ def overview(study: Study, status: RunState | None = None) -> dict[str, Any]:
         "parallel": progress.most or definition.parallel,
         "counts": {**counts, "not started": definition.total - len(trials)},
         "best": None if best is None else row_of(study, best),
+        "objectives": {name: goal.name.lower() for name, goal in definition.goals.items()},
+        "front": front(trials, definition.goals) if len(definition.goals) > 1 else [],
         "trials": trials,
         "run_folder": str(study.folder.path),
     }
@@ -67,6 +70,7 @@ def row_of(study: Study, trial: Entry) -> dict[str, Any]:
         "ended": trial.ended,
         "reason": trial.reason,
         "parameters": study.parameters_of(trial.number),
+        "objectives": trial.objectives,
     }
 
 

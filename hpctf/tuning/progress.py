@@ -46,6 +46,8 @@ class Entry:
         What the search has drawn for it; empty where all trials were drawn before the first one.
     drawn_as
         Its number in the search.
+    objectives
+        The last value of each metric that counts, where there are several.
     """
 
     number: int
@@ -63,6 +65,7 @@ class Entry:
     reason: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     drawn_as: int | None = None
+    objectives: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
@@ -265,6 +268,8 @@ class Progress:
         if trial is not None and record.get("state") in OVER:
             trial.state, trial.reason = record["state"], str(record.get("reason", ""))
             trial.ended = float(record["time"])
+            found = record.get("objectives") or {}
+            trial.objectives = {str(name): float(value) for name, value in found.items()}
 
     def _stop(self, record: Mapping[str, Any]) -> None:
         self.stopped = str(record.get("reason") or "it was stopped")

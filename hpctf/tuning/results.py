@@ -80,6 +80,7 @@ def table_of(rows: Sequence[Row], metric: str) -> list[Row]:
                 metric: row["value"],
                 "last": row["last"],
                 "values": row["values"],
+                **{f"end:{name}": value for name, value in row["objectives"].items()},
                 **parameters,
                 "claimed": row["claimed"],
                 "ended": row["ended"],

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.errors import UsageError, shown
 from hpctf.tuning.distributions import Choice, Expression, QUniform
 from hpctf.tuning.draws import (
     grid_trials,
@@ -17,6 +17,8 @@ from hpctf.tuning.draws import (
     unit_of,
     values_at,
 )
+from hpctf.tuning.enqueued import ENQUEUE, check_enqueued
+from hpctf.tuning.goals import PrimaryMetricGoal, goal_of
 from hpctf.tuning.methods import parse_pruner, parse_sampler
 from hpctf.tuning.spaces import space_as_json, space_of
 from hpctf.tuning.trials import Define
@@ -25,9 +27,6 @@ MOST_BAYESIAN_POINTS = 100_000
 """Points of a quniform that Azure ML's Bayesian sampling allows."""
 
 RULES = ("random", "sobol")
-
-ENQUEUE = "enqueue"
-"""The property of every sampling that has the first trials' parameters."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class HyperParameterSampling:
                     "Use RandomParameterSampling (--sampler random), which takes all expressions.",
                 )
             self._check(name, expression)
-        _check_enqueued(self._enqueued, space)
+        check_enqueued(self._enqueued, space)
 
     @property
     def _enqueued(self) -> Any:
@@ -81,6 +80,11 @@ class HyperParameterSampling:
     def search_pruner(self) -> str:
         """The word of Optuna's pruner that stops trials early, or ``none``."""
         return "none"
+
+    @property
+    def objectives(self) -> dict[str, PrimaryMetricGoal]:
+        """Further metrics, by name, that count beside the primary one."""
+        return {}
 
     def enqueued(self, seed: int) -> list[dict[str, Any]]:
         """Return the parameters of the trials that were put in line."""
@@ -236,12 +240,20 @@ class SearchSampling(HyperParameterSampling):
 
     SAMPLING_NAME: ClassVar[str] = "OPTUNA"
     word: ClassVar[str] = "tpe"
-    known_properties: ClassVar[tuple[str, ...]] = ("sampler", "pruner")
+    known_properties: ClassVar[tuple[str, ...]] = ("sampler", "pruner", "objectives")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parse_sampler(self.search_sampler)
-        parse_pruner(self.search_pruner)
+        self._check_search()
+
+    def _check_search(self) -> None:
+        sampler, pruner = parse_sampler(self.search_sampler), parse_pruner(self.search_pruner)
+        if self.objectives and (sampler.word == "cmaes" or pruner.word != "none"):
+            what = "--sampler cmaes" if pruner.word == "none" else f"--pruner {pruner}"
+            raise UsageError(
+                f"{what} knows one objective, but the study has {1 + len(self.objectives)}.",
+                "Use --sampler tpe or nsga2, and no pruner.",
+            )
 
     @property
     def is_drawn_ahead(self) -> bool:
@@ -254,6 +266,11 @@ class SearchSampling(HyperParameterSampling):
     @property
     def search_pruner(self) -> str:
         return str((self.properties or {}).get("pruner", "none"))
+
+    @property
+    def objectives(self) -> dict[str, PrimaryMetricGoal]:
+        given = (self.properties or {}).get("objectives") or {}
+        return {str(name): goal_of(f"the goal of {name}", goal) for name, goal in given.items()}
 
     def trials(self, seed: int) -> Iterator[dict[str, Any]]:
         raise UsageError("A search needs the results of earlier trials for its next one.")
@@ -277,15 +294,18 @@ class FunctionSampling(SearchSampling):
     define: Define | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        parse_sampler(self.search_sampler)
-        parse_pruner(self.search_pruner)
+        self._check_search()
 
     def enqueued(self, seed: int) -> list[dict[str, Any]]:
         return [dict(given) for given in self._enqueued]
 
 
 def function_sampling(
-    text: str, define: Define, pruner: str = "none", enqueue: Sequence[Mapping[str, Any]] = ()
+    text: str,
+    define: Define,
+    pruner: str = "none",
+    enqueue: Sequence[Mapping[str, Any]] = (),
+    objectives: Mapping[str, str] | None = None,
 ) -> FunctionSampling:
     """Return the sampling of a space that is a function; the words are `parse_sampling`'s."""
     word = text.strip().lower()
@@ -294,10 +314,22 @@ def function_sampling(
             f"--sampler {word} does not take a space that is a function.",
             "Use --sampler tpe, or random.",
         )
-    line = {ENQUEUE: [dict(one) for one in enqueue]} if enqueue else {}
-    sampler = "qmc" if word == "sobol" else text.strip()
-    properties = {"sampler": sampler, "pruner": pruner.strip(), **line}
+    properties = _of_search(text, pruner, enqueue, objectives)
     return FunctionSampling(properties=properties, define=define)
+
+
+def _of_search(
+    text: str,
+    pruner: str,
+    enqueue: Sequence[Mapping[str, Any]],
+    objectives: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return the properties of a sampling by Optuna; its word for sobol is qmc."""
+    line = {ENQUEUE: [dict(one) for one in enqueue]} if enqueue else {}
+    more = {"objectives": dict(objectives)} if objectives else {}
+    sampler = "qmc" if text.strip().lower() == "sobol" else text.strip()
+    stops = {} if pruner.strip().lower() == "none" else {"pruner": pruner.strip()}
+    return {"sampler": sampler, **stops, **line, **more}
 
 
 def parse_sampling(
@@ -305,6 +337,7 @@ def parse_sampling(
     space: Mapping[str, Any],
     pruner: str = "none",
     enqueue: Sequence[Mapping[str, Any]] = (),
+    objectives: Mapping[str, str] | None = None,
 ) -> HyperParameterSampling:
     """Return the sampling that the words of ``--sampler`` name: ``random``, ``sobol``, ``grid``,
     ``bayesian``, or a sampler of Optuna's with its arguments, such as ``tpe:n_startup_trials=20``.
@@ -315,17 +348,19 @@ def parse_sampling(
         The words of ``--pruner``: one of Optuna's, for all samplings but grid and Bayesian.
     enqueue
         Parameters that the first trials get.
+    objectives
+        Further metrics with their goals, for all samplings but grid and Bayesian.
     """
     word = text.strip().lower()
     line = {ENQUEUE: [dict(one) for one in enqueue]} if enqueue else {}
-    if parse_pruner(pruner).word != "none":
+    prunes = parse_pruner(pruner).word != "none"
+    if prunes or objectives:
         if word in ("grid", "bayesian"):
             raise UsageError(
-                f"--pruner does not go with --sampler {word}.",
+                f"--{'pruner' if prunes else 'objective'} does not go with --sampler {word}.",
                 "Use --policy with grid, and --sampler tpe in place of bayesian.",
             )
-        sampler = "qmc" if word == "sobol" else text.strip()
-        return SearchSampling(space, {"sampler": sampler, "pruner": pruner.strip(), **line})
+        return SearchSampling(space, _of_search(text, pruner, enqueue, objectives))
     if word == "random":
         return RandomParameterSampling(space, line or None)
     if word == "sobol":
@@ -335,18 +370,6 @@ def parse_sampling(
     if word == "bayesian":
         return BayesianParameterSampling(space, line or None)
     return SearchSampling(space, {"sampler": text.strip(), **line})
-
-
-def _check_enqueued(enqueued: Any, space: Mapping[str, Expression]) -> None:
-    if not isinstance(enqueued, list) or not all(isinstance(one, dict) for one in enqueued):
-        raise UsageError(
-            f"enqueue is {shown(enqueued)}, but must be a list of parameters with their values.",
-            'Use [{"lr": 0.01, "batch": 32}].',
-        )
-    for name in [name for one in enqueued for name in one]:
-        if name not in space:
-            near = did_you_mean(name, list(space))
-            raise UsageError(f"enqueue has {shown(name)}, which is not a parameter.{near}")
 
 
 SAMPLINGS: tuple[type[HyperParameterSampling], ...] = (

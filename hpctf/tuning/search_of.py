@@ -43,7 +43,7 @@ class SearchOf:
         self._search = open_search(
             path,
             space,
-            definition.primary_goal,
+            [*definition.goals.values()],
             sampler=sampling.search_sampler,
             pruner=sampling.search_pruner,
             seed=definition.seed,
@@ -122,8 +122,17 @@ class SearchOf:
             number = trial.drawn_as
             if trial.is_over and number is not None and number not in self._told:
                 state = _STATES[trial.state]
-                self._search.tell(number, trial.best, state=state, reason=trial.reason)
+                values = self._values_of(trial)
+                self._search.tell(number, values, state=state, reason=trial.reason)
                 self._told.add(number)
+
+    def _values_of(self, trial: Entry) -> list[float] | None:
+        """Return what a trial has ended with: its best value, or the last one of each objective."""
+        goals = self._study.definition.goals
+        if len(goals) == 1:
+            return None if trial.best is None else [trial.best]
+        found = [trial.objectives[name] for name in goals if name in trial.objectives]
+        return found if len(found) == len(goals) else None
 
     def _learn_of_given_trials(self, progress: Progress) -> None:
         """Take the results of trials that were enqueued, or are earlier studies' and have gone on
@@ -138,10 +147,11 @@ class SearchOf:
             self._learned.add(trial.number)
             state = _STATES[trial.state]
             is_new = f"{self._study.id}/{trial.number}" not in known
-            if is_new and trial.best is not None and state != "failed":
+            values = self._values_of(trial)
+            if is_new and values is not None and state != "failed":
                 parameters = self._study.parameters_of(trial.number)
                 reports = _reports(progress.histories.values(trial.number))
-                told = Told(trial.number, state, parameters, (trial.best,), reports=reports)
+                told = Told(trial.number, state, parameters, tuple(values), reports=reports)
                 self._search.warm_start([told], self._study.id)
 
 

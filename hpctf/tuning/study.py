@@ -83,6 +83,11 @@ class Definition:
         return PrimaryMetricGoal.from_str(self.goal)
 
     @property
+    def goals(self) -> dict[str, PrimaryMetricGoal]:
+        """Every metric that counts, the primary one first, with its goal."""
+        return {self.metric: self.primary_goal, **self.parameter_sampling.objectives}
+
+    @property
     def early_termination(self) -> EarlyTerminationPolicy:
         return policy_from_json(self.policy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hpctf.tuning.policies import BanditPolicy
 from hpctf.tuning.sampling import parse_sampling
 from hpctf.tuning.search import open_search
 from hpctf.tuning.study import JOURNAL
+from tests.support.projects import hpctf
 from tests.support.studies import SPACE, Studies, run_agent
 
 pytest.importorskip("optuna")
@@ -77,3 +79,55 @@ def test_enqueued_trials_come_first_and_what_they_leave_out_is_drawn(studies: St
         parse_sampling("tpe", space, enqueue=[{"z": 1}])
     with pytest.raises(UsageError, match="2 trials go on or are enqueued, more than the study has"):
         studies.make("two", hyperparameter_sampling=sampling, max_total_runs=1)
+
+
+TWO = """
+import sys
+from hpctf import Run
+
+x = float(sys.argv[sys.argv.index("--x") + 1])
+run = Run.get_context()
+for step in range(2):
+    run.log("acc", x + step)
+    run.log("latency", abs(x - 0.5) if x < 0.9 else float("nan"))
+"""
+
+
+def test_of_several_objectives_the_best_are_those_that_no_other_trial_beats(
+    studies: Studies, tmp_path: Path
+) -> None:
+    line = [{"x": x} for x in (0.5, 0.25, 0.75, 0.95)]
+    sampling = parse_sampling("tpe", SPACE, enqueue=line, objectives={"latency": "minimize"})
+    run = studies.make("one", hyperparameter_sampling=sampling, max_total_runs=5)
+    run = run_agent(run, TWO)
+    trials = run.progress.trials
+    assert trials[0].objectives == {"acc": 1.5, "latency": 0}
+    assert trials[3].objectives == {"acc": 1.95}, "NaN is no value"
+
+    env = {"HPCTF_RUNS_ROOT": str(run.folder.root)}
+    told = json.loads(hpctf("tune", "best", "one", "--json", cwd=tmp_path, env=env).stdout)
+    front = {row["trial"] for row in told} - {4}
+    assert front == {0, 2}, "trial 1 has less accuracy than 0, and more latency"
+    shown = hpctf("tune", "status", "one", cwd=tmp_path, env=env).stdout
+    assert "latency" in shown.splitlines()[0]
+    goals = ["maximize", "minimize"]
+    search = open_search(run.folder.path / JOURNAL, SPACE, goals)
+    values = {one.imported: one.values for one in search.trials()}
+    assert values["one/2"] == (1.75, 0.25) and "one/3" not in values
+
+
+@pytest.mark.parametrize(
+    "sampler, pruner, words",
+    [
+        ("grid", "none", "--objective does not go with --sampler grid"),
+        ("cmaes", "none", "--sampler cmaes knows one objective"),
+        ("tpe", "hyperband", "--pruner hyperband knows one objective"),
+    ],
+)
+def test_what_knows_one_objective_is_refused_with_two(
+    sampler: str, pruner: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_sampling(sampler, SPACE, pruner, objectives={"latency": "minimize"})
+    with pytest.raises(UsageError, match="The goal is 'less'"):
+        parse_sampling("tpe", SPACE, objectives={"latency": "less"})

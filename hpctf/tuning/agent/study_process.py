@@ -23,6 +23,7 @@ from hpctf.node.signals import Signals, number_of
 from hpctf.run_folder.rank_states import JOB_STATE, read_job
 from hpctf.tuning.agent.ending import RETURNED, Ending, settle_waiting
 from hpctf.tuning.earlier import compare_with, read_results
+from hpctf.tuning.objectives import values_at_end
 from hpctf.tuning.progress import Progress
 from hpctf.tuning.search_of import SearchOf, search_of
 from hpctf.tuning.study import Study
@@ -162,8 +163,11 @@ class StudyProcess(ABC):
         if ending.state == RETURNED:
             self.ledger.hand_back(number, attempt, ending.reason)
             return
+        more, goals = {}, self.study.definition.goals
+        if len(goals) > 1:
+            more["objectives"] = values_at_end(self.study.trial(number), [*goals])
         with self.ledger.held():
-            progress = self.ledger.end(number, attempt, ending.state, ending.reason)
+            progress = self.ledger.end(number, attempt, ending.state, ending.reason, **more)
             why = "" if progress.stopped else progress.hopeless()
             if why:
                 self.ledger.append("stop", reason=why, by="")

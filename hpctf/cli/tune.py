@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +19,7 @@ from hpctf.cli.common import (
 )
 from hpctf.cli.submit import entry_of, experiment_of
 from hpctf.cli.training_options import Submit, asked_of, estimator_options, run_options
-from hpctf.common.command_line import check_path
+from hpctf.cli.tune_options import objective, parameters, space_of_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import visible
 from hpctf.errors import UsageError
@@ -161,15 +159,15 @@ def start(script: str, **options: Any) -> None:
     from hpctf.studies import tune as submit
     from hpctf.tuning.config import MAX_DURATION_MINUTES
 
-    space = _space(options.pop("params"), options.pop("space"))
+    space = space_of_options(options.pop("params"), options.pop("space"))
     as_json, waiting = options.pop("as_json"), options.pop("wait")
     dry_run = options.pop("dry_run")
     site, settings = options.pop("site"), options.pop("settings")
     experiment = options.pop("experiment") or experiment_of(script)
     tags = asked_of({"tags": options.pop("tags")})["tags"]
     how = {name: options.pop(name) for name in _OF_THE_STUDY}
-    how["objectives"] = dict(_objective(text) for text in options.pop("objectives"))
-    how["enqueue"] = [_parameters(text) for text in options.pop("enqueue")]
+    how["objectives"] = dict(objective(text) for text in options.pop("objectives"))
+    how["enqueue"] = [parameters(text) for text in options.pop("enqueue")]
     for name in ("resume_from", "resume_child_runs"):
         how[name] = [open_run(run, site) for run in options.pop(name)]
     how["max_duration_minutes"] = options.pop("max_duration") or MAX_DURATION_MINUTES
@@ -307,50 +305,6 @@ def _overview(study: HyperDriveRun) -> dict[str, Any]:
     from hpctf.tuning.overview import overview
 
     return overview(study.study)
-
-
-def _space(params: tuple[str, ...], file: str | None) -> dict[str, Any] | Define:
-    from hpctf.tuning.functions import function_of_file
-    from hpctf.tuning.spaces import parse_parameters, parse_space
-
-    found: dict[str, Any] = {}
-    if file is not None:
-        check_path("--space", file)
-        if file.endswith(".py"):
-            if params:
-                raise UsageError(
-                    "--param and a --space that is a function contradict each other.",
-                    "Draw the parameter in the function.",
-                )
-            return function_of_file(Path(file).expanduser())
-        try:
-            text = Path(file).expanduser().read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--space {file} cannot be read: {error}.") from None
-        found.update(parse_space(text, file))
-    found.update(parse_parameters(params))
-    if not found:
-        raise UsageError(
-            "There is nothing to vary.", "Pass --param 'lr=loguniform(1e-5, 1e-1)', or --space."
-        )
-    return found
-
-
-def _objective(text: str) -> tuple[str, str]:
-    name, _, goal = text.rpartition("=")
-    if not name:
-        raise UsageError(f"--objective {text} has no goal.", "Use --objective latency=minimize.")
-    return name, goal
-
-
-def _parameters(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--enqueue {text} is not JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"--enqueue {text} has no names.", """Use --enqueue '{"lr": 0.01}'.""")
-    return found
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hpctf import Run
 from hpctf.report.write import write_report
 from tests.support.browser import PHONE, Tab, tab
 from tests.support.reported import submit
+from tests.support.studies import CURVES, Studies
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def pages(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The reports: of each run, and of both."""
+    """The reports: of each run, of both, and of a study."""
     folder = tmp_path_factory.mktemp("reports")
     completed, failed = runs
+    study = Studies(folder).ended("s_1_ab", CURVES)
     return {
         "completed": write_report([completed], folder / "completed.html"),
         "failed": write_report([failed], folder / "failed.html"),
         "both": write_report(runs, folder / "both.html"),
+        "study": write_report([study], folder / "study.html"),
     }
 
 
@@ -67,7 +70,7 @@ def box_of(one: Locator) -> dict[str, float]:
     return dict(found)
 
 
-@pytest.mark.parametrize("name", ["completed", "failed", "both"])
+@pytest.mark.parametrize("name", ["completed", "failed", "both", "study"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_report_is_accessible_and_fits_a_phone(
     browser: Browser, pages: dict[str, Path], name: str, scheme: str

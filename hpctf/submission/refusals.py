@@ -18,9 +18,8 @@ _OWN = re.compile(r"sbatch: |Try [\"']sbatch --help[\"']")
 _COMPLAINT = re.compile(
     r"^sbatch: (?:error|fatal):|^sbatch: .*\b(?:option|argument)\b", re.MULTILINE
 )
-_LIMITS = re.compile(
-    r"SubmitJobs?(Limit|Per)|job submit limit|MaxSubmitJob|JobCount", re.IGNORECASE
-)
+_LIMIT = re.compile(r"\w*SubmitJobs?(?:Limit|Per)\w*")
+_PERHAPS = re.compile(r"job submit limit|maximum (?:number of )?jobs|job count", re.IGNORECASE)
 _RETRIES = re.compile(r"^sbatch: .*\bretrying\b", re.MULTILINE)
 
 NOT_SENT = (
@@ -83,7 +82,14 @@ def never_sent(err: str) -> bool:
     return bool(verdicts) and all(verdict.strip() in NOT_SENT for verdict in verdicts)
 
 
-def is_of_a_limit(error: Exception) -> bool:
-    """Return whether Slurm has refused jobs for how many there are: fewer, or the same later, may
-    be taken. It names the limit (``AssocMaxSubmitJobLimit``), or says that it is one of several."""
-    return bool(_LIMITS.search(str(error)))
+def limit_in(words: str) -> str:
+    """Return the limit of jobs in the queue that Slurm names in a refusal, such as
+    ``AssocMaxSubmitJobLimit``: the same job may be taken later. Empty if it names none."""
+    named = _LIMIT.search(words)
+    return named[0] if named else ""
+
+
+def is_of_a_limit(words: str) -> bool:
+    """Return whether Slurm has refused jobs for how many there are, as far as can be told: a
+    sentence of its own names the number of jobs and their size together."""
+    return bool(limit_in(words) or _PERHAPS.search(words))

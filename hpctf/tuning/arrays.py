@@ -8,7 +8,6 @@ not work that out, but lets Slurm refuse, and submits fewer.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from hpctf.errors import SchedulerError, SubmissionError
 from hpctf.plan import Plan
 from hpctf.scheduler import commands
 from hpctf.scheduler.jobs import Identity
-from hpctf.submission.refusals import is_of_a_limit
+from hpctf.submission.refusals import is_of_a_limit, limit_in
 from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
 from hpctf.submission.script import render_agents
 from hpctf.tuning.study import Study
@@ -102,7 +101,7 @@ class _Arrays:
             try:
                 self._submit(self.first + done, count)
             except SubmissionError as error:
-                if not is_of_a_limit(error):
+                if not is_of_a_limit(error.message):
                     if not done:
                         raise
                     why = error.message
@@ -166,5 +165,4 @@ def array_size(cluster: str | None) -> int:
 
 def _limit_in(words: str) -> str:
     """Return the name of the limit that Slurm gives in a refusal, else its last words."""
-    named = re.search(r"\w*SubmitJob\w*", words)
-    return named[0] if named else words.strip().rpartition("\n")[2]
+    return limit_in(words) or words.strip().rpartition("\n")[2]

@@ -10,6 +10,7 @@ import pytest
 
 from hpctf.errors import SubmissionError
 from hpctf.scheduler.jobs import Identity
+from hpctf.submission import refusals
 from hpctf.submission.refusals import is_refusal
 from hpctf.submission.sbatch import NoAnswer, sbatch
 from tests.conftest import ROOT
@@ -177,3 +178,23 @@ def test_each_of_slurms_errors_is_a_verdict_or_befell_the_message() -> None:
         assert is_refusal("", f"{FAILED} {text}\n") != on_the_way, name
         assert not is_refusal("", f"site: {text}\n"), name
     assert len(table) > 400
+
+
+@pytest.mark.parametrize(
+    ("words", "limit", "is_of_a_limit"),
+    [
+        ("sbatch: error: AssocMaxSubmitJobLimit", "AssocMaxSubmitJobLimit", True),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nx", "QOSMaxSubmitJobPerUserLimit", True),
+        (
+            "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+            "",
+            True,
+        ),
+        ("Invalid account or account/partition combination specified", "", False),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "", False),
+    ],
+)
+def test_a_refusal_for_the_number_of_jobs_is_told_from_others(
+    words: str, limit: str, is_of_a_limit: bool
+) -> None:
+    assert (refusals.limit_in(words), refusals.is_of_a_limit(words)) == (limit, is_of_a_limit)

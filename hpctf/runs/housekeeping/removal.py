@@ -24,7 +24,7 @@ from hpctf.runs.housekeeping.dependents import users_of
 from hpctf.runs.housekeeping.disk_usage import Usage, usage
 from hpctf.runs.search.selection import Choice, choose
 from hpctf.runs.status.listing import Listed, list_runs, listed
-from hpctf.runs.status.query import queued_again
+from hpctf.runs.status.query import queued_again, running_trials
 
 REMOVING = ".removing-"
 """What the name of a folder begins with that is being removed."""
@@ -109,6 +109,8 @@ def _reasons(wanted: Sequence[RunFolder], known: Sequence[Listed]) -> dict[str, 
     over = [run for run in chosen if run.id not in reasons]
     asked = [run for run in over if _may_be_queued(run) and not _damage(run)]
     reasons |= queued_again(run.folder for run in asked)
+    studies = [run.folder for run in over if run.folder.is_study]
+    reasons |= {one.id: reason for one in studies if (reason := running_trials(one))}
     for path, users in users_of((run.folder.path for run in over), known).items():
         if users:
             reasons[path.name] = f"run {users[0]} uses it, which is not over"

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hpctf.errors import SchedulerError
+from hpctf.run_folder.layout import TRIALS, RunFolder
 from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler, liveliest
-
-if TYPE_CHECKING:
-    from hpctf.run_folder.layout import RunFolder
-
 
 _OF_A_RANK = (
     *("role", "index", "host", "state", "exit_code", "signal", "oom"),
@@ -130,6 +127,18 @@ def queued_again(runs: Iterable[RunFolder]) -> dict[str, str]:
         elif answer.job is not None and answer.job.active:
             found[one.run.id] = f"its job {one.job_id} is in the queue again ({answer.job.state})"
     return found
+
+
+def running_trials(study: RunFolder) -> str:
+    """Return why a study that is settled is not over: trials of it that are jobs of their own go on
+    without its driver. Empty if none does."""
+    folders = [RunFolder(path.parent) for path in (study.path / TRIALS).glob("*/job.sbatch")]
+    known = statuses(folders)
+    left = [run.id for run in folders if not known[run.id].final]
+    if not left:
+        return ""
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"its trial {min(left)}{more} may still run (hpctf tune stop {study.id})"
 
 
 def _late_jobs(orphans: list[_Open]) -> dict[str, str]:

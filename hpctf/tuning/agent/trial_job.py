@@ -13,7 +13,7 @@ from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.rank_states import first_failure, ranks_of, read_job
 from hpctf.runs.status.query import from_folder, scheduler_of
 from hpctf.runs.status.state import RunState
-from hpctf.submission.refusals import is_of_a_limit
+from hpctf.submission.refusals import is_of_a_limit, limit_in
 from hpctf.tuning.agent.ending import RETURNED, Ending, last_words, settle_trial
 from hpctf.tuning.agent.follower import JobFollower
 from hpctf.tuning.agent.lease import Lease
@@ -83,7 +83,8 @@ class TrialJob(TrialWatch):
         status
             What Slurm says of its job, if it was asked just now.
         is_alone
-            Whether no other trial has a job: then Slurm's limits are no reason to wait.
+            Whether no other trial has a job: then a refusal that may be for their number is for
+            something else.
         """
         if self._ending is None:
             self._ending = self._wanted_end()
@@ -113,7 +114,8 @@ class TrialJob(TrialWatch):
             self._holder.warn(f"trial {self._number}: {error}")
             return None
         except SubmissionError as error:
-            if is_of_a_limit(error) and not is_alone:
+            words = error.message
+            if limit_in(words) or (is_of_a_limit(words) and not is_alone):
                 self._holder.warn(f"trial {self._number} waits: {error.message}")
                 return None
             return self._never_submitted(error)

@@ -200,6 +200,18 @@ def download(name: str, folder: str, force: bool, site: str | None) -> None:
 
 @models.command()
 @_MODEL
+@click.option("--to", metavar="DIR", required=True, help="A new folder.")
+@site_option
+def mlflow(name: str, to: str, site: str | None) -> None:
+    """Write MODEL as an MLflow model: a folder that MLflow loads, serves and registers."""
+    from hpctf.export.mlflow_model import write_mlflow_model
+    from hpctf.model import Model
+
+    click.echo(str(write_mlflow_model(Model(name, site=site), Path(to))))
+
+
+@models.command()
+@_MODEL
 @click.argument("alias", required=False)
 @click.option("--remove", is_flag=True, help="Remove the alias; its version stays.")
 @site_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tarfile
@@ -15,7 +16,7 @@ from hpctf.errors import HpctfError
 from hpctf.models.record import OfRun
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import has_file, open_of_run
-from hpctf.runs.compare.comparison import versions_of
+from hpctf.runs.compare.comparison import packages_of, versions_of
 from hpctf.runs.kept_files import copy_of_run
 from hpctf.runs.provenance import DIFF, snapshot_contents
 from hpctf.tracking.metrics import Reading
@@ -67,7 +68,9 @@ def origin_of(folder: RunFolder, state: str) -> OfRun:
 def tensorflow_of(folder: RunFolder) -> str | None:
     """Return the version of TensorFlow that the run's first rank had, if that is known."""
     found = {name.lower(): version for name, version in versions_of(folder.state).items()}
-    return found.get("tensorflow")
+    with contextlib.suppress(HpctfError):  # a lock that is damaged
+        found = {**packages_of(folder.path), **found}
+    return found.get("tensorflow") or found.get("tensorflow-cpu")
 
 
 def keep(folder: RunFolder, into: Path, umask: int) -> None:

@@ -54,6 +54,7 @@ ELSE = {
     "models show": ["nothing"],
     "models download": ["nothing"],
     "models alias": ["nothing", "champion"],
+    "models mlflow": ["nothing", "--to", "mlflow-model"],
     "models rm": ["nothing:1", "--yes"],
     "site explain": [],
     "site init": ["--print"],

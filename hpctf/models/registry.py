@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from hpctf.models import files, origin
 from hpctf.models.aliases import aliases, remove_alias, set_alias, version_of
 from hpctf.models.names import LATEST, Reference, check_model_name
 from hpctf.models.record import OfRun, Record, kind_of
-from hpctf.models.root import models_root_of
+from hpctf.models.root import FOLDER, models_root_of
 from hpctf.models.version import Version, is_made_by
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import owner_of
@@ -129,6 +130,9 @@ class Registry:
             if not place.is_dir():
                 with contextlib.suppress(FileExistsError):  # made by somebody else meanwhile
                     make_folder(place, self.umask)
+                    if place == self.root and place.name == FOLDER:
+                        # Who comes first to a runs root that many share keeps nobody out.
+                        place.chmod(stat.S_IMODE(place.parent.stat().st_mode))
 
     def _fill(
         self, made: Path, record: Record, source: files.Source, run: RunFolder | None
@@ -145,12 +149,20 @@ class Registry:
             found = sorted(os.listdir(self.root))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError as error:
+            raise RunFolderError(
+                f"The models under {self.root} cannot be listed: {error.strerror}.",
+                "Ask their owner, or name another models root: HPCTF_MODELS_ROOT.",
+            ) from None
         return [name for name in found if not name.startswith(".") and self.numbers(name)]
 
     def numbers(self, name: str) -> list[int]:
         """Return the numbers of a model's versions that were not removed, in their order."""
         folder = self.root / name
-        found = [Version(folder / str(number)) for number in numbers(folder)]
+        try:
+            found = [Version(folder / str(number)) for number in numbers(folder)]
+        except PermissionError:  # somebody else's, who lets nobody read them
+            return []
         return [version.number for version in found if not version.is_removed]
 
     def versions(self, name: str | None = None) -> Iterator[Version]:
@@ -183,7 +195,8 @@ class Registry:
             There is no such model, version or alias.
         """
         folder = self.root / wanted.name
-        taken = numbers(folder)
+        there = self.numbers(wanted.name)
+        taken = numbers(folder) if there or os.access(folder, os.R_OK) else []
         number = wanted.version
         if wanted.alias is not None:
             number = version_of(folder, wanted.alias)
@@ -191,7 +204,6 @@ class Registry:
             version = Version(folder / str(number))
             version.check_there()
             return version
-        there = self.numbers(wanted.name)
         if not there:
             raise self._no_model(wanted.name)
         if wanted.version is None and wanted.alias is None:

@@ -142,3 +142,33 @@ def test_nothing_is_kept_that_its_owner_could_not_read(
     assert done.stdout == "no\n", done.stderr
     assert list(folder.iterdir()) == []
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("umask", ["0007", "0027", "0077"])
+def test_a_group_shares_models_as_it_shares_runs(umask: str, lab: Path, installed: Path) -> None:
+    shutil.rmtree(lab / "runs/.models", ignore_errors=True)
+    run = submitted(installed, lab, umask)
+    may_read, may_write = umask != "0077", umask == "0007"
+
+    def models(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return as_user(name, installed, lab, "models", *words, check=False)
+
+    log = ["register", "digits", "logs/worker-0.log", "--run", run]
+    assert models(ALICE, *log).stdout == "digits:1\n"
+    mine = models(BOB, "register", "mine", "/etc/hostname")
+    assert mine.stdout == "mine:1\n", mine.stderr
+
+    listed = json.loads(models(BOB, "list", "--json").stdout)
+    assert [one["id"] for one in listed] == [*(["digits:1"] if may_read else []), "mine:1"]
+    copied = models(BOB, "download", "digits", "--to", "copy")
+    assert copied.returncode == (0 if may_read else 2), copied.stderr
+    theirs = models(BOB, *log)
+    assert (theirs.returncode == 0) == may_write, theirs.stderr
+    assert (models(BOB, "alias", "digits", "champion").returncode == 0) == may_write
+    assert models(BOB, "rm", "digits:1", "--yes").returncode == 2
+    if may_write:
+        assert theirs.stdout == "digits:2\n"
+        assert "by hpctf-bob" in models(ALICE, "show", "digits@champion").stdout
+        kept = lab / "runs/.models/digits/2/files/worker-0.log"
+        assert (kept.owner(), kept.stat().st_nlink) == (BOB, 1)
+    shutil.rmtree(lab / "home-hpctf-bob/copy", ignore_errors=True)

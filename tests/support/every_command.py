@@ -69,6 +69,9 @@ ELSE = {
     "tune stop": ["nothing"],
     "tune resume": ["nothing"],
     "tune set": ["nothing", "--parallel", "1"],
+    "tune plot": ["nothing"],
+    "tune export": ["nothing"],
+    "tune report": ["nothing"],
 }
 """How the commands are called that are about no run."""
 

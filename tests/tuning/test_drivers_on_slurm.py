@@ -116,7 +116,8 @@ def test_a_silent_driver_is_replaced_within_ten_seconds_and_gives_way(person: Pe
     gate = person.home / "gate"
     name = study(
         person,
-        *("--param", "lr=uniform(0, 1)", "--trials", "3", "--parallel", "1", *TWO_NODES),
+        *("--param", "lr=uniform(0, 1)", "--trials", "3", "--parallel", "1"),
+        *("--backend", "mpi", "--nodes", "2"),
         script=("--steps", "4", "--wait-for", str(gate)),
     )
     found = until_running(person, name)

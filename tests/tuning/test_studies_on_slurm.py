@@ -330,23 +330,23 @@ def test_fewer_and_then_more_trials_run_at_a_time_than_before(person: Person) ->
     gate, later = person.home / "gate", person.home / "later"
     name = study(
         person,
-        *("--param", f"wait-for=choice('{gate}', '{gate}', '{later}')", "--sampler", "grid"),
+        *("--param", f"wait-for=choice('{gate}', '{later}')", "--sampler", "grid"),
         *("--param", "lr=choice(1, 2, 3)", "--parallel", "2"),
     )
     until_running(person, name, 2)
     person.hpctf("tune", "set", name, "--parallel", "1")
     gate.touch()
     # the one agent that is left has come to trials that do not end
-    wait_until(lambda: look(person, name)["counts"].get("completed") == 6)
-    until_running(person, name, 7)
+    wait_until(lambda: look(person, name)["counts"].get("completed") == 3)
+    until_running(person, name, 4)
     wait_until(lambda: _ended_agents(look(person, name)) == 1)
     person.hpctf("tune", "set", name, "--parallel", "3")
-    found = until_running(person, name, 9)
-    assert found["counts"] == {"completed": 6, "running": 3, "not started": 0}
+    found = until_running(person, name, 6)
+    assert found["counts"] == {"completed": 3, "running": 3, "not started": 0}
     assert len({row["job_id"].partition("_")[0] for row in found["trials"]}) == 2
     later.touch()
     found = ended(person, name)
-    assert (found["state"], found["counts"]["completed"]) == ("Completed", 9)
+    assert (found["state"], found["counts"]["completed"]) == ("Completed", 6)
     refused = person.hpctf("tune", "set", name, "--parallel", "2", check=False)
     assert refused.returncode == 2 and "tune resume" in refused.stderr
 

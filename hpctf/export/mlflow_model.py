@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _MLFLOW = "mlflow"
 _KERAS_3 = "3"
+_SERVE = b"\x12\x05serve"
+"""What a SavedModel holds that Keras' ``model.export`` has written: a child of the name ``serve``,
+as saved_object_graph.proto has it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _flavor_of(model: Model, copied: Path) -> _Flavor:
             "save_exported_model": False,
         }
         texts = {"data/keras_module.txt": "keras"}
-        return _Flavor("keras", options, "data/model.keras", texts, ("keras", "tensorflow"), "data")
+        return _Flavor("keras", options, "data/model.keras", texts, ("keras", "tensorflow"))
     if kind in ("h5", "keras_2"):
         ending, form = ("h5", "h5") if kind == "h5" else ("keras", "keras")
         texts = {"data/keras_module.txt": _keras_module(model), "data/save_format.txt": form}
@@ -99,6 +102,9 @@ def _flavor_of(model: Model, copied: Path) -> _Flavor:
         return _Flavor(
             "tensorflow", options, f"data/model.{ending}", texts, ("tensorflow",), "data"
         )
+    if kind == "saved_model" and _SERVE in (copied / "saved_model.pb").read_bytes():
+        options = {"data": "data", "keras_backend": "tensorflow", "save_exported_model": True}
+        return _Flavor("keras", options, "data/model", {}, ("keras", "tensorflow"))
     if kind == "saved_model":
         options = {"saved_model_dir": "tf2model", "model_type": "tf2-module"}
         return _Flavor("tensorflow", options, "tf2model", {}, ("tensorflow",))

@@ -47,6 +47,9 @@ def test_mlflow_reads_each_kind(tmp_path: Path, tools_python: str) -> None:
     saved = tmp_path / "saved"
     (saved / "variables").mkdir(parents=True)
     (saved / "saved_model.pb").write_text("graph")
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    (exported / "saved_model.pb").write_bytes(b"..\x12\x05serve..")
     (tmp_path / "model.h5").write_text("weights")
     (tmp_path / "model.onnx").write_text("onnx")
     sources = {
@@ -54,6 +57,7 @@ def test_mlflow_reads_each_kind(tmp_path: Path, tools_python: str) -> None:
         "older": keras_file(tmp_path / "two.keras", "2.15.0"),
         "h5": tmp_path / "model.h5",
         "saved": saved,
+        "exported": exported,
         "onnx": tmp_path / "model.onnx",
     }
     for name, source in sources.items():
@@ -77,6 +81,7 @@ def test_mlflow_reads_each_kind(tmp_path: Path, tools_python: str) -> None:
         "older": "mlflow.tensorflow",
         "h5": "mlflow.tensorflow",
         "saved": "mlflow.tensorflow",
+        "exported": "mlflow.keras",
         "onnx": "mlflow.onnx",
     }
     keras = found["mlflow-keras"]
@@ -91,6 +96,7 @@ def test_mlflow_reads_each_kind(tmp_path: Path, tools_python: str) -> None:
         "older": "data/model.keras",
         "h5": "data/model.h5",
         "saved": "tf2model/saved_model.pb",
+        "exported": "data/model/saved_model.pb",
         "onnx": "model.onnx",
     }
     for name, place in places.items():

@@ -382,19 +382,32 @@ def test_what_arrays_no_longer_have_since_numpy_2(training_python: str, tmp_path
         assert found[f"{name}, changed"] == ""
 
 
-def test_scripts_of_tensorflow_1_complete_with_the_import_that_is_advised(
-    said: dict[str, Any], training_python: str, tmp_path: Path
-) -> None:
-    changed = {}
+@pytest.fixture(scope="module")
+def with_tensorboard(
+    said: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What is wrong with scripts in an environment with TensorBoard, built as is advised: with one
+    that writes its events, and those of TensorFlow 1 with the import that is advised."""
+    found = re.search(r"pass (--pip .+)\.$", advice_on(said["scripts"]["board"]))
+    assert found is not None
+    made = build_environment("2.21", *shlex.split(found[1]), backend="single")
+    assert made.returncode == 0, made.stderr
+    scripts = {"board": BOARD}
     for name in TF_1:
         advice = advice_on(said["scripts"][name])
         found = re.search(r"replace '(.+?)' by '(.+?)'", advice)
         assert found is not None, name
         script = BROKEN[name].replace(found[1], found[2])
-        changed[name] = script.replace("from tensorflow import", "from tensorflow.compat.v1 import")
-    assert ask(training_python, tmp_path, {"scripts": changed}) == {
-        "scripts": dict.fromkeys(TF_1, "")
-    }
+        scripts[name] = script.replace("from tensorflow import", "from tensorflow.compat.v1 import")
+    folder = tmp_path_factory.mktemp("with_tensorboard")
+    wrong: dict[str, str] = ask(made.stdout.strip(), folder, {"scripts": scripts})["scripts"]
+    return wrong
+
+
+def test_scripts_of_tensorflow_1_complete_with_the_import_that_is_advised(
+    with_tensorboard: dict[str, str],
+) -> None:
+    assert {name: with_tensorboard[name] for name in TF_1} == dict.fromkeys(TF_1, "")
 
 
 def test_what_is_written_in_the_place_of_np_float(
@@ -446,13 +459,8 @@ def test_the_last_tensorflow_with_estimators(said: dict[str, Any], tmp_path: Pat
     assert answer == {"scripts": dict.fromkeys(scripts, "")}
 
 
-def test_tensorboard_installed_as_is_advised(said: dict[str, Any], tmp_path: Path) -> None:
-    found = re.search(r"pass (--pip .+)\.$", advice_on(said["scripts"]["board"]))
-    assert found is not None
-    made = build_environment("2.21", *shlex.split(found[1]), backend="single")
-    assert made.returncode == 0, made.stderr
-    answer = ask(made.stdout.strip(), tmp_path, {"scripts": {"board": BOARD}})
-    assert answer == {"scripts": {"board": ""}}
+def test_tensorboard_installed_as_is_advised(with_tensorboard: dict[str, str]) -> None:
+    assert with_tensorboard["board"] == ""
 
 
 def test_why_advises_and_a_resubmission_with_that_completes(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from hpctf.errors import HpctfError
 from hpctf.site.loading import load_site
 from tests.faults.hostile import YAML
 from tests.faults.test_hostile_input import no_canary
-from tests.support.waiting import HANGS_S
+from tests.support.projects import hpctf
 
 pytestmark = pytest.mark.slow
 
@@ -29,27 +27,18 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(
-    home: Path, kind: str, file: str, seconds: float = 60
-) -> subprocess.CompletedProcess[str]:
+def asked(home: Path, kind: str, file: str) -> subprocess.CompletedProcess[str]:
     """Submit with a job file or a site file, in little memory: a bomb must not go off."""
     words = [file] if kind == "job" else ["--site", file, "train.py"]
-    return subprocess.run(
-        [sys.executable, "-c", "from hpctf.cli import main; main()", "submit", "--dry-run", *words],
-        cwd=home,
-        env={**os.environ, "HPCTF_RUNS_ROOT": str(home / "runs"), "HPCTF_SITE": "slurm"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HANGS_S,
-    )
+    env = {"HPCTF_SITE": "slurm"}
+    return hpctf("submit", "--dry-run", *words, cwd=home, env=env, memory=2 << 30)
 
 
 def refused(home: Path, done: subprocess.CompletedProcess[str]) -> str:
     """Look that it is refused by one message that a person can read, and nothing else happens."""
     assert (done.returncode in (2, 3), done.stdout) == (True, ""), done.stderr[-3000:]
-    assert "Traceback" not in done.stderr and 20 < len(done.stderr) < 6000
+    assert "Traceback" not in done.stderr
+    assert 20 < len(done.stderr.replace(str(home), "")) < 6000
     assert all(char.isprintable() or char == "\n" for char in done.stderr)
     assert not (home / "runs").exists()
     no_canary(home)

@@ -60,10 +60,24 @@ def options(plan: Plan, component: int = 0) -> dict[str, str]:
 
 
 def hpctf(
-    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, text: bool = True
+    *words: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    text: bool = True,
+    memory: int | None = None,
 ) -> subprocess.CompletedProcess[Any]:
-    """Run an hpctf command in `cwd`, as from a shell, in a process of its own."""
-    command = ("-c", "from hpctf.cli import main; main()", *map(str, words))
+    """Run an hpctf command in `cwd`, as from a shell, in a process of its own.
+
+    Parameters
+    ----------
+    memory
+        How many bytes it may have at most.
+    """
+    code = "from hpctf.cli import main; main()"
+    if memory is not None:
+        limit = f"resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))"
+        code = f"import resource; {limit}; {code}"
+    command = ("-c", code, *map(str, words))
     variables = _of_a_shell(HPCTF_RUNS_ROOT=str(cwd / "runs")) | (env or {})
     if _imported().alike(variables):
         done: Any = _imported().run(*command, cwd=cwd, env=variables)

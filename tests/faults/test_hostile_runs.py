@@ -84,35 +84,46 @@ NAMES = [
 ]
 """The values that a file can have for a name."""
 
-PARTS = 6
+FIRST = tuple("-~ \t\n")
+"""What may mean something where a path begins with it: an option, a home, nothing."""
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_each_value_alone_arrives_in_every_place_at_once(
-    submit: Submit, tmp_path: Path, part: int
-) -> None:
+def together() -> list[list[str]]:
+    """Return all values in lists, each for one run: one name begins a path there, and values that
+    are so long that a script can be given no more are alone."""
+    alone = [[value] for value in FOR_COMMAND_LINES if len(os.fsencode(value)) > 50_000]
+    short = [value for value in FOR_COMMAND_LINES if [value] not in alone]
+    begin = [value for value in short if value in NAMES and value.startswith(FIRST)]
+    others = [value for value in short if value not in begin]
+    count = len(begin)
+    return alone + [[first, *others[n::count]] for n, first in enumerate(begin)]
+
+
+def test_each_value_arrives_in_every_place(submit: Submit, tmp_path: Path) -> None:
     """Argument, parameter, variable, and the names of folder, script, interpreter and input."""
-    for number, value in enumerate(FOR_COMMAND_LINES[part::PARTS]):
-        name = value if value in NAMES else f"plain {number}"
-        place = tmp_path / str(number) / name
-        place.mkdir(parents=True)
-        (place / f"{name}.py").write_text(CAPTURE)
+    for number, values in enumerate(together()):
+        names = [value for value in values if value in NAMES] or [f"plain {number}"]
+        place = tmp_path / str(number) / "/".join(names)
+        script = "/".join(names) + ".py"
+        (place / script).parent.mkdir(parents=True)
+        (place / script).write_text(CAPTURE)
         (place / "python").symlink_to(sys.executable)
+        variables = {f"V{n}": value for n, value in enumerate(values)}
         asked = {
             "source_dir": str(place),
-            "script": f"{name}.py",
+            "script": script,
             "python": str(place / "python"),
-            "script_params": {value: value} if value else {"--empty": ""},
-            "arguments": [value, value],
-            "variables": {"V": value} | ({value: "1"} if value and "=" not in value else {}),
+            "script_params": {value or "--empty": value for value in values},
+            "arguments": [*values, *values],
+            "variables": variables | {value: "1" for value in values if value and "=" not in value},
             "inputs": {"data": str(place)},
         }
-        if value == LONG:  # with "=1" a name may be as long as an argument
-            assert len(asked["variables"]) == 2
+        if LONG in values:  # with "=1" a name may be as long as an argument
+            assert asked["variables"][LONG] == "1"
         seen = submit(asked)
         arrived(seen, asked)
-        assert seen["argv"][0].removeprefix("./") == bytes_of(f"{name}.py")
-        assert bytes_of(f"{name}.py") in seen["files"]
+        assert seen["argv"][0].removeprefix("./") == bytes_of(script)
+        assert bytes_of(f"{names[0]}.py" if len(names) == 1 else names[0]) in seen["files"]
     no_canary(tmp_path)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any
 
-_LATER_S = 0.01
+_PAUSE_S = 0.001
 
 
 @contextmanager
@@ -37,20 +39,30 @@ def keep_signals() -> None:
 
     Without it such a Ctrl-C is lost. It is for programs: a library leaves the hook alone.
     """
-    before = sys.unraisablehook
+    before, main = sys.unraisablehook, threading.main_thread().ident
+    assert main is not None
 
     def hook(ignored: Any) -> None:
         number = _signal_of(ignored.exc_value)
         if number is None:
             before(ignored)
-            return
-        # Here it would be ignored as well.
-        main = threading.main_thread().ident
-        timer = threading.Timer(_LATER_S, signal.pthread_kill, (main, number))
-        timer.daemon = True
-        timer.start()
+        else:
+            threading.Thread(target=again, args=(number,), daemon=True).start()
+
+    def again(number: int) -> None:
+        while _is_in(hook.__code__, main):  # where it would be ignored as well
+            time.sleep(_PAUSE_S)
+        signal.pthread_kill(main, number)
 
     sys.unraisablehook = hook
+
+
+def _is_in(function: CodeType, thread: int) -> bool:
+    """Whether a thread is within a call of that function."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code is not function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _signal_of(error: BaseException | None) -> int | None:

@@ -289,7 +289,10 @@ with open(f"outputs/{run.rank}.txt", "w") as stream:
 
 def test_mpi_ranks_meet_inside_of_a_container(person: Person, training_python: str) -> None:
     """Through pmix, whose folders lie in slurmd's own, where nobody binds them by hand."""
-    person.env["PATH"] = f"{ROOT}/tests/support/standins:/usr/local/bin:/usr/bin:/bin"
+    # On the shared file system: a checkout need not be there.
+    runtime = person.write("bin/apptainer", (ROOT / "tests/support/standins/apptainer").read_text())
+    runtime.chmod(0o755)
+    person.env["PATH"] = f"{runtime.parent}:/usr/local/bin:/usr/bin:/bin"
     image = person.write("image.sif", "SLURM_PROCID=of the image\n")
     containers = {"binds": [str(Path(training_python).parents[2])], "options": ["--cleanenv"]}
     site = {"name": "contained", "containers": containers}

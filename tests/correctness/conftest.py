@@ -20,6 +20,7 @@ from tests.cluster.fixture import TEST_USER, Cluster
 from tests.conftest import Person, make_person
 from tests.correctness import report
 from tests.correctness.cells import ALONE_LEGACY, Job
+from tests.support.standins import WITHOUT_SCIKIT_LEARN
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
@@ -109,6 +110,7 @@ def trainings(cluster: Cluster, installed: Path, training_python: str) -> Iterat
     """The trainings of this session, all of one person's."""
     someone = make_person(cluster, installed, "correct", TEST_USER)
     shutil.copytree(SCRIPTS, someone.home / "scripts", ignore=shutil.ignore_patterns("__*"))
+    shutil.copy(WITHOUT_SCIKIT_LEARN / "sklearn.py", someone.home / "scripts")
     someone.env["HPCTF_EXAMPLE_PYTHON"] = training_python
     yield Trainings(someone, training_python)
     someone.leave()

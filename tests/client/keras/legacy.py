@@ -1,6 +1,7 @@
 """Trains with Horovod's own Keras module under tf-keras, on all ranks and once more alone.
 
-Started by test_keras.py with mpirun, TF_USE_LEGACY_KERAS=1, in the training environment.
+Started by test_keras.py with mpirun, TF_USE_LEGACY_KERAS=1, in the training environment. A second
+word, ``rates``, also trains with each callback and optimizer (rates.py).
 """
 
 import hashlib
@@ -11,12 +12,15 @@ from pathlib import Path
 import horovod.tensorflow.keras as hvd
 import hpctf.keras.version
 import numpy as np
+import rates
 import tensorflow as tf
-from sklearn.datasets import load_digits
 
 STEPS, SHARE = 12, 16
-PIXELS, LABELS = load_digits(return_X_y=True)
-PIXELS, LABELS = (PIXELS / 16).astype("float32"), LABELS.astype("int32")
+DIGITS = np.loadtxt(
+    Path(np.__file__).parents[1] / "sklearn/datasets/data/digits.csv.gz", delimiter=","
+)
+"""scikit-learn's handwritten digits, without scikit-learn, which is left out here."""
+PIXELS, LABELS = (DIGITS[:, :-1] / 16).astype("float32"), DIGITS[:, -1].astype("int32")
 
 hvd.init()
 RANK, SIZE = hvd.rank(), hvd.size()
@@ -33,6 +37,19 @@ def trained(optimizer, mine, share, callbacks):
     return model, history.history
 
 
+def alone(whole):
+    """Return the weights of one process, which follows the rates of the ranks' warm-up."""
+    steps = [(e + 1 / STEPS) * (SIZE - 1) / SIZE + 1 / SIZE for e in np.arange(STEPS) / STEPS]
+    following = iter([0.01 * step for step in steps] + [0.01] * STEPS)
+
+    class Follow(tf.keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            tf.keras.backend.set_value(self.model.optimizer.lr, next(following))
+
+    plain = tf.keras.optimizers.Adam(0.01)
+    return trained(plain, whole, SHARE * SIZE, [Follow()])[0].get_weights()
+
+
 def main():
     whole = np.arange(STEPS * SHARE * SIZE)
     callbacks = [
@@ -44,19 +61,8 @@ def main():
     schedule = hpctf.keras.callbacks.LearningRateScheduleCallback
     optimizer = hvd.DistributedOptimizer(tf.keras.optimizers.Adam(0.01))
     ours, history = trained(optimizer, whole[RANK::SIZE], SHARE, callbacks)
-    steps = [(e + 1 / STEPS) * (SIZE - 1) / SIZE + 1 / SIZE for e in np.arange(STEPS) / STEPS]
-    rates = iter([0.01 * step for step in steps] + [0.01] * STEPS)
-
-    class Follow(tf.keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch, logs=None):
-            tf.keras.backend.set_value(self.model.optimizer.lr, next(rates))
-
-    plain = tf.keras.optimizers.Adam(0.01)
-    alone, _ = trained(plain, whole, SHARE * SIZE, [Follow()])
-    pairs = list(zip(ours.get_weights(), alone.get_weights(), strict=True))
     answer = {
-        "weights": hashlib.sha256(b"".join(a.tobytes() for a, _ in pairs)).hexdigest(),
-        "from_alone": float(max(np.abs(a - b).max() for a, b in pairs)),
+        "weights": hashlib.sha256(b"".join(a.tobytes() for a in ours.get_weights())).hexdigest(),
         "lr": [float(rate) for rate in history["lr"]],
         "loss": [float(loss) for loss in history["loss"]],
         "keras": hpctf.keras.version.keras_version(),
@@ -73,6 +79,12 @@ def main():
         hvd.DistributedOptimizer(keras.optimizers.SGD(0.1))
     except TypeError as error:
         answer["optimizer of Keras 3"] = str(error)
+    if sys.argv[2:] == ["rates"]:
+        answer["rates"] = rates.of_all_optimizers()
+    # Last, when no exchange is left: what one rank makes alone shifts the names of its exchanges.
+    if RANK == 0:
+        pairs = zip(ours.get_weights(), alone(whole), strict=True)
+        answer["from_alone"] = float(max(np.abs(a - b).max() for a, b in pairs))
     (Path(sys.argv[1]) / f"rank-{RANK}.json").write_text(json.dumps(answer))
 
 

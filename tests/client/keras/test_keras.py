@@ -14,6 +14,7 @@ from hpctf import Experiment, TensorFlow
 from hpctf.common.paths import CLIENT, STARTUP
 from tests.conftest import skip_or_fail
 from tests.support.built import OLDER_TENSORFLOW, build_environment
+from tests.support.standins import WITHOUT_SCIKIT_LEARN
 from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.tensorflow
@@ -87,11 +88,11 @@ Answers = list[dict[str, Any]]
 
 
 def environ(**more: str) -> dict[str, str]:
-    """Return the variables of a training, as a job of hpctf's sets them."""
+    """Return the variables of a training, as a job of hpctf's sets them, without scikit-learn."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "HPCTF_"))}
     return {
         **plain,
-        "PYTHONPATH": f"{STARTUP}:{CLIENT}",
+        "PYTHONPATH": f"{STARTUP}:{CLIENT}:{WITHOUT_SCIKIT_LEARN}",
         "OMPI_MCA_mpi_yield_when_idle": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -223,7 +224,7 @@ import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("horovod", "hpctf"):
+        if name.split(".")[0] in ("horovod", "hpctf", "sklearn"):
             raise ImportError(name + " is not there")
 
 sys.meta_path.insert(0, Blocked())
@@ -256,10 +257,24 @@ def test_the_callback_switches_xla_off(ranks: Answers) -> None:
     assert ranks[0]["the_callback_switches_xla_off"]["jit_compile"] is False
 
 
-@pytest.mark.parametrize("tensorflow", ["2.21", OLDER_TENSORFLOW])
-def test_horovods_own_module_is_right_under_tf_keras(tensorflow: str, tmp_path: Path) -> None:
-    python = python_of(tensorflow)
-    first, second = two_ranks(python, "legacy.py", tmp_path, TF_USE_LEGACY_KERAS="1")
+@pytest.fixture(scope="module")
+def legacy_ranks(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What two ranks under tf-keras have found: started once."""
+    folder = tmp_path_factory.mktemp("legacy")
+    return two_ranks(training_python, "legacy.py", folder, "rates", TF_USE_LEGACY_KERAS="1")
+
+
+def test_horovods_own_module_is_right_under_tf_keras(legacy_ranks: Answers) -> None:
+    check_legacy(legacy_ranks)
+
+
+def test_horovods_own_module_is_right_under_an_earlier_tf_keras(tmp_path: Path) -> None:
+    python = python_of(OLDER_TENSORFLOW)
+    check_legacy(two_ranks(python, "legacy.py", tmp_path, TF_USE_LEGACY_KERAS="1"))
+
+
+def check_legacy(ranks: Answers) -> None:
+    first, second = ranks
     assert first["keras"].startswith("2.")
     assert first["weights"] == second["weights"]
     assert first["from_alone"] <= EXACT
@@ -270,10 +285,8 @@ def test_horovods_own_module_is_right_under_tf_keras(tensorflow: str, tmp_path: 
     assert "Horovod would not average its gradients" in first["optimizer of Keras 3"]
 
 
-def test_horovods_callbacks_work_with_every_optimizer_of_tf_keras(
-    training_python: str, tmp_path: Path
-) -> None:
-    first, second = two_ranks(training_python, "rates.py", tmp_path, TF_USE_LEGACY_KERAS="1")
+def test_horovods_callbacks_work_with_every_optimizer_of_tf_keras(legacy_ranks: Answers) -> None:
+    first, second = (dict(rank["rates"]) for rank in legacy_ranks)
     assert first == second
     corrected = [first.pop("by hand, SGD"), first.pop("by hand, legacy.SGD")]
     assert max(corrected) <= EXACT

@@ -15,7 +15,7 @@ RATE, MOMENTUM = 0.1, 0.9
 DIGITS = np.loadtxt(
     Path(np.__file__).parents[1] / "sklearn/datasets/data/digits.csv.gz", delimiter=","
 )
-"""scikit-learn's handwritten digits, without scikit-learn (sklearn.py)."""
+"""scikit-learn's handwritten digits, without scikit-learn, which is left out here."""
 PIXELS, LABELS = (DIGITS[:, :-1] / 16).astype("float32"), DIGITS[:, -1].astype("int32")
 SEED = 7
 CLIP = {"global_clipnorm": 0.3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from hpctf import Experiment, TensorFlow
 from hpctf.tracking.metrics import Reading
 from hpctf.tracking.tensorboard_events import event_series, points_of
+from tests.support.standins import WITHOUT_SCIKIT_LEARN
 
 pytestmark = pytest.mark.tensorflow
 
@@ -108,6 +110,7 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = str(tmp_path_factory.mktemp("tensorboard"))
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
     subprocess.run([*install, "--target", folder, "tensorboard~=2.21.0"], check=True)
+    shutil.copy(WITHOUT_SCIKIT_LEARN / "sklearn.py", folder)
     return folder
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.common.paths import CLIENT
+from tests.support.standins import WITHOUT_SCIKIT_LEARN
 
 pytestmark = pytest.mark.tensorflow
 
@@ -77,7 +78,7 @@ def tracked(python: str, folder: Path, script: str, legacy: str) -> Tracked:
         **os.environ,
         "TF_USE_LEGACY_KERAS": legacy,
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": CLIENT,
+        "PYTHONPATH": f"{CLIENT}:{WITHOUT_SCIKIT_LEARN}",
         "HPCTF_RUN_ID": "r",
         "HPCTF_RUN_FOLDER": str(folder),
     }

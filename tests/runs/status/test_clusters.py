@@ -171,18 +171,23 @@ def test_a_submission_that_was_cut_short_is_found_there_by_its_name(someone: Per
 def test_while_its_slurmctld_is_away_the_state_says_so_and_nothing_is_settled(
     someone: Person,
 ) -> None:
-    run = submit(someone, "import time; time.sleep(8)")
+    may_end = someone.home / "may-end"
+    script = f"import os, time\nwhile not os.path.exists({str(may_end)!r}): time.sleep(0.1)"
+    run = submit(someone, script)
     wait_until(lambda: someone.status(run)["state"] == "Running")
     pid = int((someone.cluster.directory / "pids/slurmctld-far.pid").read_text())
     subprocess.run(["kill", str(pid)], check=True)
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    away = someone.status(run)
-    assert away["state"] == "Running"
-    assert "the scheduler could not be asked" in away["reason"]
-    assert not (Path(away["run_folder"]) / "state/final.json").exists()
-    done = someone.hpctf("cancel", run, check=False)
-    assert done.returncode == 3
-    far_script("up")
+    try:
+        away = someone.status(run)
+        assert away["state"] == "Running"
+        assert "the scheduler could not be asked" in away["reason"]
+        assert not (Path(away["run_folder"]) / "state/final.json").exists()
+        done = someone.hpctf("cancel", run, check=False)
+        assert done.returncode == 3
+    finally:
+        far_script("up")
+    may_end.touch()
     someone.hpctf("wait", run)
     assert someone.status(run)["state"] == "Completed"
 

@@ -73,10 +73,15 @@ def job_of(person: Person, run: str) -> dict[str, str]:
 
 
 def site_of(told: str) -> tuple[str, dict[str, Any]]:
-    """Return the exit code and the site that was printed, without other tests' partitions."""
+    """Return the exit code and the site that was printed, without other tests' partitions and
+    clusters."""
     code, _, text = told.partition(" ")
     site = yaml.safe_load(text)
-    targets = {name: one for name, one in site["targets"].items() if not name.startswith("why")}
+    targets = {
+        name: one
+        for name, one in site["targets"].items()
+        if not name.startswith("why") and "clusters" not in one
+    }
     return code, {**site, "targets": targets}
 
 

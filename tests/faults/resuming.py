@@ -130,5 +130,3 @@ def check_all_resumed(person: Person, runs: dict[str, str]) -> None:
         for rank, numbers in epochs_of(person, run).items():
             counted = Counter(numbers)
             assert counted == Counter(range(EPOCHS)), f"{kind}, {rank}: {counted}"
-    person.hpctf("runs", "--rm", *runs.values(), "--yes")
-    assert not [run for run in runs.values() if list(person.home.glob(f"runs/*/{run}"))]

@@ -100,7 +100,9 @@ def test_a_driver_that_is_killed_again_and_again_loses_no_trial_and_doubles_none
     assert all((row["values"], row["attempt"]) == (8, 0) for row in found["trials"])
     for row in found["trials"]:
         assert steps_of(person, row) == list(range(8))
-    assert jobs_of(person, name) == Counter({f"{name}_{number}": 1 for number in range(6)})
+    each_once = Counter({f"{name}_{number}": 1 for number in range(6)})
+    wait_until(lambda: jobs_of(person, name).keys() == each_once.keys())  # slurmdbd learns it later
+    assert jobs_of(person, name) == each_once
     assert jobs_of(person, name).keys() == {row["id"] for row in found["trials"]}
     claims = [record["trial"] for record in ledger(person, name) if record["event"] == "claimed"]
     assert claims == list(range(6))

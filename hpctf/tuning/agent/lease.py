@@ -9,12 +9,12 @@ that was only held up finds that out before it writes to the ledger, or submits,
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hpctf.common.link_locks import holder_name, is_dead
+from hpctf.tuning.agent.silence import Silence
 from hpctf.tuning.progress import Progress
 from hpctf.tuning.study import Study
 
@@ -40,11 +40,8 @@ class Lease:
 
     def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
         self._study = study
-        self._clock = clock
         self._me = holder_name()
-        self._seen: tuple[int, float] = (0, 0.0)
-        self._since = clock()
-        self._looked = clock()
+        self._silence = Silence(LOST_S, clock)
 
     @property
     def stamp(self) -> Path:
@@ -83,17 +80,6 @@ class Lease:
         ledger.guard = None
 
     def _is_gone(self, progress: Progress) -> bool:
-        """Whether the driver is known to have ended, or has been silent for too long.
-
-        Where this process could not look for a while, it begins to watch anew, as
-        `hpctf.tuning.agent.peers.Peers` does.
-        """
-        stamp = 0.0
-        with contextlib.suppress(OSError):
-            stamp = os.stat(self.stamp).st_mtime
-        now = self._clock()
-        was_away = now - self._looked > LOST_S / 2
-        self._looked = now
-        if (progress.term, stamp) != self._seen or was_away:
-            self._seen, self._since = (progress.term, stamp), now
-        return is_dead(progress.driver) or now - self._since > LOST_S
+        """Whether the driver is known to have ended, or has been silent for too long."""
+        is_silent = self._silence.look(self.stamp)
+        return is_dead(progress.driver) or is_silent

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hpctf.tuning.agent.silence import Silence
 from hpctf.tuning.study import Study
 
 BEAT_S = 3.0
@@ -59,26 +60,15 @@ class Peers:
     def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
         self._study = study
         self._clock = clock
-        self._seen: dict[int, tuple[float, float]] = {}
-        self._looked: dict[int, float] = {}
+        self._agents: dict[int, Silence] = {}
 
     def look(self, agents: Iterable[int]) -> None:
-        """Look at the stamps of agents, as often as they are set.
-
-        Where this process could not look for a while, what held it up may have held up the others,
-        too: then it begins to watch them anew.
-        """
-        now = self._clock()
+        """Look at the stamps of agents, as often as they are set."""
         for agent in agents:
-            stamp = 0.0
-            with contextlib.suppress(OSError):
-                stamp = os.stat(self._study.heartbeat_file(agent)).st_mtime
-            was_away = now - self._looked.get(agent, now) > LOST_S / 2
-            if agent not in self._seen or self._seen[agent][0] != stamp or was_away:
-                self._seen[agent] = (stamp, now)
-            self._looked[agent] = now
+            self.is_lost(agent)
 
     def is_lost(self, agent: int) -> bool:
         """Whether an agent has been silent for too long."""
-        self.look([agent])
-        return self._clock() - self._seen[agent][1] > LOST_S
+        if agent not in self._agents:
+            self._agents[agent] = Silence(LOST_S, self._clock)
+        return self._agents[agent].look(self._study.heartbeat_file(agent))

@@ -266,6 +266,10 @@ class Person:
         path.write_text(text)
         return path
 
+    def folder(self, run: str) -> Path:
+        """Return the folder of a run, by its whole id and without a command."""
+        return next(self.home.glob(f"runs/*/{run}"))
+
     def status(self, run: str = "@last") -> dict[str, Any]:
         """Return ``hpctf status --json``."""
         found: dict[str, Any] = json.loads(self.hpctf("status", run, "--json").stdout)

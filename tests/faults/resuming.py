@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from tests.conftest import Person
@@ -99,20 +98,15 @@ def begin_all(person: Person, minutes: int = 60) -> dict[str, str]:
     return runs
 
 
-def folder_of(person: Person, run: str) -> Path:
-    """Return the run's folder."""
-    return next(person.home.glob(f"runs/*/{run}"))
-
-
 def epochs_of(person: Person, run: str) -> dict[str, list[int]]:
     """Return the epochs that each rank of a run has done, by rank."""
-    files = sorted(folder_of(person, run).glob("outputs/*.epochs"))
+    files = sorted(person.folder(run).glob("outputs/*.epochs"))
     return {path.stem: [int(line) for line in path.read_text().split()] for path in files}
 
 
 def record_of(person: Person, run: str) -> list[dict[str, Any]]:
     """Return the job's own record."""
-    lines = (folder_of(person, run) / "state/job.jsonl").read_text().splitlines()
+    lines = (person.folder(run) / "state/job.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Person
 from tests.faults.conftest import Clock
 from tests.faults.inject import Faults
-from tests.faults.test_state import folder_of, submit, told
+from tests.faults.test_state import submit, told
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
@@ -34,7 +34,7 @@ def replaced(person: Person, **programs: str) -> str:
 
 def long_ago(person: Person, run: str) -> None:
     """Let a run's records be old."""
-    folder = folder_of(person, run)
+    folder = person.folder(run)
     for path in [folder / "run.json", *folder.glob("state/*")]:
         os.utime(path, (time.time() - OLD, time.time() - OLD))
 
@@ -73,7 +73,7 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
     assert told(person, run)[0] == "Queued"
 
     # Settled as failed by mistake, and long ago: removing and archiving ask for the job once more.
-    final = folder_of(person, run) / "state/final.json"
+    final = person.folder(run) / "state/final.json"
     mistake = {"state": "Failed", "reason": "by mistake", "ranks": 1, "time": 0.0}
     final.write_text(json.dumps({**person.status(run), **mistake}))
     long_ago(person, run)
@@ -86,7 +86,7 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
             refused = person.hpctf(*words, check=False, PATH=replaced(person, **programs))
             assert refused.returncode == 2, refused.stderr
             assert why in refused.stderr
-    assert folder_of(person, run).exists()
+    assert person.folder(run).exists()
     final.unlink()
     shutil.rmtree(person.home / "bin")
 

@@ -84,16 +84,12 @@ def submit_later(person: Person, *words: str | Path, seconds: float = 0) -> tupl
     return run, job_of(person, run)
 
 
-def folder_of(person: Person, run: str) -> Path:
-    return next(person.home.glob(f"runs/*/{run}"))
-
-
 def job_of(person: Person, run: str) -> int:
-    return int(json.loads((folder_of(person, run) / "run.json").read_text())["job_id"])
+    return int(json.loads((person.folder(run) / "run.json").read_text())["job_id"])
 
 
 def plan_of(person: Person, run: str) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads((folder_of(person, run) / "plan.json").read_text())
+    plan: dict[str, Any] = json.loads((person.folder(run) / "plan.json").read_text())
     return plan
 
 
@@ -106,7 +102,7 @@ def begin(person: Person, *jobs: int) -> None:
 def cluster_of(person: Person, run: str) -> dict[str, list[str]]:
     """Wait for a run, and return the cluster on which all of its ranks agree."""
     person.hpctf("wait", run)
-    said = list((folder_of(person, run) / "outputs").glob("*.json"))
+    said = list((person.folder(run) / "outputs").glob("*.json"))
     assert len(said) == sum(one["tasks"] for one in plan_of(person, run)["components"])
     clusters = [json.loads(path.read_text())["cluster"] for path in said]
     assert clusters == [clusters[0]] * len(clusters)
@@ -195,7 +191,7 @@ def test_a_port_of_another_run_names_its_job(person: Person, clock: Clock) -> No
     words = ["--backend", "collective", "--sbatch", "nodelist=n1", "--site", site(person, 1)]
     first, job = submit_later(person, *words, seconds=30)
     begin(person, job)
-    outputs = folder_of(person, first) / "outputs"
+    outputs = person.folder(first) / "outputs"
     wait_until((outputs / "worker-0.json").exists)
     clock.injected()
     script = person.write("proj/serve.py", SERVE)
@@ -259,7 +255,7 @@ def ran_side_by_side(person: Person, one: str, other: str) -> bool:
     """Whether two runs held their ports at the same time; Slurm may have started them apart."""
     spans = []
     for run in (one, other):
-        outputs = folder_of(person, run) / "outputs"
+        outputs = person.folder(run) / "outputs"
         began = max(json.loads(path.read_text())["from"] for path in outputs.glob("*.json"))
         spans.append((began, min(float(path.read_text()) for path in outputs.glob("*.until"))))
     return max(began for began, _ in spans) < min(until for _, until in spans)
@@ -283,7 +279,7 @@ def test_a_site_can_let_slurm_reserve_the_ports(person: Person, words: list[str]
     run, job = submit_later(person, "--site", reserving, *words)
     begin(person, job)
     assert ports_of(cluster_of(person, run)) <= set(RESERVED)
-    state = folder_of(person, run) / "state/ports.jsonl"
+    state = person.folder(run) / "state/ports.jsonl"
     assert [(record["try"], record["go"]) for record in read_records(state)] == [(0, True)]
 
 
@@ -348,7 +344,7 @@ def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
     words = ["--site", site_with_a_late_rank(person, 600), "--backend", "collective"]
     run, job = submit_later(person, *words, "--nodes", "3")
     begin(person, job)
-    state = folder_of(person, run) / "state"
+    state = person.folder(run) / "state"
     wait_until(lambda: all(list(read_records(state / f"worker-{rank}.jsonl")) for rank in (0, 2)))
     clock.injected()
     person.hpctf("cancel", run)

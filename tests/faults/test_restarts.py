@@ -22,7 +22,6 @@ from tests.faults.resuming import (
     begin_all,
     check_all_resumed,
     epochs_of,
-    folder_of,
     starts,
 )
 from tests.support.waiting import wait_until
@@ -43,7 +42,7 @@ def test_preemption(person: Person, faults: Faults, clock: Clock) -> None:
 def test_requeued_by_hand(person: Person, clock: Clock) -> None:
     runs = begin_all(person)
     clock.injected()
-    records = [folder_of(person, run) / "run.json" for run in runs.values()]
+    records = [person.folder(run) / "run.json" for run in runs.values()]
     jobs = [str(json.loads(path.read_text())["job_id"]) for path in records]
     person.cluster.run("scontrol", "requeue", ",".join(jobs))
     listed = json.loads(person.hpctf("runs", "--json").stdout)
@@ -144,12 +143,12 @@ def test_resume_from_begins_with_a_copy_of_the_checkpoints(person: Person) -> No
     assert refused.returncode == 2 and "may be writing its checkpoints" in refused.stderr
     person.hpctf("cancel", first)
     person.hpctf("wait", first, check=False)
-    before = json.loads((folder_of(person, first) / "checkpoints/worker-0.json").read_text())
+    before = json.loads((person.folder(first) / "checkpoints/worker-0.json").read_text())
     second = begin(person, "--resume-from", first, restarts=None)
     person.hpctf("wait", second)
     assert epochs_of(person, second)["worker-0"] == list(range(before, EPOCHS))
     assert f"start 0 at epoch {before}" in person.hpctf("logs", second, "--role", "worker").stdout
-    after = json.loads((folder_of(person, first) / "checkpoints/worker-0.json").read_text())
+    after = json.loads((person.folder(first) / "checkpoints/worker-0.json").read_text())
     assert after == before, "the old run's checkpoints stay as they were"
 
 

@@ -49,10 +49,6 @@ def running(person: Person, *words: str, text: str = SLEEP) -> tuple[str, str]:
     return run, str(person.status(run)["job_id"])
 
 
-def folder_of(person: Person, run: str) -> Path:
-    return next(person.home.glob(f"runs/*/{run}"))
-
-
 def told(person: Person, run: str) -> tuple[str, str]:
     """Return the state and the reason that hpctf tells."""
     status = person.status(run)
@@ -231,7 +227,7 @@ def test_a_job_that_vanished(person: Person, clock: Clock) -> None:
     person.cluster.run("scancel", "--signal=KILL", job)
     person.cluster.run("scancel", job)
     wait_until(lambda: not person.jobs())
-    folder = folder_of(person, run)
+    folder = person.folder(run)
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "job_id": "9999999"}))
     for path in [folder / "logs/job.log", *folder.glob("state/*.json*")]:
@@ -251,7 +247,7 @@ def test_a_job_that_vanished(person: Person, clock: Clock) -> None:
 @pytest.mark.fault(f"{MANY} runs are looked at", "one squeue, and at most one sacct")
 def test_one_question_for_many_runs(person: Person, clock: Clock) -> None:
     run = submit(person, "--sbatch", "begin=2099-01-01")
-    source = folder_of(person, run)
+    source = person.folder(run)
     command = ["sbatch", "--parsable", "--begin=2099-01-01", "--job-name=many", "--wrap=true"]
     array = f"--array=0-{MANY - 2}"
     job = person.cluster.run(*command, array, user=person.user).stdout.strip()

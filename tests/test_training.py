@@ -70,7 +70,8 @@ def test_parameter_servers_with_a_coordinator_and_their_profile(trainer: Person)
     train(trainer, "digits/jobs/ps.yaml", *words)
     written = profile(trainer, "chief-0")
     assert len(written) == 4  # the chief, two workers, one ps
-    assert sum(b"__inference_step" in one for one in written) == 3
+    # the ps has its part of a step, and now and then that is within what was recorded
+    assert sum(b"__inference_step" in one for one in written) >= 3
 
 
 def test_parameter_servers_with_the_script_on_every_task(trainer: Person) -> None:

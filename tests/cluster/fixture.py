@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forking import as_user
 from tests.support.waiting import HANGS_S
 
 TEST_USER = "hpctftest"
@@ -103,16 +104,10 @@ class Cluster:
         subprocess.TimeoutExpired
             If it takes longer than `timeout`.
         """
-        arguments = [str(part) for part in command]
-        environment = {key: value for key, value in os.environ.items() if key[:6] != "SLURM_"}
-        if user is not None:
-            home = pwd.getpwnam(user).pw_dir
-            environment |= {"HOME": home, "USER": user, "LOGNAME": user, "PATH": _USER_PATH}
-            # By its path: the user's PATH leads to no sbin.
-            arguments = ["/usr/sbin/runuser", "-u", user, "--", *arguments]
+        arguments = [*as_user(user), *(str(part) for part in command)]
         done = subprocess.run(
             arguments,
-            env=environment | self.env | dict(env or {}),
+            env=self.environment(user, env),
             cwd=cwd or self.shared,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -122,6 +117,16 @@ class Cluster:
         if check and done.returncode != 0:
             raise CommandFailed(done.returncode, arguments, done.stdout, done.stderr)
         return done
+
+    def environment(
+        self, user: str | None = None, env: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """Return the variables with which `run` runs a command."""
+        environment = {key: value for key, value in os.environ.items() if key[:6] != "SLURM_"}
+        if user is not None:
+            home = pwd.getpwnam(user).pw_dir
+            environment |= {"HOME": home, "USER": user, "LOGNAME": user, "PATH": _USER_PATH}
+        return environment | self.env | dict(env or {})
 
     def node_command(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a node's network, outside Slurm, as root.

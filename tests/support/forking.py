@@ -24,14 +24,21 @@ class Forking:
     env
         What it begins with. A command has variables of its own, of which those that a Python reads
         when it begins, such as LANG, must be these: see `alike`.
+    user
+        Who runs it and the commands: by default whoever tests.
     """
 
-    def __init__(self, python: str, prepare: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, python: str | Path, prepare: str, env: Mapping[str, str], user: str | None = None
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="hpctf-forking-")
+        Path(self._folder.name).chmod(0o777)  # the user writes what a command says
         self._env = _read_at_the_beginning(env)
+        code = Path(forks.__file__).read_text()  # the user may not be able to read the file
         self._server = subprocess.Popen(
-            [python, str(forks.__file__), prepare],
+            [*as_user(user), str(python), "-c", code, prepare],
             env=env,
+            cwd=self._folder.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -45,10 +52,10 @@ class Forking:
         return _read_at_the_beginning(env) == self._env
 
     def run(
-        self, *words: str | Path, cwd: Path, env: Mapping[str, str]
+        self, *words: str | Path, cwd: Path, env: Mapping[str, str], timeout: float = HANGS_S
     ) -> subprocess.CompletedProcess[bytes]:
         """Run it with words (``-c CODE`` or ``-m MODULE``, and arguments), as `subprocess.run` does
-        with a new Python; stdin is empty."""
+        with a new Python; stdin is empty. One that takes longer than the timeout is killed."""
         assert self._server.stdin and self._server.stdout
         out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
         for file in (out, err):
@@ -58,13 +65,18 @@ class Forking:
             json.dumps({**order, "stdout": str(out), "stderr": str(err)}) + "\n"
         )
         self._server.stdin.flush()
-        hangs = Timer(HANGS_S, os.killpg, [self._server.pid, signal.SIGKILL])
+        hangs = Timer(timeout, os.killpg, [self._server.pid, signal.SIGKILL])
         hangs.start()
         try:
             code = int(self._server.stdout.readline() or -signal.SIGKILL)
         finally:
             hangs.cancel()
         return subprocess.CompletedProcess(words, code, out.read_bytes(), err.read_bytes())
+
+
+def as_user(user: str | None) -> list[str]:
+    """Return the words by which root runs a command as a user."""
+    return [] if user is None else ["/usr/sbin/runuser", "-u", user, "--"]
 
 
 def _read_at_the_beginning(env: Mapping[str, str]) -> dict[str, str]:

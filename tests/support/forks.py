@@ -1,6 +1,6 @@
 """A Python that has imported what takes seconds to import, and forks for each command.
 
-    python forks.py CODE
+    python -c THIS CODE
 
 runs CODE once. Then each line on stdin, JSON, is a command: ``words`` as after ``python`` (``-c
 CODE`` or ``-m MODULE``, and arguments), ``cwd``, ``env`` and files for ``stdout`` and ``stderr``. A

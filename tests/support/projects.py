@@ -101,7 +101,11 @@ def _of_a_shell(**more: str) -> dict[str, str]:
 
 @cache
 def _imported() -> Forking:
-    """A Python that has imported what commands take longest to import."""
+    return imported(sys.executable, _of_a_shell())
+
+
+def imported(python: str | Path, env: Mapping[str, str], user: str | None = None) -> Forking:
+    """Return a Python that has imported what commands take longest to import."""
     commands = ", ".join(module for module, _ in COMMANDS.values())
     prepare = f"""
 import hpctf, {commands}
@@ -116,4 +120,4 @@ with (
     open(f"{{folder}}/train.py", "w").close()
     hpctf.cli.cli.main(["submit", "--site", "local", "--dry-run", f"{{folder}}/train.py"])
 """
-    return Forking(sys.executable, prepare, _of_a_shell())
+    return Forking(python, prepare, env, user)

@@ -32,6 +32,7 @@ FLOORS = """
     tracking
     node
     runs
+    agents
     tuning models
     notebook
     child_run run model hyperdrive_run experiment studies

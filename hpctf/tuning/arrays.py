@@ -1,33 +1,11 @@
-"""The jobs of a study's agents: as few job arrays as Slurm's limits allow, and more of them later.
-
-An array has at most MaxArraySize tasks (slurm.conf(5)). How many jobs a person may have in the
-queue, associations and QOSes say (sacctmgr(1), MaxSubmitJobs), in many ways that add up: hpctf does
-not work that out, but lets Slurm refuse, and submits fewer.
-"""
+"""The jobs of a study's agents, or of its driver."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from hpctf.errors import SchedulerError, SubmissionError
+from hpctf.agents.arrays import Arrays, Tell, submit_array
 from hpctf.plan import Plan
-from hpctf.scheduler import commands
-from hpctf.scheduler.jobs import Identity
-from hpctf.submission.refusals import is_of_a_limit, limit_in
-from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
-from hpctf.submission.script import render_agents
+from hpctf.submission.sbatch import uninterrupted
 from hpctf.tuning.study import Study
-
-_SLURM_S = 20.0
-_USUAL_SIZE = 1001
-"""MaxArraySize as Slurm has it unless told otherwise (slurm.conf(5))."""
-
-_ATTEMPTS = 24
-"""More submissions than arrays at most: twice as many as 10,000 can be halved."""
-
-Tell = Callable[[str], None]
 
 
 def submit_agents(study: Study, plan: Plan, jobs: int, tell: Tell) -> None:
@@ -45,23 +23,19 @@ def submit_agents(study: Study, plan: Plan, jobs: int, tell: Tell) -> None:
     SubmissionError
         Slurm takes none.
     """
-    folder, clusters = study.folder, plan.clusters
+    folder = study.folder
     progress = study.ledger.refresh()
-    folder.update_record(
-        job_name=plan.run_id,
-        job_script=str(folder.script),
-        cluster=clusters or None,
-        more_jobs=[],
-    )
+    arrays = _arrays_of(study, plan, tell)
+    arrays.begin()
     submission = progress.submission + 1 if progress.agents else 0
     agents = max(1, jobs * study.definition.per_job)
     study.ledger.append("submitted", submission=submission, agents=agents)
     if not jobs:
         with uninterrupted():
-            job_id, cluster = _submit(study, plan, 0, 0)
+            job_id, cluster = submit_array(folder, plan, 0, 0)
             folder.update_record(job_id=job_id, cluster=cluster)
         return
-    done = _Arrays(study, plan, 0, tell).submit(jobs)
+    done = arrays.submit(jobs)
     if done < jobs:
         study.ledger.append("agents", agents=done * study.definition.per_job)
 
@@ -78,91 +52,10 @@ def add_agents(study: Study, plan: Plan, jobs: int, tell: Tell) -> int:
     with study.ledger.held() as progress:  # who else adds some counts on from there
         first = -(-progress.agents // per_job)
         study.ledger.append("agents", agents=(first + jobs) * per_job)
-    return _Arrays(study, plan, first, tell).submit(jobs)
+    return _arrays_of(study, plan, tell, first).submit(jobs)
 
 
-@dataclass
-class _Arrays:
-    """Job arrays of one study, the number of the first one's first job being `first`."""
-
-    study: Study
-    plan: Plan
-    first: int
-    tell: Tell
-
-    def submit(self, jobs: int) -> int:
-        """Submit so many jobs, and return how many Slurm has taken."""
-        most = array_size(self.plan.clusters)
-        size, done, arrays, why = most, 0, 0, ""
-        for _ in range(-(-jobs // most) + _ATTEMPTS):
-            count = min(size, jobs - done)
-            if not count:
-                break
-            try:
-                self._submit(self.first + done, count)
-            except SubmissionError as error:
-                if not is_of_a_limit(error.message):
-                    if not done:
-                        raise
-                    why = error.message
-                    break
-                if count == 1 and not done:
-                    raise
-                size, why = count // 2, error.message
-                continue
-            done += count
-            arrays += 1
-            if why:  # twice as many were too many: no more than as many again are left to take
-                size = (size + 1) // 2
-        jobs_run = "1 job runs" if done == 1 else f"{done} jobs run"
-        if done < jobs:
-            self.tell(
-                f"{jobs_run} the study's trials rather than {jobs}: Slurm takes no more of them "
-                f"({_limit_in(why)}). To add some later: hpctf tune set --parallel."
-            )
-        elif arrays > 1:
-            of = f"an array has at most {most} jobs here (MaxArraySize)"
-            of = f"Slurm did not take more at a time ({_limit_in(why)})" if why else of
-            self.tell(f"{jobs_run} the study's trials, in {arrays} arrays: {of}.")
-        return done
-
-    def _submit(self, first: int, jobs: int) -> None:
-        folder = self.study.folder
-        with uninterrupted():
-            job_id, cluster = _submit(self.study, self.plan, jobs, first)
-            if first == 0:
-                folder.update_record(job_id=job_id, cluster=cluster)
-            else:
-                more = folder.read_record()["more_jobs"]
-                folder.update_record(more_jobs=[*more, job_id])
-
-
-def _submit(study: Study, plan: Plan, jobs: int, first: int) -> tuple[str, str | None]:
-    """Submit one array, or the driver; return its id and its cluster."""
-    folder, clusters = study.folder, plan.clusters
-    script = folder.script if not first else folder.script.with_name(f"job-{first}.sbatch")
-    write_script(script, render_agents(plan, jobs, first))
-    # all arrays have the study's name: the script tells a later one from the first
-    names = frozenset({plan.run_id}) if not first else frozenset()
-    identity = Identity(os.geteuid(), None, names, str(script))
-    command = ["sbatch", "--parsable", *commands.clusters_option(clusters), str(script)]
-    return sbatch(command, int(plan.umask, 8), identity, clusters or None, folder.path)
-
-
-def array_size(cluster: str | None) -> int:
-    """Return how many tasks a job array may have."""
-    command = ["scontrol", *commands.clusters_option(cluster), "show", "config"]
-    try:
-        said = commands.run(command, _SLURM_S)
-    except SchedulerError:
-        return _USUAL_SIZE
-    for line in said.splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize" and value.strip().isdecimal():
-            return max(1, int(value))
-    return _USUAL_SIZE
-
-
-def _limit_in(words: str) -> str:
-    """Return the name of the limit that Slurm gives in a refusal, else its last words."""
-    return limit_in(words) or words.strip().rpartition("\n")[2]
+def _arrays_of(study: Study, plan: Plan, tell: Tell, first: int = 0) -> Arrays:
+    return Arrays(
+        study.folder, plan, tell, "the study's trials", "hpctf tune set --parallel", first
+    )

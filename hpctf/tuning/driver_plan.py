@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hpctf.agents.process import WARNING
 from hpctf.common.paths import AGENT_START
 from hpctf.common.units import seconds_of
 from hpctf.plan import Component, Plan, Role
@@ -18,7 +19,6 @@ from hpctf.planning.directives import REQUEUE_S, directives, dropped_by
 from hpctf.planning.resources import Resources
 from hpctf.scheduler.programs import chosen_by_shell
 from hpctf.site.loading import find_target
-from hpctf.tuning.agent.study_process import WARNING
 
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow

@@ -1,31 +1,21 @@
-"""A study's ledger: the file by which its agents share out the trials.
-
-One JSON record a line, in `hpctf.tuning.journal.Journal`: a torn tail, a lock holder that died and
-a full disk cost nothing. Each reader remembers how far it has read, so that a study's cost grows
-with its records, not with their square.
-"""
+"""A study's ledger: the file by which its agents share out the trials."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
+from hpctf.agents.ledger import SharedLedger
 from hpctf.tuning.goals import PrimaryMetricGoal
-from hpctf.tuning.journal import Journal
 from hpctf.tuning.progress import OVER, Progress
-
-LEDGER = "ledger.jsonl"
-"""Its name in the study's folder."""
 
 Values = Iterable[tuple[int | None, float]]
 """Steps and values of the primary metric."""
 
 
-class Ledger:
+class Ledger(SharedLedger[Progress]):
     """A study's ledger, and what it says so far.
 
     Parameters
@@ -37,46 +27,7 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str], goal: PrimaryMetricGoal, total: int) -> None:
-        self._journal = Journal(path)
-        self._count = 0
-        self._is_held = False
-        self.guard: Callable[[Progress], None] | None = None
-        """Called before each record, the ledger being held: it raises if none is to be appended."""
-        self.progress = Progress(goal, total)
-
-    def refresh(self) -> Progress:
-        """Read what has been appended since, and return what the ledger says now."""
-        records = self._journal.read_logs(self._count)
-        self._count += len(records)
-        self.progress.take(records)
-        return self.progress
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[Progress]:
-        """Hold the ledger for a block: what it says does not change but by what the block appends.
-
-        Raises
-        ------
-        RunFolderError
-            The file system refuses.
-        """
-        if self._is_held:
-            yield self.progress
-            return
-        with self._journal.held():
-            self._is_held = True
-            try:
-                yield self.refresh()
-            finally:
-                self._is_held = False
-
-    def append(self, event: str, **more: Any) -> Progress:
-        """Append a record, and return what the ledger says then."""
-        with self.held() as progress:
-            if self.guard is not None:
-                self.guard(progress)
-            self._journal.append_logs([{"event": event, "time": time.time(), **more}])
-            return self.refresh()
+        super().__init__(path, Progress(goal, total))
 
     def claim(self, trial: int, agent: int, host: str, job_id: str, **more: Any) -> int:
         """Give a trial to an agent, and return which start of it this is. Hold the ledger."""

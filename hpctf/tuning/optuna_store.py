@@ -13,7 +13,7 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from hpctf.tuning.journal import Journal
+from hpctf.agents.journal import Journal
 
 
 class JournalBackend(Journal, BaseJournalBackend):

@@ -37,7 +37,7 @@ def open_search(
     Parameters
     ----------
     path
-        The journal (`hpctf.tuning.journal`).
+        The journal (`hpctf.agents.journal`).
     space
         Expressions by their parameters' names, or a function that draws them.
     goals

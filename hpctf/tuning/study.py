@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from hpctf.agents.ledger import LEDGER
+from hpctf.agents.process import heartbeat_file
 from hpctf.common.files import make_folder, read_records, write_atomic, write_json
 from hpctf.common.forms import FormError, checked
 from hpctf.common.paths import NODE_START
@@ -22,7 +24,7 @@ from hpctf.plan import Plan
 from hpctf.run_folder.documents import FORMAT
 from hpctf.run_folder.layout import STUDY, TRIALS, RunFolder
 from hpctf.tuning.goals import PrimaryMetricGoal
-from hpctf.tuning.ledger import LEDGER, Ledger
+from hpctf.tuning.ledger import Ledger
 from hpctf.tuning.policies import EarlyTerminationPolicy, policy_from_json
 from hpctf.tuning.sampling import HyperParameterSampling, sampling_from_record
 
@@ -165,7 +167,7 @@ class Study:
 
     def heartbeat_file(self, agent: int) -> Path:
         """Return the state file of an agent, whose time stamp says when it was last alive."""
-        return self.folder.state / f"worker-{agent}.jsonl"
+        return heartbeat_file(self.folder, agent)
 
 
 def write_study(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hpctf.agents.process import WARNING
 from hpctf.common.notes import notify
 from hpctf.common.paths import AGENT_START
 from hpctf.errors import UsageError, shown
@@ -18,7 +19,6 @@ from hpctf.plan import Plan
 from hpctf.planning.directives import REQUEUE_S
 from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.submitting import Labels, Submitter
-from hpctf.tuning.agent.study_process import WARNING
 from hpctf.tuning.arrays import submit_agents
 from hpctf.tuning.config import HyperDriveConfig
 from hpctf.tuning.driver_plan import for_driver, for_trials

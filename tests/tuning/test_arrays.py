@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.agents import arrays
 from hpctf.errors import SubmissionError
 from hpctf.plan import Plan
-from hpctf.tuning import arrays
 from hpctf.tuning.arrays import add_agents, submit_agents
 from hpctf.tuning.study import Study
 from hpctf.tuning.submit import define, for_agents

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, HyperDriveConfig, TensorFlow
+from hpctf.agents.peers import LOST_S, Peers
+from hpctf.agents.supervisor import cpus_of_slot, gpus_of_slot
 from hpctf.errors import UnreadableRun, UsageError
 from hpctf.run_folder.layout import STUDY, TRIALS, RunFolder, find_run
 from hpctf.submission.script import render_agents
-from hpctf.tuning.agent.peers import LOST_S, Peers
-from hpctf.tuning.agent.supervisor import cpus_of_slot, gpus_of_slot
 from hpctf.tuning.expressions import choice, uniform
 from hpctf.tuning.policies import BanditPolicy
 from hpctf.tuning.sampling import (
@@ -327,7 +327,7 @@ class Clock:
 def test_an_agent_is_lost_once_its_stamp_stands_still(study: Study) -> None:
     stamp, clock = study.heartbeat_file(1), Clock()
     stamp.touch()
-    peers = Peers(study, clock)
+    peers = Peers(study.heartbeat_file, clock)
     assert not peers.is_lost(1), "nobody has looked yet"
     for _ in range(5):
         clock.now += LOST_S / 5
@@ -342,7 +342,7 @@ def test_who_could_not_look_calls_nobody_lost(study: Study) -> None:
     """What held this agent up, a file server or the ledger's lock, held up the others, too."""
     clock = Clock()
     study.heartbeat_file(1).touch()
-    peers = Peers(study, clock)
+    peers = Peers(study.heartbeat_file, clock)
     peers.look([1])
     clock.now += 10 * LOST_S
     assert not peers.is_lost(1)
@@ -350,7 +350,7 @@ def test_who_could_not_look_calls_nobody_lost(study: Study) -> None:
 
 def test_an_agent_whose_file_was_never_made_is_lost_as_well(study: Study) -> None:
     clock = Clock()
-    peers = Peers(study, clock)
+    peers = Peers(study.heartbeat_file, clock)
     for _ in range(5):
         assert not peers.is_lost(1)
         clock.now += LOST_S / 4

@@ -10,13 +10,14 @@ import os
 import time
 from pathlib import Path
 
+from hpctf.agents.peers import BEAT_S, LOST_S, Heartbeat, Peers
+from hpctf.agents.process import restarts_of_job, signals_of_agent
 from hpctf.errors import HpctfError
 from hpctf.node.messages import say
-from hpctf.node.signals import Signals, number_of
+from hpctf.node.signals import Signals
 from hpctf.run_folder.layout import RunFolder
 from hpctf.tuning.agent.ending import SUPERSEDED, Ending
-from hpctf.tuning.agent.peers import BEAT_S, LOST_S, Heartbeat, Peers
-from hpctf.tuning.agent.study_process import WARNING, StudyProcess
+from hpctf.tuning.agent.study_process import StudyProcess
 from hpctf.tuning.agent.trial_folder import open_trial
 from hpctf.tuning.agent.trial_run import TrialRun
 from hpctf.tuning.progress import MOST_LOSSES, Progress
@@ -27,12 +28,10 @@ _IDLE_LOOK_S = 1.0
 
 def run_agent(study: str, number: int) -> int:
     """Run one agent of a study, and return its exit code."""
-    signals = Signals(number_of(WARNING))
-    signals.raises = False
+    signals = signals_of_agent()
     found = Study(RunFolder(Path(study)))
     os.umask(int(found.folder.plan["umask"], 8))
-    restarts = int(os.environ.pop("SLURM_RESTART_COUNT", None) or 0)
-    return Agent(found, number, signals, restarts).run()
+    return Agent(found, number, signals, restarts_of_job()).run()
 
 
 class Agent(StudyProcess):
@@ -40,7 +39,7 @@ class Agent(StudyProcess):
 
     def __init__(self, study: Study, number: int, signals: Signals, restarts: int) -> None:
         super().__init__(study, number, signals, restarts)
-        self._peers = Peers(study)
+        self._peers = Peers(study.heartbeat_file)
         self._peers_at = 0.0
 
     def run(self) -> int:

@@ -11,14 +11,15 @@ import os
 import time
 from pathlib import Path
 
+from hpctf.agents.peers import Heartbeat
+from hpctf.agents.process import restarts_of_job, signals_of_agent
 from hpctf.node.messages import say
-from hpctf.node.signals import Signals, number_of
+from hpctf.node.signals import Signals
 from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.status.query import statuses
 from hpctf.runs.status.state import RunState
 from hpctf.tuning.agent.lease import BEAT_S, Lease, LeaseLost
-from hpctf.tuning.agent.peers import Heartbeat
-from hpctf.tuning.agent.study_process import WARNING, StudyProcess
+from hpctf.tuning.agent.study_process import StudyProcess
 from hpctf.tuning.agent.trial_job import TrialJob
 from hpctf.tuning.progress import Progress
 from hpctf.tuning.study import Study
@@ -38,12 +39,10 @@ _NOBODY = -1
 
 def run_driver(study: str) -> int:
     """Drive a study, and return the exit code."""
-    signals = Signals(number_of(WARNING))
-    signals.raises = False
+    signals = signals_of_agent()
     found = Study(RunFolder(Path(study)))
     os.umask(int(found.folder.plan["umask"], 8))
-    restarts = int(os.environ.pop("SLURM_RESTART_COUNT", None) or 0)
-    return Driver(found, 0, signals, restarts).run()
+    return Driver(found, 0, signals, restarts_of_job()).run()
 
 
 class Driver(StudyProcess):

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hpctf.agents.silence import Silence
 from hpctf.common.link_locks import holder_name, is_dead
-from hpctf.tuning.agent.silence import Silence
 from hpctf.tuning.progress import Progress
 from hpctf.tuning.study import Study
 

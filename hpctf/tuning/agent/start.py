@@ -23,9 +23,9 @@ if __name__ == "__main__":
     action, study, number = sys.argv[1:]
     try:
         if action == "agents":
-            from hpctf.tuning.agent.supervisor import supervise
+            from hpctf.tuning.agent.study_process import supervise_study
 
-            sys.exit(supervise(study, int(number)))
+            sys.exit(supervise_study(study, int(number)))
         if action == "agent":
             from hpctf.tuning.agent.agent import run_agent
 

@@ -1,26 +1,22 @@
-"""A process of a study on a node, agent or driver: its signals, its sign of life, its records.
-
-In the study's run folder it is a rank like any other: ``state/worker-3.jsonl`` says when it began
-and ended.
-"""
+"""A process of a study on a node, agent or driver: what both of them do."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from hpctf.common.files import append_record
-from hpctf.common.processes import start_time
-from hpctf.errors import HpctfError, RunFolderError
+from hpctf.agents.process import OUT_OF_TIME, STOPPED, AgentProcess
+from hpctf.agents.supervisor import supervise
+from hpctf.common.paths import AGENT_START
+from hpctf.errors import HpctfError
 from hpctf.node.messages import say
-from hpctf.node.result import job_id
-from hpctf.node.signals import Signals, number_of
-from hpctf.run_folder.rank_states import JOB_STATE, read_job
+from hpctf.node.signals import Signals
+from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.rank_states import read_job
 from hpctf.tuning.agent.ending import RETURNED, Ending, settle_waiting
 from hpctf.tuning.earlier import compare_with, read_results
 from hpctf.tuning.objectives import values_at_end
@@ -28,49 +24,27 @@ from hpctf.tuning.progress import Progress
 from hpctf.tuning.search_of import SearchOf, search_of
 from hpctf.tuning.study import Study
 
-WARNING = "USR2"
-"""The signal by which Slurm warns of the time limit (templates/agents.sbatch.j2)."""
 
-OUT_OF_TIME = 75
-"""Exit code of a process that was warned of its time limit while work is left (EX_TEMPFAIL)."""
-
-STOPPED = 143
-"""Exit code on record of a study that was cancelled."""
-
-_REFUSED_LOOK_S = 5.0
-_Result = TypeVar("_Result")
+def supervise_study(study: str, task: int) -> int:
+    """Run the agents of one job of a study, or its driver, and return the job's exit code."""
+    found = Study(RunFolder(Path(study)))
+    if found.is_driven:  # nobody takes a failed driver's place
+        return supervise(AGENT_START, "driver", study, task, 1, comes_back=True)
+    return supervise(AGENT_START, "agent", study, task, found.definition.per_job)
 
 
-class StudyProcess(ABC):
-    """A process that runs a study's trials.
-
-    Parameters
-    ----------
-    number
-        Which one: the number of the array's task, times the agents of a job.
-    restarts
-        How often Slurm has started its job again.
-    """
-
-    what = "agent"
-    """What it is called where its trial's end is told."""
+class StudyProcess(AgentProcess, ABC):
+    """A process that runs a study's trials; `number` and the others are an `AgentProcess`'s."""
 
     def __init__(self, study: Study, number: int, signals: Signals, restarts: int) -> None:
+        super().__init__(study.folder, number, signals, restarts)
         self.study = study
         self.ledger = study.ledger
-        self.number = number
-        self.asked = ""
-        """Why it is to end; empty if it is not."""
-        self._warned = False
-        self._signal: str | None = None
-        self._signals = signals
-        self._restarts = restarts
-        self._state = study.heartbeat_file(number)
-        self._host = os.uname().nodename
-        self._job_id = job_id(os.environ)
-        self._supervisor = os.getppid(), start_time(os.getppid())
-        self._warnings: set[str] = set()
         self._search: SearchOf | None = None
+
+    @property
+    def submission(self) -> int:
+        return self.progress.submission
 
     @property
     def progress(self) -> Progress:
@@ -89,57 +63,19 @@ class StudyProcess(ABC):
     def _on_duty(self, work: Callable[[], None]) -> int:
         """Do the work, with its begin and end on record, and return the exit code."""
         self.ledger.refresh()
-        self._record("started", host=self._host, pid=os.getpid(), restart=self._restarts)
+        self._record_started()
         self._search = search_of(self.study)
         compare_with(self.progress.histories, read_results(self.study))
         work()
         self._insist(self._close)
-        self._record("ended", exit_code=0, signal=None, asked=self._signal)
+        self._record_ended()
         is_left = not self.progress.closed and not self.progress.all_ended
         return OUT_OF_TIME if self._warned and is_left else 0
-
-    def look(self, seconds: float) -> None:
-        """Wait for signals at most so long."""
-        for number in self._signals.wait(seconds):
-            if number == number_of(WARNING):
-                self._warned = True
-                self.asked = self.asked or f"its {self.what}'s time limit is near"
-                self._signal = self._signal or "warning"
-            elif number in (signal.SIGTERM, signal.SIGINT):
-                name = signal.Signals(number).name
-                self.asked = self.asked or f"its {self.what} was taken off its node ({name})"
-                self._signal = self._signal or name
-        if start_time(self._supervisor[0]) != self._supervisor[1]:
-            self.asked = self.asked or "its job has ended"
 
     def is_overdue(self) -> bool:
         """Whether the study has had its time."""
         began = self.progress.began
         return began is not None and time.time() - began > self.study.definition.max_duration_s
-
-    def warn(self, words: str) -> None:
-        """Say something in the job's log, once."""
-        if words not in self._warnings:
-            self._warnings.add(words)
-            say(words)
-
-    def _insist(self, write: Callable[[], _Result]) -> _Result:
-        """Write to the ledger, and try again while the file system refuses: a full disk gets room
-        again, and a trial's end must not be lost meanwhile.
-
-        Raises
-        ------
-        RunFolderError
-            It still refuses, and this process is to end.
-        """
-        while True:
-            try:
-                return write()
-            except RunFolderError as error:
-                self.warn(str(error))
-                if self.asked:
-                    raise
-                self.look(_REFUSED_LOOK_S)
 
     def _is_over(self, progress: Progress) -> bool:
         """Whether no more trials are to begin."""
@@ -205,18 +141,6 @@ class StudyProcess(ABC):
             self.ledger.end(trial.number, trial.attempt, "canceled", reason)
             with contextlib.suppress(OSError, HpctfError):
                 settle_waiting(self.study.trial(trial.number), reason)
-
-    def _record(self, event: str, **more: Any) -> None:
-        """Append to this process's state file; a full disk must not end the trials."""
-        head = {"event": event, "time": time.time(), "attempt": self.progress.submission}
-        try:
-            append_record(self._state, {**head, **more})
-        except OSError as error:
-            say(f"{self.what} {self.number}: {event} is not on record: {error}")
-
-    def _record_of_job(self, event: str, **more: Any) -> None:
-        head = {"event": event, "time": time.time(), "attempt": self.progress.submission}
-        append_record(self.study.folder.state / JOB_STATE, {**head, **more})
 
 
 def _verdict(progress: Progress, is_cancelled: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A study's journal outlives whoever writes to it."""
+"""A journal outlives whoever writes to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctf.agents.journal import Journal
 from hpctf.common.link_locks import link_locked
 from hpctf.errors import RunFolderError
-from hpctf.tuning.journal import Journal
 from tests.conftest import ROOT
 from tests.support.disks import mounted
 
@@ -129,7 +129,7 @@ def fill(small_disk: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunFolderError, match="Cannot write to the study's journal"):
+    with pytest.raises(RunFolderError, match="Cannot write to the journal"):
         Journal(tmp_path / "file" / "study.log").append_logs(records(0, 1))
 
 

@@ -1,4 +1,4 @@
-"""Where a study is kept: one file to which every agent appends, whatever kills it.
+"""What agents share: one file to which each of them appends, whatever kills it.
 
 The file has one JSON document a line, as Optuna's own ``JournalFileBackend`` writes it, so that
 ``optuna-dashboard`` reads it as well. What differs:
@@ -135,12 +135,12 @@ class Journal:
     def _refused(self, error: OSError) -> RunFolderError:
         if error.errno in _FULL:
             return RunFolderError(
-                f"Cannot write to the study's journal {self.path}: {error.strerror}. The journal "
-                "is as it was before.",
-                "Free some space; then the study goes on.",
+                f"Cannot write to the journal {self.path}: {error.strerror}. The journal is as "
+                "it was before.",
+                "Free some space; then the run goes on.",
             )
         return RunFolderError(
-            f"Cannot write to the study's journal {self.path}: {error.strerror or error}."
+            f"Cannot write to the journal {self.path}: {error.strerror or error}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Which agents of a study have died: their state files' time stamps no longer change.
+"""Which agents of a run have died: their state files' time stamps no longer change.
 
 Clocks of nodes and file servers differ, so no stamp is compared with a clock: an agent counts as
 dead once this process has seen its stamp unchanged for a while.
@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hpctf.tuning.agent.silence import Silence
-from hpctf.tuning.study import Study
+from hpctf.agents.silence import Silence
 
 BEAT_S = 3.0
 """How often an agent sets its own time stamp."""
@@ -53,12 +52,16 @@ class Peers:
 
     Parameters
     ----------
+    stamp_of
+        Returns the file whose time stamp an agent sets.
     clock
         Returns seconds; for tests.
     """
 
-    def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
-        self._study = study
+    def __init__(
+        self, stamp_of: Callable[[int], Path], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stamp_of = stamp_of
         self._clock = clock
         self._agents: dict[int, Silence] = {}
 
@@ -71,4 +74,4 @@ class Peers:
         """Whether an agent has been silent for too long."""
         if agent not in self._agents:
             self._agents[agent] = Silence(LOST_S, self._clock)
-        return self._agents[agent].look(self._study.heartbeat_file(agent))
+        return self._agents[agent].look(self._stamp_of(agent))

@@ -1,5 +1,4 @@
-"""What the batch script of a study's job starts: its agents, each with its share of the job, or
-its driver.
+"""What the job of a run's agents starts: these, each with its share of the job.
 
 One that is killed is started again, and goes on with what it had. Slurm's signals are passed
 on to all. A job that was warned of its time limit asks Slurm to be started again if work is left.
@@ -13,18 +12,13 @@ import subprocess
 import sys
 import time
 
-from hpctf.common.paths import AGENT_START
+from hpctf.agents.process import OUT_OF_TIME, signals_of_agent
 from hpctf.node.identity import GPU_VARIABLES
 from hpctf.node.messages import say
-from hpctf.node.signals import Signals, number_of
-from hpctf.run_folder.layout import RunFolder
 from hpctf.scheduler.programs import FOLDER, ask
-from hpctf.tuning.agent.study_process import OUT_OF_TIME, WARNING
-from hpctf.tuning.study import Study
 
 MOST_RESTARTS = 5
-"""How often one process is started again that somebody has killed, or a driver that has failed,
-before it has lived for a while."""
+"""How often one process is started again before it has lived for a while."""
 _LIVED_S = 60.0
 
 _ASK_AGAIN_S = 5.0
@@ -33,16 +27,31 @@ _TAKEN_OFF_S = 120.0
 """Seconds that Slurm has to take a requeued job off its node."""
 
 
-def supervise(study: str, task: int) -> int:
-    """Run the agents of one job, or the study's driver, and return the job's exit code."""
-    from pathlib import Path
+def supervise(
+    start: str, what: str, run: str, task: int, count: int, *, comes_back: bool = False
+) -> int:
+    """Run the agents of one job, and return the job's exit code.
 
-    signals = Signals(number_of(WARNING))
-    signals.raises = False
-    found = Study(RunFolder(Path(study)))
-    what = "driver" if found.is_driven else "agent"
-    count = 1 if found.is_driven else found.definition.per_job
-    agents = [_Slot(what, study, task * count + slot, slot, count) for slot in range(count)]
+    Parameters
+    ----------
+    start
+        The script that an agent is: called with `what`, the run's folder and the agent's number.
+    what
+        What it is called: ``agent``, or ``driver``.
+    task
+        Which of the run's jobs this is.
+    count
+        How many agents share the job.
+    comes_back
+        Whether one that has failed is started again, too, not only one that was killed: nobody
+        takes its place.
+    """
+    signals = signals_of_agent()
+    first = task * count
+    agents = [
+        _Slot([start, what, run, str(first + slot)], slot, count, comes_back)
+        for slot in range(count)
+    ]
     is_ending = False
     while any(agent.is_alive() for agent in agents):
         for number in signals.wait(1.0):
@@ -61,10 +70,11 @@ def supervise(study: str, task: int) -> int:
 class _Slot:
     """A process's place in a job: its CPUs and GPUs, and the process that fills it."""
 
-    def __init__(self, what: str, study: str, number: int, slot: int, count: int) -> None:
-        self._command = [sys.executable, "-I", "-S", AGENT_START, what, study, str(number)]
+    def __init__(self, words: list[str], slot: int, count: int, comes_back: bool) -> None:
+        _, what, _, number = words
+        self._command = [sys.executable, "-I", "-S", *words]
         self._name = f"{what} {number}"
-        self._is_driver = what == "driver"
+        self._comes_back = comes_back
         self._env = {**os.environ, **gpus_of_slot(os.environ, slot, count)}
         self._cpus = cpus_of_slot(sorted(os.sched_getaffinity(0)), slot, count)
         self._restarts = 0
@@ -98,8 +108,8 @@ class _Slot:
         self._begin()
 
     def _is_to_come_back(self, code: int) -> bool:
-        """Whether a process that has ended so is needed: nobody takes a failed driver's place."""
-        return code < 0 or (self._is_driver and code not in (0, OUT_OF_TIME))
+        """Whether a process that has ended so is needed."""
+        return code < 0 or (self._comes_back and code not in (0, OUT_OF_TIME))
 
     def _begin(self) -> None:
         self._began = time.monotonic()

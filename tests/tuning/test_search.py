@@ -346,6 +346,7 @@ def test_nothing_but_a_search_imports_optuna() -> None:
         *("judging", "methods", "policies", "sampling", "search", "spaces", "trials"),
     ]
     imports = "; ".join(f"import hpctf.tuning.{name}" for name in modules)
-    code = f"{imports}; import hpctf.agents.journal, sys; print({{'optuna', 'numpy', 'yaml', 'scipy'}} & {{*sys.modules}})"
+    heavy = "{'optuna', 'numpy', 'yaml', 'scipy'}"
+    code = f"{imports}; import hpctf.agents.journal, sys; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

@@ -9,7 +9,7 @@ from hpctf.common.notes import notify
 from hpctf.experiment import Experiment
 from hpctf.runs.submitting import Labels
 from hpctf.tracking.metrics import checked_tags
-from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig, TunedRun
+from hpctf.tuning.config import MAX_DURATION_MINUTES, HyperDriveConfig, TunedRun, check_count
 from hpctf.tuning.policies import EarlyTerminationPolicy, parse_policy
 from hpctf.tuning.sampling import function_sampling, parse_sampling
 from hpctf.tuning.spaces import space_of
@@ -158,6 +158,8 @@ def config_of(
     name: str | None = None,
 ) -> HyperDriveConfig:
     """Return the study that `tune` submits; the parameters are its own."""
+    if parallel is not None:  # 0 is all of them for Azure ML alone
+        check_count("parallel", parallel)
     return HyperDriveConfig(
         function_sampling(sampler, space, pruner, enqueue, objectives)
         if callable(space)

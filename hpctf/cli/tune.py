@@ -128,7 +128,12 @@ def tune() -> None:
     default=None,
     help="Make each trial a job of its own (default: if it has several processes).",
 )
-@click.option("--max-duration", type=int, metavar="MINUTES", help="When the study is cancelled.")
+@click.option(
+    "--max-duration",
+    type=int,
+    metavar="MINUTES",
+    help="When the study is cancelled (default: after a week).",
+)
 @click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended.")
 @click.option(
     "--resume-from",
@@ -157,7 +162,6 @@ def start(script: str, **options: Any) -> None:
     from hpctf.experiment import Experiment
     from hpctf.runs.site_choice import ChosenSite
     from hpctf.studies import tune as submit
-    from hpctf.tuning.config import MAX_DURATION_MINUTES
 
     space = space_of_options(options.pop("params"), options.pop("space"))
     as_json, waiting = options.pop("as_json"), options.pop("wait")
@@ -170,7 +174,8 @@ def start(script: str, **options: Any) -> None:
     how["enqueue"] = [parameters(text) for text in options.pop("enqueue")]
     for name in ("resume_from", "resume_child_runs"):
         how[name] = [open_run(run, site) for run in options.pop(name)]
-    how["max_duration_minutes"] = options.pop("max_duration") or MAX_DURATION_MINUTES
+    if (minutes := options.pop("max_duration")) is not None:
+        how["max_duration_minutes"] = minutes
     source, entry = entry_of(script, options.pop("source_dir"))
     asked = {**asked_of(_given(options)), "entry_script": entry}
     estimator = estimator_from(asked, source)

@@ -12,9 +12,12 @@ from hpctf.errors import UsageError
 if TYPE_CHECKING:
     from hpctf.tuning.trials import Define
 
+_ENQUEUE = """Write --enqueue '{"lr": 0.01}'."""
+
 
 def space_of_options(params: tuple[str, ...], file: str | None) -> dict[str, Any] | Define:
     """Return the space that ``--param`` and ``--space`` describe."""
+    from hpctf.site.yaml_files import NotReadable, read_text
     from hpctf.tuning.functions import function_of_file
     from hpctf.tuning.spaces import parse_parameters, parse_space
 
@@ -29,8 +32,10 @@ def space_of_options(params: tuple[str, ...], file: str | None) -> dict[str, Any
                 )
             return function_of_file(Path(file).expanduser())
         try:
-            text = Path(file).expanduser().read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(file).expanduser())
+        except FileNotFoundError:
+            raise UsageError(f"--space {file} does not exist.") from None
+        except NotReadable as error:
             raise UsageError(f"--space {file} cannot be read: {error}.") from None
         found.update(parse_space(text, file))
     found.update(parse_parameters(params))
@@ -54,7 +59,7 @@ def parameters(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--enqueue {text} is not JSON: {error}.") from None
+        raise UsageError(f"--enqueue {text} is not JSON: {error}.", _ENQUEUE) from None
     if not isinstance(found, dict):
-        raise UsageError(f"--enqueue {text} has no names.", """Use --enqueue '{"lr": 0.01}'.""")
+        raise UsageError(f"--enqueue {text} has no names.", _ENQUEUE)
     return found

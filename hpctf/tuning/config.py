@@ -190,12 +190,12 @@ class HyperDriveConfig:
             )
 
     def _check_limits(self) -> None:
-        _check_count("max_total_runs", self.max_total_runs)
+        check_count("max_total_runs", self.max_total_runs)
         concurrent = self.max_concurrent_runs or self.max_total_runs
-        _check_count("max_concurrent_runs", concurrent)
-        _check_count("max_duration_minutes", self.max_duration_minutes)
+        check_count("max_concurrent_runs", concurrent)
+        check_count("max_duration_minutes", self.max_duration_minutes)
         if self.trial_timeout is not None:
-            _check_count("trial_timeout", self.trial_timeout, MAX_DURATION_MINUTES * 60)
+            check_count("trial_timeout", self.trial_timeout, MAX_DURATION_MINUTES * 60)
         minutes = self.max_duration_minutes
         if minutes > MAX_DURATION_MINUTES:
             notify(
@@ -331,7 +331,8 @@ def _check_runs(parameter: str, runs: Sequence[Any]) -> None:
         known.add(run.id)
 
 
-def _check_count(name: str, value: Any, most: int = MOST_RUNS) -> None:
+def check_count(name: str, value: Any, most: int = MOST_RUNS) -> None:
+    """Refuse what is no whole number from 1 to `most`."""
     if type(value) is not int or not 1 <= value <= most:
         raise UsageError(
             f"{name} is {shown(value)}, but must be a whole number from 1 to {most:,}."

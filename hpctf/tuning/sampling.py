@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -27,6 +28,9 @@ MOST_BAYESIAN_POINTS = 100_000
 """Points of a quniform that Azure ML's Bayesian sampling allows."""
 
 RULES = ("random", "sobol")
+
+_OPTION = re.compile(r"[^\s=\x00-\x1f\x7f]+")
+"""What can be the name of an option of the script."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class HyperParameterSampling:
                     f"Its properties are {', '.join(self.known_properties) or 'none'}.",
                 )
         for name, expression in space.items():
+            if not _OPTION.fullmatch(name):
+                raise UsageError(
+                    f"Parameter {shown(name)} cannot be an option of the script (--NAME VALUE).",
+                    "Leave out spaces, '=' and control characters.",
+                )
             if self.allowed is not None and expression.word not in self.allowed:
                 raise UsageError(
                     f"Parameter {name} is {expression}, but {type(self).__name__} takes "

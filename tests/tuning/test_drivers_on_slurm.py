@@ -15,6 +15,7 @@ from tests.conftest import Person
 from tests.support.waiting import wait_until
 from tests.tuning.test_studies_on_slurm import (
     agent_pid,
+    claims_of,
     ended,
     ledger,
     look,
@@ -104,7 +105,7 @@ def test_a_driver_that_is_killed_again_and_again_loses_no_trial_and_doubles_none
     wait_until(lambda: jobs_of(person, name).keys() == each_once.keys())  # slurmdbd learns it later
     assert jobs_of(person, name) == each_once
     assert jobs_of(person, name).keys() == {row["id"] for row in found["trials"]}
-    claims = [record["trial"] for record in ledger(person, name) if record["event"] == "claimed"]
+    claims = [record["trial"] for record in claims_of(person, name)]
     assert claims == list(range(6))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ waits = options.lr < options.waits_below
 if options.kind == "crash":
     raise ValueError("no such data")
 run = Run.get_context()
+open("gpus", "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 kept = os.path.join(os.environ["HPCTF_CHECKPOINT_DIR"], "step" + os.environ["HPCTF_RANK"])
 first = int(open(kept).read()) if os.path.exists(kept) else 0
 for step in range(first, options.steps):
@@ -72,6 +74,11 @@ def ledger(person: Person, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def claims_of(person: Person, name: str) -> list[dict[str, Any]]:
+    """Return the ledger's records of who took a trial."""
+    return [record for record in ledger(person, name) if record["event"] == "claimed"]
+
+
 def until_running(person: Person, name: str, count: int = 1) -> dict[str, Any]:
     """Wait until so many trials have logged something, and return the study."""
 
@@ -91,7 +98,7 @@ def test_two_agents_run_ten_trials_in_one_sbatch(person: Person) -> None:
     found = ended(person, name)
     assert (found["state"], found["counts"]) == ("Completed", {"completed": 10, "not started": 0})
     assert len(found["job_id"].split("_")) == 1
-    claims = [record for record in ledger(person, name) if record["event"] == "claimed"]
+    claims = claims_of(person, name)
     assert sorted(claim["trial"] for claim in claims) == list(range(10))
     assert {claim["job_id"] for claim in claims} <= {f"{found['job_id']}_{n}" for n in (0, 1)}
 
@@ -109,6 +116,23 @@ def test_two_agents_run_ten_trials_in_one_sbatch(person: Person) -> None:
     assert person.status(name)["state"] == "Completed"
     listed = person.hpctf("runs").stdout
     assert name in listed and told["id"] not in listed
+
+
+def test_several_trials_share_each_gpu_of_a_job(person: Person) -> None:
+    gate = person.home / "gate"
+    name = study(
+        person,
+        *("--param", "lr=uniform(0, 1)", "--trials", "4"),
+        *("--use-gpu", "--gpus-per-node", "2", "--per-gpu", "2"),
+        script=("--wait-for", str(gate)),
+    )
+    trials = until_running(person, name, 4)["trials"]
+    folders = [Path(person.status(trial["id"])["run_folder"]) for trial in trials]
+    seen = Counter((folder / "snapshot/gpus").read_text() for folder in folders)
+    gate.touch()
+    assert seen == {"0": 2, "1": 2}
+    assert ended(person, name)["counts"] == {"completed": 4, "not started": 0}
+    assert len(jobs := {record["job_id"] for record in claims_of(person, name)}) == 1, jobs
 
 
 def test_trials_that_have_not_begun_cost_no_file(person: Person) -> None:
@@ -298,7 +322,7 @@ def test_a_search_draws_trials_for_two_agents(person: Person) -> None:
     found = ended(person, name)
     assert (found["state"], found["counts"]) == ("Completed", {"completed": 6, "not started": 0})
     assert (found["best"]["trial"], found["best"]["parameters"]) == (0, {"lr": 1})
-    claims = [record for record in ledger(person, name) if record["event"] == "claimed"]
+    claims = claims_of(person, name)
     drawn = [claim["parameters"]["lr"] for claim in claims if "drawn_as" in claim]
     assert len(drawn) == len(set(drawn)) == 5 and all(0 <= lr <= 1 for lr in drawn)
     person.hpctf("tune", "export", name, "--to", "study.log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import namedtuple
 
 from hpctf import cluster_spec
@@ -105,6 +106,8 @@ def environment(
         HPCTF_LOCAL_RANK=str(me.local_rank),
         HPCTF_WORLD_SIZE=str(me.world_size),
     )
+    if not entry["container"]:
+        env["HPCTF_PYTHON"] = sys.executable
     resumed = plan["resumed_from"] or plan.get("resumed_outputs")
     if resumed:
         env["HPCTF_RESUMED_FROM"] = resumed

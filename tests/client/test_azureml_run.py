@@ -116,7 +116,6 @@ def test_a_script_of_azure_ml_logs_to_the_run(python: str, tmp_path: Path) -> No
         ("run.experiment.workspace", "there is no workspace on a cluster"),
         ("run.experiment.start_logging()", "say Run.get_context()"),
         ("run.submit_child(None)", "submit from a login node"),
-        ("run.register_model('m', 'outputs/m')", "write the model to ./outputs"),
         ("run.get_secret('key')", "--env NAME=VALUE"),
         ("run.cancel()", "hpctf cancel digits_1_a"),
     ],

@@ -37,7 +37,7 @@ refuse_keras_3(Adam(), "ps")
 BODIES = {
     "import azureml.train.dnn": "azureml.train is not there in a run of hpctf",
     "from azureml.core import Run, Workspace": "there is no workspace on a cluster",
-    "from azureml.core import Run\nRun.get_context().register_model('m')": "register_model() is",
+    "from azureml.core import Run\nRun.get_context().register_model('m')": "within a container",
     "from azureml.core import Run\nRun.get_context().experiment.workspace": "no workspace",
     "from azureml.core import Run\nRun.get_context().fail('no luck')": "Run.fail(): no luck",
     "import keras": "from tensorflow import keras",

@@ -270,6 +270,16 @@ class Run(run_context.Run):
             _refuse("run.cancel()", "end the script (sys.exit), or: hpctf cancel " + self.id)
         self._end("Canceled")
 
+    def register_model(self, model_name: str, *args: Any, **more: Any) -> Any:
+        """Register a file or folder of the run as the next version of a model, and return it
+        (`hpctf.Run.register_model`).
+
+        Data sets and sample inputs are left out: they lie in a workspace.
+        """
+        for name in _OF_A_WORKSPACE:
+            more.pop(name, None)
+        return super().register_model(model_name, *args[:6], **more)
+
     def flush(self, timeout_seconds: int = 300) -> None:
         """Wait until all that was logged is on the disk."""
         super().flush()
@@ -290,11 +300,6 @@ class Run(run_context.Run):
     submit_child = _refused(
         "run.submit_child()", "submit from a login node, or log to run.child_run(name)"
     )
-    register_model = _refused(
-        "run.register_model()",
-        "write the model to ./outputs, and register it once the run has ended, with: "
-        "hpctf models register NAME outputs/MODEL --run RUN",
-    )
     get_secret = get_secrets = _refused(
         "run.get_secret()", "say --env NAME=VALUE, or read a file that only you can read"
     )
@@ -307,6 +312,9 @@ class Run(run_context.Run):
 
 
 _INPUT = "AZUREML_DATAREFERENCE_"
+_OF_A_WORKSPACE = (
+    *("datasets", "sample_input_dataset", "sample_output_dataset", "resource_configuration"),
+)
 
 
 class Inputs(Dict[str, str]):

@@ -230,6 +230,45 @@ class Run:
         else:
             artifacts.keep_folder(self._folder, name, path)
 
+    def register_model(
+        self,
+        model_name: str,
+        model_path: Optional[str] = None,
+        tags: Optional[Mapping[str, Any]] = None,
+        properties: Optional[Mapping[str, Any]] = None,
+        model_framework: Optional[str] = None,
+        model_framework_version: Optional[str] = None,
+        description: Optional[str] = None,
+    ) -> Any:
+        """Register a file or folder of the run as the next version of a model, and return it, with
+        its ``name``, ``version`` and ``id``. One rank should, not each.
+
+        Parameters
+        ----------
+        model_path
+            What the run has kept: ``outputs/model.keras``; by default `model_name`.
+        tags, properties, description
+            What is said of the model. Properties never change once they are set.
+
+        Raises
+        ------
+        RuntimeError
+            It is not registered; the error says why.
+        """
+        if self._folder is None:
+            print(f"register_model: {model_path or model_name} as {model_name}", flush=True)
+            return None
+        from .registering import register
+
+        about = {
+            "tags": tags,
+            "properties": properties,
+            "description": description,
+            "framework": model_framework,
+            "framework-version": model_framework_version,
+        }
+        return register(self._folder, model_name, model_path, about)
+
     def flush(self) -> None:
         """Wait until all that was logged is on the disk, or at the file server."""
         self._journal.flush()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
+    from hpctf.export.onnx_model import export_onnx
     from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.model import Model
     from hpctf.run import Run
@@ -45,6 +46,7 @@ __all__ = [
     "TensorFlow",
     "TrainingFailed",
     "UsageError",
+    "export_onnx",
     "shard",
     "strategy",
     "tf_config",
@@ -55,6 +57,7 @@ _HOMES = {
     "__version__": "hpctf._version",
     "Experiment": "hpctf.experiment",
     "HpctfError": "hpctf.errors",
+    "export_onnx": "hpctf.export.onnx_model",
     "HyperDriveConfig": "hpctf.tuning.config",
     "HyperDriveRun": "hpctf.hyperdrive_run",
     "Model": "hpctf.model",

@@ -8,7 +8,7 @@ HpctfError (exit 2)
 ├── BuildError (exit 3)  a training environment cannot be built, or is not to be touched
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
-├── ExportError (exit 3)  a tool that runs are exported to refused, or could not be reached
+├── ExportError (exit 3)  a model cannot be exported, or a tool refused, or could not be reached
 ├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
 ├── ModelNotFound        no registered model of that name, version or alias
@@ -78,7 +78,7 @@ class SubmissionError(SchedulerError):
 
 
 class ExportError(HpctfError):
-    """A tool that runs are exported to refused, or could not be reached."""
+    """A model cannot be exported, or a tool that runs are exported to refused."""
 
     exit_code = 3
 

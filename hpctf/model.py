@@ -81,6 +81,11 @@ class Model:
         return f"Model(name={self.name!r}, version={self.version})"
 
     @property
+    def registry(self) -> Registry:
+        """The registry that it is in."""
+        return self._registry
+
+    @property
     def name(self) -> str:
         """The model's name."""
         return self.folder.name

@@ -84,6 +84,7 @@ IN_TRAINING = [
     PACKAGE / "node/server.py",
     *(PACKAGE / "client").rglob("*.py"),
     *(PACKAGE / "startup").rglob("*.py"),
+    *(PACKAGE / "models/export/scripts").rglob("*.py"),
 ]
 """What runs in a training's own Python, where hpctf is not installed."""
 

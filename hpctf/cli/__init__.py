@@ -40,7 +40,7 @@ COMMANDS = {
     "du": ("hpctf.cli.housekeeping", "Tell how much of the disk runs take."),
     "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),
     "tag": ("hpctf.cli.metrics", "Give a run tags."),
-    "models": ("hpctf.cli.models", "Register models; list, download and name them."),
+    "models": ("hpctf.cli.models", "Register models; list, download, name and export them."),
     "report": ("hpctf.cli.report", "Write one HTML file that tells of runs."),
     "export": ("hpctf.cli.export", "Write runs to MLflow, event files or CSV."),
     "tensorboard": ("hpctf.cli.tensorboard", "Start TensorBoard on runs."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, plain_table, say, site_option
+from hpctf.cli.models_export import export
 from hpctf.cli.run_options import yes_option
 from hpctf.common.terminal import visible
 from hpctf.common.units import clock, file_size
@@ -25,7 +26,7 @@ _MODEL = click.argument("name", metavar="MODEL")
 
 @click.group()
 def models() -> None:
-    """Register models; list, download and name them.
+    """Register models; list, download, name and export them.
 
     \b
     hpctf models register digits outputs/model.keras --run @last
@@ -34,6 +35,9 @@ def models() -> None:
 
     MODEL is a name (its latest version), NAME:3 or NAME@ALIAS.
     """
+
+
+models.add_command(export)
 
 
 @models.command()
@@ -179,7 +183,8 @@ def _lines(model: Model) -> list[tuple[str, Any]]:
     if run is not None:
         gone = "" if Path(run.folder, "run.json").exists() else " (no longer there)"
         lines += [("Run", f"{run.id}{gone}"), ("Git commit", run.git_commit or "-")]
-        lines += [("Environment", run.environment or "-"), ("On record", model.folder.run)]
+        lines += [("Environment", run.environment or "-")]
+        lines += [("On record", model.folder.run)] if model.folder.run.exists() else []
         lines += [("Parameter", f"{key}={value}") for key, value in run.parameters.items()]
         lines += [("Metric", f"{key}={value}") for key, value in run.metrics.items()]
     lines += [("Tag", f"{key}={value}") for key, value in labels.tags.items()]

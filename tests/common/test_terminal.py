@@ -83,6 +83,7 @@ LOOKS = [
     "models list --json",
     "models show m",
     "models show m --json",
+    "models export m",
     "tune status RUN",
     "env list",
     "site show local",
@@ -91,7 +92,15 @@ LOOKS = [
 NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
-EXIT = {"why EVIL": b"2", "wait": b"1", "watch": b"1", "result": b"1", "submit": b"2", "tune": b"2"}
+EXIT = {
+    "why EVIL": b"2",
+    "models export m": b"2",
+    "wait": b"1",
+    "watch": b"1",
+    "result": b"1",
+    "submit": b"2",
+    "tune": b"2",
+}
 
 DATA = ("logs", "files RUN", "download", "metrics RUN --csv", "export csv RUN")
 """What a file or a pipe gets as it is."""

@@ -55,6 +55,7 @@ ELSE = {
     "models download": ["nothing"],
     "models alias": ["nothing", "champion"],
     "models mlflow": ["nothing", "--to", "mlflow-model"],
+    "models export": ["nothing"],
     "models rm": ["nothing:1", "--yes"],
     "site explain": [],
     "site init": ["--print"],

@@ -1,0 +1,105 @@
+"""``hpctf models export``: a registered model in ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpctf.cli.common import answer_json, json_option, say, site_option
+from hpctf.common.terminal import visible
+from hpctf.common.units import file_size
+
+if TYPE_CHECKING:
+    from hpctf.export.onnx_model import InOnnx
+    from hpctf.models.export.options import Variant
+
+
+@click.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--out", metavar="PATH", help="A file .onnx, or a folder (default: here).")
+@click.option("--opset", type=int, default=18, show_default=True, help="ONNX's operator set.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["int8", "fp16"]),
+    help="Write a smaller variant besides, if it is worth it.",
+)
+@click.option(
+    "--within",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="The largest difference allowed of the variant.",
+)
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="A module of the training's code that defines layers of its own.",
+)
+@click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
+@click.option("--python", metavar="EXE", help="What loads the model (default: what trained it).")
+@click.option("--register", is_flag=True, help="Register it as the next version of NAME-onnx.")
+@click.option("-f", "--force", is_flag=True, help="Replace files that have the names.")
+@site_option
+@json_option
+def export(name: str, as_json: bool, **options: Any) -> None:
+    """Export MODEL to ONNX, and verify that it answers as before.
+
+    The Python that trained it loads it and answers for batches of 1, 7 and 64; an environment of
+    hpctf's own converts it, and compares what ONNX Runtime answers. A model that differs by more
+    than 1e-5 (1e-3 in half precision) is refused, and nothing is written.
+    """
+    from hpctf.environment.progress import telling
+    from hpctf.export.onnx_model import export_onnx
+
+    with telling() as tell:
+        made = export_onnx(name, tell=tell, **options)
+    if as_json:
+        answer_json(_details(made))
+        return
+    for line in _page(made):
+        say(visible(line))
+    for answer in [model.id for model in made.models] or [str(made.exported.path)]:
+        click.echo(visible(answer))
+
+
+def _page(made: InOnnx) -> list[str]:
+    """Return what people are told of an export, line by line."""
+    exported = made.exported
+    by = ", ".join(filter(None, (f"TensorFlow {exported.tensorflow}", exported.keras)))
+    lines = [
+        f"{exported.path.name}: {file_size(exported.bytes)}, opset {exported.opset}, of "
+        f"{exported.source} ({by})",
+        f"Largest difference to the model: {exported.largest:.1e} (batches of 1, 7 and 64)",
+    ]
+    for word, several in (("Input ", exported.inputs), ("Output", exported.outputs)):
+        for one in several:
+            shape = " × ".join(map(str, one["shape"])) or "one number"
+            kind = one["type"].removeprefix("tensor(").removesuffix(")")
+            lines.append(f"{word} {one['name']}: {kind}, {shape}")
+    return lines + ([] if exported.variant is None else [_of_variant(exported.variant)])
+
+
+def _of_variant(variant: Variant) -> str:
+    facts = []
+    if variant.bytes is not None and variant.bytes_before is not None:
+        facts.append(f"{file_size(variant.bytes)} in place of {file_size(variant.bytes_before)}")
+    if variant.seconds is not None and variant.seconds_before is not None:
+        one, other = variant.seconds * 1000, variant.seconds_before * 1000
+        facts.append(f"{one:.2g} ms per batch of 64 in place of {other:.2g} ms")
+    if variant.largest is not None:
+        facts.append(f"largest difference {variant.largest:.1e}")
+    told = "kept" if variant.kept else f"not kept, since {variant.why}"
+    return f"{variant.kind}: {told}{': ' if facts else ''}{'; '.join(facts)}"
+
+
+def _details(made: InOnnx) -> dict[str, Any]:
+    found = asdict(made.exported)
+    found["path"] = None if made.models else str(made.exported.path)
+    if found["variant"] is not None:
+        path = found["variant"]["path"]
+        found["variant"]["path"] = None if path is None or made.models else str(path)
+    return {**found, "models": [model.id for model in made.models]}

@@ -1,0 +1,229 @@
+"""A registered model in ONNX: a file that answers as the model does, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctf.common.files import cannot_write
+from hpctf.common.folders import remove_tree
+from hpctf.common.notes import notify
+from hpctf.common.numbered import hidden_name
+from hpctf.common.trusted_path import check
+from hpctf.environment.progress import Tell, tell_nobody
+from hpctf.errors import UsageError
+from hpctf.model import Model, about_of
+from hpctf.models import files, origin
+from hpctf.models.export.exporter import export_models
+from hpctf.models.export.options import (
+    KINDS,
+    NEWEST_OPSET,
+    Exported,
+    Options,
+    Source,
+    weights_of,
+)
+from hpctf.models.export.training_python import exporting_python, training_python
+from hpctf.site.loading import load_site
+from hpctf.site.trust import trusted_by
+
+if TYPE_CHECKING:
+    from hpctf.site.model import Site
+
+_ENDING = ".onnx"
+
+
+@dataclass(frozen=True)
+class InOnnx:
+    """An exported model: its facts, and the versions that it and its variant were registered as."""
+
+    exported: Exported
+    models: Sequence[Model] = ()
+
+
+def export_onnx(
+    model: Model | str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    opset: int = NEWEST_OPSET,
+    quantize: str | None = None,
+    within: float = 1e-2,
+    imports: Sequence[str] = (),
+    allow_code: bool = False,
+    python: str | None = None,
+    register: bool = False,
+    force: bool = False,
+    site: Site | str | None = None,
+    tell: Tell = tell_nobody,
+) -> InOnnx:
+    """Export a registered model to ONNX, and verify that it answers as before (docs/models.md).
+
+        exported = hpctf.export_onnx("digits@champion", "models").exported
+        onnxruntime.InferenceSession(exported.path)
+
+    Parameters
+    ----------
+    model
+        The model, or its name: ``digits``, ``digits:3`` or ``digits@champion``.
+    out
+        A file that ends in ``.onnx``, or a folder for ``<name>-<version>.onnx``; by default the
+        working directory, and with `register` none.
+    opset
+        ONNX's operator set, up to 18.
+    quantize
+        ``int8`` or ``fp16``: a variant is written beside it, if it is smaller or faster and differs
+        by no more than `within`, relative to an output's largest number above 1.
+    imports
+        Modules of the training's code that define layers and models of its own. They are run.
+    allow_code
+        Whether Lambda layers are loaded, whose code lies in the model's file.
+    python
+        The Python that loads the model, in place of the one that trained it.
+    register
+        Whether it is registered as the next version of ``<name>-onnx``, and a variant that is kept
+        of ``<name>-onnx-int8``; the properties say which version it was made of.
+    force
+        Whether files that have the names are replaced.
+    tell
+        Takes the words of each step.
+
+    Raises
+    ------
+    UsageError
+        The model is not one of Keras' or TensorFlow's, or a file exists.
+    ExportError
+        It cannot be converted, or answers otherwise than before: nothing was written.
+    BuildError, SiteError
+        An environment cannot be built.
+    """
+    options = Options(opset, quantize, within, tuple(imports), allow_code)
+    chosen = load_site(site) if site is None or isinstance(site, str) else site
+    found = Model(model, site=chosen) if isinstance(model, str) else model
+    _check_kind(found)
+    target = None if out is None and register else _target(found, out)
+    if target is not None and not force:
+        _refuse_existing(target, options)
+    trained = training_python(found.folder, chosen, python, tell)
+    exporting = exporting_python(chosen, tell)
+    if trained is None:
+        notify(
+            f"No Python that trained {found.id} is on record with TensorFlow: hpctf's own "
+            "environment for exports loads it. To choose another: --python EXE"
+        )
+    with _work_folder(target) as folder:
+        code = _code_of(found, chosen, folder) if options.imports else None
+        stem = f"{found.name}-{found.version}" if target is None else target.stem
+        source = Source(found.id, stem, found.path, found.record.kind, code)
+        [made] = export_models([source], options, trained or exporting, exporting, folder, tell)
+        if not isinstance(made, Exported):
+            raise made
+        registered = _register(found, made) if register else []
+        if target is not None:
+            made = _put_into_place(made, target)
+    return InOnnx(made, registered)
+
+
+def _check_kind(model: Model) -> None:
+    kind = model.record.kind
+    if kind not in KINDS:
+        what = "is in ONNX already" if kind == "onnx" else f"is {model.record.path!r}"
+        raise UsageError(
+            f"Cannot export model {model.id}: it {what}, and hpctf exports .keras and .h5 files of "
+            "Keras', and SavedModels.",
+            f"Copy its files instead: hpctf models download {model.id}",
+        )
+
+
+def _target(model: Model, out: str | os.PathLike[str] | None) -> Path:
+    """Return the file that a model's export is to be."""
+    path = Path(os.path.abspath(os.path.expanduser(os.curdir if out is None else out)))
+    return path if path.suffix == _ENDING else path / f"{model.name}-{model.version}{_ENDING}"
+
+
+def _refuse_existing(target: Path, options: Options) -> None:
+    variant = target.with_name(f"{target.stem}-{options.quantize}{_ENDING}")
+    for path in (target, weights_of(target), variant, weights_of(variant)):
+        if os.path.lexists(path):
+            raise UsageError(
+                f"{str(path)!r} exists already.", "Name another one (--out), or pass --force."
+            )
+
+
+@contextlib.contextmanager
+def _work_folder(target: Path | None) -> Iterator[Path]:
+    """Yield a folder of one's own, on the file system of the target; it is removed."""
+    made = None
+    try:
+        if target is None:
+            made = Path(tempfile.mkdtemp(prefix="hpctf-export-"))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place = target.parent / hidden_name()
+            place.mkdir(mode=0o700)
+            made = place
+        yield made
+    except OSError as error:
+        raise cannot_write(made or (target or Path(tempfile.gettempdir())).parent, error) from None
+    finally:
+        if made is not None:
+            with contextlib.suppress(OSError):
+                remove_tree(made)
+
+
+def _code_of(model: Model, site: Site, folder: Path) -> Path | None:
+    """Unpack the code that the model's run was submitted with, if it is on record."""
+    archive = model.folder.run / origin.CODE
+    if not archive.exists():
+        return None
+    check(archive, "The code of the model's run", trusted_by(site))
+    to = folder / "code"
+    to.mkdir()
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = Path(os.path.normpath(to / member.name))
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None or not path.is_relative_to(to):
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with content, path.open("xb") as stream:
+                stream.write(content.read())
+    return to
+
+
+def _put_into_place(made: Exported, target: Path) -> Exported:
+    """Move an export to its folder: weights first, so that whoever sees the model has them."""
+    for path in reversed(made.files):
+        os.replace(path, target.with_name(path.name))
+    variant = made.variant
+    if variant is not None and variant.path is not None:
+        variant = replace(variant, path=target.with_name(variant.path.name))
+    return replace(made, path=target, variant=variant)
+
+
+def _register(model: Model, made: Exported) -> list[Model]:
+    """Register an export and its variant beside the model, as versions of names of their own."""
+    found = [_registered(model, f"{model.name}-onnx", made.path, made, made.largest)]
+    variant = made.variant
+    if variant is not None and variant.path is not None:
+        name = f"{model.name}-onnx-{variant.kind}"
+        found.append(_registered(model, name, variant.path, made, variant.largest))
+    return found
+
+
+def _registered(
+    model: Model, name: str, path: Path, made: Exported, largest: float | None
+) -> Model:
+    properties = {"exported_from": model.id, "opset": made.opset, "largest_difference": largest}
+    about = about_of(model.tags, properties, model.description, "Onnx")
+    source = files.of_path(path)
+    if weights_of(path).exists():
+        parts = {f"{path.stem}/{one.name}": one for one in (path, weights_of(path))}
+        source = files.Source(path.stem, parts)
+    made_of = model.record.run
+    return Model.of(model.registry, model.registry.register(name, source, about, None, made_of))

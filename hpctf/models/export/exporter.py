@@ -1,0 +1,176 @@
+"""Exports models to ONNX: loaded, converted, verified, and put into place whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpctf._version import __version__
+from hpctf.environment.progress import Tell, tell_nobody
+from hpctf.errors import ExportError
+from hpctf.models.export.options import (
+    EXTERNAL_FROM,
+    MOST,
+    MOST_OF_HALF,
+    Exported,
+    Options,
+    Source,
+    Variant,
+)
+from hpctf.models.export.steps import Python, run
+
+Outcome = Exported | ExportError
+"""What came of a model: one that cannot be exported does not keep others from it."""
+
+
+def export_models(
+    sources: Sequence[Source],
+    options: Options,
+    training: Python,
+    exporting: Python,
+    folder: Path,
+    tell: Tell = tell_nobody,
+    external_from: int = EXTERNAL_FROM,
+) -> list[Outcome]:
+    """Export models into a folder of their own, each to ``<stem>.onnx`` there.
+
+    One process of the training's Python loads all of them, one of hpctf's environment converts
+    them, and one verifies them.
+
+    Parameters
+    ----------
+    folder
+        Empty, and nobody else's: it holds SavedModels and logs, too.
+
+    Raises
+    ------
+    ExportError
+        One of the processes did not answer.
+    """
+    tell(f"Loading with {training.what}")
+    found = _loaded(sources, options, training, folder)
+    tell(f"Converting to ONNX, opset {options.opset}")
+    found = _converted(sources, found, options, exporting, folder, external_from)
+    tell("Comparing what ONNX Runtime answers with what the model answers")
+    found = _verified(sources, found, options, exporting, folder)
+    return [
+        _outcome(source, answer, options, folder)
+        for source, answer in zip(sources, found, strict=True)
+    ]
+
+
+def _loaded(
+    sources: Sequence[Source], options: Options, training: Python, folder: Path
+) -> list[dict[str, Any]]:
+    jobs = []
+    for source in sources:
+        to = folder / source.stem
+        to.mkdir()
+        jobs.append(
+            {
+                "path": str(source.path),
+                "kind": source.kind,
+                "to": str(to),
+                "code": None if source.code is None else str(source.code),
+                "imports": list(options.imports),
+                "allow_code": options.allow_code,
+            }
+        )
+    return run("save", training, jobs, folder)
+
+
+def _next_step(
+    script: str, python: Python, jobs: list[dict[str, Any] | None], folder: Path
+) -> list[dict[str, Any] | None]:
+    """Run a script on the jobs that are there, if any, and return their answers in their places."""
+    there = [job for job in jobs if job is not None]
+    answers = iter(run(script, python, there, folder) if there else [])
+    return [None if job is None else next(answers) for job in jobs]
+
+
+def _merged(
+    found: list[dict[str, Any]], answers: list[dict[str, Any] | None]
+) -> list[dict[str, Any]]:
+    return [{**one, **(answer or {})} for one, answer in zip(found, answers, strict=True)]
+
+
+def _converted(
+    sources: Sequence[Source],
+    found: list[dict[str, Any]],
+    options: Options,
+    exporting: Python,
+    folder: Path,
+    external_from: int,
+) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any] | None] = []
+    for source, answer in zip(sources, found, strict=True):
+        job = {
+            "saved_model": str(folder / source.stem / "saved_model"),
+            "to": str(folder / f"{source.stem}.onnx"),
+            "opset": options.opset,
+            "layers": answer.get("layers"),
+            "external_from": external_from,
+            "metadata": {
+                "hpctf.model": source.id,
+                "hpctf.version": __version__,
+                "tensorflow": answer.get("tensorflow"),
+                "keras": answer.get("keras"),
+            },
+        }
+        jobs.append(None if "refused" in answer else job)
+    return _merged(found, _next_step("convert", exporting, jobs, folder))
+
+
+def _verified(
+    sources: Sequence[Source],
+    found: list[dict[str, Any]],
+    options: Options,
+    exporting: Python,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any] | None] = []
+    for source, answer in zip(sources, found, strict=True):
+        job = {
+            "onnx": str(folder / f"{source.stem}.onnx"),
+            "reference": str(folder / source.stem / "reference.npz"),
+            "within": MOST_OF_HALF if answer.get("half") else MOST,
+            "layers": answer.get("layers"),
+            "quantize": options.quantize,
+            "variant": str(_variant_of(source, options, folder)),
+            "variant_within": options.within,
+        }
+        jobs.append(None if "refused" in answer else job)
+    # What the model takes and gives is as ONNX Runtime says it: types and shapes, too.
+    return _merged(found, _next_step("verify", exporting, jobs, folder))
+
+
+def _variant_of(source: Source, options: Options, folder: Path) -> Path:
+    return folder / f"{source.stem}-{options.quantize}.onnx"
+
+
+def _outcome(source: Source, answer: dict[str, Any], options: Options, folder: Path) -> Outcome:
+    if "refused" in answer:
+        return ExportError(
+            f"Cannot export model {source.id}: {answer['refused']}", answer.get("hint") or None
+        )
+    path = folder / f"{source.stem}.onnx"
+    variant = None
+    if "variant" in answer:
+        variant = Variant(options.quantize or "", **answer["variant"])
+        if variant.kept:
+            variant = replace(variant, path=_variant_of(source, options, folder))
+    return Exported(
+        path=path,
+        source=source.id,
+        opset=answer["opset"],
+        largest=answer["largest"],
+        bytes=answer["bytes"],
+        inputs=answer["inputs"],
+        outputs=answer["outputs"],
+        tensorflow=answer["tensorflow"],
+        keras=answer["keras"],
+        half=answer["half"],
+        variant=variant,
+    )

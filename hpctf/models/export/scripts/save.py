@@ -1,0 +1,109 @@
+"""Writes models as SavedModels with one signature, and what they answer: a script for the Python
+that trained them.
+
+A request holds ``models``; each has ``path`` and ``kind`` of the model, a folder ``to`` for
+``saved_model`` and ``reference.npz``, ``code`` (a folder with the training's code, or null),
+``imports`` (modules with custom objects) and ``allow_code``. The answer has for each model what was
+found, or ``refused`` with a hint.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import traceback
+from typing import Any, Dict, Sequence
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from hpctf_loading import Loaded, Refused, load_keras, load_saved_model
+from hpctf_reference import reference_of
+
+_HALF = ("float16", "bfloat16")
+
+
+def main() -> None:
+    with open(sys.argv[1], encoding="utf-8") as stream:
+        request = json.load(stream)
+    answers = [_answer(job) for job in request["models"]]
+    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
+        json.dump(answers, stream)
+
+
+def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        return save(job)
+    except Refused as error:
+        return {"refused": str(error), "hint": error.hint}
+    except Exception as error:  # of Keras', TensorFlow's or the model's own code
+        traceback.print_exc()
+        first = next(iter(str(error).strip().splitlines()), "")
+        return {"refused": f"{type(error).__name__}: {first}", "hint": ""}
+
+
+def save(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Write a SavedModel and the reference of one model, and return what is known of it."""
+    custom = _custom_objects(job["code"], job["imports"])
+    if job["kind"] == "saved_model":
+        model = load_saved_model(job["path"])
+    else:
+        model = load_keras(job["path"], job["kind"], custom, job["allow_code"])
+    reference = reference_of(model)
+    np.savez(os.path.join(job["to"], "reference.npz"), **reference)
+    write(model, os.path.join(job["to"], "saved_model"))
+    return {
+        "inputs": [spec.name for spec in model.inputs],
+        "outputs": model.outputs,
+        "half": _is_half(model),
+        "layers": [layer.name for layer in model.layers],
+        "tensorflow": tf.__version__,
+        "keras": model.keras,
+    }
+
+
+def _custom_objects(code: Any, imports: Sequence[str]) -> Dict[str, Any]:
+    """Return the classes and functions that modules define, by name."""
+    if code:
+        sys.path.insert(0, code)
+    found = {}
+    for name in imports:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            known = "the code on record" if code else "sys.path: the model has no code on record"
+            raise Refused(
+                f"The module {name!r} cannot be imported from {known} ({error})."
+            ) from None
+        for key, value in vars(module).items():
+            defined = inspect.isclass(value) or inspect.isfunction(value)
+            if defined and value.__module__ == module.__name__:
+                found[key] = value
+    return found
+
+
+def _is_half(model: Loaded) -> bool:
+    kinds = {str(getattr(layer, "compute_dtype", "")) for layer in model.layers}
+    kinds |= {tf.as_dtype(spec.dtype).name for spec in model.inputs}
+    for variable in getattr(model.tracked, "variables", ()) or ():
+        kinds.add(tf.as_dtype(variable.dtype).name)
+    return not kinds.isdisjoint(_HALF)
+
+
+def write(model: Loaded, to: str) -> None:
+    """Write a SavedModel whose one signature has the names of the model's inputs and outputs."""
+    module = tf.Module()
+    module.model = model.tracked
+
+    def serve(*tensors: Any) -> Dict[str, Any]:
+        return {name: tf.identity(one) for name, one in zip(model.outputs, model.call(*tensors))}
+
+    module.serve = tf.function(serve, input_signature=model.inputs, autograph=False)
+    tf.saved_model.save(module, to, signatures={"serving_default": module.serve})
+
+
+if __name__ == "__main__":
+    main()

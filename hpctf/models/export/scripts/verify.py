@@ -1,0 +1,211 @@
+"""Compares what ONNX Runtime answers with what the model answered, and makes smaller variants: a
+script for hpctf's own environment of exports.
+
+A request holds ``models``; each has ``onnx``, ``reference`` (what ``save.py`` wrote), ``within``
+and ``layers``; and for a variant ``quantize`` (``int8`` or ``fp16``), ``variant`` (the file to
+write) and ``variant_within``. The answer has the largest difference, or why it is ``refused``.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import onnx
+import onnxruntime
+from hpctf_names import shown
+
+_ROUNDS = 15
+_FASTER = 1.1
+"""How much faster a variant must be to count as faster: times vary by less."""
+_THROUGH = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Transpose")
+
+
+def main() -> None:
+    with open(sys.argv[1], encoding="utf-8") as stream:
+        request = json.load(stream)
+    answers = [_answer(job) for job in request["models"]]
+    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
+        json.dump(answers, stream)
+
+
+def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        found = verify(job)
+        if "refused" not in found and job.get("quantize"):
+            found["variant"] = variant(job)
+        return found
+    except Exception as error:  # ONNX Runtime's have no class in common
+        traceback.print_exc()
+        first = next(iter(str(error).strip().splitlines()), "")
+        return {"refused": f"ONNX Runtime: {first}"}
+
+
+def session_of(path: str) -> Any:
+    """Return a session that uses the cores that this process may use, and no others."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def verify(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the largest difference and what the model takes and gives, or a refusal."""
+    session = session_of(job["onnx"])
+    largest, name = compare(session, job["reference"])
+    if not largest <= job["within"]:
+        model = onnx.load(job["onnx"], load_external_data=False)
+        by = made_by(model.graph, name, job["layers"])
+        return {
+            "refused": "ONNX Runtime answers otherwise than the model. Output {!r}, of {}, differs "
+            "by {:.1e}; at most {:.0e} is allowed.".format(name, by, largest, job["within"])
+        }
+    return {
+        "largest": largest,
+        "bytes": size_of(job["onnx"]),
+        "inputs": [_described(one) for one in session.get_inputs()],
+        "outputs": [_described(one) for one in session.get_outputs()],
+    }
+
+
+def compare(session: Any, reference: str) -> Tuple[float, str]:
+    """Return the largest difference between a session's answers and those on record, and the output
+    that has it.
+
+    It is relative to the largest number of an output, where that is above 1. What is not a
+    floating-point number must be equal: else the difference is infinite.
+    """
+    worst, name = 0.0, ""
+    for inputs, wanted in questions(reference):
+        names = list(wanted)
+        for one, found in zip(names, session.run(names, inputs)):
+            distance = difference(np.asarray(found), wanted[one])
+            if not name or not distance <= worst:
+                worst, name = distance, one
+    return worst, name
+
+
+def questions(reference: str) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
+    """Return for each batch the inputs and the answers, by name."""
+    found: Dict[int, Tuple[Dict[str, Any], Dict[str, Any]]] = {}
+    with np.load(reference) as file:
+        for key in file.files:
+            kind, batch, name = key.split(":", 2)
+            value = file[key]
+            value = value.astype(object) if value.dtype.kind == "U" else value
+            found.setdefault(int(batch), ({}, {}))[kind == "out"][name] = value
+    return [found[batch] for batch in sorted(found)]
+
+
+def difference(found: Any, wanted: Any) -> float:
+    """Return how far apart two arrays are, relative to the largest number where that is above 1."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    if wanted.dtype.kind != "f":
+        return 0.0 if np.array_equal(found, wanted) else float("inf")
+    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+        return float("inf")
+    finite = np.isfinite(wanted)
+    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    one, other = found[finite].astype("float64"), wanted[finite].astype("float64")
+    return float(np.abs(one - other).max() / max(1.0, np.abs(other).max()))
+
+
+def made_by(graph: Any, output: str, layers: Sequence[str]) -> str:
+    """Return the operation and layer that an output comes from."""
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in _THROUGH and node.input[0] in makers:
+        node = makers[node.input[0]]
+    return "an input" if node is None else shown(node.op_type, node.name, layers)
+
+
+def size_of(path: str) -> int:
+    """Return the bytes of a model, its weights included."""
+    return sum(os.path.getsize(one) for one in (path, path + ".data") if os.path.exists(one))
+
+
+def _described(one: Any) -> Dict[str, Any]:
+    return {"name": one.name, "type": one.type, "shape": list(one.shape)}
+
+
+def variant(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Write a quantised variant, and say whether it is worth keeping; else it is removed."""
+    path, whole = job["variant"], job["onnx"]
+    external = os.path.exists(whole + ".data")
+    try:
+        quantize(whole, path, job["quantize"], external)
+        largest, _ = compare(session_of(path), job["reference"])
+    except Exception as error:
+        traceback.print_exc()
+        first = next(iter(str(error).strip().splitlines()), "")
+        remove(path)
+        return {"kept": False, "why": f"it cannot be made: {first}"}
+    before, after = size_of(whole), size_of(path)
+    times = seconds(whole, path, job["reference"])
+    found = {
+        "largest": largest,
+        "bytes": after,
+        "bytes_before": before,
+        "seconds": times[1],
+        "seconds_before": times[0],
+    }
+    better = after < before or times[1] * _FASTER < times[0]
+    if not largest <= job["variant_within"]:
+        why = "it differs by {:.1e}, and at most {:.0e} is allowed".format(
+            largest,
+            job["variant_within"],
+        )
+    elif not better:
+        why = "it is neither smaller nor faster"
+    else:
+        return {"kept": True, "why": "", **found}
+    remove(path)
+    return {"kept": False, "why": why, **found}
+
+
+def remove(path: str) -> None:
+    """Remove a model and its weights, as far as they are there."""
+    for one in (path, path + ".data"):
+        if os.path.exists(one):
+            os.unlink(one)
+
+
+def quantize(whole: str, path: str, kind: str, external: bool) -> None:
+    """Write a variant: weights of 8 bits (dynamic quantisation), or all in half precision."""
+    if kind == "int8":
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        quantize_dynamic(
+            whole, path, weight_type=QuantType.QInt8, use_external_data_format=external
+        )
+        return
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(whole), keep_io_types=True)
+    more = {"location": os.path.basename(path) + ".data"} if external else {}
+    onnx.save(model, path, save_as_external_data=external, **more)
+
+
+def seconds(one: str, other: str, reference: str) -> List[float]:
+    """Return the shortest time of two models for the largest batch, run in turn."""
+    sessions = [session_of(one), session_of(other)]
+    inputs, _ = questions(reference)[-1]
+    best = [float("inf"), float("inf")]
+    for _ in range(_ROUNDS):
+        for index, session in enumerate(sessions):
+            begin = time.perf_counter()
+            session.run(None, inputs)
+            best[index] = min(best[index], time.perf_counter() - begin)
+    return best
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Every kind of model answers in ONNX Runtime as it did, or is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpctf.errors import ExportError
+from hpctf.models.export.exporter import Outcome
+from hpctf.models.export.options import MOST, MOST_OF_HALF, Exported, Options, weights_of
+from hpctf.models.export.steps import Python, run
+from tests.models.export.conftest import export_kinds
+
+KERAS_3 = (
+    *("cnn", "lstm", "gru", "masked", "custom", "subclassed", "two", "attention", "sequential"),
+    *("normalization", "strings", "mixed"),
+)
+EXPORTED = {
+    **{kind: f"{kind}.keras" for kind in KERAS_3},
+    "large": "large.keras",
+    "module": "module",
+    "two.saved": "two-saved",
+    "cnn.h5": "cnn.h5",
+    "lstm.h5": "lstm.h5",
+    "gru.old": "gru-2.keras",
+}
+"""The twelve kinds by Keras 3; more than one file holds; TensorFlow alone; tf-keras' files."""
+
+REFUSED = {
+    "unsupported": r"ONNX has nothing for Betainc \(layer 'beta'\)",
+    "noise": "answers the same question twice in different ways",
+    "lambda_": "holds a Lambda layer, whose code lies in the file",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kinds")
+
+
+@pytest.fixture(scope="module")
+def outcomes(training_python: str, exporting: Python, folder: Path) -> dict[str, Outcome]:
+    """What came of each kind; the tests look at it."""
+    kinds = {**EXPORTED, **{kind: f"{kind}.keras" for kind in REFUSED}}
+    options = Options(quantize="int8", within=0.05, imports=["own_layers"])
+    return export_kinds(training_python, exporting, kinds, options, folder)
+
+
+def exported(outcome: Outcome) -> Exported:
+    assert isinstance(outcome, Exported), outcome
+    return outcome
+
+
+@pytest.mark.parametrize("kind", EXPORTED)
+def test_a_kind_answers_as_before(kind: str, outcomes: dict[str, Outcome]) -> None:
+    made = exported(outcomes[kind])
+    assert made.half == (kind == "mixed")
+    assert made.largest <= (MOST_OF_HALF if made.half else MOST)
+    assert made.path.stat().st_size > 0 and made.opset == 18
+    assert all(one["shape"][0] == "batch" for one in (*made.inputs, *made.outputs))
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_kind_that_cannot_be_exported_is_refused(
+    kind: str, outcomes: dict[str, Outcome], folder: Path
+) -> None:
+    error = outcomes[kind]
+    assert isinstance(error, ExportError)
+    with pytest.raises(ExportError, match=REFUSED[kind]):
+        raise error
+    assert error.message.startswith(f"Cannot export model {kind}:1: ")
+    assert not (folder / f"exported/{kind}.onnx").exists()
+
+
+def test_inputs_and_outputs_keep_their_names(outcomes: dict[str, Outcome]) -> None:
+    two = exported(outcomes["two"])
+    assert [one["name"] for one in two.inputs] == ["one", "other"]
+    assert [(one["name"], one["shape"]) for one in two.outputs] == [
+        ("scores", ["batch", 2]),
+        ("value", ["batch", 1]),
+    ]
+    [word] = exported(outcomes["strings"]).inputs
+    assert word == {"name": "word", "type": "tensor(string)", "shape": ["batch", 1]}
+    [steps] = exported(outcomes["lstm"]).inputs
+    assert steps["shape"] == ["batch", f"{steps['name']}_1", 5]
+
+
+def test_each_is_loaded_by_the_keras_that_wrote_it(outcomes: dict[str, Outcome]) -> None:
+    by = {kind: exported(outcomes[kind]).keras.split(".")[0] for kind in EXPORTED}
+    assert {by[kind] for kind in KERAS_3} == {"Keras 3"}
+    assert {by[kind] for kind in ("cnn.h5", "lstm.h5", "gru.old")} == {"tf-keras 2"}
+
+
+def test_weights_that_one_file_cannot_hold_lie_beside_it(outcomes: dict[str, Outcome]) -> None:
+    large = exported(outcomes["large"])
+    assert weights_of(large.path).stat().st_size > large.path.stat().st_size
+    assert {*large.files} >= {large.path, weights_of(large.path)}
+    assert not weights_of(exported(outcomes["cnn"]).path).exists()
+
+
+def test_a_variant_is_kept_where_it_is_worth_it(outcomes: dict[str, Outcome]) -> None:
+    kept = exported(outcomes["large"]).variant
+    assert kept is not None and kept.kept and kept.path is not None and kept.path.exists()
+    assert kept.bytes is not None and kept.bytes_before is not None
+    assert kept.bytes < kept.bytes_before and kept.largest is not None and kept.largest <= 0.05
+    half = exported(outcomes["mixed"]).variant
+    assert half is not None and not half.kept and half.why.startswith("it cannot be made")
+    assert not list(exported(outcomes["mixed"]).path.parent.glob("mixed-int8*"))
+
+
+def test_what_answers_otherwise_is_refused_and_half_precision_is_smaller(
+    outcomes: dict[str, Outcome], exporting: Python, folder: Path
+) -> None:
+    made = folder / "exported"
+    wrong = dict(np.load(made / "cnn/reference.npz"))
+    name = next(name for name in wrong if name.startswith("out:7:"))
+    wrong[name][3, 2] += 1e-4
+    np.savez(folder / "wrong.npz", **wrong)
+    layers = json.loads((made / "save.json.answer").read_text())[0]["layers"]
+    job = {"onnx": str(made / "cnn.onnx"), "within": 1e-5, "layers": layers}
+    half = {"quantize": "fp16", "variant": str(folder / "half.onnx"), "variant_within": 1e-2}
+    refused, smaller, too_far = run(
+        "verify",
+        exporting,
+        [
+            {**job, "reference": str(folder / "wrong.npz")},
+            {**job, **half, "reference": str(made / "cnn/reference.npz")},
+            {**job, **half, "reference": str(made / "cnn/reference.npz"), "variant_within": 1e-9},
+        ],
+        folder,
+    )
+    assert "Output 'dense', of Softmax (layer 'dense'), differs by 1.0e-04" in refused["refused"]
+    variant = smaller["variant"]
+    assert variant["kept"] and variant["bytes"] < variant["bytes_before"]
+    assert "at most 1e-09 is allowed" in too_far["variant"]["why"]
+    assert not (folder / "half.onnx").exists()  # the last one was not kept

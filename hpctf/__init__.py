@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.model import Model
     from hpctf.run import Run
+    from hpctf.serving.deploy import InferenceConfig
     from hpctf.studies import tune
     from hpctf.tuning.config import HyperDriveConfig
+    from hpctf.webservice import LocalWebservice, SlurmWebservice, Webservice
 
 # What training scripts import is one set of files, whether all of hpctf is installed or its client.
 __path__.append(__path__[0] + "/client/hpctf")
@@ -38,14 +40,18 @@ __all__ = [
     "HpctfError",
     "HyperDriveConfig",
     "HyperDriveRun",
+    "InferenceConfig",
+    "LocalWebservice",
     "Model",
     "Mpi",
     "MultiWorker",
     "ParameterServer",
     "Run",
+    "SlurmWebservice",
     "TensorFlow",
     "TrainingFailed",
     "UsageError",
+    "Webservice",
     "export_onnx",
     "shard",
     "strategy",
@@ -60,14 +66,18 @@ _HOMES = {
     "export_onnx": "hpctf.export.onnx_model",
     "HyperDriveConfig": "hpctf.tuning.config",
     "HyperDriveRun": "hpctf.hyperdrive_run",
+    "InferenceConfig": "hpctf.serving.deploy",
+    "LocalWebservice": "hpctf.webservice",
     "Model": "hpctf.model",
     "Mpi": "hpctf.estimator.tensorflow",
     "MultiWorker": "hpctf.estimator.tensorflow",
     "ParameterServer": "hpctf.estimator.tensorflow",
     "Run": "hpctf.run",
+    "SlurmWebservice": "hpctf.webservice",
     "TensorFlow": "hpctf.estimator.tensorflow",
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",
+    "Webservice": "hpctf.webservice",
     "shard": "hpctf.sharding",
     "strategy": "hpctf.distribution",
     "tf_config": "hpctf.cluster_spec",

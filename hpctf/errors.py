@@ -9,6 +9,7 @@ HpctfError (exit 2)
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
 ├── ExportError (exit 3)  a model cannot be exported, or a tool refused, or could not be reached
+├── ServiceError (exit 3)  a service cannot be reached, failed to start, or refused a request
 ├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
 ├── ModelNotFound        no registered model of that name, version or alias
@@ -79,6 +80,12 @@ class SubmissionError(SchedulerError):
 
 class ExportError(HpctfError):
     """A model cannot be exported, or a tool that runs are exported to refused."""
+
+    exit_code = 3
+
+
+class ServiceError(HpctfError):
+    """A service that cannot be reached, did not start, or refused a request."""
 
     exit_code = 3
 

@@ -20,7 +20,9 @@ from hpctf.tracking.metrics import checked_tags
 
 if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
+    from hpctf.serving.deploy import Deployment, InferenceConfig
     from hpctf.site.model import Site
+    from hpctf.webservice import Webservice
 
 Labels = Mapping[str, Any] | Sequence[Any] | None
 """Tags or properties to look for: a mapping, or Azure ML's list of keys and [key, value]."""
@@ -305,6 +307,35 @@ class Model:
     def remove_alias(self, alias: str) -> None:
         """Remove an alias of the model's; its version stays."""
         self._registry.remove_alias(self.name, alias)
+
+    @staticmethod
+    def deploy(
+        name: str,
+        models: Sequence[Any],
+        inference_config: InferenceConfig | None = None,
+        deployment_config: Deployment | None = None,
+        overwrite: bool = False,
+        *,
+        site: Site | str | None = None,
+    ) -> Webservice:
+        """Deploy models as a service, and return it (`hpctf.webservice.deploy_service`).
+
+        Parameters
+        ----------
+        models
+            Each a `Model`, or a name such as ``digits@champion``.
+        inference_config
+            An entry script; without one ONNX models are served as they are.
+        deployment_config
+            `hpctf.LocalWebservice.deploy_configuration`, or `hpctf.SlurmWebservice`'s.
+        overwrite
+            Whether a service of that name is ended first.
+        """
+        from hpctf.webservice import deploy_service
+
+        return deploy_service(
+            name, models, inference_config, deployment_config, overwrite, site=site
+        )
 
     def delete(self) -> None:
         """Remove this version; its number is never given to another one.

@@ -62,7 +62,10 @@ _NEEDS = {
     "slurm": ("cluster",),
     "tensorflow": ("training_python",),
     "browser": ("browser",),
-    "slow": ("experiment", "installed", "run", "terminal", "tools_python", "wheels"),
+    "slow": (
+        *("clients_python", "deployed", "experiment", "installed", "run", "terminal"),
+        *("tools_python", "wheels"),
+    ),
 }
 """What a test needs that has these fixtures. `make unit` is all that needs nothing."""
 

@@ -33,9 +33,9 @@ FLOORS = """
     node
     runs
     agents
-    tuning models
+    tuning models serving
     notebook
-    child_run run model hyperdrive_run experiment studies
+    child_run run model webservice hyperdrive_run experiment studies
     report export azureml migration
     admin
     cli __main__
@@ -82,6 +82,7 @@ HEAVY = [
 IN_TRAINING = [
     PACKAGE / "node/function_call.py",
     PACKAGE / "node/server.py",
+    PACKAGE / "serving/server/entry_process.py",
     *(PACKAGE / "client").rglob("*.py"),
     *(PACKAGE / "startup").rglob("*.py"),
     *(PACKAGE / "models/export/scripts").rglob("*.py"),

@@ -11,6 +11,7 @@ import click
 from hpctf.cli.common import answer_json, json_option, open_run, plain_table, say, site_option
 from hpctf.cli.models_export import export
 from hpctf.cli.run_options import yes_option
+from hpctf.cli.services import deploy
 from hpctf.common.terminal import visible
 from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
@@ -295,3 +296,6 @@ def _meant(registry: Registry, names: tuple[str, ...], every: bool) -> list[Vers
             versions = [half] if half.is_half_removed else [registry.find(wanted)]
         found.update((version.id, version) for version in versions)
     return list(found.values())
+
+
+models.add_command(deploy)

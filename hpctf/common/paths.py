@@ -20,6 +20,8 @@ NODE_CALL = os.path.join(PACKAGE, "node", "function_call.py")
 NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")
 AGENT_START = os.path.join(PACKAGE, "tuning", "agent", "start.py")
 ENVIRONMENT_JOB = os.path.join(PACKAGE, "environment", "build_job.py")
+SERVICE_START = os.path.join(PACKAGE, "serving", "server", "start.py")
+SERVICE_SUCCESSOR = os.path.join(PACKAGE, "serving", "successor.py")
 LOCKS = os.path.join(PACKAGE, "environment", "locks")
 CLIENT = os.path.join(PACKAGE, "client")
 """Folder of the ``hpctf`` that training scripts import; see `hpctf.client`."""

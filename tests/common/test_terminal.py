@@ -84,6 +84,8 @@ LOOKS = [
     "models show m",
     "models show m --json",
     "models export m",
+    "services list",
+    "services list --json",
     "tune status RUN",
     "env list",
     "site show local",

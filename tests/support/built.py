@@ -94,13 +94,25 @@ def build_tools() -> subprocess.CompletedProcess[str]:
     """
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    wanted = [*setup["options"]["install_requires"].split(), *TOOLS]
+    return _kept("tools", [*setup["options"]["install_requires"].split(), *TOOLS])
+
+
+CLIENTS = ("onnx==1.23.2", "tritonclient[http]==2.73.0", "schemathesis==4.32.5")
+"""What makes ONNX models for the tests, and calls services as others do."""
+
+
+def build_clients() -> subprocess.CompletedProcess[str]:
+    """Build an environment with `CLIENTS`, as `build_tools` does."""
+    return _kept("clients", list(CLIENTS))
+
+
+def _kept(name: str, wanted: list[str]) -> subprocess.CompletedProcess[str]:
     digest = hashlib.sha256("\n".join([sys.executable, *wanted]).encode()).hexdigest()[:10]
-    home = CACHE / f"tools-{digest}"
+    home = CACHE / f"{name}-{digest}"
     python = home / "bin/python"
     CACHE.mkdir(parents=True, exist_ok=True)
     done = subprocess.CompletedProcess([], 0, f"{python}\n", "")
-    with (CACHE / "tools.lock").open("w") as lock:
+    with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (home / ".ready").exists():
             return done

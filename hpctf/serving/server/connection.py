@@ -1,0 +1,154 @@
+"""Connections that end once their clients take too long, or too much.
+
+uvicorn alone waits for ever for the rest of a request, takes headers of any length, and keeps an
+answer for a client that does not read it (measured, 0.54).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hpctf.serving.server.limits import Limits
+from hpctf.serving.server.protocol import as_json
+from hpctf.serving.server.refusal import Refusal, too_busy
+
+MOST_HEADER_BYTES = 65_536
+KEEP_ALIVE_S = 75
+
+
+class Connection(HttpToolsProtocol):
+    """A connection, which ends once its client takes too long. A subclass names the `limits`."""
+
+    limits: Limits
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin, and make room if there are too many."""
+        super().connection_made(transport)
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        self._is_known = False
+        if len(self.connections) > self.limits.connections:
+            self._make_room()
+        self._wait_for_client()
+        self._expect()
+
+    def _make_room(self) -> None:
+        for idle in (self.limits.strangers, self.limits.clients):
+            for connection in idle:
+                connection.transport.abort()
+                del idle[connection]
+                return
+        self._refuse(too_busy("Too many connections."))
+
+    def _wait_for_client(self) -> None:
+        """Note that nothing is being done for the client: its connection may be given away."""
+        (self.limits.clients if self._is_known else self.limits.strangers)[self] = None
+
+    def _work_for_client(self) -> None:
+        self.limits.strangers.pop(self, None)
+        self.limits.clients.pop(self, None)
+
+    def _expect(self) -> None:
+        """Let the client's request come in time from now on."""
+        self._stop_expecting()
+        self._since = self.loop.time()
+        self._body_bytes = 0
+        self._late = self.loop.call_later(self.limits.read_s, self._look)
+
+    def _stop_expecting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _look(self) -> None:
+        allowed = self.limits.read_s + self._body_bytes / self.limits.pace
+        left = self._since + allowed - self.loop.time()
+        if left > 0:
+            self._late = self.loop.call_later(left, self._look)
+        else:
+            self._refuse(Refusal(408, "The request did not come in time."))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """End the connection, with the reason if no answer has begun."""
+        self._stop_expecting()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = as_json({"error": refusal.message})
+            head = f"HTTP/1.1 {refusal.status} Refused\r\ncontent-type: application/json\r\n"
+            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(Refusal(400, msg))
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, unless a header has too many."""
+        if self.transport.is_closing():
+            return
+        if self._header_bytes >= 0:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._header_bytes > MOST_HEADER_BYTES:
+            self._refuse(Refusal(431, f"The headers have more than {MOST_HEADER_BYTES} bytes."))
+
+    def on_message_begin(self) -> None:
+        """Begin a request: it must come in time."""
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._expect()
+
+    def on_headers_complete(self) -> None:
+        """Begin the request's work."""
+        self._header_bytes = -1
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Go on without a time limit: it is the server's turn."""
+        self._stop_expecting()
+        self._work_for_client()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._is_known = self._is_known or bool(self.scope["state"].get("known"))
+        self._wait_for_client()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Give the client time to read its answer."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.limits.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_expecting()
+        if self._stuck is not None:
+            self._stuck.cancel()
+        self._work_for_client()
+        super().connection_lost(exc)
+
+
+def connection_class(limits: Limits) -> type[Connection]:
+    """Return the class of connections that share these limits."""
+    return type("LimitedConnection", (Connection,), {"limits": limits})

@@ -1,0 +1,177 @@
+"""The entry script: a process of its own, in its own environment, that is started again if it ends.
+
+It and the server exchange frames over a socket: a JSON head and a body, each with its length before
+it (`hpctf.serving.server.entry_process`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpctf.errors import UsageError
+from hpctf.serving.server import entry_process
+from hpctf.serving.server.refusal import Refusal, too_busy
+
+MOST_WAITING = 256
+_AGAIN_S = 1.0
+"""Seconds between the end of a script and its next start."""
+
+_LENGTHS = struct.Struct(entry_process.LENGTHS)
+
+
+@dataclass(frozen=True)
+class EntrySettings:
+    """An Azure ML entry script: ``init()`` is called once, ``run(data)`` for each request.
+
+    Parameters
+    ----------
+    python
+        The interpreter that runs it.
+    script, folder
+        The file, and the folder that it is run in and imports from.
+    models
+        Folder that AZUREML_MODEL_DIR names.
+    timeout_s
+        Seconds that ``run`` may take.
+    """
+
+    python: str
+    script: str
+    folder: str
+    models: str
+    models_root: str
+    timeout_s: float = 60.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class EntryScript:
+    """Runs an entry script. `tell` gets the words of what goes wrong."""
+
+    def __init__(self, settings: EntrySettings, tell: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._again: asyncio.Task[None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``init()`` has returned, and the process runs."""
+        return self._reader is not None
+
+    async def start(self) -> None:
+        """Start the process, and return once ``init()`` has.
+
+        Raises
+        ------
+        UsageError
+            The script, or its ``init()``, failed.
+        """
+        settings = self._settings
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = {
+                **os.environ,
+                **settings.environment,
+                "AZUREML_MODEL_DIR": settings.models,
+                "HPCTF_ENTRY_MODELS": settings.models_root,
+            }
+            command = [settings.python, entry_process.__file__, str(theirs.fileno())]
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                settings.script,
+                cwd=settings.folder,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            head, _ = await _read(reader)
+        except (OSError, EOFError) as error:
+            code = await self._process.wait()
+            raise UsageError(f"The entry script ended with exit code {code}: {error}.") from None
+        if "error" in head:
+            await self.stop()
+            raise UsageError(f"The entry script failed as it began: {head['error']}")
+        self._reader = reader
+
+    async def run(self, data: bytes, headers: Mapping[str, str]) -> bytes:
+        """Return what ``run(data)`` returned, as JSON.
+
+        Raises
+        ------
+        Refusal
+            It failed or took too long, or the script is being started again.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise too_busy("Too many requests wait for the entry script.")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._run(data, headers)
+        finally:
+            self._waiting -= 1
+
+    async def _run(self, data: bytes, headers: Mapping[str, str]) -> bytes:
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            raise too_busy("The entry script is being started again.")
+        secret = ("authorization", "cookie")
+        shown = {name: value for name, value in headers.items() if name not in secret}
+        head = json.dumps({"headers": shown}).encode()
+        try:
+            writer.write(_LENGTHS.pack(len(head), len(data)) + head)
+            writer.write(data)
+            answer, body = await asyncio.wait_for(_read(reader), self._settings.timeout_s)
+        except asyncio.TimeoutError:
+            self._start_again()
+            seconds = f"{self._settings.timeout_s:g}"
+            raise Refusal(504, f"run() took more than {seconds} s, and was ended.") from None
+        except (OSError, EOFError):
+            self._start_again()
+            raise Refusal(502, "The entry script's process ended.") from None
+        if "error" in answer:
+            raise Refusal(answer["status"], answer["error"])
+        return body
+
+    def _start_again(self) -> None:
+        self._reader = None
+        self._again = asyncio.get_running_loop().create_task(self._restart())
+
+    async def _restart(self) -> None:
+        while self._reader is None:
+            await self.stop()
+            await asyncio.sleep(_AGAIN_S)
+            self._tell("The entry script is started again")
+            with contextlib.suppress(UsageError):
+                await self.start()
+
+    async def stop(self) -> None:
+        """End the process, and all that it has started."""
+        self._reader = None
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    head, body = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
+    found = json.loads(await reader.readexactly(head))
+    return found, await reader.readexactly(body)

@@ -1,0 +1,47 @@
+"""What ``/metrics`` shows, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Measures:
+    """Counters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "hpctf_requests",
+            "Requests by what they ask for and how they were answered.",
+            ["kind", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "hpctf_request_seconds",
+            "Seconds from a request's headers to its answer.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batches = Histogram(
+            "hpctf_batch_requests",
+            "Requests that ran together.",
+            ["model"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self._registry,
+        )
+
+    def answered(self, kind: str, status: int, seconds: float) -> None:
+        """Note an answer."""
+        self._requests.labels(kind, status).inc()
+        self._seconds.labels(kind).observe(seconds)
+
+    def ran(self, model: str, requests: int) -> None:
+        """Note how many requests a model has run together."""
+        self._batches.labels(model).observe(requests)
+
+    def text(self) -> bytes:
+        """Return all of it in Prometheus' text format."""
+        return bytes(generate_latest(self._registry))

@@ -1,0 +1,141 @@
+"""How a service is: what its servers say, and what becomes of their jobs and processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from hpctf.common.processes import start_time
+from hpctf.errors import SchedulerError
+from hpctf.scheduler import states
+from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.slurm import Slurm
+from hpctf.serving.instance import ServerState, current, read_state
+from hpctf.serving.launch import Job, read_job
+from hpctf.serving.record import ServiceFolder
+
+State = Literal["waiting", "starting", "ready", "failed", "stopped", "gone", "unknown"]
+
+_STOPS_S = 30.0
+_UNSEEN_S = 60.0
+"""Seconds for which Slurm may not know a job yet that sbatch has just handed over."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a service is: its state, that of the server that answers or is to, and the latest one's
+    job or process."""
+
+    state: State
+    server: ServerState
+    job: Job | None
+    folder: Path | None
+
+
+def status_of(service: ServiceFolder) -> Status:
+    """Return how a service is. Of several servers the one counts that answers, or else the latest.
+
+    A server that says that it is ready, and whose process or job is over, is ``gone``.
+    """
+    answering = current(service.path)
+    if answering is not None:
+        found = _of_server(answering)
+        if found.state == "ready":
+            return found
+    servers = service.servers()
+    if not servers:
+        return Status("gone", ServerState(), None, None)
+    return _of_server(servers[-1])
+
+
+def of_latest(service: ServiceFolder) -> Status:
+    """Return how the latest server of a service is, whether it answers already or not."""
+    return _of_server(service.servers()[-1])
+
+
+def _of_server(folder: Path) -> Status:
+    said, job = read_state(folder), read_job(folder)
+    if said.state in ("failed", "stopped"):
+        return Status(said.state, said, job, folder)  # type: ignore[arg-type]
+    state = _of_job(job)
+    if state == "running":
+        state = "ready" if said.state == "ready" else "starting"
+    elif state == "over":
+        again = read_state(folder)  # it may have said so as it ended
+        state = again.state if again.state in ("failed", "stopped") else "gone"
+        said = again
+    return Status(state, said, job, folder)  # type: ignore[arg-type]
+
+
+def _of_job(job: Job | None) -> str:
+    """Return ``waiting``, ``running``, ``over`` or ``unknown``."""
+    if job is None:
+        return "over"
+    if job.job_id is None:
+        if job.host != os.uname().nodename:
+            return "unknown"
+        return "running" if _runs(job) else "over"
+    try:
+        found = Slurm(job.cluster).query({job.job_id: _identity(job)})
+    except SchedulerError:
+        return "unknown"
+    row = found.get(job.job_id)
+    if row is None:
+        return "waiting" if time.time() - job.submitted < _UNSEEN_S else "over"
+    if not row.active:
+        return "over"
+    return "waiting" if states.kind(row.state) == states.QUEUED else "running"
+
+
+def _identity(job: Job) -> Identity:
+    return Identity(os.geteuid(), None, frozenset({job.name}))
+
+
+def _runs(job: Job) -> bool:
+    return job.pid is not None and start_time(job.pid) == job.start_time is not None
+
+
+def stop(service: ServiceFolder) -> None:
+    """End all servers of a service: none of them is left when this returns.
+
+    Raises
+    ------
+    SchedulerError
+        Slurm could not be asked.
+    """
+    for folder in service.servers():
+        job = read_job(folder)
+        if job is None or read_state(folder).state in ("failed", "stopped"):
+            continue
+        if job.job_id is not None:
+            if _of_job(job) in ("waiting", "running", "unknown"):
+                Slurm(job.cluster).cancel(job.job_id)
+        elif _runs(job):
+            _end(job)
+        _note_stopped(folder)
+
+
+def _note_stopped(folder: Path) -> None:
+    """Say for a server that did not get to it that it has ended."""
+    said = read_state(folder)
+    if said.state not in ("failed", "stopped"):
+        replace(said, state="stopped", since=time.time()).write(folder)
+
+
+def _end(job: Job) -> None:
+    assert job.pid is not None
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(job.pid, number)
+        deadline = time.monotonic() + _STOPS_S
+        while _runs(job):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        else:
+            return

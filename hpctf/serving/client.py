@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from hpctf.errors import RunFolderError, ServiceError
 from hpctf.serving.instance import ServerState, current, read_state
 from hpctf.serving.record import ServiceFolder
+from hpctf.serving.status import ending_of
 
 PATIENCE_S = 30.0
 """Seconds for which a request is tried again."""
@@ -78,6 +79,7 @@ class Client:
                 ) from None
             except (OSError, *_BROKEN) as error:
                 self.close()
+                _check_goes_on(self._service)
                 if time.monotonic() > deadline:
                     raise ServiceError(
                         f"Service {self._service.name} cannot be reached at {self._uri}: {error}.",
@@ -125,6 +127,16 @@ class Client:
             )
         self._connection = made
         return made
+
+
+def _check_goes_on(service: ServiceFolder) -> None:
+    """Refuse to wait for a service whose servers have all ended."""
+    ending = ending_of(service)
+    if ending is not None:
+        raise ServiceError(
+            f"Service {service.name} is {ending}.",
+            f"See its log: hpctf services logs {service.name}",
+        )
 
 
 def answering(service: ServiceFolder) -> ServerState:

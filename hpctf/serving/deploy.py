@@ -40,15 +40,25 @@ _TOKEN_BYTES = 32
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """An entry script to deploy: the file, the folder that goes with it, and its environment.
+    """An entry script to deploy, with ``init()`` and ``run(data)`` as in Azure ML.
 
-    `environment` is the name of an environment in the site's store, or an interpreter; None is
-    hpctf's own for serving, which has numpy and onnxruntime.
+    Parameters
+    ----------
+    entry_script
+        The file; with a `source_directory`, as seen from there.
+    source_directory
+        The folder that goes with it, and that it imports from; None: the file alone.
+    environment
+        The name of an environment in the site's store, or an interpreter; None is hpctf's own for
+        serving, which has numpy and onnxruntime.
+    timeout_s
+        Seconds that ``run`` may take before its process is ended.
     """
 
     entry_script: str
     source_directory: str | os.PathLike[str] | None = None
     environment: str | None = None
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,8 @@ def update(
     _check(versions, script or definition.entry, site)
     if script is not None:
         _check_there(script, site)
+    if definition.is_local and definition.ports[0] == definition.ports[1]:
+        stop(service)  # two servers cannot have the port: hpctf's clients wait for the second
     changed = replace(definition, models={version.id: str(version.path) for version in versions})
     _start(service, changed, script, site)
 
@@ -249,4 +261,4 @@ def _copy(script: InferenceConfig, to: Path, own: str, site: Site) -> Entry:
     source, name = _source(script)
     alone = {name} if script.source_directory is None else None  # what lies beside was not named
     take_snapshot(source, to, site.max_snapshot_mb, name, names=alone)
-    return Entry(name, str(to), _python(script.environment, own, site))
+    return Entry(name, str(to), _python(script.environment, own, site), script.timeout_s)

@@ -103,7 +103,7 @@ def _orders(service: ServiceFolder, server: Path, definition: Definition) -> Ord
     )
 
 
-def _entry(server: Path, definition: Definition) -> dict[str, str] | None:
+def _entry(server: Path, definition: Definition) -> dict[str, str | float] | None:
     if definition.entry is None:
         return None
     root = server / MODELS
@@ -113,6 +113,7 @@ def _entry(server: Path, definition: Definition) -> dict[str, str] | None:
         "python": definition.entry.python,
         "script": definition.entry.script,
         "folder": definition.entry.folder,
+        "timeout_s": definition.entry.timeout_s,
         "models": str(only),
     }
 

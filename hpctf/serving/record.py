@@ -43,6 +43,7 @@ class Entry:
     script: str
     folder: str
     python: str
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class ServiceFolder:
             ) from None
         entry = found["entry"]
         known = {key: found[key] for key in Definition.__dataclass_fields__}
-        known["entry"] = entry and Entry(entry["script"], entry["folder"], entry["python"])
+        known["entry"] = entry and Entry(**entry)
         known["ports"] = tuple(found["ports"])
         return Definition(**known)
 

@@ -58,6 +58,20 @@ def of_latest(service: ServiceFolder) -> Status:
     return _of_server(service.servers()[-1])
 
 
+def ending_of(service: ServiceFolder) -> str | None:
+    """Return how a service has ended as far as its folder and this machine tell: Slurm is not
+    asked. None if one of its servers may go on."""
+    answering = current(service.path)
+    ending = "gone"
+    for folder in ({answering} if answering else set()) | set(service.servers()[-1:]):
+        said, job = read_state(folder).state, read_job(folder)
+        if said in ("failed", "stopped"):
+            ending = said
+        elif job is None or job.pid is None or job.host != os.uname().nodename or _runs(job):
+            return None
+    return ending
+
+
 def _of_server(folder: Path) -> Status:
     said, job = read_state(folder), read_job(folder)
     if said.state in ("failed", "stopped"):

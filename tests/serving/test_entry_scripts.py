@@ -1,0 +1,100 @@
+"""Entry scripts of Azure ML: init(), run(data), and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpctf import InferenceConfig, Webservice
+from hpctf.errors import ServiceError, UsageError
+from hpctf.serving.client import Client
+from hpctf.site.model import Site
+from hpctf.webservice import deploy_service
+from tests.support.waiting import HANGS_S, wait_until
+
+SCORE = """
+import json, os, sys, time
+
+from azureml.core.model import Model
+from helper import double
+
+def init():
+    path = Model.get_model_path("digits")
+    assert os.path.samefile(path, os.path.join(os.environ["AZUREML_MODEL_DIR"], "digits.onnx"))
+    print("init was called", flush=True)
+
+def run(data, request_headers):
+    asked = json.loads(data)
+    if "sleep" in asked:
+        time.sleep(asked["sleep"])
+    if "exit" in asked:
+        os._exit(7)
+    if "raise" in asked:
+        raise ValueError(asked["raise"])
+    if "odd" in asked:
+        return object()
+    assert "authorization" not in request_headers
+    return {"twice": double(asked["numbers"]), "kind": request_headers["content-type"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def scored(
+    deployed: Callable[..., Webservice], tmp_path_factory: pytest.TempPathFactory
+) -> Webservice:
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "score.py").write_text(SCORE)
+    (folder / "helper.py").write_text("def double(numbers): return [2 * one for one in numbers]\n")
+    return deployed("scored", ("digits",), InferenceConfig("score.py", folder, timeout_s=5.0))
+
+
+def call(service: Webservice, body: bytes) -> tuple[int, str]:
+    answer = Client(service.folder).call("POST", "/score", body)
+    return answer.status, answer.body.decode()
+
+
+def test_run_gets_the_body_and_what_it_returns_is_json(scored: Webservice) -> None:
+    found = scored.run(json.dumps({"numbers": [1, 2.5]}))
+    assert found == {"twice": [2, 5.0], "kind": "application/json"}
+    assert "init was called" in scored.get_logs()
+
+
+def test_what_run_raises_is_told_and_the_next_request_is_answered(scored: Webservice) -> None:
+    status, words = call(scored, b'{"raise": "no such thing"}')
+    assert (status, json.loads(words)["error"]) == (502, "run() failed: ValueError: no such thing")
+    assert [call(scored, body)[0] for body in (b"no json", b'{"odd": 1}')] == [502, 502]
+    assert call(scored, b"\xff\xfe")[0] == 400
+    assert "Traceback" in scored.get_logs()
+    assert scored.run({"numbers": [3]})["twice"] == [6]
+
+
+@pytest.mark.parametrize(("asked", "status"), [({"exit": 1}, 502), ({"sleep": 600}, 504)])
+def test_a_script_that_ends_or_hangs_is_started_again(
+    scored: Webservice, asked: dict[str, int], status: int
+) -> None:
+    assert call(scored, json.dumps(asked).encode())[0] == status
+
+    def is_back() -> bool:
+        client = Client(scored.folder)
+        headers = {"content-type": "text/plain"}
+        return client.call("POST", "/score", b'{"numbers": [3]}', headers).status == 200
+
+    wait_until(is_back)
+    assert scored.state == "ready"
+
+
+def test_a_script_that_does_not_begin_is_a_service_that_failed(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "score.py").write_text("def init(): raise KeyError('weights')\ndef run(data): 0\n")
+    config = InferenceConfig(str(tmp_path / "score.py"))
+    service = deploy_service("fails", [], config, site=site, runs_root=tmp_path / "runs")
+    with pytest.raises(ServiceError, match="failed as it began: KeyError: 'weights'"):
+        service.wait_for_deployment(timeout_s=HANGS_S)
+    assert service.state == "failed"
+    with pytest.raises(UsageError, match=r"no entry script 'nothing\.py'"):
+        deploy_service("fails", [], InferenceConfig("nothing.py"), site=site)
+    nowhere = InferenceConfig(config.entry_script, environment="/no/python")
+    with pytest.raises(UsageError, match="is not a Python"):
+        deploy_service("fails", [], nowhere, overwrite=True, site=site, runs_root=tmp_path / "runs")

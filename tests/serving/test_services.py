@@ -1,0 +1,287 @@
+"""Services are deployed, found, called, handed over and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpctf import LocalWebservice, Model, SlurmWebservice, UsageError, Webservice
+from hpctf.common.files import read_json
+from hpctf.common.processes import start_time
+from hpctf.common.units import time_text
+from hpctf.errors import RunFolderError, ServiceError, UntrustedPath
+from hpctf.serving.client import Client
+from hpctf.serving.instance import read_state
+from hpctf.serving.launch import job_plan
+from hpctf.serving.record import ServiceFolder, check_service_name
+from hpctf.site.model import Site
+from hpctf.submission.script import render
+from tests.support.built import SITE
+from tests.support.onnx_models import CLASSES, UNITS
+from tests.support.projects import hpctf
+from tests.support.waiting import HANGS_S, wait_until
+
+DATA = {"data": [[0.5] * UNITS]}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where runs, models and services of one test lie."""
+    monkeypatch.setenv("HPCTF_SITE", str(SITE))
+    monkeypatch.setenv("HPCTF_RUNS_ROOT", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def digits(deployed: Callable[..., Webservice]) -> Webservice:
+    return deployed("digits", ("digits",), drain_s=1.0)
+
+
+def test_a_service_is_its_owners_alone(digits: Webservice) -> None:
+    assert stat.S_IMODE(digits.folder.path.stat().st_mode) == 0o700
+    details = digits.get_details()
+    private = [digits.folder.tokens, Path(details["certificate"]).with_name("key.pem")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    process = Path(f"/proc/{details['pid']}")
+    for secret in digits.get_keys():
+        assert len(secret) > 40
+        for file in ("cmdline", "environ"):
+            assert secret.encode() not in (process / file).read_bytes()
+        assert secret not in digits.get_logs()
+    assert details["uri"].startswith("https://127.0.0.1:")
+
+
+def test_only_whoever_has_a_token_is_answered(digits: Webservice) -> None:
+    client = Client(digits.folder)
+    primary, secondary = digits.get_keys()
+
+    def status(authorization: str) -> int:
+        headers = {"authorization": authorization}
+        return client.call("POST", "/score", json.dumps(DATA).encode(), headers).status
+
+    for wrong in ("", "Bearer", "Bearer x", f"Basic {primary}", f"Bearer {primary}x", "Bearer é"):
+        assert status(wrong) == 401
+    assert [status(f"Bearer {key}") for key in (primary, secondary)] == [200, 200]
+    for path in ("/metrics", "/swagger.json", "/v2", "/nothing"):
+        assert client.call("GET", path, headers={"authorization": "Bearer x"}).status == 401
+
+    digits.regen_key("Secondary")
+    assert digits.get_keys()[0] == primary
+    wait_until(lambda: status(f"Bearer {secondary}") == 401)
+    assert status(f"Bearer {digits.get_keys()[1]}") == status(f"Bearer {primary}") == 200
+    with pytest.raises(UsageError, match="'primary' or 'secondary'"):
+        digits.regen_key("third")
+    with pytest.raises(UsageError, match="20 or more"):
+        digits.regen_key("primary", "short")
+
+
+def test_curl_calls_it_as_the_page_says(digits: Webservice) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    details = digits.get_details()
+    header = f'header = "authorization: Bearer {digits.get_keys()[0]}"\n'
+    words = ["--cacert", details["certificate"], "--config", "-", "--data", json.dumps(DATA)]
+    done = subprocess.run(
+        ["curl", "--silent", "--show-error", *words, digits.scoring_uri],
+        input=header,
+        capture_output=True,
+        text=True,
+    )
+    assert len(json.loads(done.stdout)["result"][0]) == CLASSES, done.stderr
+
+
+def test_another_server_at_its_address_gets_no_token(digits: Webservice, tmp_path: Path) -> None:
+    """Whoever takes the port after the service has its own certificate."""
+    copy = ServiceFolder(tmp_path / "digits")
+    shutil.copytree(digits.folder.path, copy.path, symlinks=True)
+    state = copy.path / "current/state.json"
+    state.write_text(json.dumps({**read_json(state), "fingerprint": "0" * 64}))
+    with pytest.raises(ServiceError, match="is not service digits: its certificate"):
+        Client(copy).call("GET", "/v2")
+
+
+def test_a_service_is_handed_over_without_a_failed_request(digits: Webservice) -> None:
+    """The old server leaves once nobody follows it."""
+    stops = threading.Event()
+    whole: list[int] = []
+    first = read_state(digits.folder.servers()[-1])
+    assert first.pid is not None
+
+    def call_on() -> None:
+        mine = Client(digits.folder)
+        while not stops.is_set():
+            assert mine.call("POST", "/score", json.dumps(DATA).encode()).status == 200
+        mine.close()
+        whole.append(1)
+
+    threads = [threading.Thread(target=call_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    digits.update()
+    digits.wait_for_deployment(timeout_s=HANGS_S)
+    wait_until(lambda: start_time(first.pid or 0) != first.start_time)
+    stops.set()
+    for thread in threads:
+        thread.join()
+    assert len(whole) == len(threads), "a request failed"
+    assert read_state(digits.folder.servers()[0]).state == "stopped"
+    assert digits.uri != first.uri
+    assert digits.state == "ready"
+
+
+def test_an_update_that_fails_changes_nothing(digits: Webservice, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    model = Model.register(broken, "digits", models_root=tmp_path / "models", site=str(SITE))
+    before = digits.uri
+    digits.update([model])
+    with pytest.raises(ServiceError, match="onnxruntime does not load model digits:1"):
+        digits.wait_for_deployment(timeout_s=HANGS_S)
+    assert (digits.state, digits.uri) == ("ready", before)
+    assert digits.folder.definition().models["digits:1"] != str(model.folder.path)
+    assert digits.run(DATA)
+
+
+def test_commands_deploy_call_and_stop(root: Path, onnx_files: Path, tmp_path: Path) -> None:
+    env = {"HPCTF_SITE": str(SITE), "HPCTF_RUNS_ROOT": str(root)}
+
+    def command(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done: subprocess.CompletedProcess[str] = hpctf(*words, cwd=tmp_path, env=env)
+        assert done.returncode == code, done.stderr
+        return done
+
+    command("models", "register", "Digits_2", onnx_files / "digits.onnx")
+    said = command("models", "deploy", "Digits_2")
+    try:
+        assert said.stdout == "digits-2\n"
+        assert "Service digits-2 is ready: https://127.0.0.1:" in said.stderr
+        again = command("models", "deploy", "Digits_2", code=2)
+        assert "There is a service digits-2 already" in again.stderr
+        (listed,) = json.loads(command("services", "list", "--json").stdout)
+        assert (listed["state"], listed["models"]) == ("ready", ["Digits_2:1"])
+        assert "digits-2" in command("services", "list").stdout
+        (tmp_path / "data.json").write_text(json.dumps(DATA))
+        found = command("services", "call", "digits-2", "--data", "@data.json").stdout
+        assert len(json.loads(found)["result"][0]) == CLASSES
+        refused = command("services", "call", "digits-2", "--data", "{}", code=3)
+        assert "answered 400: The body must be" in refused.stderr
+        assert "Ready at https://" in command("services", "logs", "digits-2").stdout
+        assert command("services", "tunnel", "digits-2").stdout.startswith("ssh -N -L 8443:127.0.")
+    finally:
+        command("services", "stop", "digits-2")
+    assert json.loads(command("services", "list", "--json").stdout)[0]["state"] == "stopped"
+    away = command("services", "call", "digits-2", "--path", "/v2", code=3)
+    assert "Service digits-2 is stopped" in away.stderr
+    command("services", "stop", "--remove", "digits-2")
+    assert command("services", "list", "--json").stdout == "[]\n"
+    assert "no service 'digits-2'" in command("services", "logs", "digits-2", code=2).stderr
+
+
+def test_a_killed_server_is_gone_and_may_be_replaced(
+    root: Path, onnx_files: Path, site: Site
+) -> None:
+    Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    service = Model.deploy("digits", ["digits"], site=site)
+    service.wait_for_deployment(timeout_s=HANGS_S)
+    os.kill(service.get_details()["pid"], 9)
+    wait_until(lambda: service.state == "gone")
+    with pytest.raises(ServiceError, match="is gone"):
+        service.run(DATA)
+    again = Model.deploy("digits", ["digits"], site=site)
+    again.wait_for_deployment(timeout_s=HANGS_S)
+    assert again.run(DATA)
+    again.delete()
+    assert not again.folder.path.exists()
+
+
+@pytest.mark.parametrize("where", ["here", "on the server"])
+def test_a_model_that_others_may_write_is_not_loaded(
+    where: str, root: Path, onnx_files: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    (model.folder.path / "files/digits.onnx").chmod(0o666)
+    if where == "here":
+        with pytest.raises(UntrustedPath, match="can be written by everybody"):
+            Model.deploy("digits", [model], site=site)
+        assert not Webservice.list(site=site)
+        return
+    monkeypatch.setattr("hpctf.serving.deploy.check_tree", lambda *args: None)
+    service = Model.deploy("digits", [model], site=site)
+    with pytest.raises(ServiceError, match="can be written by everybody"):
+        service.wait_for_deployment(timeout_s=HANGS_S)
+    assert service.state == "failed"
+
+
+def test_what_cannot_be_served_is_refused_and_nothing_is_left(
+    root: Path, onnx_files: Path, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "model.keras").write_text("keras")
+    model = Model.register(tmp_path / "model.keras", "keras", site=site)
+    other = Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    with pytest.raises(UsageError, match=r"is not an ONNX model: model\.keras"):
+        Model.deploy("keras", [model], site=site)
+    with pytest.raises(UsageError, match="3 to 32 small letters"):
+        Model.deploy("No Name", [other], site=site)
+    with pytest.raises(UsageError, match="Name a model"):
+        Model.deploy("nothing", [], site=site)
+    with pytest.raises(UsageError, match="one version of a model"):
+        Model.deploy("twice", [other, other], site=site)
+    stays_up = SlurmWebservice.deploy_configuration(stay_up=True)
+    with pytest.raises(UsageError, match="before the time limit"):
+        Model.deploy("stays-up", [other], deployment_config=stays_up, site=site)
+    assert not (root / ".services").exists()
+
+
+def test_names_are_azure_mls() -> None:
+    for name in ("abc", "a" * 32, "a-1"):
+        assert check_service_name(name) == name
+    for name in ("ab", "a" * 33, "Abc", "1abc", "abc-", "a_b", "../x", ""):
+        with pytest.raises(UsageError, match="3 to 32"):
+            check_service_name(name)
+
+
+def test_a_damaged_record_is_said(digits: Webservice, tmp_path: Path) -> None:
+    copy = ServiceFolder(tmp_path / "digits")
+    shutil.copytree(digits.folder.path, copy.path, symlinks=True)
+    (copy.path / "current/service.json").write_text("{")
+    with pytest.raises(RunFolderError, match="Cannot read service digits"):
+        copy.definition()
+    copy.tokens.write_text("[]")
+    with pytest.raises(RunFolderError, match="Cannot read the tokens"):
+        copy.keys()
+
+
+def test_its_job_asks_for_what_is_said_and_runs_in_its_own_environment(digits: Webservice) -> None:
+    definition = digits.folder.definition()
+    asked = SlurmWebservice.deploy_configuration(time_s=3600, cpu_cores=2, memory="4G").resources
+    of_slurm = {**definition.site, "scheduler": "slurm", "name": "here"}
+    definition = replace(definition, site=of_slurm, resources=vars(asked))
+    script = render(job_plan(Path("/shared/a b"), definition))
+    for option in (f"time={time_text(3600)}", "cpus-per-task=2", "mem=4G", "signal=B:TERM@30"):
+        assert f"#SBATCH --{option}\n" in script
+    assert f"exec {definition.python} -I " in script
+    assert script.endswith("/serving/server/start.py '/shared/a b'\n")
+
+
+def test_a_port_is_taken_as_it_is_named(root: Path, onnx_files: Path, site: Site) -> None:
+    Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    port = 21_000 + os.getpid() % 1000
+    how = LocalWebservice.deploy_configuration(port=port)
+    service = Model.deploy("digits", ["digits"], deployment_config=how, site=site)
+    service.wait_for_deployment(timeout_s=HANGS_S)
+    assert service.scoring_uri == f"https://127.0.0.1:{port}/score"
+    other = Model.deploy("other", ["digits"], deployment_config=how, site=site)
+    with pytest.raises(ServiceError, match="all are taken"):
+        other.wait_for_deployment(timeout_s=HANGS_S)
+    service.update()
+    assert service.run(DATA), "the client waits for the second server"
+    service.delete()

@@ -32,6 +32,9 @@ _OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 _LARGE = 1 << 20
 """Bytes of JSON above which it is read and written in a thread."""
 
+_LEFT = 499
+"""Status of a request whose client left before the answer, as nginx notes it."""
+
 _SMALL = 65_536
 """Bytes of a body that a refused client may still send: its connection stays."""
 
@@ -82,7 +85,7 @@ class Service:
             Route("/metrics", self._metrics, methods=get),
             Route("/swagger.json", self._swagger, methods=get),
         ]
-        handlers: Any = {Refusal: _refused, HTTPException: _no_route}
+        handlers: Any = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _left}
         return Guard(self, Starlette(routes=routes, exception_handlers=handlers))
 
     async def _alive(self, request: Request) -> Response:
@@ -197,7 +200,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         service, start = self._service, time.perf_counter()
-        status = 499  # the client left before an answer, as nginx notes it
+        status = _LEFT
 
         async def note(message: Any) -> None:
             nonlocal status
@@ -213,8 +216,6 @@ class Guard:
                 await self._app(scope, receive, note)
             else:
                 await _not_allowed(scope)(scope, receive, note)
-        except ClientDisconnect:
-            pass
         finally:
             service.limits.give_back(state.pop("taken", 0))
             service.measures.answered(_kind(scope["path"]), status, time.perf_counter() - start)
@@ -257,6 +258,10 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 async def _refused(request: Request, refusal: Any) -> Response:
     return _json({"error": refusal.message}, refusal.status, refusal.headers)
+
+
+async def _left(request: Request, error: Any) -> Response:
+    return Response(status_code=_LEFT)
 
 
 async def _no_route(request: Request, error: Any) -> Response:

@@ -29,7 +29,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._is_in_headers = True
+        self._header_bytes = self._unread_bytes = 0
         self._is_known = False
         if len(self.connections) > self.limits.connections:
             self._make_room()
@@ -92,24 +93,36 @@ class Connection(HttpToolsProtocol):
         self._refuse(Refusal(400, msg))
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, unless a header has too many."""
+        """Take bytes, unless the headers have too many: those that are not whole yet count, too."""
         if self.transport.is_closing():
             return
-        if self._header_bytes >= 0:
-            self._header_bytes += len(data)
         super().data_received(data)
-        if self._header_bytes > MOST_HEADER_BYTES:
+        if self._is_in_headers:
+            self._unread_bytes += len(data)
+            self._check_headers(self._unread_bytes)
+
+    def _check_headers(self, size: int) -> bool:
+        if size > MOST_HEADER_BYTES:
             self._refuse(Refusal(431, f"The headers have more than {MOST_HEADER_BYTES} bytes."))
+        return size <= MOST_HEADER_BYTES
 
     def on_message_begin(self) -> None:
         """Begin a request: it must come in time."""
         super().on_message_begin()
-        self._header_bytes = 0
+        self._is_in_headers = True
+        self._header_bytes = self._unread_bytes = 0
         self._expect()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._header_bytes += len(name) + len(value)
+        if not self._check_headers(self._header_bytes):
+            raise ValueError  # which ends the parsing
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin the request's work."""
-        self._header_bytes = -1
+        self._is_in_headers = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

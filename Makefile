@@ -4,6 +4,8 @@ TENSORFLOW ?= tensorflow-cpu
 # A plain path file: setuptools' import hook would slow every command by a tenth.
 EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
+# The tests' many processes import the same: whatever the shell says, it is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo unit test test-here test-debian13 reliability correctness pictures lint hooks clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv

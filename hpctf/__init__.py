@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.model import Model
     from hpctf.run import Run
+    from hpctf.scores import score
     from hpctf.serving.deploy import InferenceConfig
     from hpctf.studies import tune
     from hpctf.tuning.config import HyperDriveConfig
@@ -53,6 +54,7 @@ __all__ = [
     "UsageError",
     "Webservice",
     "export_onnx",
+    "score",
     "shard",
     "strategy",
     "tf_config",
@@ -78,6 +80,7 @@ _HOMES = {
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",
     "Webservice": "hpctf.webservice",
+    "score": "hpctf.scores",
     "shard": "hpctf.sharding",
     "strategy": "hpctf.distribution",
     "tf_config": "hpctf.cluster_spec",

@@ -33,9 +33,9 @@ FLOORS = """
     node
     runs
     agents
-    tuning models serving
+    tuning models scoring serving
     notebook
-    child_run run model webservice hyperdrive_run experiment studies
+    child_run run model webservice hyperdrive_run experiment studies scores
     report export azureml migration
     admin
     cli __main__
@@ -86,6 +86,7 @@ IN_TRAINING = [
     *(PACKAGE / "client").rglob("*.py"),
     *(PACKAGE / "startup").rglob("*.py"),
     *(PACKAGE / "models/export/scripts").rglob("*.py"),
+    *(PACKAGE / "scoring/worker").rglob("*.py"),
 ]
 """What runs in a training's own Python, where hpctf is not installed."""
 
@@ -111,7 +112,7 @@ def imports_of(path: Path) -> set[tuple[str, int]]:
         if isinstance(node, ast.Import):
             found |= {(alias.name, node.lineno) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level and room_of(name_of(path)) in ("client", "startup"):
+            if node.level and path in IN_TRAINING:
                 continue  # these are packages of their own, too, under other names
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
             base = node.module or ""

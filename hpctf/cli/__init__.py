@@ -41,6 +41,7 @@ COMMANDS = {
     "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),
     "tag": ("hpctf.cli.metrics", "Give a run tags."),
     "models": ("hpctf.cli.models", "Register models; list, download, name and export them."),
+    "score": ("hpctf.cli.score", "Score the rows of files with a registered model."),
     "services": ("hpctf.cli.services", "List services, call, update and stop them."),
     "report": ("hpctf.cli.report", "Write one HTML file that tells of runs."),
     "export": ("hpctf.cli.export", "Write runs to MLflow, event files or CSV."),

@@ -39,6 +39,8 @@ read_with(open_file)
 LAST = "@last"
 STUDY = "study.json"
 """File of a study's run folder: what it varies, and how (`hpctf.tuning.study`)."""
+SCORING = "score.json"
+"""File of a scoring run's folder: what it scores (`hpctf.scoring.definition`)."""
 TRIALS = "trials"
 """Folder of a study's run folder: the run folders of its trials."""
 ARCHIVES = ".archive"
@@ -117,6 +119,11 @@ class RunFolder:
     def is_study(self) -> bool:
         """Whether the run is a study, which has trials."""
         return (self.path / STUDY).is_file()
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether the run scores rows, which its agents share out."""
+        return (self.path / SCORING).is_file()
 
     @property
     def study(self) -> RunFolder | None:

@@ -103,6 +103,11 @@ def resubmission(
             f"Run {run.id} is a study, which cannot be submitted again as a run.",
             f"To go on with it: hpctf tune resume {run.id}. A trial can be submitted again.",
         )
+    if run.is_scoring:
+        raise UsageError(
+            f"Run {run.id} scored rows, which cannot be submitted again as a run.",
+            "Score them anew: hpctf score MODEL INPUTS... --out DIR",
+        )
     if not trust:
         require_mine(run.path, "its code, its environment and its site's shell lines")
     record = run.read_record()
@@ -113,7 +118,7 @@ def resubmission(
     found = chosen.load()
     to = submitter(experiment or run.experiment, found, _root(run, found))
     notes: list[str] = []
-    spec = _environment(run, found, notes.append)
+    spec = environment_of_run(run, found, notes.append)
     estimator = _estimator(run, request, spec, notes.append, trust)
     diff = b""
     with contextlib.suppress(OSError):
@@ -209,11 +214,11 @@ def _root(run: RunFolder, site: Site) -> Path | None:
     return None if usual or owner_of(run.path) else run.root
 
 
-def _environment(
+def environment_of_run(
     folder: RunFolder, site: Site, tell: Callable[[str], None]
 ) -> EnvironmentSpec | None:
-    """Return the environment that hpctf built for the run: the same one while it is there as it
-    was, else one of the same exact versions."""
+    """Return the environment that hpctf built for a run: the same one while it is there as it was,
+    else one of the same exact versions; None if it built none."""
     if not (folder.path / "environment.json").is_file():
         return None
     from hpctf.environment.lock import environment_of, locked_spec, read_lock

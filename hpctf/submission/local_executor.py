@@ -38,17 +38,9 @@ class DetachedExecutor(core.Executor):
         self, delayed_submissions: list[DelayedSubmission]
     ) -> list[core.Job[Any]]:
         write_payload(delayed_submissions[0], self.folder, self._source_directory)
-        with (self._run / "logs" / "job.log").open("ab") as log:
-            process = subprocess.Popen(
-                _controller(self._plan, self._run),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=self._run,
-                umask=int(self._plan.umask, 8),
-            )
+        process = start_detached(
+            self._plan, [self._plan.launch.start, "local", str(self._run)], self._environment()
+        )
         JobPaths(self.folder, str(process.pid)).submitted_pickle.symlink_to(PAYLOAD)
         tasks = list(range(self._plan.tasks))
         return [LocalJob(self.folder, str(process.pid), tasks=tasks, process=process)]
@@ -76,11 +68,27 @@ class DetachedExecutor(core.Executor):
         return env
 
 
-def _controller(plan: Plan, run: Path) -> list[str]:
+def start_detached(plan: Plan, words: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a script of hpctf's, with its arguments, as the controller of a local run: in a session
+    of its own, its output in the job's log."""
+    run = Path(plan.run_folder)
+    with (run / "logs" / "job.log").open("ab") as log:
+        return subprocess.Popen(
+            _with_modules(plan, run, words),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=run,
+            umask=int(plan.umask, 8),
+        )
+
+
+def _with_modules(plan: Plan, run: Path, controller: list[str]) -> list[str]:
     """Return the controller's command. Modules are loaded around it, as in a batch script, and
     their PYTHONPATH and PYTHONHOME are not for it."""
     launch = plan.launch
-    controller = [launch.start, "local", str(run)]
     if not launch.modules:
         return [launch.hpctf_python, *controller]
     script = run / "job.sh"

@@ -42,8 +42,7 @@ def submit_plans(
 
         with uninterrupted():
             job = DetachedExecutor(plans[0], source)._internal_process_submissions(payloads)[0]
-            host, begun = os.uname().nodename, start_time(int(job.job_id))
-            folders[0].update_record(job_id=job.job_id, job_host=host, job_start_time=begun)
+            record_local_job(folders[0], int(job.job_id))
         return
     from hpctf.submission.slurm_executor import TemplateExecutor
 
@@ -62,6 +61,12 @@ def submit_plans(
     if submitted is not None:
         for folder in folders:
             folder.update_record(job_submitted=submitted)
+
+
+def record_local_job(folder: RunFolder, pid: int) -> None:
+    """Put on record which process of this machine is a run's job."""
+    host, begun = os.uname().nodename, start_time(pid)
+    folder.update_record(job_id=str(pid), job_host=host, job_start_time=begun)
 
 
 def _submission_time(job_id: str, cluster: str | None) -> float | None:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpctf.agents.process import WARNING
+from hpctf.agents import plans
 from hpctf.common.notes import notify
 from hpctf.common.paths import AGENT_START
 from hpctf.errors import UsageError, shown
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.plan import Plan
-from hpctf.planning.directives import REQUEUE_S
 from hpctf.run_folder.layout import RunFolder
 from hpctf.runs.submitting import Labels, Submitter
 from hpctf.tuning.arrays import submit_agents
@@ -173,11 +172,7 @@ def runner_of(
                 "Leave it out, or let agents run trials of one process.",
             )
         return "driver"
-    if "array" in site.drop:
-        raise UsageError(
-            f"Site {site.name!r} has no job arrays, which agents need.",
-            "Make each trial a job of its own: --job-per-trial.",
-        )
+    plans.check_arrays(site, "Make each trial a job of its own: --job-per-trial.")
     return "agents"
 
 
@@ -285,26 +280,11 @@ def adapted(
 
 def for_agents(planned: Planned, site: Site, definition: Definition, jobs: int) -> Planned:
     """Return the plan of a study: a trial's, with agents for ranks, in a job each."""
-    plan = planned.plan
-    if plan.launch.step_options:
-        raise UsageError(
-            "Agents cannot run trials in a container that srun enters (containers.runtime: pyxis).",
-            "Make each trial a job of its own: --job-per-trial.",
-        )
-    options = dict(plan.components[0].directives)
-    dropped = set(site.drop)
-    options.pop("signal", None)
-    if site.warning.signal and "signal" not in dropped:
-        options["signal"] = f"B:{WARNING}@{plan.interruption.grace_s + REQUEUE_S}"
-    if not {"requeue", "no-requeue"} & options.keys() | ({"requeue"} & dropped):
-        options["requeue"] = ""
-    component = replace(plan.components[0], directives=tuple(options.items()))
-    agents = replace(plan.roles[0], count=jobs * definition.per_job)
-    changed = replace(
-        plan,
-        roles=(agents,),
-        components=(component,),
-        launch=replace(plan.launch, start=AGENT_START),
-        interruption=replace(plan.interruption, signal=None, max_restarts=0),
+    return plans.for_agents(
+        planned,
+        site,
+        jobs=jobs,
+        per_job=definition.per_job,
+        start=AGENT_START,
+        hint="Make each trial a job of its own: --job-per-trial.",
     )
-    return replace(planned, plan=changed)

@@ -86,6 +86,7 @@ LOOKS = [
     "models export m",
     "services list",
     "services list --json",
+    "score m EVIL --out DIR/scores",
     "tune status RUN",
     "env list",
     "site show local",
@@ -95,13 +96,8 @@ NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
 EXIT = {
-    "why EVIL": b"2",
-    "models export m": b"2",
-    "wait": b"1",
-    "watch": b"1",
-    "result": b"1",
-    "submit": b"2",
-    "tune": b"2",
+    **dict.fromkeys(("why EVIL", "models export m", "submit", "tune", "score"), b"2"),
+    **dict.fromkeys(("wait", "watch", "result"), b"1"),
 }
 
 DATA = ("logs", "files RUN", "download", "metrics RUN --csv", "export csv RUN")

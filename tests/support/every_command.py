@@ -64,6 +64,7 @@ ELSE = {
     "services update": ["nothing"],
     "services stop": ["nothing"],
     "services tunnel": ["nothing"],
+    "score": ["nothing", "SCRIPT", "--out", "scores"],
     "site explain": [],
     "site init": ["--print"],
     "site list": [],

@@ -1,0 +1,92 @@
+"""What a person names to be scored: files, folders of them, and patterns, in a settled order."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpctf.errors import UsageError, did_you_mean, shown
+
+ENDINGS = (".npy", ".npz", ".csv", ".parquet")
+"""Files of rows, by their names' endings."""
+
+
+def input_files(named: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return the absolute paths of the files that are named: those of a folder or a pattern sorted
+    by their names, each file as often as it is named.
+
+    Raises
+    ------
+    UsageError
+        Something is not there, is empty, or holds no rows that hpctf reads.
+    """
+    found: list[str] = []
+    for one in named:
+        found += _files_of(os.path.abspath(os.path.expanduser(os.fspath(one))))
+    if not found:
+        raise UsageError("There is nothing to score: no input is named.", "hpctf score --help")
+    for path in found:
+        _check(path)
+    return found
+
+
+def _files_of(path: str) -> list[str]:
+    if os.path.isdir(path):
+        inside = sorted(os.path.join(path, name) for name in os.listdir(path))
+        files = [name for name in inside if name.lower().endswith(ENDINGS)]
+        if not files:
+            raise UsageError(f"The folder {shown(path)} has no files that end in {_ENDINGS}.")
+        return files
+    if os.path.lexists(path):
+        return [path]
+    matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
+    files = [name for name in matches if os.path.isfile(name)]
+    if not files:
+        what = "No file matches" if glob.has_magic(path) else "There is no file"
+        near = ""
+        if os.path.isdir(os.path.dirname(path)):
+            near = did_you_mean(os.path.basename(path), os.listdir(os.path.dirname(path)))
+        raise UsageError(f"{what} {shown(path)}.{near}")
+    return files
+
+
+def _check(path: str) -> None:
+    if not path.lower().endswith(ENDINGS):
+        raise UsageError(
+            f"Cannot score {shown(path)}: its name does not end in {_ENDINGS}.",
+            "Convert it to one of them; images and the like to an array, a row for each.",
+        )
+    try:
+        with open(path, "rb") as stream:
+            is_empty = not stream.read(1)
+    except OSError as error:
+        raise UsageError(f"Cannot read {shown(path)}: {error.strerror}.") from None
+    if is_empty:
+        raise UsageError(f"Cannot score {shown(path)}: the file is empty.")
+
+
+def output_folder(out: str | os.PathLike[str]) -> str:
+    """Return the absolute path of the folder to write, which must not be there yet.
+
+    Raises
+    ------
+    UsageError
+        It is there, or cannot be made.
+    """
+    path = os.path.abspath(os.path.expanduser(os.fspath(out)))
+    if os.path.lexists(path):
+        raise UsageError(
+            f"The output {shown(path)} already exists, and nothing is overwritten.",
+            "Name another folder with --out, or remove it.",
+        )
+    above = Path(path).parent
+    if not above.is_dir():
+        raise UsageError(f"There is no folder {shown(str(above))} to write the output to.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"You may not write to {shown(str(above))}, where the output is to be.")
+    return path
+
+
+_ENDINGS = ", ".join(ENDINGS[:-1]) + f" or {ENDINGS[-1]}"

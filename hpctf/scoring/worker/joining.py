@@ -1,0 +1,205 @@
+"""Joining the parts to one output in the order of the input, a part in memory at a time.
+
+The output has a row for each row of the input, in its order. Rows of parts that could not be scored
+have no values: NaN, an empty field, null; 0, False or empty text in a NumPy array of a type that
+has nothing of the kind. ``rows.json`` names them.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+
+import numpy as np
+
+from .errors import Fatal
+from .parts import part_file, read_part
+
+ROWS = "rows.json"
+"""File of the output: which rows are of which file, and which could not be scored."""
+
+_NAME = "predictions"
+
+
+class Output(NamedTuple):
+    """An output of the model over all parts: its rows' shape and their type."""
+
+    name: str
+    tail: Tuple[int, ...]
+    dtype: Any
+
+
+def join(
+    folder: str, definition: Dict[str, Any], plan: Dict[str, Any], failed: Dict[str, str]
+) -> Dict[str, Any]:
+    """Write the output, and return how many rows it has.
+
+    Parameters
+    ----------
+    failed
+        Why parts could not be scored, by their numbers.
+
+    Raises
+    ------
+    Fatal
+        It cannot be written, or the parts do not fit together.
+    """
+    out = definition["out"]
+    rows = sum(plan["rows"])
+    if not _is_ours(out, definition["run"]):
+        hidden = os.path.join(
+            os.path.dirname(out), ".{}.{}".format(os.path.basename(out), definition["run"])
+        )
+        shutil.rmtree(hidden, ignore_errors=True)  # of an attempt that was cut short
+        os.mkdir(hidden)
+        try:
+            _write(hidden, folder, definition, plan, {int(number) for number in failed})
+            _write_rows(hidden, definition, plan, failed)
+            os.rename(hidden, out)
+        except OSError as error:
+            raise Fatal(f"Cannot write {out}: {error.strerror or error}.") from None
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+    for number in range(len(plan["parts"])):
+        with contextlib.suppress(OSError):
+            os.unlink(part_file(folder, number))
+    return {"rows": rows}
+
+
+def _is_ours(out: str, run: str) -> bool:
+    """Whether the output is there already: who joined it died before that was on record."""
+    try:
+        with open(os.path.join(out, ROWS), encoding="utf-8") as stream:
+            return bool(json.load(stream)["run"] == run)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_rows(
+    place: str, definition: Dict[str, Any], plan: Dict[str, Any], failed: Dict[str, str]
+) -> None:
+    files, first = [], 0
+    for path, rows in zip(definition["files"], plan["rows"]):
+        files.append({"file": path, "first": first, "rows": rows})
+        first += rows
+    missing = []
+    for number, reason in sorted(failed.items(), key=lambda pair: int(pair[0])):
+        file, begin, rows, _ = plan["parts"][int(number)]
+        row = files[file]["first"] + begin
+        missing.append(
+            {
+                "file": definition["files"][file],
+                "first_in_file": begin,
+                "first": row,
+                "rows": rows,
+                "reason": reason,
+            }
+        )
+    about = {"run": definition["run"], "model": definition["model"]["id"]}
+    with open(os.path.join(place, ROWS), "w", encoding="utf-8") as stream:
+        json.dump({**about, "files": files, "failed": missing}, stream, indent=2)
+        stream.write("\n")
+
+
+def _write(
+    place: str, folder: str, definition: Dict[str, Any], plan: Dict[str, Any], failed: Any
+) -> None:
+    counts = [part[2] for part in plan["parts"]]
+    numbers = range(len(counts))
+    outputs = _outputs(folder, [number for number in numbers if number not in failed])
+
+    def parts() -> Iterator[Tuple[int, Any]]:
+        for number in numbers:
+            found = None if number in failed else read_part(folder, number)
+            yield counts[number], found
+
+    writers = {"npy": _write_npy, "csv": _write_csv, "parquet": _write_parquet}
+    writers[definition["format"]](place, outputs, parts, sum(counts))
+
+
+def _outputs(folder: str, numbers: List[int]) -> List[Output]:
+    """Return the outputs of all parts: of text, each type as long as the longest."""
+    found: Dict[str, Output] = {}
+    for number in numbers:
+        for name, array in read_part(folder, number).items():
+            one = found.setdefault(name, Output(name, array.shape[1:], array.dtype))
+            if one.tail != array.shape[1:]:
+                raise Fatal(
+                    f"The rows of the model's output {name!r} have the shape {one.tail} in one "
+                    f"part and {array.shape[1:]} in another: they cannot be joined."
+                )
+            found[name] = one._replace(dtype=np.promote_types(one.dtype, array.dtype))
+    return list(found.values())
+
+
+def _file_of(name: str, count: int) -> str:
+    words = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return f"{_NAME}.npy" if count == 1 else f"{_NAME}-{words}.npy"
+
+
+def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int) -> None:
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for one in outputs:
+            path = os.path.join(place, _file_of(one.name, len(outputs)))
+            streams.append(stack.enter_context(open(path, "xb")))
+            head = np.lib.format.header_data_from_array_1_0(np.empty((0, *one.tail), one.dtype))
+            np.lib.format.write_array_header_2_0(streams[-1], {**head, "shape": (rows, *one.tail)})
+        for count, found in parts():
+            for one, stream in zip(outputs, streams):
+                array = _nothing(one, count) if found is None else found[one.name]
+                stream.write(np.ascontiguousarray(array, dtype=one.dtype).tobytes())
+
+
+def _nothing(one: Output, rows: int) -> Any:
+    """Return rows without values."""
+    value = np.nan if one.dtype.kind in "fc" else np.zeros((), one.dtype)
+    return np.full((rows, *one.tail), value, one.dtype)
+
+
+def _write_csv(place: str, outputs: List[Output], parts: Any, rows: int) -> None:
+    names: List[str] = []
+    for one in outputs:
+        size = int(np.prod(one.tail, dtype=np.int64))
+        names += [f"{one.name}_{n}" for n in range(size)] if one.tail else [one.name]
+    path = os.path.join(place, f"{_NAME}.csv")
+    with open(path, "x", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+        for count, found in parts():
+            if found is None:
+                writer.writerows([[""] * len(names)] * count)
+                continue
+            columns = [found[one.name].reshape(count, -1).tolist() for one in outputs]
+            for cells in zip(*columns):
+                writer.writerow([value for part in cells for value in part])
+
+
+def _write_parquet(place: str, outputs: List[Output], parts: Any, rows: int) -> None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    fields = []
+    for one in outputs:
+        text = one.dtype.kind == "U"
+        kind = pyarrow.string() if text else pyarrow.from_numpy_dtype(one.dtype)
+        if one.tail:
+            kind = pyarrow.list_(kind, int(np.prod(one.tail, dtype=np.int64)))
+        fields.append(pyarrow.field(one.name, kind))
+    schema = pyarrow.schema(fields)
+    with parquet.ParquetWriter(os.path.join(place, f"{_NAME}.parquet"), schema) as writer:
+        for count, found in parts():
+            arrays = []
+            for one, field in zip(outputs, fields):
+                if found is None:
+                    arrays.append(pyarrow.nulls(count, field.type))
+                    continue
+                array = found[one.name]
+                flat = pyarrow.array(array.reshape(-1))
+                if one.tail:
+                    flat = pyarrow.FixedSizeListArray.from_arrays(flat, field.type.list_size)
+                arrays.append(flat.cast(field.type))
+            writer.write_table(pyarrow.table(arrays, schema=schema))

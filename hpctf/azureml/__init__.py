@@ -40,6 +40,7 @@ from hpctf.azureml.hyperdrive import NAMES as _OF_HYPERDRIVE
 from hpctf.azureml.models import Model, ResourceConfiguration
 from hpctf.azureml.modules import install, surface
 from hpctf.azureml.runs import Run, RunDetails
+from hpctf.azureml.webservices import CLASSES as _OF_SERVICES
 from hpctf.azureml.workspace import Keyvault, Workspace
 from hpctf.errors import HpctfError, TrainingFailed, UsageError
 
@@ -95,6 +96,7 @@ _SELDOM = (
     *(AmlComputeStatus, DataPathComputeBinding, DatasetConsumptionConfig, DockerSection, Keyvault),
     *(FileDataset, FileDatasetFactory, PythonSection, TabularDatasetFactory),
     ResourceConfiguration,
+    *_OF_SERVICES,
 )
 _OURS = {name: globals()[name] for name in __all__ if name != "NOTED"} | {
     **_EXCEPTIONS,

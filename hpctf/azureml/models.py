@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 from hpctf import model
 from hpctf.azureml.datasets import FileDataset
 from hpctf.azureml.refusing import OfSite, refuses
+from hpctf.azureml.webservices import InferenceConfig, Webservice, deployed
 from hpctf.errors import ModelNotFound, UsageError, shown
 from hpctf.models import files
 from hpctf.models.registry import About, registry_of
 from hpctf.run_folder.layout import RunFolder
+from hpctf.serving.deploy import Deployment
 from hpctf.site.loading import load_site
 
 Pairs = Sequence[tuple[str, Any]] | None
@@ -282,6 +284,22 @@ class Model(model.Model):
             tags=model.checked(add_tags or {}),
             without_tags=gone,
             properties=model.checked(add_properties or {}, "property"),
+        )
+
+    @staticmethod
+    def deploy(  # type: ignore[override]
+        workspace: OfSite,
+        name: str,
+        models: Sequence[Any],
+        inference_config: InferenceConfig | None = None,
+        deployment_config: Deployment | None = None,
+        deployment_target: object = None,
+        overwrite: bool = False,
+        show_output: bool = False,
+    ) -> Webservice:
+        """Deploy models as a service: a Slurm job, or a local process."""
+        return deployed(
+            workspace, name, models, inference_config, deployment_config, overwrite, show_output
         )
 
     def serialize(self) -> dict[str, Any]:

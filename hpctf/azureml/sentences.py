@@ -19,8 +19,8 @@ _CHILDREN = (
     "run with Experiment.submit()."
 )
 _DEPLOY = (
-    "hpctf does not serve models: copy one with Model(workspace, name).download(), and serve it "
-    "with a tool of your own."
+    "Services run as Slurm jobs or local processes, without an image: use Model.deploy(workspace, "
+    "name, models, InferenceConfig(...))."
 )
 _TUNE = (
     "hpctf chooses no models by itself: vary a script's parameters with HyperDriveConfig(...), or "
@@ -85,7 +85,6 @@ MEMBERS: dict[str, dict[str, str]] = {
         "set_connection list_connections get_connection delete_connection linked_services",
         "See the environments that hpctf has built with hpctf env list.": "environments",
         _IMAGE: "images",
-        _DEPLOY: "webservices",
     },
     "Experiment": {
         _SCRIPT: "start_logging",
@@ -125,7 +124,7 @@ MEMBERS: dict[str, dict[str, str]] = {
     "MpiConfiguration": {},
     "PythonSection": {},
     "Model": {
-        _DEPLOY: "deploy package profile print_configuration",
+        _DEPLOY: "package profile print_configuration",
         "A model's files are on the shared file system: use model.download() or "
         "Model.get_model_path(name).": "get_sas_urls",
         "Name data sets as you register the model: datasets=[('training data', dataset)].": (
@@ -269,7 +268,7 @@ OF_MODULE = expanded(
 
 OF_NAME = expanded(
     {
-        _DEPLOY: "Image InferenceConfig Webservice",
+        _DEPLOY: "Image",
         "Gloo is PyTorch's: use Mpi(...) (Horovod).": "Gloo",
         "NCCL as a backend is PyTorch's: use Mpi(...) (Horovod).": "Nccl",
         _FRAMEWORK: "PyTorchConfiguration",

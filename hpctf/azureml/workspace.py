@@ -12,6 +12,7 @@ from hpctf.azureml.experiments import Experiment
 from hpctf.azureml.models import Model
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.azureml.runs import Run
+from hpctf.azureml.webservices import Webservice, by_name
 from hpctf.site.loading import load_site
 from hpctf.site.model import Site
 
@@ -123,6 +124,11 @@ class Workspace:
     def datasets(self) -> dict[str, FileDataset]:
         """The data sets that were registered in this Python session."""
         return Dataset.get_all(self)
+
+    @property
+    def webservices(self) -> dict[str, Webservice]:
+        """All services by their names."""
+        return by_name(self)
 
     @property
     def models(self) -> dict[str, Model]:

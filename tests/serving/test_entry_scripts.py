@@ -13,6 +13,7 @@ from hpctf.errors import ServiceError, UsageError
 from hpctf.serving.client import Client
 from hpctf.site.model import Site
 from hpctf.webservice import deploy_service
+from tests.support.built import SITE
 from tests.support.waiting import HANGS_S, wait_until
 
 SCORE = """
@@ -98,3 +99,40 @@ def test_a_script_that_does_not_begin_is_a_service_that_failed(site: Site, tmp_p
     nowhere = InferenceConfig(config.entry_script, environment="/no/python")
     with pytest.raises(UsageError, match="is not a Python"):
         deploy_service("fails", [], nowhere, overwrite=True, site=site, runs_root=tmp_path / "runs")
+
+
+def test_a_script_written_for_azure_ml_deploys_and_calls_it(
+    onnx_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
+    from hpctf.azureml.core import Environment, Model, Workspace
+    from hpctf.azureml.core.model import InferenceConfig
+    from hpctf.azureml.core.webservice import AciWebservice, LocalWebservice, Webservice
+
+    monkeypatch.setenv("HPCTF_RUNS_ROOT", str(tmp_path / "runs"))
+    (tmp_path / "score.py").write_text("def init(): pass\ndef run(data): return data[::-1]\n")
+    ws = Workspace(site=str(SITE))
+    model = Model.register(ws, str(onnx_files / "digits.onnx"), "digits")
+    environment = Environment("mine")
+    environment.python.user_managed_dependencies = True
+    config = InferenceConfig(
+        entry_script="score.py", source_directory=str(tmp_path), environment=environment
+    )
+    how = LocalWebservice.deploy_configuration()
+    service = Model.deploy(ws, "reverse", [model], config, how)
+    service.wait_for_deployment(show_output=True)
+    try:
+        assert (service.state, service.compute_type) == ("Healthy", "LOCAL")
+        assert service.run(input_data='"abc"') == '"cba"'
+        assert Webservice(ws, "reverse").scoring_uri == service.scoring_uri
+        assert [one.name for one in Webservice.list(ws)] == [*ws.webservices] == ["reverse"]
+        primary, _ = service.get_keys()
+        service.regen_key("Primary")
+        assert service.get_keys()[0] != primary
+        with pytest.raises(UsageError, match=r"no entry script 'nothing\.py'"):
+            service.update(inference_config=InferenceConfig("nothing.py"))
+    finally:
+        service.delete()
+    of_azure = AciWebservice.deploy_configuration(cpu_cores=0.5, memory_gb=1.5, auth_enabled=True)
+    assert (of_azure.resources.cpus, of_azure.resources.mem) == (1, "1536M")
+    with pytest.raises(UsageError, match="services run in none"):
+        InferenceConfig("score.py", base_image="image")

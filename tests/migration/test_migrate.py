@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_one_message(
 SUBMITS = """\
 from azureml.core import (
     Workspace, Experiment,
-    Webservice)
+    Image)
 from azureml.core import Dataset, Environment, ScriptRunConfig
 from azureml.train.hyperdrive import choice
 from azureml.pipeline.core import Pipeline
@@ -129,7 +129,7 @@ old = TensorFlow(entry_script='x.py', framework_version='1.13')
 """
 
 NAMED = {
-    3: "azureml.core.Webservice",
+    3: "azureml.core.Image",
     6: "azureml.pipeline.core",
     11: "compute target 'gpu-cluster'",
     13: "Dataset.File.from_files('https://example.org/a.gz')",
@@ -151,8 +151,8 @@ def test_what_hpctf_cannot_do_is_named_by_line(tmp_path: Path) -> None:
 
 def test_long_expressions_are_no_hindrance(tmp_path: Path) -> None:
     long = f"x = {'+'.join(['1'] * 900)}\nx = x{'.y()' * 900}\n"
-    done = of(tmp_path, f"from azureml.core import Workspace, Webservice\n{long}")
-    assert [remark.what for remark in done.remarks] == ["azureml.core.Webservice"]
+    done = of(tmp_path, f"from azureml.core import Workspace, Image\n{long}")
+    assert [remark.what for remark in done.remarks] == ["azureml.core.Image"]
 
 
 def cell(text: str | list[str], kind: str = "code") -> dict[str, Any]:

@@ -40,7 +40,7 @@ def refused(**asked):
 
 print(json.dumps({
     "signature": str(inspect.signature(TensorFlow).parameters["loudness"]),
-    "documented": "loudness\\n        How loud it is. In decibels." in TensorFlow.__doc__,
+    "documented": "\\nloudness\\n    How loud it is. In decibels." in inspect.getdoc(TensorFlow),
     "value": TensorFlow(function=print, loudness=3).loudness,
     "usual": TensorFlow(function=print).loudness,
     "check": refused(loudness=0),

@@ -6,8 +6,6 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,23 +69,22 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.fault("a file is written while it is copied", "copies it again; else names it")
 def test_a_log_that_is_written_all_the_time_is_named(
-    source: Path, tmp_path: Path, clock: Clock
+    source: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = source / "train.log"
-    log.write_bytes(b"x" * 30_000_000)
-    code = "import sys\nwith open(sys.argv[1], 'ab', 0) as f:\n while True: f.write(b'line\\n')"
-    with subprocess.Popen([sys.executable, "-c", code, log]) as writer:
-        try:
-            while log.stat().st_size == 30_000_000:
-                assert writer.poll() is None
-            clock.injected()
-            with pytest.raises(RunFolderError) as caught:
-                Experiment("e", "local", tmp_path / "runs").submit(
-                    TensorFlow(source, entry_script="train.py")
-                )
-            clock.right()
-        finally:
-            writer.kill()
+    log.write_bytes(b"x" * 3_000_000)
+
+    def write() -> None:
+        with log.open("ab") as stream:
+            stream.write(b"line\n")
+
+    during_the_copy(monkeypatch, log.name, write, 1000)
+    clock.injected()
+    with pytest.raises(RunFolderError) as caught:
+        Experiment("e", "local", tmp_path / "runs").submit(
+            TensorFlow(source, entry_script="train.py")
+        )
+    clock.right()
     assert caught.value.message == (
         f"{str(log)!r} changed each of the 3 times that it was copied into the run."
     )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,14 @@ def test_pictures_escape_names_and_need_values() -> None:
 def test_other_commands_do_what_is_right_of_a_study_and_of_a_trial(
     run: HyperDriveRun, tmp_path: Path
 ) -> None:
-    env = {"HPCTF_RUNS_ROOT": str(run.folder.root)}
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    forgotten = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
+    for name, text in {"squeue": "", "sacct": "", "scontrol": forgotten}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    env = {"HPCTF_RUNS_ROOT": str(run.folder.root), "PATH": path}
 
     def done(*words: str) -> Any:
         return hpctf(*words, cwd=tmp_path, env=env)

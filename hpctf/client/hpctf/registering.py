@@ -73,6 +73,7 @@ def register(folder: str, name: str, path: Optional[str], about: Mapping[str, An
     done = subprocess.run(
         [*words, "--", name, name if path is None else path],
         env=_environment(),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

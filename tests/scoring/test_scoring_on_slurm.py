@@ -27,6 +27,7 @@ def test_three_nodes_score_ten_thousand_rows_and_one_is_lost(
     done = person.hpctf(
         *("score", "linear", "rows.npy", "--out", "scores", "--site", "slurm", "--time", "10"),
         *("--nodes", "3", "--rows-per-part", "10", "--python", scoring_python, "--no-wait"),
+        *("--cpus-per-task", "9"),  # of a node's 16: each job is on another node
     )
     run = done.stdout.strip()
     folder = person.folder(run)

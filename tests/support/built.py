@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,14 +21,6 @@ CACHE = Path(
 SITE = CACHE / "site.yaml"
 """A site of this machine whose store every user can read."""
 
-
-_COMPILER = {
-    "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
-    "CCACHE_DIR": str(CACHE / "ccache"),
-    "CCACHE_BASEDIR": "/",
-    "CCACHE_NOHASHDIR": "1",
-}
-"""How Horovod is built for a second TensorFlow: most of its files do not know of any."""
 
 OLDER_TENSORFLOW = "2.18" if sys.version_info < (3, 13) else "2.20"
 """An older TensorFlow, with a Horovod of its own: Python 3.13 has none before 2.20."""
@@ -63,10 +54,7 @@ def write_site() -> None:
         "name": "tests",
         "scheduler": "local",
         "umask": "0022",
-        "environments": {
-            "store": str(CACHE / "environments"),
-            "horovod": {"build_variables": _COMPILER if shutil.which("ccache") else {}},
-        },
+        "environments": {"store": str(CACHE / "environments")},
     }
     text = json.dumps(content)
     if not SITE.exists() or SITE.read_text() != text:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
-    from hpctf.export.onnx_model import export_onnx
+    from hpctf.export.onnx_model import export_litert, export_onnx
     from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.model import Model
     from hpctf.run import Run
@@ -53,6 +53,7 @@ __all__ = [
     "TrainingFailed",
     "UsageError",
     "Webservice",
+    "export_litert",
     "export_onnx",
     "score",
     "shard",
@@ -65,6 +66,7 @@ _HOMES = {
     "__version__": "hpctf._version",
     "Experiment": "hpctf.experiment",
     "HpctfError": "hpctf.errors",
+    "export_litert": "hpctf.export.onnx_model",
     "export_onnx": "hpctf.export.onnx_model",
     "HyperDriveConfig": "hpctf.tuning.config",
     "HyperDriveRun": "hpctf.hyperdrive_run",

@@ -1,4 +1,4 @@
-"""``hpctf models export``: a registered model in ONNX."""
+"""``hpctf models export``: a registered model in ONNX or LiteRT."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import answer_json, json_option, say, site_option
+from hpctf.cli.common import answer_json, given_of, json_option, say, site_option
 from hpctf.common.terminal import visible
 from hpctf.common.units import file_size
+from hpctf.errors import UsageError
 
 if TYPE_CHECKING:
-    from hpctf.export.onnx_model import InOnnx
+    from hpctf.export.onnx_model import Export
     from hpctf.models.export.options import Variant
 
 
 @click.command()
 @click.argument("name", metavar="MODEL")
-@click.option("--out", metavar="PATH", help="A file .onnx, or a folder (default: here).")
+@click.option("--out", metavar="PATH", help="A file .onnx or .tflite, or a folder (default: here).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "litert"]),
+    default="onnx",
+    show_default=True,
+    help="What to export to.",
+)
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX's operator set.")
 @click.option(
     "--quantize",
@@ -41,22 +50,30 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
 @click.option("--python", metavar="EXE", help="What loads the model (default: what trained it).")
-@click.option("--register", is_flag=True, help="Register it as the next version of NAME-onnx.")
+@click.option(
+    "--register", is_flag=True, help="Register it as the next version of NAME-onnx or NAME-litert."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace files that have the names.")
 @site_option
 @json_option
-def export(name: str, as_json: bool, **options: Any) -> None:
-    """Export MODEL to ONNX, and verify that it answers as before.
+def export(name: str, form: str, as_json: bool, **options: Any) -> None:
+    """Export MODEL to ONNX or LiteRT, and verify that it answers as before.
 
     The Python that trained it loads it and answers for batches of 1, 7 and 64; an environment of
     hpctf's own converts it, and compares what ONNX Runtime answers. A model that differs by more
     than 1e-5 (1e-3 in half precision) is refused, and nothing is written.
     """
     from hpctf.environment.progress import telling
-    from hpctf.export.onnx_model import export_onnx
+    from hpctf.export.onnx_model import export_litert, export_onnx
 
+    if form == "litert":
+        given = given_of(click.get_current_context(), options)
+        for option in ("opset", "quantize", "within"):
+            if option in given:
+                raise UsageError(f"--{option} is for ONNX, and not for LiteRT.", "Leave it out.")
+            del options[option]
     with telling() as tell:
-        made = export_onnx(name, tell=tell, **options)
+        made = (export_litert if form == "litert" else export_onnx)(name, tell=tell, **options)
     if as_json:
         answer_json(_details(made))
         return
@@ -66,13 +83,13 @@ def export(name: str, as_json: bool, **options: Any) -> None:
         click.echo(visible(answer))
 
 
-def _page(made: InOnnx) -> list[str]:
+def _page(made: Export) -> list[str]:
     """Return what people are told of an export, line by line."""
     exported = made.exported
     by = ", ".join(filter(None, (f"TensorFlow {exported.tensorflow}", exported.keras)))
+    opset = "" if exported.opset is None else f", opset {exported.opset}"
     lines = [
-        f"{exported.path.name}: {file_size(exported.bytes)}, opset {exported.opset}, of "
-        f"{exported.source} ({by})",
+        f"{exported.path.name}: {file_size(exported.bytes)}{opset}, of {exported.source} ({by})",
         f"Largest difference to the model: {exported.largest:.1e} (batches of 1, 7 and 64)",
     ]
     for word, several in (("Input ", exported.inputs), ("Output", exported.outputs)):
@@ -96,7 +113,7 @@ def _of_variant(variant: Variant) -> str:
     return f"{variant.kind}: {told}{': ' if facts else ''}{'; '.join(facts)}"
 
 
-def _details(made: InOnnx) -> dict[str, Any]:
+def _details(made: Export) -> dict[str, Any]:
     found = asdict(made.exported)
     found["path"] = None if made.models else str(made.exported.path)
     if found["variant"] is not None:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,10 @@ from hpctf.site.trust import trusted_by
 from hpctf.site.yaml_files import NotReadable, named, read_text
 
 _HEAD = "# hpctf environment lock 1"
+
+_OF_VENV = ("pip", "setuptools")
+"""What Python's own venv puts into an environment before anything is installed (ensurepip), and
+uv does not: a lock that uv has made lacks them."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +133,30 @@ def check_as_locked(made: Lock) -> None:
     BuildError
         Some are missing, or were added.
     """
-    locked = tuple(sorted(without_credentials(made.spec.locked)))
-    places = _places(without_credentials(made.spec.locked_conda))
-    for wanted, found in ((locked, made.packages), (places, _places(made.conda))):
-        if not wanted or wanted == found:
+    locked = _named_alike(without_credentials(made.spec.locked))
+    places = set(_places(without_credentials(made.spec.locked_conda)))
+    for wanted, found in (
+        (locked, _named_alike(made.packages)),
+        (places, set(_places(made.conda))),
+    ):
+        missing, more = sorted(wanted - found), sorted(found - wanted)
+        if made.spec.kind == "pip":
+            more = [line for line in more if line.partition("==")[0] not in _OF_VENV]
+        if not wanted or not (missing or more):
             continue
-        missing, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
         words = [f"missing: {', '.join(missing[:5])}"] if missing else []
         words += [f"not in the lock: {', '.join(more[:5])}"] if more else []
         raise BuildError(f"The environment is not what the lock says: {'; '.join(words)}.")
+
+
+def _named_alike(lines: Iterable[str]) -> set[str]:
+    """Return packages with their names in the normal form: pip lists ``opt_einsum``, and uv
+    ``opt-einsum``."""
+    found = set()
+    for line in lines:
+        name, rest = re.match(r"([\w.-]*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        found.add(f"{canonicalize_name(name)}{rest}")
+    return found
 
 
 def _places(conda: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A registered model in ONNX: a file that answers as the model does, or nothing."""
+"""A registered model in ONNX or LiteRT: a file that answers as the model does, or nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import cannot_write
 from hpctf.common.folders import remove_tree
@@ -36,11 +36,9 @@ from hpctf.site.trust import trusted_by
 if TYPE_CHECKING:
     from hpctf.site.model import Site
 
-_ENDING = ".onnx"
-
 
 @dataclass(frozen=True)
-class InOnnx:
+class Export:
     """An exported model: its facts, and the versions that it and its variant were registered as."""
 
     exported: Exported
@@ -61,7 +59,7 @@ def export_onnx(
     force: bool = False,
     site: Site | str | None = None,
     tell: Tell = tell_nobody,
-) -> InOnnx:
+) -> Export:
     """Export a registered model to ONNX, and verify that it answers as before (docs/models.md).
 
         exported = hpctf.export_onnx("digits@champion", "models").exported
@@ -102,11 +100,41 @@ def export_onnx(
     BuildError, SiteError
         An environment cannot be built.
     """
-    options = Options(opset, quantize, within, tuple(imports), allow_code)
+    options = Options("onnx", opset, quantize, within, tuple(imports), allow_code)
+    return _export(model, out, options, python, register, force, site, tell)
+
+
+def export_litert(
+    model: Model | str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    imports: Sequence[str] = (),
+    allow_code: bool = False,
+    python: str | None = None,
+    register: bool = False,
+    force: bool = False,
+    site: Site | str | None = None,
+    tell: Tell = tell_nobody,
+) -> Export:
+    """Export a registered model to LiteRT, as `export_onnx` does to ONNX: a file ``.tflite``."""
+    options = Options("litert", imports=tuple(imports), allow_code=allow_code)
+    return _export(model, out, options, python, register, force, site, tell)
+
+
+def _export(
+    model: Model | str,
+    out: str | os.PathLike[str] | None,
+    options: Options,
+    python: str | None,
+    register: bool,
+    force: bool,
+    site: Site | str | None,
+    tell: Tell,
+) -> Export:
     chosen = load_site(site) if site is None or isinstance(site, str) else site
     found = Model(model, site=chosen) if isinstance(model, str) else model
-    _check_kind(found)
-    target = None if out is None and register else _target(found, out)
+    _check_kind(found, options)
+    target = None if out is None and register else _target(found, out, options.ending)
     if target is not None and not force:
         _refuse_existing(target, options)
     trained = training_python(found.folder, chosen, python, tell)
@@ -123,16 +151,17 @@ def export_onnx(
         [made] = export_models([source], options, trained or exporting, exporting, folder, tell)
         if not isinstance(made, Exported):
             raise made
-        registered = _register(found, made) if register else []
+        registered = _register(found, made, options) if register else []
         if target is not None:
             made = _put_into_place(made, target)
-    return InOnnx(made, registered)
+    return Export(made, registered)
 
 
-def _check_kind(model: Model) -> None:
+def _check_kind(model: Model, options: Options) -> None:
     kind = model.record.kind
     if kind not in KINDS:
-        what = "is in ONNX already" if kind == "onnx" else f"is {model.record.path!r}"
+        already = f"is in {options.format_name} already"
+        what = already if kind == options.form else f"is {model.record.path!r}"
         raise UsageError(
             f"Cannot export model {model.id}: it {what}, and hpctf exports .keras and .h5 files of "
             "Keras', and SavedModels.",
@@ -140,14 +169,14 @@ def _check_kind(model: Model) -> None:
         )
 
 
-def _target(model: Model, out: str | os.PathLike[str] | None) -> Path:
+def _target(model: Model, out: str | os.PathLike[str] | None, ending: str) -> Path:
     """Return the file that a model's export is to be."""
     path = Path(os.path.abspath(os.path.expanduser(os.curdir if out is None else out)))
-    return path if path.suffix == _ENDING else path / f"{model.name}-{model.version}{_ENDING}"
+    return path if path.suffix == ending else path / f"{model.name}-{model.version}{ending}"
 
 
 def _refuse_existing(target: Path, options: Options) -> None:
-    variant = target.with_name(f"{target.stem}-{options.quantize}{_ENDING}")
+    variant = target.with_name(f"{target.stem}-{options.quantize}{options.ending}")
     for path in (target, weights_of(target), variant, weights_of(variant)):
         if os.path.lexists(path):
             raise UsageError(
@@ -198,29 +227,39 @@ def _code_of(model: Model, site: Site, folder: Path) -> Path | None:
 
 def _put_into_place(made: Exported, target: Path) -> Exported:
     """Move an export to its folder: weights first, so that whoever sees the model has them."""
+    names = [path.name for path in made.files]
     for path in reversed(made.files):
         os.replace(path, target.with_name(path.name))
+    if weights_of(target).name not in names:
+        weights_of(target).unlink(missing_ok=True)  # of what it has replaced
     variant = made.variant
     if variant is not None and variant.path is not None:
         variant = replace(variant, path=target.with_name(variant.path.name))
     return replace(made, path=target, variant=variant)
 
 
-def _register(model: Model, made: Exported) -> list[Model]:
+def _register(model: Model, made: Exported, options: Options) -> list[Model]:
     """Register an export and its variant beside the model, as versions of names of their own."""
-    found = [_registered(model, f"{model.name}-onnx", made.path, made, made.largest)]
+    name = f"{model.name}-{options.form}"
+    found = [_registered(model, name, made.path, made, made.largest, options)]
     variant = made.variant
     if variant is not None and variant.path is not None:
-        name = f"{model.name}-onnx-{variant.kind}"
-        found.append(_registered(model, name, variant.path, made, variant.largest))
+        name = f"{name}-{variant.kind}"
+        found.append(_registered(model, name, variant.path, made, variant.largest, options))
     return found
 
 
 def _registered(
-    model: Model, name: str, path: Path, made: Exported, largest: float | None
+    model: Model,
+    name: str,
+    path: Path,
+    made: Exported,
+    largest: float | None,
+    options: Options,
 ) -> Model:
-    properties = {"exported_from": model.id, "opset": made.opset, "largest_difference": largest}
-    about = about_of(model.tags, properties, model.description, "Onnx")
+    properties: dict[str, Any] = {"exported_from": model.id, "largest_difference": largest}
+    properties |= {} if made.opset is None else {"opset": made.opset}
+    about = about_of(model.tags, properties, model.description, options.framework)
     source = files.of_path(path)
     if weights_of(path).exists():
         parts = {f"{path.stem}/{one.name}": one for one in (path, weights_of(path))}

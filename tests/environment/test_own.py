@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from packaging.requirements import Requirement
 
 from hpctf.common.paths import LOCKS
 from hpctf.environment.interpreters import Interpreter
+from hpctf.environment.lock import Lock, check_as_locked
 from hpctf.environment.own import _packages, own_spec
-from hpctf.errors import SiteError
+from hpctf.errors import BuildError, SiteError
 from hpctf.site.model import Site
 
 NAMES = sorted(lock.stem for lock in Path(LOCKS).glob("*.txt"))
@@ -35,3 +37,14 @@ def test_it_is_called_after_what_it_is_for() -> None:
 def test_a_python_that_no_lock_is_for_is_refused() -> None:
     with pytest.raises(SiteError, match="hpctf's environment for serving needs"):
         own_spec("serving", Site("here"), ((4, 0), None))
+
+
+def test_a_site_that_builds_with_pip_gets_what_the_lock_says() -> None:
+    """pip spells names as their packages do, and venv installs pip itself."""
+    spec = replace(own_spec("serving", Site("here")), locked=("opt-einsum==3.4.0",))
+    found = ("opt_einsum==3.4.0", "pip==23.0.1", "setuptools==66.1.1")
+    check_as_locked(Lock(spec.key, spec, found))
+    with pytest.raises(BuildError, match=r"not in the lock: six==1\.17\.0\."):
+        check_as_locked(Lock(spec.key, spec, (*found, "six==1.17.0")))
+    with pytest.raises(BuildError, match=r"missing: opt-einsum==3\.4\.0"):
+        check_as_locked(Lock(spec.key, spec, found[1:]))

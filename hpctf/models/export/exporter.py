@@ -1,4 +1,4 @@
-"""Exports models to ONNX: loaded, converted, verified, and put into place whole or not at all."""
+"""Exports models: loaded, converted, verified, and put into place whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def export_models(
     tell: Tell = tell_nobody,
     external_from: int = EXTERNAL_FROM,
 ) -> list[Outcome]:
-    """Export models into a folder of their own, each to ``<stem>.onnx`` there.
+    """Export models into a folder of their own, each to ``<stem>.onnx`` or ``<stem>.tflite``.
 
     One process of the training's Python loads all of them, one of hpctf's environment converts
-    them, and one verifies them.
+    them, and one verifies them (LiteRT's is the same).
 
     Parameters
     ----------
@@ -51,10 +51,14 @@ def export_models(
     """
     tell(f"Loading with {training.what}")
     found = _loaded(sources, options, training, folder)
-    tell(f"Converting to ONNX, opset {options.opset}")
-    found = _converted(sources, found, options, exporting, folder, external_from)
-    tell("Comparing what ONNX Runtime answers with what the model answers")
-    found = _verified(sources, found, options, exporting, folder)
+    if options.form == "litert":
+        tell("Converting to LiteRT, and comparing what it answers with what the model answers")
+        found = _in_litert(sources, found, options, exporting, folder)
+    else:
+        tell(f"Converting to ONNX, opset {options.opset}")
+        found = _converted(sources, found, options, exporting, folder, external_from)
+        tell("Comparing what ONNX Runtime answers with what the model answers")
+        found = _verified(sources, found, options, exporting, folder)
     return [
         _outcome(source, answer, options, folder)
         for source, answer in zip(sources, found, strict=True)
@@ -135,7 +139,7 @@ def _verified(
         job = {
             "onnx": str(folder / f"{source.stem}.onnx"),
             "reference": str(folder / source.stem / "reference.npz"),
-            "within": MOST_OF_HALF if answer.get("half") else MOST,
+            "within": _most(answer),
             "layers": answer.get("layers"),
             "quantize": options.quantize,
             "variant": str(_variant_of(source, options, folder)),
@@ -144,6 +148,30 @@ def _verified(
         jobs.append(None if "refused" in answer else job)
     # What the model takes and gives is as ONNX Runtime says it: types and shapes, too.
     return _merged(found, _next_step("verify", exporting, jobs, folder))
+
+
+def _in_litert(
+    sources: Sequence[Source],
+    found: list[dict[str, Any]],
+    options: Options,
+    exporting: Python,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any] | None] = []
+    for source, answer in zip(sources, found, strict=True):
+        job = {
+            "saved_model": str(folder / source.stem / "saved_model"),
+            "reference": str(folder / source.stem / "reference.npz"),
+            "to": str(folder / f"{source.stem}{options.ending}"),
+            "within": _most(answer),
+            "layers": answer.get("layers"),
+        }
+        jobs.append(None if "refused" in answer else job)
+    return _merged(found, _next_step("litert", exporting, jobs, folder))
+
+
+def _most(answer: dict[str, Any]) -> float:
+    return MOST_OF_HALF if answer.get("half") else MOST
 
 
 def _variant_of(source: Source, options: Options, folder: Path) -> Path:
@@ -155,7 +183,7 @@ def _outcome(source: Source, answer: dict[str, Any], options: Options, folder: P
         return ExportError(
             f"Cannot export model {source.id}: {answer['refused']}", answer.get("hint") or None
         )
-    path = folder / f"{source.stem}.onnx"
+    path = folder / f"{source.stem}{options.ending}"
     variant = None
     if "variant" in answer:
         variant = Variant(options.quantize or "", **answer["variant"])
@@ -164,7 +192,7 @@ def _outcome(source: Source, answer: dict[str, Any], options: Options, folder: P
     return Exported(
         path=path,
         source=source.id,
-        opset=answer["opset"],
+        opset=answer.get("opset"),
         largest=answer["largest"],
         bytes=answer["bytes"],
         inputs=answer["inputs"],

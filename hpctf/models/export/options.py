@@ -36,6 +36,8 @@ class Options:
 
     Parameters
     ----------
+    form
+        ``onnx`` or ``litert``.
     opset
         ONNX's operator set.
     quantize
@@ -48,6 +50,7 @@ class Options:
         Whether Lambda layers are loaded, whose code lies in the file.
     """
 
+    form: str = "onnx"
     opset: int = NEWEST_OPSET
     quantize: str | None = None
     within: float = 1e-2
@@ -64,6 +67,21 @@ class Options:
             raise UsageError(f"quantize is {self.quantize!r}, but must be int8 or fp16.")
         if not 0 < self.within < 1:
             raise UsageError(f"within is {self.within}, but must lie between 0 and 1.")
+
+    @property
+    def format_name(self) -> str:
+        """What the format is called."""
+        return {"onnx": "ONNX", "litert": "LiteRT"}[self.form]
+
+    @property
+    def framework(self) -> str:
+        """What Azure ML calls the framework of such models (``Model.Framework``)."""
+        return {"onnx": "Onnx", "litert": "TfLite"}[self.form]
+
+    @property
+    def ending(self) -> str:
+        """What the names of such files end in."""
+        return {"onnx": ".onnx", "litert": ".tflite"}[self.form]
 
 
 @dataclass(frozen=True)
@@ -106,23 +124,25 @@ class Variant:
 
 @dataclass(frozen=True)
 class Exported:
-    """A model in ONNX that answers as the one that it was made of.
+    """A model that answers as the one that it was made of.
 
     Parameters
     ----------
     path
-        The file; weights of more than `EXTERNAL_FROM` bytes lie beside it, in ``PATH.data``.
+        The file; ONNX weights of more than `EXTERNAL_FROM` bytes lie beside it, in ``PATH.data``.
     largest
         The largest difference to the model's own answers.
     inputs, outputs
-        Name, ONNX Runtime's type, and shape, with names for dimensions without a size.
+        Name, type, and shape, with names for dimensions without a size.
+    opset
+        ONNX's operator set; None of LiteRT.
     tensorflow, keras
         What loaded the model.
     """
 
     path: Path
     source: str
-    opset: int
+    opset: int | None
     largest: float
     bytes: int
     inputs: Sequence[Mapping[str, Any]]

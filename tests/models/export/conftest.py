@@ -13,9 +13,44 @@ from hpctf.models.export.steps import Python
 from hpctf.models.export.training_python import exporting_python
 from hpctf.site.loading import load_site
 from tests.conftest import skip_or_fail
-from tests.support.built import SITE
+from tests.models.export.report import Exports
+from tests.support.built import SITE, build_environment
 
 HERE = Path(__file__).parent
+
+NEWEST = "2.21"
+OLDER = ("2.18", "2.15")
+"""Versions of TensorFlow besides that of `training_python`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--exports``."""
+    words = "export with older TensorFlows, too, and write docs/onnx.md from this run"
+    parser.addoption("--exports", action="store_true", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what writes the table."""
+    if config.getoption("--exports"):
+        config.pluginmanager.register(Exports())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Export with the newest TensorFlow, and with older ones where that is asked for."""
+    if "tensorflow" in metafunc.fixturenames:
+        older = OLDER if metafunc.config.getoption("--exports", default=False) else ()
+        metafunc.parametrize("tensorflow", [NEWEST, *older], scope="module")
+
+
+@pytest.fixture(scope="module")
+def python(tensorflow: str, training_python: str) -> str:
+    """The Python of an environment with that TensorFlow."""
+    if tensorflow == NEWEST:
+        return training_python
+    made = build_environment(tensorflow, backend="single")
+    if made.returncode:
+        skip_or_fail(f"TensorFlow {tensorflow} cannot be installed: {made.stderr[-2000:]}")
+    return made.stdout.strip()
 
 
 @pytest.fixture(scope="session")

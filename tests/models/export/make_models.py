@@ -208,6 +208,8 @@ if __name__ == "__main__":
     # FOLDER KIND... -- SCRIPT [ARGUMENT...]: the script runs in the same process, which has loaded
     # TensorFlow already.
     given = sys.argv[1:]
+    for library in (new_keras(), old_keras()):  # the same weights each time, and differences
+        library.utils.set_random_seed(1)
     end = given.index("--")
     for kind in given[1:end]:
         save(Path(given[0]), kind)

@@ -35,6 +35,7 @@ class Scripts:
             "convert": {"opset": 18},
             "verify": {"largest": 3e-7, "bytes": 5, "inputs": [], "outputs": []},
         }
+        self.answers["litert"] = self.answers["verify"]
         self.jobs: dict[str, dict[str, Any]] = {}
         self.pythons: dict[str, str] = {}
         self.external = False
@@ -42,7 +43,7 @@ class Scripts:
     def __call__(self, script: str, python: Python, jobs: Jobs, folder: Path) -> list[Any]:
         [job] = jobs
         self.jobs[script], self.pythons[script] = dict(job), python.path
-        if script == "convert":
+        if script in ("convert", "litert"):
             Path(job["to"]).write_text("onnx")
             if self.external:
                 Path(job["to"] + ".data").write_text("weights")
@@ -150,6 +151,16 @@ def test_the_page_says_of_a_variant_what_was_measured(scripts: Scripts) -> None:
         "0.2 ms per batch of 64 in place of 0.1 ms; largest difference 1.0e-03"
     ) in done.stderr
     assert files() == ["digits-1.onnx"]
+
+
+def test_litert_is_one_file_and_registered_beside_the_model(scripts: Scripts) -> None:
+    done = CliRunner().invoke(models, ["export", "digits", "--format", "litert"])
+    assert (done.exit_code, files()) == (0, ["digits-1.tflite"])
+    assert "digits-1.tflite: 5 B, of digits:1" in done.stderr
+    [model] = hpctf.export_litert("digits", register=True).models
+    assert (model.id, model.record.kind) == ("digits-litert:1", "litert")
+    done = CliRunner().invoke(models, ["export", "digits", "--format", "litert", "--opset", "9"])
+    assert isinstance(done.exception, UsageError) and "--opset is for ONNX" in str(done.exception)
 
 
 def test_json_holds_all_of_it(scripts: Scripts) -> None:

@@ -12,7 +12,8 @@ from hpctf.errors import ExportError
 from hpctf.models.export.exporter import Outcome
 from hpctf.models.export.options import MOST, MOST_OF_HALF, Exported, Options, weights_of
 from hpctf.models.export.steps import Python, run
-from tests.models.export.conftest import export_kinds
+from tests.models.export.conftest import NEWEST, export_kinds
+from tests.support.measured import note
 
 KERAS_3 = (
     *("cnn", "lstm", "gru", "masked", "custom", "subclassed", "two", "attention", "sequential"),
@@ -37,16 +38,16 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kinds")
+def folder(tensorflow: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp(f"kinds-{tensorflow}")
 
 
 @pytest.fixture(scope="module")
-def outcomes(training_python: str, exporting: Python, folder: Path) -> dict[str, Outcome]:
+def outcomes(python: str, exporting: Python, folder: Path) -> dict[str, Outcome]:
     """What came of each kind; the tests look at it."""
     kinds = {**EXPORTED, **{kind: f"{kind}.keras" for kind in REFUSED}}
     options = Options(quantize="int8", within=0.05, imports=["own_layers"])
-    return export_kinds(training_python, exporting, kinds, options, folder)
+    return export_kinds(python, exporting, kinds, options, folder)
 
 
 def exported(outcome: Outcome) -> Exported:
@@ -55,8 +56,13 @@ def exported(outcome: Outcome) -> Exported:
 
 
 @pytest.mark.parametrize("kind", EXPORTED)
-def test_a_kind_answers_as_before(kind: str, outcomes: dict[str, Outcome]) -> None:
+def test_a_kind_answers_as_before(
+    kind: str, outcomes: dict[str, Outcome], tensorflow: str, request: pytest.FixtureRequest
+) -> None:
     made = exported(outcomes[kind])
+    by = made.keras or "TensorFlow"
+    note(request.node, kind, tensorflow, f"{made.largest:.1e}" if made.largest else "0", by)
+    assert made.tensorflow.startswith(tensorflow)
     assert made.half == (kind == "mixed")
     assert made.largest <= (MOST_OF_HALF if made.half else MOST)
     assert made.path.stat().st_size > 0 and made.opset == 18
@@ -88,10 +94,14 @@ def test_inputs_and_outputs_keep_their_names(outcomes: dict[str, Outcome]) -> No
     assert steps["shape"] == ["batch", f"{steps['name']}_1", 5]
 
 
-def test_each_is_loaded_by_the_keras_that_wrote_it(outcomes: dict[str, Outcome]) -> None:
+def test_each_is_loaded_by_the_keras_that_wrote_it(
+    outcomes: dict[str, Outcome], tensorflow: str
+) -> None:
     by = {kind: exported(outcomes[kind]).keras.split(".")[0] for kind in EXPORTED}
-    assert {by[kind] for kind in KERAS_3} == {"Keras 3"}
-    assert {by[kind] for kind in ("cnn.h5", "lstm.h5", "gru.old")} == {"tf-keras 2"}
+    of_its_time = tensorflow == "2.15"  # whose Keras is Keras 2
+    assert {by[kind] for kind in KERAS_3} == {"Keras 2" if of_its_time else "Keras 3"}
+    old = {by[kind] for kind in ("cnn.h5", "lstm.h5", "gru.old")}
+    assert old == {"Keras 2" if of_its_time else "tf-keras 2"}
 
 
 def test_weights_that_one_file_cannot_hold_lie_beside_it(outcomes: dict[str, Outcome]) -> None:
@@ -137,3 +147,34 @@ def test_what_answers_otherwise_is_refused_and_half_precision_is_smaller(
     assert variant["kept"] and variant["bytes"] < variant["bytes_before"]
     assert "at most 1e-09 is allowed" in too_far["variant"]["why"]
     assert not (folder / "half.onnx").exists()  # the last one was not kept
+
+
+IN_LITERT = ("cnn", "two", "sequential", "attention", "cnn.h5", "module")
+
+
+def test_litert_answers_as_before_or_is_refused(
+    outcomes: dict[str, Outcome], exporting: Python, folder: Path, tensorflow: str
+) -> None:
+    if tensorflow != NEWEST:
+        return  # the SavedModels of each are alike
+    made = folder / "exported"
+    kinds = [kind.replace(".", "-") for kind in (*IN_LITERT, "unsupported", "lstm")]
+    jobs = [
+        {
+            "saved_model": str(made / kind / "saved_model"),
+            "reference": str(made / kind / "reference.npz"),
+            "to": str(folder / f"{kind}.tflite"),
+            "within": MOST,
+            "layers": ["beta", "lstm"],
+        }
+        for kind in kinds
+    ]
+    *right, unsupported, lstm = run("litert", exporting, jobs, folder)
+    assert not [answer for answer in right if "refused" in answer]
+    assert all(answer["largest"] <= MOST for answer in right)
+    assert right[0]["inputs"] == [
+        {"name": "image", "type": "float32", "shape": ["batch", 12, 12, 3]}
+    ]
+    assert unsupported["refused"] == "LiteRT has nothing for Betainc (layer 'beta')."
+    assert lstm["refused"].startswith("LiteRT has nothing for TensorListReserve (layer 'lstm')")
+    assert {path.stem for path in folder.glob("*.tflite")} == set(kinds[:-2])

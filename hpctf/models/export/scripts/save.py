@@ -102,6 +102,8 @@ def write(model: Loaded, to: str) -> None:
         return {name: tf.identity(one) for name, one in zip(model.outputs, model.call(*tensors))}
 
     module.serve = tf.function(serve, input_signature=model.inputs, autograph=False)
+    # LiteRT's converter takes the values of those variables alone that lie right here.
+    module.held = list(module.serve.get_concrete_function().graph.variables)
     tf.saved_model.save(module, to, signatures={"serving_default": module.serve})
 
 

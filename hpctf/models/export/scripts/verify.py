@@ -11,11 +11,11 @@ import os
 import sys
 import time
 import traceback
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
-import numpy as np
 import onnx
 import onnxruntime
+from hpctf_compare import compare, questions
 from hpctf_names import shown
 
 _ROUNDS = 15
@@ -56,7 +56,7 @@ def session_of(path: str) -> Any:
 def verify(job: Dict[str, Any]) -> Dict[str, Any]:
     """Return the largest difference and what the model takes and gives, or a refusal."""
     session = session_of(job["onnx"])
-    largest, name = compare(session, job["reference"])
+    largest, name = compare(session.run, job["reference"])
     if not largest <= job["within"]:
         model = onnx.load(job["onnx"], load_external_data=False)
         by = made_by(model.graph, name, job["layers"])
@@ -70,52 +70,6 @@ def verify(job: Dict[str, Any]) -> Dict[str, Any]:
         "inputs": [_described(one) for one in session.get_inputs()],
         "outputs": [_described(one) for one in session.get_outputs()],
     }
-
-
-def compare(session: Any, reference: str) -> Tuple[float, str]:
-    """Return the largest difference between a session's answers and those on record, and the output
-    that has it.
-
-    It is relative to the largest number of an output, where that is above 1. What is not a
-    floating-point number must be equal: else the difference is infinite.
-    """
-    worst, name = 0.0, ""
-    for inputs, wanted in questions(reference):
-        names = list(wanted)
-        for one, found in zip(names, session.run(names, inputs)):
-            distance = difference(np.asarray(found), wanted[one])
-            if not name or not distance <= worst:
-                worst, name = distance, one
-    return worst, name
-
-
-def questions(reference: str) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
-    """Return for each batch the inputs and the answers, by name."""
-    found: Dict[int, Tuple[Dict[str, Any], Dict[str, Any]]] = {}
-    with np.load(reference) as file:
-        for key in file.files:
-            kind, batch, name = key.split(":", 2)
-            value = file[key]
-            value = value.astype(object) if value.dtype.kind == "U" else value
-            found.setdefault(int(batch), ({}, {}))[kind == "out"][name] = value
-    return [found[batch] for batch in sorted(found)]
-
-
-def difference(found: Any, wanted: Any) -> float:
-    """Return how far apart two arrays are, relative to the largest number where that is above 1."""
-    if found.shape != wanted.shape:
-        return float("inf")
-    if wanted.dtype.kind != "f":
-        return 0.0 if np.array_equal(found, wanted) else float("inf")
-    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
-        return float("inf")
-    finite = np.isfinite(wanted)
-    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    one, other = found[finite].astype("float64"), wanted[finite].astype("float64")
-    return float(np.abs(one - other).max() / max(1.0, np.abs(other).max()))
 
 
 def made_by(graph: Any, output: str, layers: Sequence[str]) -> str:
@@ -142,7 +96,7 @@ def variant(job: Dict[str, Any]) -> Dict[str, Any]:
     external = os.path.exists(whole + ".data")
     try:
         quantize(whole, path, job["quantize"], external)
-        largest, _ = compare(session_of(path), job["reference"])
+        largest, _ = compare(session_of(path).run, job["reference"])
     except Exception as error:
         traceback.print_exc()
         first = next(iter(str(error).strip().splitlines()), "")

@@ -1,4 +1,4 @@
-"""docs/onnx.md, made from a run of the tests of exports."""
+"""The page of exported kinds of models, made from a run of the tests of exports."""
 
 from __future__ import annotations
 

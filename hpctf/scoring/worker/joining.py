@@ -1,8 +1,8 @@
 """Joining the parts to one output in the order of the input, a part in memory at a time.
 
 The output has a row for each row of the input, in its order. Rows of parts that could not be scored
-have no values: NaN, an empty field, null; 0, False or empty text in a NumPy array of a type that
-has nothing of the kind. ``rows.json`` names them.
+have no values: NaN, an empty field, null. A NumPy array of whole numbers or bools becomes one of
+float64 then, since these have no NaN; text is empty. ``rows.json`` names the rows.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
@@ -116,7 +117,8 @@ def _write(
             found = None if number in failed else read_part(folder, number)
             yield counts[number], found
 
-    writers = {"npy": _write_npy, "csv": _write_csv, "parquet": _write_parquet}
+    npy = partial(_write_npy, is_whole=not failed)
+    writers = {"npy": npy, "csv": _write_csv, "parquet": _write_parquet}
     writers[definition["format"]](place, outputs, parts, sum(counts))
 
 
@@ -140,7 +142,9 @@ def _file_of(name: str, count: int) -> str:
     return f"{_NAME}.npy" if count == 1 else f"{_NAME}-{words}.npy"
 
 
-def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int) -> None:
+def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int, is_whole: bool) -> None:
+    if not is_whole:
+        outputs = [one._replace(dtype=_with_nan(one.dtype)) for one in outputs]
     with contextlib.ExitStack() as stack:
         streams = []
         for one in outputs:
@@ -154,9 +158,14 @@ def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int) -> None
                 stream.write(np.ascontiguousarray(array, dtype=one.dtype).tobytes())
 
 
+def _with_nan(dtype: Any) -> Any:
+    """Return a type that has the values of another, and NaN."""
+    return np.dtype(np.float64) if dtype.kind in "biu" else dtype
+
+
 def _nothing(one: Output, rows: int) -> Any:
     """Return rows without values."""
-    value = np.nan if one.dtype.kind in "fc" else np.zeros((), one.dtype)
+    value = np.nan if one.dtype.kind in "fc" else ""
     return np.full((rows, *one.tail), value, one.dtype)
 
 

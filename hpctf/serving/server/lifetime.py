@@ -31,6 +31,7 @@ from hpctf.serving.server.tokens import Tokens
 
 _LOOK_S = 0.5
 _AGAIN_S = 60.0
+_AT_LEAST_S = 600.0
 _LAST_REQUESTS_S = 20
 _TELL = logging.getLogger("hpctf.serving")
 
@@ -60,6 +61,15 @@ def threads() -> int:
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     own = len(os.sched_getaffinity(0))
     return min(own, int(asked)) if asked.isdigit() and int(asked) else own
+
+
+def successor_after(limit_s: float) -> float:
+    """Return the seconds after which a job submits its successor: three quarters of its time limit,
+    or ten minutes before it if that is earlier, but not within the first quarter.
+
+    Slurm may ask a job to end a minute sooner than it was told to (sbatch(1), --signal).
+    """
+    return max(limit_s / 4, min(limit_s * 3 / 4, limit_s - _AT_LEAST_S))
 
 
 class _Server:
@@ -149,11 +159,11 @@ class _Server:
         server.should_exit = True
 
     async def _submit_successor(self) -> None:
-        """Submit the next server's job before this one's time limit: after three quarters of it."""
+        """Submit the next server's job before this one's time limit."""
         orders = self._orders
         if not orders.successor or orders.time_limit_s is None:
             return
-        await asyncio.sleep(orders.time_limit_s * 0.75)
+        await asyncio.sleep(successor_after(orders.time_limit_s))
         command = list(orders.successor)
         while True:
             done = await asyncio.to_thread(subprocess.run, command, stdin=subprocess.DEVNULL)

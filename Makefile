@@ -56,10 +56,12 @@ reliability: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/faults --reliability
 
-# Trains every combination, and writes docs/correctness.md from what was measured.
+# Trains every combination, and exports every kind of model with three TensorFlows; writes
+# docs/correctness.md and docs/onnx.md from what was measured.
 correctness: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/correctness --correctness
+	.venv/bin/python -m pytest tests/models/export/test_kinds.py --exports
 
 # Writes the pages' pictures in docs/pictures, of real trainings.
 pictures: .venv/.test

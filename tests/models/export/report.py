@@ -15,7 +15,7 @@ _HEAD = """# Exported kinds of models
 What `hpctf models export` makes of each kind of model ([models](models.md#export-to-onnx)), with
 the TensorFlow and Keras that wrote it. Made from a run of `tests/models/export`, {date}:
 
-    .venv/bin/python -m pytest tests/models/export --exports
+    make correctness
 
 The numbers are the largest difference between what the model answers and what ONNX Runtime answers,
 for batches of 1, 7 and 64. The bound is 1e-05, and 1e-03 for the model in mixed precision.

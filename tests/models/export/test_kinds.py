@@ -37,6 +37,10 @@ REFUSED = {
 }
 
 
+BEYOND = {("mixed", "2.15"): "differs by 1.2e-03"}
+"""What differs by more than is allowed in half precision, and is therefore refused."""
+
+
 @pytest.fixture(scope="module")
 def folder(tensorflow: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp(f"kinds-{tensorflow}")
@@ -59,6 +63,11 @@ def exported(outcome: Outcome) -> Exported:
 def test_a_kind_answers_as_before(
     kind: str, outcomes: dict[str, Outcome], tensorflow: str, request: pytest.FixtureRequest
 ) -> None:
+    if (kind, tensorflow) in BEYOND:
+        error = outcomes[kind]
+        assert isinstance(error, ExportError) and BEYOND[kind, tensorflow] in error.message
+        note(request.node, kind, tensorflow, "refused", BEYOND[kind, tensorflow])
+        return
     made = exported(outcomes[kind])
     by = made.keras or "TensorFlow"
     note(request.node, kind, tensorflow, f"{made.largest:.1e}" if made.largest else "0", by)
@@ -97,9 +106,10 @@ def test_inputs_and_outputs_keep_their_names(outcomes: dict[str, Outcome]) -> No
 def test_each_is_loaded_by_the_keras_that_wrote_it(
     outcomes: dict[str, Outcome], tensorflow: str
 ) -> None:
-    by = {kind: exported(outcomes[kind]).keras.split(".")[0] for kind in EXPORTED}
+    exports = {kind: exported(outcomes[kind]) for kind in EXPORTED if kind != "mixed"}
+    by = {kind: one.keras.split(".")[0] for kind, one in exports.items()}
     of_its_time = tensorflow == "2.15"  # whose Keras is Keras 2
-    assert {by[kind] for kind in KERAS_3} == {"Keras 2" if of_its_time else "Keras 3"}
+    assert {by[kind] for kind in KERAS_3 if kind in by} == {"Keras 2" if of_its_time else "Keras 3"}
     old = {by[kind] for kind in ("cnn.h5", "lstm.h5", "gru.old")}
     assert old == {"Keras 2" if of_its_time else "tf-keras 2"}
 
@@ -116,9 +126,10 @@ def test_a_variant_is_kept_where_it_is_worth_it(outcomes: dict[str, Outcome]) ->
     assert kept is not None and kept.kept and kept.path is not None and kept.path.exists()
     assert kept.bytes is not None and kept.bytes_before is not None
     assert kept.bytes < kept.bytes_before and kept.largest is not None and kept.largest <= 0.05
-    half = exported(outcomes["mixed"]).variant
-    assert half is not None and not half.kept and half.why.startswith("it cannot be made")
-    assert not list(exported(outcomes["mixed"]).path.parent.glob("mixed-int8*"))
+    assert not list(kept.path.parent.glob("mixed-int8*"))
+    if isinstance(outcomes["mixed"], Exported):
+        half = outcomes["mixed"].variant
+        assert half is not None and not half.kept and half.why.startswith("it cannot be made")
 
 
 def test_what_answers_otherwise_is_refused_and_half_precision_is_smaller(

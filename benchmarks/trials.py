@@ -202,6 +202,11 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of an environment with Hydra and submitit")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument(
+        "--without",
+        help="a way to leave out, such as Hydra: a wave of its trials "
+        "takes as long as submitit waits between two looks",
+    )
     given = parser.parse_args()
     trials, slots, python = given.trials, given.slots, given.peers
     ways: dict[str, Callable[[Path], None]] = {
@@ -213,6 +218,8 @@ def main() -> None:
     if python:
         ways["submitit map_array"] = lambda to: map_array(to, trials, slots, python)
         ways["Hydra, Optuna (TPE), submitit"] = lambda to: hydra(to, trials, slots, python)
+    if given.without:
+        ways = {name: run for name, run in ways.items() if given.without not in name}
     given.folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for number, (name, run) in enumerate(ways.items()):

@@ -118,7 +118,7 @@ def _write(
             yield counts[number], found
 
     npy = partial(_write_npy, is_whole=not failed)
-    writers = {"npy": npy, "csv": _write_csv, "parquet": _write_parquet}
+    writers: Dict[str, Any] = {"npy": npy, "csv": _write_csv, "parquet": _write_parquet}
     writers[definition["format"]](place, outputs, parts, sum(counts))
 
 

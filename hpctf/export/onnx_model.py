@@ -186,12 +186,16 @@ def _refuse_existing(target: Path, options: Options) -> None:
 
 @contextlib.contextmanager
 def _work_folder(target: Path | None) -> Iterator[Path]:
-    """Yield a folder of one's own, on the file system of the target; it is removed."""
-    made = None
+    """Yield a folder of one's own, on the file system of the target. It is removed, and so are
+    folders above it that were made for an export that has failed."""
+    made: Path | None = None
+    new: list[Path] = []
     try:
         if target is None:
             made = Path(tempfile.mkdtemp(prefix="hpctf-export-"))
         else:
+            parents = (target.parent, *target.parent.parents)
+            new = [folder for folder in parents if not folder.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
             place = target.parent / hidden_name()
             place.mkdir(mode=0o700)
@@ -203,6 +207,9 @@ def _work_folder(target: Path | None) -> Iterator[Path]:
         if made is not None:
             with contextlib.suppress(OSError):
                 remove_tree(made)
+        with contextlib.suppress(OSError):  # those that hold an export stay
+            for folder in new:
+                folder.rmdir()
 
 
 def _code_of(model: Model, site: Site, folder: Path) -> Path | None:

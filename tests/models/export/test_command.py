@@ -108,10 +108,10 @@ def test_a_file_that_exists_stays_without_force(scripts: Scripts) -> None:
 def test_a_refusal_writes_nothing(scripts: Scripts, script: str) -> None:
     scripts.answers[script] = {"refused": "It is not right.", "hint": "Make it right."}
     with pytest.raises(ExportError) as refused:
-        hpctf.export_onnx("digits", "a")
+        hpctf.export_onnx("digits", "a/b")
     assert refused.value.message == "Cannot export model digits:1: It is not right."
     assert refused.value.hint == "Make it right." and refused.value.exit_code == 3
-    assert files() == []
+    assert files() == [] and not Path("a").exists()
 
 
 def test_a_registered_export_says_what_it_was_made_of(scripts: Scripts, digits: Model) -> None:

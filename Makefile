@@ -40,9 +40,9 @@ else
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
 
-# Three at a time on two cores, for those on the cluster often wait; in the order of tests/conftest.py.
+# Four at a time on two cores, for those on the cluster often wait; in the order of tests/conftest.py.
 test-here:
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
+	.venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests
 
 # What touches Slurm, MPI and Python once more, in a Debian 13 of its own, beside which all else may
 # run; PART=some or PART=horovod is less of it (tools/debian13-tests --help).

@@ -1,0 +1,65 @@
+"""The digits model from its training to a called service, by the commands of docs/models.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Person
+from tests.support.built import CACHE, own_environment
+
+pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
+
+DATA = """
+import sys
+import numpy as np
+sys.path.insert(0, "examples/digits")
+import digits
+_, (images, labels) = digits.load()
+np.savez("held_out.npz", images=np.resize(images, (10_000, digits.PIXELS)), labels=labels)
+"""
+
+
+def commands_of_the_docs() -> list[list[str]]:
+    """Return the words of the commands that lead from a run to a called service."""
+    text = (ROOT / "docs/models.md").read_text().split("## Deploy")[1].split("```")[1]
+    return [line.split("#")[0].split()[1:] for line in text.strip().splitlines()]
+
+
+def test_from_a_run_to_a_called_service(trainer: Person) -> None:
+    for name in ("export", "scoring", "serving"):
+        own_environment(name)
+    site = {
+        "name": "here",
+        "extends": "slurm",
+        "environments": {"store": str(CACHE / "environments")},
+    }
+    trainer.env["HPCTF_SITE"] = str(trainer.write("site.yaml", json.dumps(site)))
+    python = trainer.env["HPCTF_EXAMPLE_PYTHON"]
+    trainer.hpctf("submit", "--python", python, "--wait", "examples/digits/single.py")
+    trainer.cluster.run(python, "-c", DATA, user=trainer.user, cwd=trainer.home)
+    with np.load(trainer.home / "held_out.npz") as held_out:
+        images, labels = held_out["images"], held_out["labels"]
+    np.save(trainer.home / "rows.npy", images)
+
+    register, export, deploy, call, stop = commands_of_the_docs()
+    assert trainer.hpctf(*register).stdout == "digits:1\n"
+    assert trainer.hpctf(*export).stdout == "digits-onnx:1\n"
+    made = json.loads(trainer.hpctf("models", "show", "digits-onnx", "--json").stdout)
+    assert made["properties"]["exported_from"] == "digits:1"
+    assert float(made["properties"]["largest_difference"]) <= 1e-5
+
+    trainer.hpctf("score", "digits-onnx", "rows.npy", "--out", "scores", "--nodes", "3")
+    scores = np.load(Path(trainer.home, "scores/predictions.npy"))
+    assert scores.shape == (10_000, 10)
+    assert np.mean(scores[: len(labels)].argmax(axis=1) == labels) >= 0.9
+
+    assert "Service digits is ready" in trainer.hpctf(*deploy).stderr
+    rows = images[:5].tolist()
+    asked = json.dumps({"data": rows})
+    answer = json.loads(trainer.hpctf(*call[: call.index("--data")], "--data", asked).stdout)
+    assert np.abs(np.array(answer["result"]) - scores[:5]).max() <= 1e-5
+    trainer.hpctf(*stop)

@@ -273,12 +273,13 @@ class Person:
         if kind not in _IMPORTED:
             own = self.cluster.environment(self.user, self.env)
             _IMPORTED[kind] = imported(kind[0], own, self.user)
-        python = _IMPORTED[kind]
-        if not python.alike(variables):
-            return self.cluster.run(
-                *command, user=self.user, check=check, cwd=self.home, env=variables, timeout=timeout
-            )
-        said = python.run("-c", _COMMAND, *command, cwd=self.home, env=variables, timeout=timeout)
+        python, where = _IMPORTED[kind], {"cwd": self.home, "timeout": timeout}
+        with python.free(variables) as is_free:
+            if not is_free:
+                return self.cluster.run(
+                    *command, user=self.user, check=check, env=variables, **where
+                )
+            said = python.run("-c", _COMMAND, *command, env=variables, **where)
         code, out, err = said.returncode, said.stdout.decode(), said.stderr.decode()
         if check and code != 0:
             raise CommandFailed(code, command, out, err)

@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
+from threading import Lock, Timer
 
 from tests.support import forks
 from tests.support.waiting import HANGS_S
@@ -34,6 +35,7 @@ class Forking:
         self._folder = tempfile.TemporaryDirectory(prefix="hpctf-forking-")
         Path(self._folder.name).chmod(0o777)  # the user writes what a command says
         self._env = _read_at_the_beginning(env)
+        self._lock = Lock()
         code = Path(forks.__file__).read_text()  # the user may not be able to read the file
         self._server = subprocess.Popen(
             [*as_user(user), str(python), "-c", code, prepare],
@@ -51,11 +53,29 @@ class Forking:
         """Tell whether a new Python with these variables would begin as this one did."""
         return _read_at_the_beginning(env) == self._env
 
+    @contextmanager
+    def free(self, env: Mapping[str, str]) -> Iterator[bool]:
+        """Tell whether a command with these variables can be run within the block: this Python has
+        begun `alike`, still lives, and runs none for another thread."""
+        is_free = self.alike(env) and self._server.poll() is None
+        is_free = is_free and self._lock.acquire(blocking=False)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._lock.release()
+
     def run(
         self, *words: str | Path, cwd: Path, env: Mapping[str, str], timeout: float = HANGS_S
     ) -> subprocess.CompletedProcess[bytes]:
         """Run it with words (``-c CODE`` or ``-m MODULE``, and arguments), as `subprocess.run` does
-        with a new Python; stdin is empty. One that takes longer than the timeout is killed."""
+        with a new Python; stdin is empty. One at a time: see `free`.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            It took longer than the timeout, and was killed, and all of this Python with it.
+        """
         assert self._server.stdin and self._server.stdout
         out, err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
         for file in (out, err):
@@ -68,10 +88,13 @@ class Forking:
         hangs = Timer(timeout, os.killpg, [self._server.pid, signal.SIGKILL])
         hangs.start()
         try:
-            code = int(self._server.stdout.readline() or -signal.SIGKILL)
+            code = self._server.stdout.readline()
         finally:
             hangs.cancel()
-        return subprocess.CompletedProcess(words, code, out.read_bytes(), err.read_bytes())
+        if not code:
+            self._server.wait()
+            raise subprocess.TimeoutExpired(list(map(str, words)), timeout)
+        return subprocess.CompletedProcess(words, int(code), out.read_bytes(), err.read_bytes())
 
 
 def as_user(user: str | None) -> list[str]:

@@ -14,12 +14,11 @@ from tests.support.built import CACHE, own_environment
 pytestmark = [pytest.mark.slurm, pytest.mark.tensorflow]
 
 DATA = """
-import sys
 import numpy as np
-sys.path.insert(0, "examples/digits")
-import digits
-_, (images, labels) = digits.load()
-np.savez("held_out.npz", images=np.resize(images, (10_000, digits.PIXELS)), labels=labels)
+from sklearn.datasets import load_digits
+images, labels = load_digits(return_X_y=True)
+images = (images / 16).astype(np.float32)
+np.savez("digits.npz", images=np.resize(images, (10_000, 64)), labels=labels)
 """
 
 
@@ -41,8 +40,8 @@ def test_from_a_run_to_a_called_service(trainer: Person) -> None:
     python = trainer.env["HPCTF_EXAMPLE_PYTHON"]
     trainer.hpctf("submit", "--python", python, "--wait", "examples/digits/single.py")
     trainer.cluster.run(python, "-c", DATA, user=trainer.user, cwd=trainer.home)
-    with np.load(trainer.home / "held_out.npz") as held_out:
-        images, labels = held_out["images"], held_out["labels"]
+    with np.load(trainer.home / "digits.npz") as digits:
+        images, labels = digits["images"], digits["labels"]
     np.save(trainer.home / "rows.npy", images)
 
     register, export, deploy, call, stop = commands_of_the_docs()

@@ -24,8 +24,8 @@ from hpctf import Experiment, HyperDriveConfig, HyperDriveRun, TensorFlow
 from hpctf.tuning.expressions import uniform
 from hpctf.tuning.sampling import RandomParameterSampling
 
-SHORTEST_S = 1.0
-AGENT_TRIALS = 60
+SHORTEST_S = 2.0
+AGENT_TRIALS = 40
 """Trials that are run; the rest of a study adds nothing to what a slot does."""
 
 SCRIPT = f"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,19 +85,19 @@ def _loaded(
     return run("save", training, jobs, folder)
 
 
-def _next_step(
-    script: str, python: Python, jobs: list[dict[str, Any] | None], folder: Path
-) -> list[dict[str, Any] | None]:
-    """Run a script on the jobs that are there, if any, and return their answers in their places."""
-    there = [job for job in jobs if job is not None]
-    answers = iter(run(script, python, there, folder) if there else [])
-    return [None if job is None else next(answers) for job in jobs]
-
-
-def _merged(
-    found: list[dict[str, Any]], answers: list[dict[str, Any] | None]
+def _stepped(
+    script: str,
+    python: Python,
+    sources: Sequence[Source],
+    found: list[dict[str, Any]],
+    folder: Path,
+    job_of: Callable[[Source, dict[str, Any]], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    return [{**one, **(answer or {})} for one, answer in zip(found, answers, strict=True)]
+    """Run a script on the models that are not refused yet, and return what is known of all then."""
+    pairs = zip(sources, found, strict=True)
+    jobs = [job_of(source, answer) for source, answer in pairs if "refused" not in answer]
+    answers = iter(run(script, python, jobs, folder) if jobs else [])
+    return [one if "refused" in one else {**one, **next(answers)} for one in found]
 
 
 def _converted(
@@ -108,23 +108,22 @@ def _converted(
     folder: Path,
     external_from: int,
 ) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any] | None] = []
-    for source, answer in zip(sources, found, strict=True):
-        job = {
+    def job_of(source: Source, answer: dict[str, Any]) -> dict[str, Any]:
+        return {
             "saved_model": str(folder / source.stem / "saved_model"),
             "to": str(folder / f"{source.stem}.onnx"),
             "opset": options.opset,
-            "layers": answer.get("layers"),
+            "layers": answer["layers"],
             "external_from": external_from,
             "metadata": {
                 "hpctf.model": source.id,
                 "hpctf.version": __version__,
-                "tensorflow": answer.get("tensorflow"),
-                "keras": answer.get("keras"),
+                "tensorflow": answer["tensorflow"],
+                "keras": answer["keras"],
             },
         }
-        jobs.append(None if "refused" in answer else job)
-    return _merged(found, _next_step("convert", exporting, jobs, folder))
+
+    return _stepped("convert", exporting, sources, found, folder, job_of)
 
 
 def _verified(
@@ -134,20 +133,19 @@ def _verified(
     exporting: Python,
     folder: Path,
 ) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any] | None] = []
-    for source, answer in zip(sources, found, strict=True):
-        job = {
+    def job_of(source: Source, answer: dict[str, Any]) -> dict[str, Any]:
+        return {
             "onnx": str(folder / f"{source.stem}.onnx"),
             "reference": str(folder / source.stem / "reference.npz"),
             "within": _most(answer),
-            "layers": answer.get("layers"),
+            "layers": answer["layers"],
             "quantize": options.quantize,
             "variant": str(_variant_of(source, options, folder)),
             "variant_within": options.within,
         }
-        jobs.append(None if "refused" in answer else job)
+
     # What the model takes and gives is as ONNX Runtime says it: types and shapes, too.
-    return _merged(found, _next_step("verify", exporting, jobs, folder))
+    return _stepped("verify", exporting, sources, found, folder, job_of)
 
 
 def _in_litert(
@@ -157,17 +155,16 @@ def _in_litert(
     exporting: Python,
     folder: Path,
 ) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any] | None] = []
-    for source, answer in zip(sources, found, strict=True):
-        job = {
+    def job_of(source: Source, answer: dict[str, Any]) -> dict[str, Any]:
+        return {
             "saved_model": str(folder / source.stem / "saved_model"),
             "reference": str(folder / source.stem / "reference.npz"),
             "to": str(folder / f"{source.stem}{options.ending}"),
             "within": _most(answer),
-            "layers": answer.get("layers"),
+            "layers": answer["layers"],
         }
-        jobs.append(None if "refused" in answer else job)
-    return _merged(found, _next_step("litert", exporting, jobs, folder))
+
+    return _stepped("litert", exporting, sources, found, folder, job_of)
 
 
 def _most(answer: dict[str, Any]) -> float:

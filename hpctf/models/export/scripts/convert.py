@@ -6,11 +6,9 @@ the weights lie in a file of their own, since a file of protobuf's ends at 2 GB.
 each model the ``opset``, or why it is ``refused``.
 """
 
-import json
 import logging
 import os
 import re
-import sys
 import tempfile
 import traceback
 from typing import Any, Dict, Iterator, List
@@ -19,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import onnx
+from hpctf_answers import answer_request, first_line
 from hpctf_names import dim_names, shown
 from tf2onnx import tf_loader, utils
 from tf2onnx.convert import _convert_common
@@ -27,10 +26,9 @@ from tf2onnx.handler import tf_op
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operations ONNX Runtime has."""
 
+# tf2onnx 1.17 calls it for large models, and numpy 2 has dropped it.
 if not hasattr(np, "product"):
-    vars(np)["product"] = (
-        np.prod
-    )  # tf2onnx 1.17 calls it for large models, and numpy 2 has dropped it
+    vars(np)["product"] = np.prod
 
 
 @tf_op("Erfc")
@@ -77,14 +75,6 @@ class Complaints(logging.Handler):
             self.nodes.append([found.group(2), found.group(1)])
 
 
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as stream:
-        request = json.load(stream)
-    answers = [_answer(job) for job in request["models"]]
-    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
-        json.dump(answers, stream)
-
-
 def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
     complaints = Complaints()
     logging.getLogger("tf2onnx").addHandler(complaints)
@@ -101,8 +91,7 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
         if named:
             several = ", ".join(list(dict.fromkeys(named))[:4])
             return {"refused": f"ONNX has nothing for {several}."}
-        first = next(iter(str(error).strip().splitlines()), "")
-        return {"refused": f"tf2onnx: {type(error).__name__}: {first}"}
+        return {"refused": f"tf2onnx: {type(error).__name__}: {first_line(error)}"}
     finally:
         logging.getLogger("tf2onnx").removeHandler(complaints)
     return {"opset": max(one.version for one in model.opset_import if not one.domain)}
@@ -188,4 +177,4 @@ def save(model: Any, path: str, external_from: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(_answer)

@@ -6,10 +6,8 @@ A request holds ``models``; each has ``saved_model``, ``reference`` (what ``save
 it is ``refused``.
 """
 
-import json
 import os
 import re
-import sys
 import traceback
 from typing import Any, Dict, List, Sequence
 
@@ -17,18 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from hpctf_answers import answer_request, first_line
 from hpctf_compare import compare
 from hpctf_names import BATCH, dim_names, shown
 
 _SIGNATURE = "serving_default"
-
-
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as stream:
-        request = json.load(stream)
-    answers = [_answer(job) for job in request["models"]]
-    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
-        json.dump(answers, stream)
 
 
 def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
@@ -37,12 +28,9 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
     except Exception as error:  # of the converter's, the interpreter's
         traceback.print_exc()
         return {
-            "refused": _why(str(error), job["layers"]) or f"{type(error).__name__}: {_first(error)}"
+            "refused": _why(str(error), job["layers"])
+            or f"{type(error).__name__}: {first_line(error)}"
         }
-
-
-def _first(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 def _why(said: str, layers: Sequence[str]) -> str:
@@ -107,4 +95,4 @@ def _described(details: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(_answer)

@@ -9,7 +9,6 @@ found, or ``refused`` with a hint.
 
 import importlib
 import inspect
-import json
 import os
 import sys
 import traceback
@@ -20,18 +19,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from hpctf_answers import answer_request, first_line
 from hpctf_loading import Loaded, Refused, load_keras, load_saved_model
 from hpctf_reference import reference_of
 
 _HALF = ("float16", "bfloat16")
-
-
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as stream:
-        request = json.load(stream)
-    answers = [_answer(job) for job in request["models"]]
-    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
-        json.dump(answers, stream)
 
 
 def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
@@ -41,8 +33,7 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
         return {"refused": str(error), "hint": error.hint}
     except Exception as error:  # of Keras', TensorFlow's or the model's own code
         traceback.print_exc()
-        first = next(iter(str(error).strip().splitlines()), "")
-        return {"refused": f"{type(error).__name__}: {first}", "hint": ""}
+        return {"refused": f"{type(error).__name__}: {first_line(error)}", "hint": ""}
 
 
 def save(job: Dict[str, Any]) -> Dict[str, Any]:
@@ -108,4 +99,4 @@ def write(model: Loaded, to: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(_answer)

@@ -6,15 +6,14 @@ and ``layers``; and for a variant ``quantize`` (``int8`` or ``fp16``), ``variant
 write) and ``variant_within``. The answer has the largest difference, or why it is ``refused``.
 """
 
-import json
 import os
-import sys
 import time
 import traceback
 from typing import Any, Dict, List, Sequence
 
 import onnx
 import onnxruntime
+from hpctf_answers import answer_request, first_line
 from hpctf_compare import compare, questions
 from hpctf_names import shown
 
@@ -22,14 +21,6 @@ _ROUNDS = 15
 _FASTER = 1.1
 """How much faster a variant must be to count as faster: times vary by less."""
 _THROUGH = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Transpose")
-
-
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as stream:
-        request = json.load(stream)
-    answers = [_answer(job) for job in request["models"]]
-    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
-        json.dump(answers, stream)
 
 
 def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
@@ -40,8 +31,7 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
         return found
     except Exception as error:  # ONNX Runtime's have no class in common
         traceback.print_exc()
-        first = next(iter(str(error).strip().splitlines()), "")
-        return {"refused": f"ONNX Runtime: {first}"}
+        return {"refused": f"ONNX Runtime: {first_line(error)}"}
 
 
 def session_of(path: str) -> Any:
@@ -99,9 +89,8 @@ def variant(job: Dict[str, Any]) -> Dict[str, Any]:
         largest, _ = compare(session_of(path).run, job["reference"])
     except Exception as error:
         traceback.print_exc()
-        first = next(iter(str(error).strip().splitlines()), "")
         remove(path)
-        return {"kept": False, "why": f"it cannot be made: {first}"}
+        return {"kept": False, "why": f"it cannot be made: {first_line(error)}"}
     before, after = size_of(whole), size_of(path)
     times = seconds(whole, path, job["reference"])
     found = {
@@ -162,4 +151,4 @@ def seconds(one: str, other: str, reference: str) -> List[float]:
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(_answer)

@@ -1,0 +1,19 @@
+"""What the scripts have in common: each model of a request is answered. It imports no library."""
+
+import json
+import sys
+from typing import Any, Callable, Dict
+
+
+def answer_request(answer: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
+    """Answer each model of the request that the command line names, in ``REQUEST.answer``."""
+    with open(sys.argv[1], encoding="utf-8") as stream:
+        request = json.load(stream)
+    answers = [answer(job) for job in request["models"]]
+    with open(sys.argv[1] + ".answer", "w", encoding="utf-8") as stream:
+        json.dump(answers, stream)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says; libraries' errors go on for pages."""
+    return next(iter(str(error).strip().splitlines()), "")

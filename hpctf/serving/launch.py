@@ -14,17 +14,17 @@ from hpctf.common.paths import SERVICE_START, SERVICE_SUCCESSOR
 from hpctf.common.processes import start_time
 from hpctf.errors import UsageError
 from hpctf.models.version import Version
-from hpctf.plan import Component, Entry, Launch, Plan
-from hpctf.planning.backends.layout import Group
-from hpctf.planning.directives import directives, dropped_by, time_limit
+from hpctf.plan import Plan
+from hpctf.planning.directives import dropped_by, time_limit
 from hpctf.scheduler.jobs import Identity
-from hpctf.scheduler.programs import chosen_by_shell, environment_of
+from hpctf.scheduler.programs import environment_of
 from hpctf.serving.instance import LOG, MODELS, Orders
 from hpctf.serving.record import Definition, ServiceFolder, write_definition
 from hpctf.site.loading import find_target
-from hpctf.site.trust import template_folder, trusted_by
+from hpctf.site.trust import trusted_by
 from hpctf.submission.sbatch import sbatch, uninterrupted, write_script
 from hpctf.submission.script import render
+from hpctf.submission.task_plan import task_plan
 
 JOB = "job.json"
 
@@ -177,21 +177,16 @@ def job_plan(server: Path, definition: Definition) -> Plan:
     """Return the plan of a server's job: one task, no ranks."""
     site, asked = definition.of_site, definition.asked
     name, target = find_target(site, asked.target)
-    group = Group(1, 1)
     of_job = {} if "signal" in dropped_by(site, target) else {"signal": f"B:TERM@{_LAST_S}"}
-    made = directives(asked, group, site, target, 0, of_job, chosen_by_shell(os.environ))
-    return Plan(
-        run_id=f"hpctf-service-{definition.name}",
-        experiment="",
-        run_folder=str(server),
-        site=site.name,
-        target=name,
-        backend="service",
-        scheduler=site.scheduler,
-        roles=(),
-        components=(Component(1, 1, directives=made),),
-        launch=Launch("srun", definition.python, SERVICE_START, prologue=site.prologue),
-        entry=Entry("script", (), ""),
+    return task_plan(
+        f"hpctf-service-{definition.name}",
+        str(server),
+        site,
+        (name, target),
+        asked,
+        kind="service",
+        python=definition.python,
+        start=SERVICE_START,
         umask="0077",
-        template_folder=template_folder(site),
+        options=of_job,
     )

@@ -25,17 +25,15 @@ from hpctf.common.units import seconds_of
 from hpctf.environment.build_job import BUILD
 from hpctf.environment.store import LOGS, Store
 from hpctf.errors import SchedulerError, SiteError
-from hpctf.plan import Component, Entry, Launch, Plan
-from hpctf.planning.backends.layout import Group
-from hpctf.planning.directives import directives
+from hpctf.plan import Plan
 from hpctf.planning.resources import Resources
 from hpctf.scheduler.jobs import Identity
 from hpctf.scheduler.programs import chosen_by_shell
 from hpctf.scheduler.slurm import Slurm
 from hpctf.site.loading import find_target
-from hpctf.site.trust import template_folder
 from hpctf.submission.sbatch import NoAnswer, sbatch, uninterrupted, write_script
 from hpctf.submission.script import render
+from hpctf.submission.task_plan import task_plan
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -71,21 +69,16 @@ def build_plan(spec: EnvironmentSpec, site: Site, asked: Resources, folder: str)
         time_s=seconds_of(settings.build_time),
         sbatch={key: value for key, value in asked.sbatch.items() if key in given},
     )
-    made = directives(task, Group(1, 1), site, target, 0, {}, chosen_by_shell(os.environ))
-    return Plan(
-        run_id=job_name(spec, site),
-        experiment="",
-        run_folder=folder,
-        site=site.name,
-        target=name,
-        backend="environment",
-        scheduler=site.scheduler,
-        roles=(),
-        components=(Component(1, 1, directives=made),),
-        launch=Launch("srun", sys.executable, ENVIRONMENT_JOB, prologue=site.prologue),
-        entry=Entry("script", (), ""),
+    return task_plan(
+        job_name(spec, site),
+        folder,
+        site,
+        (name, target),
+        task,
+        kind="environment",
+        python=sys.executable,
+        start=ENVIRONMENT_JOB,
         umask=site.umask,
-        template_folder=template_folder(site),
     )
 
 

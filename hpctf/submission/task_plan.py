@@ -1,0 +1,61 @@
+"""The plan of a job that is no run: one task of hpctf's own, without ranks."""
+
+from __future__ import annotations
+
+import os
+
+from hpctf.plan import Component, Entry, Launch, Plan
+from hpctf.planning.backends.layout import Group
+from hpctf.planning.directives import directives
+from hpctf.planning.resources import Resources
+from hpctf.scheduler.programs import chosen_by_shell
+from hpctf.site.model import Site, Target
+from hpctf.site.trust import template_folder
+
+
+def task_plan(
+    job_name: str,
+    folder: str,
+    site: Site,
+    target: tuple[str, Target],
+    asked: Resources,
+    *,
+    kind: str,
+    python: str,
+    start: str,
+    umask: str,
+    options: dict[str, str] | None = None,
+) -> Plan:
+    """Return the plan of a job.
+
+    Parameters
+    ----------
+    folder
+        What the task works on, and where its log lies.
+    target
+        The target's name, and the target.
+    kind
+        What stands where a run has its backend: the template's name follows from it.
+    python, start
+        The interpreter, and the script that it runs.
+    options
+        Directives of this job alone.
+    """
+    name, found = target
+    chosen = chosen_by_shell(os.environ)
+    made = directives(asked, Group(1, 1), site, found, 0, options or {}, chosen)
+    return Plan(
+        run_id=job_name,
+        experiment="",
+        run_folder=folder,
+        site=site.name,
+        target=name,
+        backend=kind,
+        scheduler=site.scheduler,
+        roles=(),
+        components=(Component(1, 1, directives=made),),
+        launch=Launch("srun", python, start, prologue=site.prologue),
+        entry=Entry("script", (), ""),
+        umask=umask,
+        template_folder=template_folder(site),
+    )

@@ -7,7 +7,7 @@ may have nothing that it needs.
 import json
 import os
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from .refusing import refusal
 from .values import scalar
@@ -89,5 +89,4 @@ _OPTIONS = {"tags": "--tag", "properties": "--property"}
 
 
 def _environment() -> Dict[str, str]:
-    kept: List[str] = [key for key in os.environ if not key.startswith(_OF_THE_SCRIPT)]
-    return {key: os.environ[key] for key in kept}
+    return {key: os.environ[key] for key in os.environ if not key.startswith(_OF_THE_SCRIPT)}

@@ -159,8 +159,12 @@ def test_a_time_to_begin(person: Person) -> None:
 def test_limits_and_licenses(person: Person, faults: Faults, clock: Clock) -> None:
     run = person.cluster.run
     enforced = {"AccountingStorageEnforce": "qos,limits", "Licenses": "solver:1"}
-    run("sacctmgr", "--immediate", "add", "account", "why")
-    run("sacctmgr", "--immediate", "add", "user", str(person.user), "account=why")
+    # What counts is that both are there: a request that sacctmgr sends again fails the second time.
+    user = str(person.user)
+    run("sacctmgr", "--immediate", "add", "account", "why", check=False)
+    run("sacctmgr", "--immediate", "add", "user", user, "account=why", check=False)
+    shown = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}")
+    assert run(*shown, "account=why", "format=account,user").stdout.split() == [f"why|{user}"]
     run("sacctmgr", "--immediate", "modify", "qos", "normal", "set", "MaxJobsPerUser=1")
     try:
         with faults.settings(**enforced):
@@ -184,7 +188,7 @@ def test_limits_and_licenses(person: Person, faults: Faults, clock: Clock) -> No
             person.hpctf("cancel", third, fourth)
     finally:
         run("sacctmgr", "--immediate", "modify", "qos", "normal", "set", "MaxJobsPerUser=-1")
-        run("sacctmgr", "--immediate", "delete", "user", str(person.user), check=False)
+        run("sacctmgr", "--immediate", "delete", "user", user, check=False)
         run("sacctmgr", "--immediate", "delete", "account", "why", check=False)
 
 

@@ -240,8 +240,8 @@ def _slow(measured: list[dict[str, Any]]) -> Check:
     rule = f"more than {SLOW:g} times worse than the median node"
     if slow:
         remedy = (
-            "Leave the node out (--sbatch exclude=NODE), and tell the admin: cable, link speed or "
-            "a busy neighbour."
+            "Leave the node out (--sbatch exclude=NODE), and report it to the admin: its cable or "
+            "its link speed."
         )
         return failed(name, f"{'; '.join(slow)} ({rule})", remedy)
     return ok(name, f"none is {rule}")

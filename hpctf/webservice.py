@@ -348,7 +348,9 @@ def version_of(model: Any, site: Site) -> Version:
 
 
 def _error_of(body: bytes) -> str:
+    """Return what is wrong in the words of the protocol, or of Azure ML's entry scripts."""
     try:
-        return str(json.loads(body)["error"])
+        said = json.loads(body)
+        return str(said["error"] if "error" in said else said["message"])
     except (ValueError, LookupError, TypeError):
         return body[:300].decode("utf-8", "replace")

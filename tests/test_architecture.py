@@ -82,7 +82,7 @@ HEAVY = [
 IN_TRAINING = [
     PACKAGE / "node/function_call.py",
     PACKAGE / "node/server.py",
-    PACKAGE / "serving/server/entry_process.py",
+    *(PACKAGE / "serving/entry").rglob("*.py"),
     *(PACKAGE / "client").rglob("*.py"),
     *(PACKAGE / "startup").rglob("*.py"),
     *(PACKAGE / "models/export/scripts").rglob("*.py"),

@@ -24,6 +24,7 @@ SCORING_WORKER = os.path.join(PACKAGE, "scoring", "worker")
 """Folder of what scores rows, which goes along in a run's snapshot."""
 ENVIRONMENT_JOB = os.path.join(PACKAGE, "environment", "build_job.py")
 SERVICE_START = os.path.join(PACKAGE, "serving", "server", "start.py")
+SERVICE_ENTRY = os.path.join(PACKAGE, "serving", "entry", "start.py")
 SERVICE_SUCCESSOR = os.path.join(PACKAGE, "serving", "successor.py")
 LOCKS = os.path.join(PACKAGE, "environment", "locks")
 CLIENT = os.path.join(PACKAGE, "client")

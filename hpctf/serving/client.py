@@ -30,7 +30,7 @@ _BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRea
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered."""
+    """What a service answered; the values of a header that is repeated are joined by commas."""
 
     status: int
     headers: Mapping[str, str]
@@ -100,7 +100,8 @@ class Client:
         connection = self._connection or self._connect()
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
-        answer = Answer(response.status, dict(response.getheaders()), response.read())
+        found = {name: str(response.getheader(name)) for name, _ in response.getheaders()}
+        answer = Answer(response.status, found, response.read())
         if response.will_close:
             self.close()
         return answer

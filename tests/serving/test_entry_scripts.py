@@ -11,6 +11,7 @@ import pytest
 from hpctf import InferenceConfig, Webservice
 from hpctf.errors import ServiceError, UsageError
 from hpctf.serving.client import Client
+from hpctf.serving.entry.script import Script
 from hpctf.site.model import Site
 from hpctf.webservice import deploy_service
 from tests.support.built import SITE
@@ -20,7 +21,7 @@ SCORE = """
 import json, os, sys, time
 
 from azureml.core.model import Model
-from helper import double
+from script import double
 
 def init():
     path = Model.get_model_path("digits")
@@ -37,8 +38,8 @@ def run(data, request_headers):
         raise ValueError(asked["raise"])
     if "odd" in asked:
         return object()
-    assert "authorization" not in request_headers
-    return {"twice": double(asked["numbers"]), "kind": request_headers["content-type"]}
+    assert "Authorization" not in request_headers
+    return {"twice": double(asked["numbers"]), "kind": request_headers["Content-Type"]}
 """
 
 
@@ -48,7 +49,7 @@ def scored(
 ) -> Webservice:
     folder = tmp_path_factory.mktemp("source")
     (folder / "score.py").write_text(SCORE)
-    (folder / "helper.py").write_text("def double(numbers): return [2 * one for one in numbers]\n")
+    (folder / "script.py").write_text("def double(numbers): return [2 * one for one in numbers]\n")
     return deployed("scored", ("digits",), InferenceConfig("score.py", folder, timeout_s=5.0))
 
 
@@ -63,16 +64,17 @@ def test_run_gets_the_body_and_what_it_returns_is_json(scored: Webservice) -> No
     assert "init was called" in scored.get_logs()
 
 
-def test_what_run_raises_is_told_and_the_next_request_is_answered(scored: Webservice) -> None:
-    status, words = call(scored, b'{"raise": "no such thing"}')
-    assert (status, json.loads(words)["error"]) == (502, "run() failed: ValueError: no such thing")
-    assert [call(scored, body)[0] for body in (b"no json", b'{"odd": 1}')] == [502, 502]
-    assert call(scored, b"\xff\xfe")[0] == 400
-    assert "Traceback" in scored.get_logs()
+def test_what_run_raises_is_in_the_log_and_the_next_request_is_answered(
+    scored: Webservice,
+) -> None:
+    """What clients see: test_azureml_server."""
+    with pytest.raises(ServiceError, match="answered 500: An unexpected error occurred in scoring"):
+        scored.run({"raise": "no such thing"})
+    assert "ValueError: no such thing" in scored.get_logs()
     assert scored.run({"numbers": [3]})["twice"] == [6]
 
 
-@pytest.mark.parametrize(("asked", "status"), [({"exit": 1}, 502), ({"sleep": 600}, 504)])
+@pytest.mark.parametrize(("asked", "status"), [({"exit": 1}, 502), ({"sleep": 600}, 500)])
 def test_a_script_that_ends_or_hangs_is_started_again(
     scored: Webservice, asked: dict[str, int], status: int
 ) -> None:
@@ -85,6 +87,44 @@ def test_a_script_that_ends_or_hangs_is_started_again(
 
     wait_until(is_back)
     assert scored.state == "ready"
+
+
+RAW = """
+from azureml.contrib.services.aml_request import AMLRequest, rawhttp
+from azureml.contrib.services.aml_response import AMLResponse
+
+@rawhttp
+def run(request):
+    assert isinstance(request, AMLRequest)
+    return AMLResponse(request.data[::-1], 200, {"Content-Type": "image/png"})
+"""
+
+
+def test_a_script_of_the_sdks_first_years_gets_its_raw_requests(
+    deployed: Callable[..., Webservice], tmp_path: Path
+) -> None:
+    (tmp_path / "score.py").write_text(RAW)
+    service = deployed("raw", (), InferenceConfig(str(tmp_path / "score.py")))
+    answer = service.call("POST", "/score", b"\x00PNG")
+    assert (answer.body, answer.headers["content-type"]) == (b"GNP\x00", "image/png")
+    assert service.call("GET", "/").body == b"Healthy"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("def init(): pass", "has no function run"),
+        ("def run(*data): pass", "cannot accept positional-only arguments"),
+        ("def run(request_headers): pass", "needs to accept an argument for input data"),
+        ("import nowhere", "No module named 'nowhere'"),
+    ],
+)
+def test_a_script_that_nobody_can_call_is_refused_as_it_is_loaded(
+    script: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "score.py").write_text(script)
+    with pytest.raises((AttributeError, TypeError, ImportError), match=words):
+        Script(str(tmp_path / "score.py"))
 
 
 def test_a_script_that_does_not_begin_is_a_service_that_failed(site: Site, tmp_path: Path) -> None:

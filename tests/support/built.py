@@ -97,8 +97,16 @@ def build_tools() -> subprocess.CompletedProcess[str]:
     return _kept("tools", [*setup["options"]["install_requires"].split(), *TOOLS])
 
 
-CLIENTS = ("onnx==1.23.2", "tritonclient[http]==2.73.0", "schemathesis==4.32.5")
-"""What makes ONNX models for the tests, and calls services as others do."""
+CLIENTS = (
+    "onnx==1.23.2",
+    "tritonclient[http]==2.73.0",
+    "schemathesis==4.32.5",
+    "kserve==0.21.0; python_version < '3.14'",
+    "azureml-inference-server-http==1.5.1",
+    "inference-schema==1.8",
+)
+"""What makes ONNX models for the tests, calls services as others do, and Azure ML's own server of
+entry scripts."""
 
 
 def build_clients() -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hpctf._version import __version__
+from hpctf.serving.server.azureml import METHODS, scored_by
 from hpctf.serving.server.batching import Batcher
 from hpctf.serving.server.entry import EntryScript
 from hpctf.serving.server.limits import Limits
@@ -61,7 +62,6 @@ class Service:
         self._batchers = {
             model.name: Batcher(model, partial(self.measures.ran, model.name)) for model in models
         }
-        self._openapi = as_json(openapi(name, models, script is not None))
 
     @property
     def is_ready(self) -> bool:
@@ -81,7 +81,7 @@ class Service:
             *(Route(path, self._metadata, methods=get) for path in (model, version)),
             *(Route(f"{path}/ready", self._model_ready, methods=get) for path in (model, version)),
             *(Route(f"{path}/infer", self._infer, methods=post) for path in (model, version)),
-            Route("/score", self._score, methods=post),
+            Route("/score", self._score, methods=post if self.script is None else METHODS),
             Route("/metrics", self._metrics, methods=get),
             Route("/swagger.json", self._swagger, methods=get),
         ]
@@ -89,6 +89,8 @@ class Service:
         return Guard(self, Starlette(routes=routes, exception_handlers=handlers))
 
     async def _alive(self, request: Request) -> Response:
+        if self.script is not None and request.url.path == "/":
+            return Response("Healthy", media_type="text/html")  # as Azure ML's own server
         return _json({"live": True})
 
     async def _ready(self, request: Request) -> Response:
@@ -128,9 +130,7 @@ class Service:
     async def _score(self, request: Request) -> Response:
         body = await self._body(request)
         if self.script is not None:
-            return Response(
-                await self.script.run(body, dict(request.headers)), media_type="application/json"
-            )
+            return await scored_by(self.script, request, body)
         if len(self._models) != 1:
             raise wrong("Name one of the models: POST /v2/models/NAME/infer.")
         model = next(iter(self._models.values()))
@@ -143,7 +143,8 @@ class Service:
         return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
 
     async def _swagger(self, request: Request) -> Response:
-        return Response(self._openapi, media_type="application/json")
+        schemas = None if self.script is None else self.script.schemas
+        return _json(openapi(self.name, [*self._models.values()], schemas))
 
     def _model(self, request: Request) -> Model:
         name, version = request.path_params["name"], request.path_params.get("version")

@@ -1,7 +1,6 @@
 """The entry script: a process of its own, in its own environment, that is started again if it ends.
 
-It and the server exchange frames over a socket: a JSON head and a body, each with its length before
-it (`hpctf.serving.server.entry_process`).
+It and the server exchange frames over a socket (`hpctf.serving.entry`).
 """
 
 from __future__ import annotations
@@ -17,15 +16,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpctf.common.paths import SERVICE_ENTRY
 from hpctf.errors import UsageError
-from hpctf.serving.server import entry_process
+from hpctf.serving.entry.frames import LENGTHS
+from hpctf.serving.entry.requests import Request
+from hpctf.serving.entry.script import Answer, refusal
 from hpctf.serving.server.refusal import Refusal, too_busy
 
 MOST_WAITING = 256
 _AGAIN_S = 1.0
 """Seconds between the end of a script and its next start."""
 
-_LENGTHS = struct.Struct(entry_process.LENGTHS)
+_LENGTHS = struct.Struct(LENGTHS)
+_SECRET = frozenset({"authorization", "cookie"})
+"""Headers that the script does not get."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class EntryScript:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._again: asyncio.Task[None] | None = None
+        self.schemas: Mapping[str, Any] = {}
+        """What inference-schema says of ``input`` and ``output``."""
 
     @property
     def is_ready(self) -> bool:
@@ -88,7 +94,7 @@ class EntryScript:
                 "AZUREML_MODEL_DIR": settings.models,
                 "HPCTF_ENTRY_MODELS": settings.models_root,
             }
-            command = [settings.python, entry_process.__file__, str(theirs.fileno())]
+            command = [settings.python, SERVICE_ENTRY, str(theirs.fileno())]
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 settings.script,
@@ -107,46 +113,47 @@ class EntryScript:
         if "error" in head:
             await self.stop()
             raise UsageError(f"The entry script failed as it began: {head['error']}")
+        self.schemas = {key: head[key] for key in ("input", "output") if key in head}
         self._reader = reader
 
-    async def run(self, data: bytes, headers: Mapping[str, str]) -> bytes:
-        """Return what ``run(data)`` returned, as JSON.
+    async def run(self, request: Request) -> Answer:
+        """Return what ``run()`` answered.
 
         Raises
         ------
         Refusal
-            It failed or took too long, or the script is being started again.
+            The script's process ended, or is being started again.
         """
         if self._waiting >= MOST_WAITING:
             raise too_busy("Too many requests wait for the entry script.")
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._run(data, headers)
+                return await self._run(request)
         finally:
             self._waiting -= 1
 
-    async def _run(self, data: bytes, headers: Mapping[str, str]) -> bytes:
+    async def _run(self, request: Request) -> Answer:
         reader, writer = self._reader, self._writer
         if reader is None or writer is None:
             raise too_busy("The entry script is being started again.")
-        secret = ("authorization", "cookie")
-        shown = {name: value for name, value in headers.items() if name not in secret}
-        head = json.dumps({"headers": shown}).encode()
+        asked = request._asdict()
+        data = asked.pop("body")
+        asked["headers"] = [pair for pair in request.headers if pair[0] not in _SECRET]
+        head = json.dumps(asked).encode()
         try:
             writer.write(_LENGTHS.pack(len(head), len(data)) + head)
             writer.write(data)
             answer, body = await asyncio.wait_for(_read(reader), self._settings.timeout_s)
         except asyncio.TimeoutError:
             self._start_again()
-            seconds = f"{self._settings.timeout_s:g}"
-            raise Refusal(504, f"run() took more than {seconds} s, and was ended.") from None
+            words = f"Scoring timeout after {self._settings.timeout_s * 1000:.0f} ms"
+            return refusal(500, words, failed=True)
         except (OSError, EOFError):
             self._start_again()
             raise Refusal(502, "The entry script's process ended.") from None
-        if "error" in answer:
-            raise Refusal(answer["status"], answer["error"])
-        return body
+        headers = [(str(name), str(value)) for name, value in answer["headers"]]
+        return Answer(int(answer["status"]), headers, body)
 
     def _start_again(self) -> None:
         self._reader = None

@@ -26,8 +26,16 @@ _REFUSALS = {
 }
 
 
-def openapi(service: str, models: Sequence[Model], is_scored_by_script: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of a service."""
+def openapi(
+    service: str, models: Sequence[Model], script: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the OpenAPI document of a service.
+
+    Parameters
+    ----------
+    script
+        What is known of an entry script's ``input`` and ``output``: schemas; None: there is none.
+    """
     paths: dict[str, Any] = {
         "/v2/health/live": {"get": _operation("Is the server running?", is_open=True)},
         "/v2/health/ready": {"get": _operation("Are all models loaded?", is_open=True)},
@@ -40,8 +48,14 @@ def openapi(service: str, models: Sequence[Model], is_scored_by_script: bool) ->
         paths[place] = {"get": _operation("Inputs and outputs of the model")}
         paths[f"{place}/ready"] = {"get": _operation("Is the model loaded?")}
         paths[f"{place}/infer"] = {"post": _post("Run the model", _inference(model.inputs))}
-    if is_scored_by_script:
-        paths["/score"] = {"post": _post("Call run() of the entry script", {})}
+    if script is not None:
+        made = _post("Call run() of the entry script", script.get("input", {}))
+        made["responses"]["200"] = {
+            "description": "Done",
+            "content": {"application/json": {"schema": script.get("output", {})}},
+        }
+        made["responses"]["500"] = {"description": "The entry script failed."}
+        paths["/score"] = {"post": made}
     elif models:
         paths["/score"] = {"post": _post("Run the model on rows", _rows(models[0].inputs))}
     return {
@@ -80,7 +94,7 @@ def _post(summary: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     for status, words in _REFUSALS.items():
         made["responses"][status] = _refusal(words)
-    made["responses"]["502"] = _refusal("The entry script failed.")
+    made["responses"]["502"] = _refusal("The entry script's process ended.")
     return made
 
 

@@ -9,7 +9,7 @@ class Refusal(Exception):
     Parameters
     ----------
     status
-        4xx: the request is wrong; 502: the entry script failed; 503: try again later.
+        4xx: the request is wrong; 502: the entry script's process ended; 503: try again later.
     message
         What is wrong, for whoever wrote the client.
     headers

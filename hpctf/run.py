@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hpctf.common.files import tail
 from hpctf.errors import TrainingFailed, UsageError, did_you_mean
+from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.logs import LogPrinter
 from hpctf.run_folder.ownership import end_of_log
@@ -203,14 +204,17 @@ class Run(Reading):
         failure = first_failure(status.ranks)
         ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
         if failure and failure.asked is None and status.state == "Failed":
-            raise TrainingFailed(f"{ending}: {tell_failure(failure, self.folder.path)}", hint)
+            told = tell_failure(failure, self.folder.path, status.ranks)
+            raise TrainingFailed(f"{ending}: {told}", hint)
         message = f"{ending}: {status.reason}."
-        last = tail(self.folder.job_log, 10)
+        log, last = self.folder.job_log, tail(self.folder.job_log, LOOK_BACK)
         if not last:
             with contextlib.suppress(OSError):
-                last = end_of_log(self.folder.build_log, self.folder.path, 10)
+                log = self.folder.build_log
+                last = end_of_log(log, self.folder.path, LOOK_BACK)
         if last and status.state == "Failed":
-            message += "\nLast lines of the job's log:\n" + "\n".join(f"  {line}" for line in last)
+            said = "\n".join(f"  {line}" for line in failure_lines(last, 10))
+            message += f"\nFrom {log}:\n{said}"
         raise TrainingFailed(message, hint)
 
     def cancel(self) -> None:

@@ -116,7 +116,7 @@ def verdict(
         return START_AGAIN, "Slurm's warning, which came before every rank was there"
     failure = first_failure(ranks)
     if failure and (failure.asked is None or not silent):
-        say(tell_failure(failure, run_folder))
+        say(tell_failure(failure, run_folder, ranks))
         return failure.status, ""
     if silent:
         return launcher_status or NO_RECORD, _silence(run_folder, silent, launcher_status)

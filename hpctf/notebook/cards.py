@@ -178,7 +178,7 @@ def _failure(run: RunFolder, status: RunState) -> str:
     failed = first_failure(status.ranks)
     if failed is None or status.state != "Failed":
         return ""
-    return tell_failure(failed, run.path, FAILED_LINES)
+    return tell_failure(failed, run.path, status.ranks, FAILED_LINES)
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, str]:

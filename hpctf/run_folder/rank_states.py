@@ -13,6 +13,12 @@ from hpctf.cluster_spec import ROLE_NAMES
 from hpctf.common.files import read_records, tail
 from hpctf.common.forms import fitting
 from hpctf.errors import RunFolderError
+from hpctf.run_folder.failure_lines import (
+    LOOK_BACK,
+    failure_lines,
+    holds_exception,
+    is_of_another,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -240,11 +246,40 @@ def describe_end(rank: RankState) -> str:
     return f"{how}, the run folder's file system being full" if rank.full else how
 
 
-def tell_failure(rank: RankState, run_folder: str | os.PathLike[str], lines: int = 20) -> str:
-    """Return who failed, where, how, and the last lines of its log."""
-    log = os.path.join(run_folder, "logs", f"{rank.name}.log")
-    last = tail(log, lines)
-    words = f"{rank.name} on {rank.host} failed with {describe_end(rank)}."
-    if not last:
+def tell_failure(
+    failed: RankState,
+    run_folder: str | os.PathLike[str],
+    ranks: Iterable[RankState] = (),
+    lines: int = 20,
+) -> str:
+    """Return who failed, where and how, and what its log says of it.
+
+    Where that log only says that another rank was gone, what the log of that one of `ranks` says.
+    """
+    words = f"{failed.name} on {failed.host} failed with {describe_end(failed)}."
+    teller = who_tells(failed, run_folder, ranks)
+    if teller is not failed:
+        words += f" It ended because {teller.name} on {teller.host} had failed."
+    log = log_of(teller, run_folder)
+    said = failure_lines(tail(log, LOOK_BACK), lines)
+    if not said:
         return f"{words} Its log is empty: {log}"
-    return "\n".join([f"{words} Last lines of {log}:", *(f"  {line}" for line in last)])
+    return "\n".join([f"{words} From {log}:", *(f"  {line}" for line in said)])
+
+
+def log_of(rank: RankState, run_folder: str | os.PathLike[str]) -> str:
+    """Return the path of a rank's log."""
+    return os.path.join(run_folder, "logs", f"{rank.name}.log")
+
+
+def who_tells(
+    failed: RankState, run_folder: str | os.PathLike[str], ranks: Iterable[RankState]
+) -> RankState:
+    """Return the rank whose log says why: ranks that wait for a failed one may end before it."""
+    if is_of_another(failure_lines(tail(log_of(failed, run_folder), LOOK_BACK))):
+        for rank in ranks:
+            if rank.state in ("Failed", "Canceled") and rank.status and rank is not failed:
+                lines = failure_lines(tail(log_of(rank, run_folder), LOOK_BACK))
+                if holds_exception(lines) and not is_of_another(lines):
+                    return rank
+    return failed

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpctf.common.files import PRIVATE_FILE, read_json, tail, write_json
 from hpctf.errors import ExportError
+from hpctf.run_folder.failure_lines import LOOK_BACK, headline
 from hpctf.scheduler.programs import environment_of
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -72,5 +73,5 @@ def _reason(code: int, log: Path) -> str:
     if code < 0:
         hint = ", as it is where memory is short" if code == -9 else ""
         return f"signal {-code} ended it{hint}"
-    last = next((line.strip() for line in reversed(tail(log)) if line.strip()), "")
+    last = headline(tail(log, LOOK_BACK))
     return f"exit code {code}: {last[:300].rstrip('.')}" if last else f"exit code {code}"

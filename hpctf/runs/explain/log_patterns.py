@@ -239,20 +239,6 @@ _CODES = {
 }
 
 
-_FRAME = re.compile(
-    r"^  File \".*\", line \d+ in |^(?:Current thread|Thread) 0x|^Extension modules: |"
-    r"^\s*@\s+0x|^#\d+ +0x|^\*\*\* (?:Begin|End) stack trace|^\[[\w.-]+:\d+\] \[ ?\d+\] |"
-    r"^\t?(?:_?Py\w+|_start|clone|\(?\+?0x[0-9a-f]+\)?|_Z\w+|__libc_start_main\w*)(?:\+0x\w+)?$"
-)
-"""A line of a dump of the stack, by Python's faulthandler, TensorFlow, glibc or Open MPI: they come
-after the sentence that says what was wrong, by the hundred."""
-
-
-def without_frames(lines: list[str]) -> list[str]:
-    """Return lines without those of dumps of the stack."""
-    return [line for line in lines if not _FRAME.match(line)]
-
-
 def of_lines(lines: list[str], python: str) -> Symptom | None:
     """Return what the lines mean: the latest one that is known; None if none is.
 

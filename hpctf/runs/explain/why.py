@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from hpctf.common.units import clock
 from hpctf.errors import SchedulerError
+from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines, without_frames
 from hpctf.run_folder.ownership import end_of_log
-from hpctf.run_folder.rank_states import RankState, first_failure, first_interrupted, read_job
+from hpctf.run_folder.rank_states import (
+    RankState,
+    first_failure,
+    first_interrupted,
+    read_job,
+    who_tells,
+)
 from hpctf.runs.explain import log_patterns
 from hpctf.runs.explain.job_info import Figures
 from hpctf.runs.status.determine import REASONS
@@ -24,9 +31,9 @@ from hpctf.scheduler.jobs import Identity
 if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
 
-_LINES = 8
-_LOOK_BACK = 60
-"""Lines of a log that are shown, and that are searched for a cause."""
+_LINES = 60
+"""Lines at the end of a log that are searched for a cause that hpctf knows."""
+_SHOWN = 12
 _GB = 1e9
 
 
@@ -68,7 +75,7 @@ def says_more(run: RunFolder, status: RunState) -> bool:
     failure = first_failure(status.ranks)
     if _slurms_cause(status):
         return True
-    return bool((_of_rank(run, failure) if failure else _of_log(run, "job"))[1])
+    return bool((_of_rank(run, failure, status.ranks) if failure else _of_log(run, "job"))[1])
 
 
 def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
@@ -149,7 +156,7 @@ def _causes(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
             f"{run.id} ...; or allow more restarts: --max-restarts."
         ]
     if failure is not None and failure.asked is None:
-        return _of_rank(run, failure)
+        return _of_rank(run, failure, status.ranks)
     if awaits_environment(run.read_record(), run.plan):
         facts, advice = _of_log(run, "build")
         return facts, advice or ["The next submission builds it again, once that is repaired."]
@@ -161,10 +168,12 @@ def _slurms_cause(status: RunState) -> str:
     return next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
 
 
-def _of_rank(run: RunFolder, rank: RankState) -> tuple[list[str], list[str]]:
+def _of_rank(
+    run: RunFolder, rank: RankState, ranks: tuple[RankState, ...]
+) -> tuple[list[str], list[str]]:
     if rank.oom:
         return _of_memory(run, rank.oom, rank.name)
-    facts, advice = _of_log(run, rank.name)
+    facts, advice = _of_log(run, who_tells(rank, run.path, ranks).name)
     if rank.full:
         return facts, [f"Make room on the file system of {run.path}, and submit again."]
     if not advice:
@@ -178,14 +187,13 @@ def _of_log(run: RunFolder, name: str) -> tuple[list[str], list[str]]:
     """Return what a log's last lines mean, and the lines."""
     log = run.logs / f"{name}.log"
     try:
-        end = end_of_log(log, run.path, _LOOK_BACK * 20)
-        lines = log_patterns.without_frames(end)[-_LOOK_BACK:]
+        end = end_of_log(log, run.path, LOOK_BACK)
     except OSError:  # of somebody else's job, which built the same environment
-        lines = []
-    known = log_patterns.of_lines(lines, run.plan["entry"]["python"])
+        end = []
+    known = log_patterns.of_lines(without_frames(end)[-_LINES:], run.plan["entry"]["python"])
     facts = [_sentence(known.meaning)] if known else []
-    if lines:
-        facts.append("\n".join([f"Last lines of {log}:", *(f"  {x}" for x in lines[-_LINES:])]))
+    if end:
+        facts.append("\n".join([f"From {log}:", *(f"  {x}" for x in failure_lines(end, _SHOWN))]))
     return facts, [known.advice] if known else []
 
 

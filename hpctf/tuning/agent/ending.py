@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hpctf.common.files import tail
 from hpctf.node.conclude import INTERRUPTED
+from hpctf.run_folder.failure_lines import LOOK_BACK, headline
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.rank_states import read_ranks
 from hpctf.runs.status.determine import settle
@@ -41,6 +42,6 @@ def settle_waiting(trial: RunFolder, reason: str) -> None:
 
 
 def last_words(trial: RunFolder, rank: str) -> str:
-    """Return ``: ValueError: no such data``, the last line of a rank's log, if there is one."""
-    lines = [line.strip() for line in tail(trial.logs / f"{rank}.log", 5) if line.strip()]
-    return f": {lines[-1][:_LONGEST_WORDS]}" if lines else ""
+    """Return ``: ValueError: no such data``, the line of a rank's log that says why it failed."""
+    line = headline(tail(trial.logs / f"{rank}.log", LOOK_BACK))
+    return f": {line[:_LONGEST_WORDS]}" if line else ""

@@ -9,11 +9,16 @@ import subprocess
 import time
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from hpctf.node.signals import ENDING, Signals
 
 KILL_AFTER_S = 4.0
 """Seconds between a request to end and SIGKILL once the job has failed or been cancelled."""
+
+REPEAT_S = 1.0
+"""Seconds within which the same signal is the same request: where an answer is slow, Slurm sends
+its message again, and a script that ends by the first one would die of the second."""
 
 _LOOK_S = 0.1
 """How often is looked whether anything of a container is left."""
@@ -82,11 +87,16 @@ class Process:
     ) -> None:
         self.asked: str | None = None
         self._told: set[int] = set()
+        self._passed_at: dict[int, float] = {}
         self._kill_at: float | None = None
         self._signals = signals
         self._manners = manners
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         signals.raises = False
+        # With proctrack/linuxproc Slurm's warning reaches the script as well, which knows only what
+        # it is told: left alone, it would die of it.
+        heard = manners.warning in (None, manners.tell)
+        deaf = None if heard else partial(signal.signal, manners.warning, signal.SIG_IGN)
         self._child = subprocess.Popen(
             command,
             cwd=cwd,
@@ -95,6 +105,7 @@ class Process:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=deaf,
             pass_fds=_of_the_launcher(env),
         )
         os.close(output)
@@ -162,7 +173,7 @@ class Process:
             tell = self._manners.tell if number == signal.SIGTERM else number
             self._ask(signal.Signals(number).name, number if tell in self._told else tell)
         elif number != signal.SIGCHLD:
-            self._send(number)
+            self._pass_on(number)
 
     def _ask(self, by: str, number: int) -> None:
         if self.asked is None:
@@ -175,6 +186,13 @@ class Process:
         """Send a signal once: Slurm repeats its own, and a script may be writing a checkpoint."""
         if number not in self._told:
             self._told.add(number)
+            self._send(number)
+
+    def _pass_on(self, number: int) -> None:
+        """Send a signal that means what the script makes of it, each request once."""
+        now = time.monotonic()
+        if now - self._passed_at.get(number, -REPEAT_S) >= REPEAT_S:
+            self._passed_at[number] = now
             self._send(number)
 
     def _send(self, number: int) -> None:

@@ -95,8 +95,9 @@ class Process:
         signals.raises = False
         # With proctrack/linuxproc Slurm's warning reaches the script as well, which knows only what
         # it is told: left alone, it would die of it.
-        heard = manners.warning in (None, manners.tell)
-        deaf = None if heard else partial(signal.signal, manners.warning, signal.SIG_IGN)
+        deaf = None
+        if manners.warning is not None and manners.warning != manners.tell:
+            deaf = partial(signal.signal, manners.warning, signal.SIG_IGN)
         self._child = subprocess.Popen(
             command,
             cwd=cwd,

@@ -70,7 +70,8 @@ print(came)
 
 
 def test_a_script_may_choose_the_very_signal_that_slurm_sends(tmp_path: Path) -> None:
-    folder = ready(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGUSR2)\n", sys.executable)
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGUSR2)\n"
+    folder = ready(tmp_path, text, sys.executable)
     plan = json.loads(folder.plan_file.read_text())
     plan["interruption"].update(signal="USR2", tell="USR2")
     folder.plan_file.write_text(json.dumps(plan))

@@ -30,7 +30,7 @@ _NAMES = {
 }
 """The packages that each is in."""
 
-_BUILT_WITH_TF_KERAS = tuple(name for name in tensorflow_versions.NAMES if "nightly" not in name)
+_BUILT_WITH_TF_KERAS = tensorflow_versions.RELEASED
 """hpctf puts tf-keras beside these (hpctf.environment.build)."""
 
 _ASK = (

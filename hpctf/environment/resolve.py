@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hpctf.environment import tensorflow_versions
 from hpctf.environment.conda_file import CondaPackages, conda_packages
 from hpctf.environment.interpreters import check_version, find_python
-from hpctf.environment.requirements import Reader, Requirements
+from hpctf.environment.requirements import Reader, Requirements, name_of
 from hpctf.environment.spec import EnvironmentSpec
 from hpctf.environment.toolchain import environment_with, in_order, mpi_of
 from hpctf.errors import SiteError, UsageError
@@ -22,6 +22,8 @@ from hpctf.site.trust import trusted_by
 if TYPE_CHECKING:
     from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.site.model import Site
+
+_TENSORBOARD = ("tensorboard", "tb-nightly")
 
 _CONDA_PYTHON = "3.11"
 """Of conda environments when nobody says one: all versions of TensorFlow from 2.12 on have it."""
@@ -72,6 +74,7 @@ def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
     gpu_operations = settings.horovod.gpu_operations if horovod and asked.gpu else None
     machine = platform.machine()
     pip, tensorflow, version = _tensorflow(asked, site, pip, conda, gpu_operations, machine)
+    pip = _with_tensorboard(pip, conda, tensorflow, version)
     modules = in_order(site.modules, settings.modules, asked.modules)
     here = _environment(modules, site)
     python = ""
@@ -179,6 +182,21 @@ def _tensorflow(
             f"Ask for framework_version='{newest}'.",
         )
     return pip, requirement, version
+
+
+def _with_tensorboard(
+    pip: Requirements, conda: CondaPackages | None, tensorflow: str | None, version: str
+) -> Requirements:
+    """Return the packages with TensorBoard, if pip installs a TensorFlow that does not bring it."""
+    named = {name_of(one) for one in pip.of((*tensorflow_versions.NAMES, *_TENSORBOARD))}
+    brings = tensorflow_versions.series(version)
+    if tensorflow is None and named.isdisjoint(tensorflow_versions.RELEASED):
+        return pip
+    if brings and brings < tensorflow_versions.NO_TENSORBOARD_FROM:
+        return pip
+    if not named.isdisjoint(_TENSORBOARD) or (conda and not conda.names.isdisjoint(_TENSORBOARD)):
+        return pip
+    return replace(pip, lines=(*pip.lines, _TENSORBOARD[0]))
 
 
 def _series(version: str) -> str:

@@ -23,11 +23,17 @@ EMPTY_HEADERS_FROM = (2, 19)
 KERAS_3_FROM = (2, 16)
 """From here on TensorFlow's Keras is Keras 3; tf-keras is the one that Horovod trains with."""
 
+NO_TENSORBOARD_FROM = (2, 21)
+"""From here on TensorFlow does not bring TensorBoard, which Keras's callback of that name needs."""
+
 NAMES = (
     *("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-rocm", "tensorflow-cpu-aws"),
     *("tensorflow-aarch64", "intel-tensorflow", "tf-nightly", "tf-nightly-cpu", "tf-nightly-gpu"),
 )
 """Packages that bring TensorFlow."""
+
+RELEASED = tuple(name for name in NAMES if "nightly" not in name)
+"""Those of releases: nightly builds have a TensorBoard of their own, tb-nightly."""
 
 _GPU_ENDED = (2, 12)
 

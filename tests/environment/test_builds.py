@@ -84,7 +84,12 @@ def test_what_an_environment_is_made_of_is_on_record(site: Path) -> None:
     one = Store(loaded).find(spec.key)
     record = one.record()
     assert record["checked"] == {"tensorflow": "2.21.0"}
-    assert record["packages"] == ["tensorflow-cpu==2.21.0", "tf-keras==2.21.0", "tiny==1.1"]
+    assert record["packages"] == [
+        "tensorboard==2.20.0",
+        "tensorflow-cpu==2.21.0",
+        "tf-keras==2.21.0",
+        "tiny==1.1",
+    ]
     assert (record["user"], record["host"]) == (
         os.environ.get("USER") or record["user"],
         os.uname().nodename,

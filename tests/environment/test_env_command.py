@@ -32,7 +32,7 @@ def test_build_prints_the_interpreter_and_tells_the_story_on_stderr(site: Path) 
     python = Path(done.stdout.strip())
     assert subprocess.check_output([python, "-c", "import tiny; print(1)"]) == b"1\n"
     assert "No version of TensorFlow is named: taking tensorflow-cpu==2.21.*" in done.stderr
-    assert "] Installing tensorflow-cpu==2.21.*, tiny\n" in done.stderr
+    assert "] Installing tensorflow-cpu==2.21.*, tiny, tensorboard\n" in done.stderr
     again = hpctf_env("build", "--pip", "tiny", "--json", site=site)
     name = python.parents[2].name
     assert json.loads(again.stdout) == {"name": name, "python": str(python), "ready": True}

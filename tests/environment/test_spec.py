@@ -101,18 +101,20 @@ def test_an_estimators_files_are_seen_from_its_source_folder(site: Path, tmp_pat
         tmp_path / "src", entry_script="train.py", pip_requirements_file="needs.txt"
     )
     spec = spec_of(estimator, load_site(site))
-    assert spec is not None and spec.pip == ("tiny",)
+    assert spec is not None and spec.pip == ("tiny", "tensorboard")
 
 
 @pytest.mark.parametrize(
     ("asked", "pip", "tensorflow", "version"),
     [
-        ({}, (), "tensorflow-cpu==2.21.*", "2.21"),
-        ({"gpu": True}, (), "tensorflow[and-cuda]==2.21.*", "2.21"),
+        ({}, ("tensorboard",), "tensorflow-cpu==2.21.*", "2.21"),
+        ({"gpu": True}, ("tensorboard",), "tensorflow[and-cuda]==2.21.*", "2.21"),
         ({"framework_version": OLDER_VERSION}, (), f"tensorflow-cpu=={OLDER_VERSION}", OLDER),
         ({"pip_packages": ("tensorflow==2.20.0",)}, ("tensorflow==2.20.0",), None, "2.20"),
+        ({"pip_packages": ("tensorflow",)}, ("tensorflow", "tensorboard"), None, ""),
+        ({"pip_packages": ("tb-nightly",)}, ("tb-nightly",), "tensorflow-cpu==2.21.*", "2.21"),
         ({"pip_packages": ("tf_nightly",)}, ("tf_nightly",), None, ""),
-        ({"pip_packages": ("tiny",)}, ("tiny",), "tensorflow-cpu==2.21.*", "2.21"),
+        ({"pip_packages": ("tiny",)}, ("tiny", "tensorboard"), "tensorflow-cpu==2.21.*", "2.21"),
     ],
     ids=str,
 )  # fmt: skip
@@ -143,7 +145,7 @@ def test_gpu_horovod_takes_the_newest_tensorflow_that_it_can_be_built_for(
 
 def test_horovod_in_the_packages_is_built_by_hpctf(site: Path) -> None:
     spec, _ = ask(site, pip_packages=("horovod[tensorflow]==0.28.0", "tiny"), mpi=True)
-    assert (spec.pip, spec.horovod) == (("tiny",), "0.28.0")
+    assert (spec.pip, spec.horovod) == (("tiny", "tensorboard"), "0.28.0")
     assert "takes an exact version" in refusal(site, pip_packages=("horovod>=0.27",), mpi=True)
 
 

@@ -70,6 +70,7 @@ def make_wheels(folder: Path) -> Path:
         make_wheel(folder, "tensorflow_cpu", version, text, "tensorflow")
         make_wheel(folder, "tf_keras", version, needs="tensorflow")
     make_wheel(folder, "tensorflow", "2.21.0", "raise ImportError('the wrong one')\n")
+    make_wheel(folder, "tensorboard", "2.20.0")
     make_wheel(folder, "tiny", "1.0")
     make_wheel(folder, "tiny", "1.1")
     make_wheel(folder, "needy", "1.0", needs="tensorflow>=2")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -105,26 +103,14 @@ for first, end in ((0, 4), (2, 6)):
 
 
 @pytest.fixture(scope="module")
-def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with TensorBoard, without which TensorFlow 2.21 writes no summaries."""
-    folder = str(tmp_path_factory.mktemp("tensorboard"))
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*install, "--target", folder, "tensorboard~=2.21.0"], check=True)
-    shutil.copy(WITHOUT_SCIKIT_LEARN / "sklearn.py", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run_folders(
-    training_python: str, tensorboard: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def run_folders(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of runs whose script has written event files, one under either Keras."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("keras3", "legacy")}
     for folder in folders.values():
         (folder / "outputs").mkdir()
         (folder / "snapshot").mkdir()
         (folder / "snapshot/outputs").symlink_to("../outputs")
-    env = {**os.environ, "PYTHONPATH": tensorboard, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    env = {**os.environ, "PYTHONPATH": str(WITHOUT_SCIKIT_LEARN), "TF_CPP_MIN_LOG_LEVEL": "2"}
     words = [training_python, "-c", WRITE, *map(str, folders.values())]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -168,7 +154,7 @@ def test_tensorboard_itself_finds_the_same_scalars(run_folder: Path) -> None:
 
 
 def test_a_run_that_logs_nothing_has_the_metrics_of_its_event_files(
-    experiment: Experiment, training_python: str, tensorboard: str, tmp_path: Path
+    experiment: Experiment, training_python: str, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
     project.mkdir()
@@ -178,7 +164,10 @@ def test_a_run_that_logs_nothing_has_the_metrics_of_its_event_files(
             project,
             entry_script="train.py",
             python=training_python,
-            environment_variables={"PYTHONPATH": tensorboard, "CUDA_VISIBLE_DEVICES": ""},
+            environment_variables={
+                "PYTHONPATH": str(WITHOUT_SCIKIT_LEARN),
+                "CUDA_VISIBLE_DEVICES": "",
+            },
         )
     )
     run.wait_for_completion()
@@ -193,10 +182,10 @@ def test_a_run_that_logs_nothing_has_the_metrics_of_its_event_files(
 
 
 def test_steps_are_there_while_they_are_trained_and_once_after_a_restart(
-    training_python: str, tensorboard: str, tmp_path: Path
+    training_python: str, tmp_path: Path
 ) -> None:
     seen = []
-    env = {**os.environ, "PYTHONPATH": tensorboard, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    env = {**os.environ, "PYTHONPATH": str(WITHOUT_SCIKIT_LEARN), "TF_CPP_MIN_LOG_LEVEL": "2"}
     words = [training_python, "-c", CONTINUED]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, env=env, cwd=tmp_path, **pipes) as writer:

@@ -9,9 +9,9 @@ connections before it measures; hpctf is measured without TLS against the others
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
+import selectors
 import socket
 import statistics
 import subprocess
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,9 +40,8 @@ import uvicorn
 from hpctf.common.trusted_path import ONLY_ME
 from hpctf.models.version import Version
 from hpctf.serving.server.app import Service
-from hpctf.serving.server.connection import connection_class
 from hpctf.serving.server.limits import Limits
-from hpctf.serving.server.lifetime import threads
+from hpctf.serving.server.lifetime import configured, threads
 from hpctf.serving.server.model import Model
 from hpctf.serving.server.tokens import Tokens
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
@@ -54,8 +54,7 @@ if "alone" in sys.argv:
         return self._model.run(inputs)
     from hpctf.serving.server.batching import Batcher
     Batcher.run = run
-uvicorn.run(service.app(), port=port, http=connection_class(limits), ws="none", lifespan="off",
-            access_log=False, log_level="error")
+uvicorn.Server(configured(service, port=port, log_level="error")).run()
 """
 
 FASTAPI = """
@@ -132,9 +131,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Server(NamedTuple):
+    """A server's port and process, and the seconds from its start until it listened."""
+
+    port: int
+    pid: int
+    began_s: float
+
+
 @contextmanager
-def server(python: Path, code: str, folder: Path, *words: str) -> Iterator[tuple[int, int, float]]:
-    """Run a server, and yield its port, its process and the seconds until it listened."""
+def server(python: Path, code: str, folder: Path, *words: str) -> Iterator[Server]:
+    """Run a server."""
     port = free_port()
     began = time.perf_counter()
     with (folder / "server.log").open("ab") as log:
@@ -152,7 +159,7 @@ def server(python: Path, code: str, folder: Path, *words: str) -> Iterator[tuple
                         f"a server ended: {(folder / 'server.log').read_text()[-2000:]}"
                     ) from None
                 time.sleep(0.01)
-        yield port, made.pid, time.perf_counter() - began
+        yield Server(port, made.pid, time.perf_counter() - began)
     finally:
         made.kill()
         made.wait()
@@ -170,40 +177,82 @@ def request(model: str, body: bytes, token: str, json_bytes: int = 0) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def answer(reader: asyncio.StreamReader) -> None:
-    """Read one answer, which must be a 200."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if not head.startswith(b"http/1.1 200"):
-        raise SystemExit(f"the server answered {head!r}")
-    length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-    await reader.readexactly(length)
+class Connection:
+    """A connection that has one request at a time on its way.
+
+    Bare sockets: what a client of asyncio takes for itself would hide how servers differ.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.began = 0.0
+        self._said = b""
+
+    def send(self, sent: bytes) -> None:
+        """Send a request."""
+        self._said = b""
+        self.began = time.perf_counter()
+        self.socket.sendall(sent)
+
+    def receive(self) -> bool:
+        """Read what has come, and return whether the answer is whole; it must be a 200."""
+        self._said += self.socket.recv(1 << 20)
+        head, found, body = self._said.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"the server answered {self._said!r}")
+        length = head.lower().split(b"content-length:")[1].split(b"\r\n")[0]
+        return len(body) == int(length)
 
 
-async def call(port: int, sent: bytes, connections: int, seconds: float) -> list[float]:
+def call(port: int, sent: bytes, connections: int, seconds: float) -> list[float]:
     """Call over so many connections at once, and return the seconds that each request took."""
-    taken: list[float] = []
-    opened = [
-        await asyncio.open_connection("127.0.0.1", port, limit=1 << 24) for _ in range(connections)
-    ]
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        opened = [Connection(port) for _ in range(connections)]
+        for one in opened:
+            stack.enter_context(one.socket)
+            selector.register(one.socket, selectors.EVENT_READ, one)
+            one.send(sent)
+        taken: list[float] = []
+        end = time.perf_counter() + seconds
+        waiting = connections
+        while waiting:
+            for key, _ in selector.select():
+                one = key.data
+                if not one.receive():
+                    continue
+                now = time.perf_counter()
+                taken.append(now - one.began)
+                if now < end:
+                    one.send(sent)
+                else:
+                    waiting -= 1
+        return taken
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: float) -> None:
-        while (began := time.perf_counter()) < end:
-            writer.write(sent)
-            await answer(reader)
-            taken.append(time.perf_counter() - began)
 
-    await asyncio.gather(*(one(*pair, time.perf_counter() + min(0.3, seconds)) for pair in opened))
-    taken.clear()
-    end = time.perf_counter() + seconds
-    await asyncio.gather(*(one(*pair, end) for pair in opened))
-    for _, writer in opened:
-        writer.close()
-    return taken
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of CPU that all threads of a process have taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rate(port: int, sent: bytes, connections: int, seconds: float) -> float:
-    """Return requests a second."""
-    return len(asyncio.run(call(port, sent, connections, seconds))) / seconds
+class Rate(NamedTuple):
+    """Requests a second, and the server's milliseconds of CPU for each."""
+
+    per_second: float
+    cpu_ms: float
+
+
+def rate(server: Server, sent: bytes, connections: int, seconds: float) -> Rate:
+    """Measure a server; that others keep the machine busy shows in its CPU time the least."""
+    call(server.port, sent, connections, min(0.2, seconds))
+    before, began = cpu_seconds(server.pid), time.perf_counter()
+    number = len(call(server.port, sent, connections, seconds))
+    took = time.perf_counter() - began
+    return Rate(number / took, (cpu_seconds(server.pid) - before) / number * 1000)
 
 
 def rss(pid: int) -> float:
@@ -211,20 +260,49 @@ def rss(pid: int) -> float:
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def in_turn(rounds: int, measures: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Return the median of each measure, taken in turn."""
-    found: dict[str, list[float]] = {name: [] for name in measures}
+T = TypeVar("T")
+
+
+def in_turn(rounds: int, measures: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
+    """Return what each measure found, taken in turn, each round in another order."""
+    found: dict[str, list[T]] = {name: [] for name in measures}
+    names = list(measures)
     for _ in range(rounds):
-        for name, measure in measures.items():
-            found[name].append(measure())
-    return {name: statistics.median(values) for name, values in found.items()}
+        for name in names:
+            found[name].append(measures[name]())
+        names = names[1:] + names[:1]
+    return found
+
+
+def written(value: float) -> str:
+    """Return a number with three or four digits that count."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
 
 
 def show(title: str, found: dict[str, float], unit: str) -> None:
     """Print a table."""
     print(f"\n| {title} | {unit} |\n|---|---|")
     for name, value in found.items():
-        print(f"| {name} | {value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f} |")
+        print(f"| {name} | {written(value)} |")
+
+
+def compare(title: str, found: dict[str, list[Rate]]) -> None:
+    """Print a table of servers, and how many times the first one is as good as each other.
+
+    A ratio is the median of those of each round: what slows the machine down slows both.
+    """
+    print(f"\n| {title} | requests/s | CPU ms | times by requests | by CPU |")
+    print("|---|---|---|---|---|")
+    first = next(iter(found.values()))
+    for name, rates in found.items():
+        pairs = list(zip(first, rates, strict=True))
+        values = (
+            statistics.median(one.per_second for one in rates),
+            statistics.median(one.cpu_ms for one in rates),
+            statistics.median(best.per_second / one.per_second for best, one in pairs),
+            statistics.median(one.cpu_ms / best.cpu_ms for best, one in pairs),
+        )
+        print(f"| {name} | {' | '.join(map(written, values))} |")
 
 
 def main() -> None:
@@ -278,75 +356,72 @@ def measure(python: Path, folder: Path, rounds: int, seconds: float, quick: bool
     )
     with ExitStack() as stack:
 
-        def start(code: str, *words: str) -> tuple[int, int, float]:
+        def start(code: str, *words: str) -> Server:
             return stack.enter_context(server(python, code, folder, *words))
 
-        ours = start(HPCTF, str(ROOT))
-        alone = start(HPCTF, str(ROOT), "alone")
-        fastapi = start(FASTAPI)
-        kserve = start(KSERVE)
-        ports = {"hpctf": ours[0], "FastAPI": fastapi[0], "kserve": kserve[0]}
-        for connections in (1, 16):
-            found = in_turn(
+        ours, alone = start(HPCTF, str(ROOT)), start(HPCTF, str(ROOT), "alone")
+        fastapi, kserve = start(FASTAPI), start(KSERVE)
+        servers = {"hpctf": ours, "FastAPI": fastapi, "kserve": kserve}
+
+        def rates(seconds: float, *asked: tuple[str, Server, bytes, int]) -> dict[str, list[Rate]]:
+            return in_turn(
                 rounds,
                 {
-                    name: partial(rate, port, digits, connections, seconds)
-                    for name, port in ports.items()
+                    name: partial(rate, one, sent, connections, seconds)
+                    for name, one, sent, connections in asked
                 },
             )
-            show(
-                f"JSON, 64 numbers, {connections} connection{'s' * (connections > 1)}",
-                found,
-                "requests/s",
-            )
-        found = in_turn(
-            rounds,
-            {
-                "each request alone": lambda: rate(alone[0], digits, 1, seconds),
-                "those that wait together": lambda: rate(ours[0], digits, 1, seconds),
-            },
+
+        for connections in (1, 16):
+            title = f"JSON, 64 numbers, {connections} connection{'s' * (connections > 1)}"
+            asked = [(name, one, digits, connections) for name, one in servers.items()]
+            compare(title, rates(seconds, *asked))
+        together = ("those that wait together", ours, digits, 1)
+        compare(
+            "what batching costs a single client",
+            rates(seconds, together, ("each request alone", alone, digits, 1)),
         )
-        show("what batching costs a single client", found, "requests/s")
-        found = in_turn(
-            rounds,
-            {
-                "hpctf, JSON": lambda: rate(ours[0], picture, 1, seconds),
-                "hpctf, binary": lambda: rate(ours[0], binary, 1, seconds),
-                "FastAPI, JSON": lambda: rate(fastapi[0], picture, 1, seconds),
-            },
+        compare(
+            "1×3×224×224, 1 connection",
+            rates(
+                seconds,
+                ("hpctf, binary", ours, binary, 1),
+                ("hpctf, JSON", ours, picture, 1),
+                ("FastAPI, JSON", fastapi, picture, 1),
+            ),
         )
-        show("1×3×224×224, 1 connection", found, "requests/s")
         show(
             "memory of the process after that, beyond onnxruntime's and the models'",
-            {
-                name: rss(one[1]) - bare
-                for name, one in (("hpctf", ours), ("FastAPI", fastapi), ("kserve", kserve))
-            },
+            {name: rss(one.pid) - bare for name, one in servers.items()},
             "MB",
         )
         show(
             "from its start until it listens",
-            {"hpctf": ours[2], "FastAPI": fastapi[2], "kserve": kserve[2]},
+            {name: one.began_s for name, one in servers.items()},
             "s",
         )
-        slow(ours[0], digits, rounds, seconds)
+        slow(ours, digits, rounds, seconds)
     handed_over(folder, 300 if quick else 10_000)
 
 
-def slow(port: int, sent: bytes, rounds: int, seconds: float) -> None:
-    """Measure a good client beside 200 that have sent all but the last byte."""
+def slow(ours: Server, sent: bytes, rounds: int, seconds: float) -> None:
+    """Measure a good client beside 200 that have sent all but the last byte, and without them."""
 
     def p99() -> float:
-        taken = sorted(asyncio.run(call(port, sent, 1, seconds)))
+        taken = sorted(call(ours.port, sent, 1, seconds))
         return taken[int(len(taken) * 0.99)] * 1000
 
-    before = statistics.median(p99() for _ in range(rounds))
-    with ExitStack() as stack:
-        for _ in range(200):
-            wire = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            wire.sendall(sent[:-1])
-        beside = statistics.median(p99() for _ in range(rounds))
-    show("p99 of a good client", {"alone": before, "beside 200 slow ones": beside}, "ms")
+    def beside() -> float:
+        with ExitStack() as stack:
+            for _ in range(200):
+                wire = stack.enter_context(socket.create_connection(("127.0.0.1", ours.port)))
+                wire.sendall(sent[:-1])
+            return p99()
+
+    found = in_turn(2 * rounds, {"alone": p99, "beside 200 slow ones": beside})
+    ratios = [b / a for a, b in zip(*found.values(), strict=True)]
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    show("p99 of a good client", {**medians, "ratio": statistics.median(ratios)}, "ms")
 
 
 def handed_over(folder: Path, requests: int) -> None:

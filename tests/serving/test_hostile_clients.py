@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +18,9 @@ import pytest
 
 from hpctf import Webservice
 from hpctf.serving.client import Client
+from tests.serving.wire import answer, connection, head
 from tests.support.onnx_models import UNITS
-from tests.support.waiting import HANGS_S
+from tests.support.waiting import HANGS_S, wait_until
 
 BODY = json.dumps({"data": [[0.5] * UNITS]}).encode()
 MOST = 100_000
@@ -42,32 +43,6 @@ def nobody_else_is_harmed(service: Webservice) -> Iterator[None]:
     assert (service.get_details()["pid"], service.state) == (before, "ready")
     assert 'status="500"' not in service.call("GET", "/metrics").body.decode()
     assert "Traceback" not in service.get_logs()
-
-
-@contextmanager
-def connection(service: Webservice) -> Iterator[ssl.SSLSocket]:
-    """A bare connection, over which anything may be sent."""
-    where = urlsplit(service.uri)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    plain = socket.create_connection((where.hostname or "", where.port or 0), timeout=HANGS_S)
-    with context.wrap_socket(plain) as made:
-        yield made
-
-
-def head(service: Webservice, *headers: str, path: str = "/score", token: bool = True) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "host: here", *headers]
-    lines += [f"authorization: Bearer {service.get_keys()[0]}"] if token else []
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def answer(wire: ssl.SSLSocket) -> tuple[int, bytes]:
-    """Read until the server closes, and return the status and all that came; 0 if nothing did."""
-    said = b""
-    with suppress(ConnectionError, ssl.SSLError):
-        while part := wire.recv(65_536):
-            said += part
-    return int(said.split(b" ", 2)[1]) if said else 0, said
 
 
 HALF = b'{"data": [[0.5, 0.5'
@@ -103,6 +78,18 @@ def test_half_sent_headers_and_silence_end_in_time(service: Webservice) -> None:
         (["content-length: 5", "transfer-encoding: chunked"], b"0\r\n\r\n", 400),
         (["transfer-encoding: chunked"], b"ffffffff\r\n" + b"x" * (MOST + 1), 413),
         (["transfer-encoding: chunked"], b"zz\r\n", 400),
+        (["transfer-encoding: chunked"], b"10000000000000005\r\n12345\r\n0\r\n\r\n", 400),
+        (["transfer-encoding: chunked"], b"0\r\n" + b"x: y\r\n" * 40_000 + b"\r\n", 431),
+        (["transfer-encoding: chunked", "transfer-encoding: chunked"], b"0\r\n\r\n", 400),
+        (["transfer-encoding: gzip, chunked"], b"0\r\n\r\n", 400),
+        (["transfer-encoding: xchunked"], b"0\r\n\r\n", 400),
+        (["content-length: 5", "transfer-encoding: identity"], b"12345", 400),
+        (["content-length: 5, 5"], b"12345", 400),
+        (["content-length: +5"], b"12345", 400),
+        (["content-length: 0x5"], b"12345", 400),
+        (["content-length : 5"], b"12345", 400),
+        (["x: a\n b: c"], b"", 400),
+        (["x: \0"], b"", 400),
         ([f"content-length: {len(BODY)}", "content-encoding: gzip"], BODY, 415),
         (["x: " + "x" * 100_000], b"", 431),
         ([f"x-{number}: 1" for number in range(20_000)], b"", 431),
@@ -164,6 +151,24 @@ def test_strangers_give_way_to_clients_where_there_are_too_many(service: Webserv
             stack.enter_context(connection(service))
         assert mine.call("POST", "/score", BODY).status == 200
         assert mine._connection is first, "a connection with a token is the last to go"
+
+
+def test_strangers_who_finish_what_was_refused_give_way_too(service: Webservice) -> None:
+    with ExitStack() as stack:
+        for _ in range(64):
+            wire = stack.enter_context(connection(service))
+            wire.sendall(head(service, "content-length: 5", token=False))
+            assert wire.recv(1000).startswith(b"HTTP/1.1 401")
+            wire.sendall(b"12345")
+        assert Client(service.folder).call("POST", "/score", BODY).status == 200
+
+
+def test_clients_who_leave_give_back_the_memory_of_what_they_sent(service: Webservice) -> None:
+    for _ in range(20):
+        with connection(service) as wire:
+            wire.sendall(head(service, f"content-length: {MOST}") + bytes(MOST - 1))
+    padded = BODY[:-1] + b" " * (MOST - len(BODY)) + b"}"
+    wait_until(lambda: Client(service.folder).call("POST", "/score", padded).status == 200)
 
 
 def test_200_slow_clients_keep_nobody_waiting(deployed: Callable[..., Webservice]) -> None:

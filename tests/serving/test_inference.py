@@ -100,11 +100,20 @@ def test_texts_halves_and_several_inputs_go_both_ways(client: Client) -> None:
     assert answer.body[int(answer.headers[HEADER.lower()]) :] == packed
 
 
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 1.0
+
+
 LONG = [1.0] * UNITS
 WRONG: list[tuple[Any, str]] = [
     (b"", "is not JSON"),
     (b"\xff\x00", "is not JSON"),
     (b"[" * 100_000, "is not JSON"),
+    (b'{"inputs": ' + b"[" * 2000 + b"]" * 2000 + b"}", "is not JSON"),
+    (b'{"inputs": NaN}', "is not JSON"),
+    (b'{"inputs": Infinity}', "is not JSON"),
+    (b'{"a": "\xff"}', "is not JSON"),
+    (b'{"a": "\\ud800"}', "is not JSON"),
     ([], "must be a JSON object"),
     ({}, "inputs must be a list"),
     ({"inputs": [1]}, "inputs must be a list"),
@@ -124,6 +133,8 @@ WRONG: list[tuple[Any, str]] = [
     (of_digits(LONG, [1.0, UNITS]), "list of whole numbers"),
     (of_digits(LONG, "1"), "list of whole numbers"),
     (of_digits(LONG, [2**62, UNITS]), f"64 values, but shape [{2**62}, 64]"),
+    (of_digits(LONG, [2**63, 2]), "the model takes [-1, 64]"),
+    (of_digits(LONG, [10**30, UNITS]), "list of whole numbers"),
     (of_digits(None), "data is None"),
     (of_digits("1"), "data is '1'"),
     (of_digits(LONG[1:]), "63 values"),
@@ -132,6 +143,8 @@ WRONG: list[tuple[Any, str]] = [
     (of_digits([*LONG[1:], None]), "must all be numbers"),
     (of_digits([*LONG[1:], True]), "must all be numbers"),
     (of_digits([LONG, [1.0]]), "nested unequally"),
+    (of_digits(nested(40)), "nested unequally or too deeply"),
+    (of_digits([*LONG[1:], 10**400]), "is not JSON"),
     (of_digits([*LONG[1:], [1.0]]), "must all be numbers"),
     (of_digits(LONG, parameters=[1]), "parameters must be an object"),
     (of_digits(None, parameters={"binary_data_size": -1}), "0 bytes are left"),
@@ -164,6 +177,8 @@ def test_a_wrong_request_is_told_what_is_wrong(client: Client, body: Any, words:
         (None, 10**30, "but 256 bytes are left"),
         (None, "256", "but 256 bytes are left"),
         (None, 0, "takes 256 bytes"),
+        ("9" * 5000, 256, "but the body has"),
+        ("\u00b2", 256, "but the body has"),
     ],
 )
 def test_binary_data_of_another_length_is_refused(
@@ -173,6 +188,38 @@ def test_binary_data_of_another_length_is_refused(
     headers = {HEADER: str(len(text)) if length is None else length}
     answer = client.call("POST", "/v2/models/digits/infer", text + bytes(256), headers)
     assert (answer.status, words in json.loads(answer.body)["error"]) == (400, True), answer.body
+
+
+@pytest.mark.parametrize(
+    ("packed", "words"),
+    [
+        (b"\xff\xff\xff\xffab", "cut short"),
+        (b"\x03\0\0\0ab", "cut short"),
+        (b"\x01\0\0", "cut short"),
+        (b"\x02\0\0\0ab", "1 elements, but its shape has 2"),
+        (b"\0\0\0\0" * 3, "3 elements, but its shape has 2"),
+        (b"\x01\0\0\0\xff" * 2, "element 0 is not UTF-8"),
+    ],
+)
+def test_texts_of_other_lengths_than_they_say_are_refused(
+    client: Client, packed: bytes, words: str
+) -> None:
+    texts = {"name": "texts", "datatype": "BYTES", "shape": [2]}
+    texts["parameters"] = {"binary_data_size": len(packed)}
+    answer = infer(client, "several", {"inputs": [texts]}, packed)
+    assert (answer.status, words in json.loads(answer.body)["error"]) == (400, True), answer.body
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**64, 10**30, 1.5, 1e400])
+def test_numbers_that_the_type_does_not_have_are_refused(client: Client, value: Any) -> None:
+    number = b"1e400" if value == 1e400 else json.dumps(value).encode()
+    tensor = b'{"name": "whole", "datatype": "INT32", "shape": [1, 2], "data": [1, %b]}'
+    assert infer(client, "several", b'{"inputs": [%b]}' % (tensor % number)).status == 400
+
+
+def test_a_number_too_large_for_a_float_is_infinite_and_answered_as_null(client: Client) -> None:
+    found = outputs(infer(client, "digits", of_digits([1e300] * UNITS)))["y"]["data"]
+    assert set(found) == {None}
 
 
 @pytest.mark.parametrize(

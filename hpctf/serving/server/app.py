@@ -1,43 +1,47 @@
-"""What the service answers: Open Inference Protocol v2, Azure's ``/score``, metrics, OpenAPI."""
+"""What a service answers: Open Inference Protocol v2, Azure's ``/score``, metrics, OpenAPI."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from hpctf._version import __version__
 from hpctf.serving.server.azureml import METHODS, scored_by
 from hpctf.serving.server.batching import Batcher
+from hpctf.serving.server.bodies import read_body
 from hpctf.serving.server.entry import EntryScript
 from hpctf.serving.server.limits import Limits
 from hpctf.serving.server.measures import Measures
 from hpctf.serving.server.model import Model
 from hpctf.serving.server.openapi import openapi
-from hpctf.serving.server.protocol import HEADER_LENGTH, answer, as_json, parse
+from hpctf.serving.server.protocol import Body, answer, as_json, bytes_of_json, parse
 from hpctf.serving.server.refusal import Refusal, wrong
 from hpctf.serving.server.rows import scored, to_score
 from hpctf.serving.server.tokens import Tokens
 
-_OPEN = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
-"""What anybody may ask: whether the service runs."""
-
 _LARGE = 1 << 20
 """Bytes of JSON above which it is read and written in a thread."""
 
-_LEFT = 499
-"""Status of a request whose client left before the answer, as nginx notes it."""
+T = TypeVar("T")
 
-_SMALL = 65_536
-"""Bytes of a body that a refused client may still send: its connection stays."""
+
+class Result(NamedTuple):
+    """What a model answers, with the length of its JSON if tensors follow it."""
+
+    content: bytes
+    json_bytes: int | None = None
+
+
+Answering = Callable[[Body, "bytes | None"], Awaitable[Result]]
+"""Runs a model, given a body and the header that says how much of it is JSON."""
 
 
 class Service:
@@ -59,17 +63,23 @@ class Service:
         self.is_leaving = False
         """Whether each answer says that the connection ends: another server has taken over."""
         self._models = {model.name: model for model in models}
-        self._batchers = {
-            model.name: Batcher(model, partial(self.measures.ran, model.name)) for model in models
-        }
+        self.answering: dict[str, Answering] = {}
+        """What runs a model, by path."""
+        for model in models:
+            batcher = Batcher(model, limits, self.measures.batches(model.name))
+            infer = partial(_infer, model, batcher)
+            for place in (model.name, f"{model.name}/versions/{model.version}"):
+                self.answering[f"/v2/models/{place}/infer"] = infer
+            if len(models) == 1 and script is None:
+                self.answering["/score"] = partial(_score, model, batcher)
 
     @property
     def is_ready(self) -> bool:
         """Whether requests can be answered."""
         return self.script is None or self.script.is_ready
 
-    def app(self) -> Callable[..., Awaitable[None]]:
-        """Return the ASGI application."""
+    def app(self) -> Starlette:
+        """Return what answers all but `answering`."""
         model = "/v2/models/{name}"
         version = model + "/versions/{version}"
         get, post = ["GET"], ["POST"]
@@ -80,13 +90,13 @@ class Service:
             Route("/v2", self._about, methods=get),
             *(Route(path, self._metadata, methods=get) for path in (model, version)),
             *(Route(f"{path}/ready", self._model_ready, methods=get) for path in (model, version)),
-            *(Route(f"{path}/infer", self._infer, methods=post) for path in (model, version)),
+            *(Route(f"{path}/infer", self._unknown, methods=post) for path in (model, version)),
             Route("/score", self._score, methods=post if self.script is None else METHODS),
             Route("/metrics", self._metrics, methods=get),
             Route("/swagger.json", self._swagger, methods=get),
         ]
-        handlers: Any = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _left}
-        return Guard(self, Starlette(routes=routes, exception_handlers=handlers))
+        handlers: Any = {Refusal: _refused, HTTPException: _no_route}
+        return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _alive(self, request: Request) -> Response:
         if self.script is not None and request.url.path == "/":
@@ -114,30 +124,15 @@ class Service:
     async def _model_ready(self, request: Request) -> Response:
         return _json({"name": self._model(request).name, "ready": True})
 
-    async def _infer(self, request: Request) -> Response:
-        model = self._model(request)
-        body = await self._body(request)
-        header = request.headers.get(HEADER_LENGTH)
-        is_large = _json_bytes(body, header) > _LARGE
-        asked = await _in_thread(is_large, parse, body, header, model.inputs, model.outputs)
-        outputs = await self._batchers[model.name].run(asked.inputs)
-        is_large = sum(value.nbytes for value in outputs.values()) > _LARGE
-        content, headers = await _in_thread(
-            is_large, answer, model.name, model.version, asked, outputs
-        )
-        return Response(content, headers=headers)
+    async def _unknown(self, request: Request) -> Response:
+        return _json({"name": self._model(request).name})  # refuses: those known are in `answering`
 
     async def _score(self, request: Request) -> Response:
-        body = await self._body(request)
-        if self.script is not None:
-            return await scored_by(self.script, request, body)
-        if len(self._models) != 1:
+        if self.script is None:
             raise wrong("Name one of the models: POST /v2/models/NAME/infer.")
-        model = next(iter(self._models.values()))
-        inputs = await _in_thread(len(body) > _LARGE, to_score, body, model.inputs)
-        outputs = await self._batchers[model.name].run(inputs)
-        is_large = sum(value.nbytes for value in outputs.values()) > _LARGE
-        return Response(await _in_thread(is_large, scored, outputs), media_type="application/json")
+        headers = dict(request.headers.raw)
+        body = await read_body(request.scope, request.receive, headers, self.limits)
+        return await scored_by(self.script, request, bytes(body))
 
     async def _metrics(self, request: Request) -> Response:
         return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
@@ -158,112 +153,41 @@ class Service:
             )
         return model
 
-    async def _body(self, request: Request) -> bytes:
-        """Return a request's body, within the limits. A slow one is ended by its connection."""
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "Compressed bodies are not accepted.")
-        limits, close = self.limits, {"connection": "close"}
-        length = int(request.headers.get("content-length", 0))
-        too_large = Refusal(413, f"A body has at most {limits.body_bytes} bytes here.", close)
-        if length > limits.body_bytes:
-            raise too_large
-        taken = 0
-        parts = []
-        try:
-            limits.take(length)
-            taken = length
-            size = 0
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise too_large
-                if size > taken:
-                    limits.take(size - taken)
-                    taken = size
-                parts.append(part)
-        except BaseException:
-            limits.give_back(taken)
-            raise
-        request.state.taken = taken
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+async def _infer(model: Model, batcher: Batcher, body: Body, json_length: bytes | None) -> Result:
+    is_large = (bytes_of_json(json_length) or len(body)) > _LARGE
+    asked = await _in_thread(is_large, parse, body, json_length, model.inputs, model.outputs)
+    outputs = await batcher.run(asked.inputs)
+    is_large = sum(value.nbytes for value in outputs.values()) > _LARGE
+    return Result(*await _in_thread(is_large, answer, model.name, model.version, asked, outputs))
 
 
-class Guard:
-    """Lets in who has a token, notes how each was answered, and gives back the memory taken."""
-
-    def __init__(self, service: Service, app: Starlette) -> None:
-        self._service = service
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request (ASGI)."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        service, start = self._service, time.perf_counter()
-        status = _LEFT
-
-        async def note(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if service.is_leaving:
-                    message["headers"].append((b"connection", b"close"))
-            await send(message)
-
-        state = scope.setdefault("state", {})
-        try:
-            if scope["path"] in _OPEN or self._has_token(scope):
-                await self._app(scope, receive, note)
-            else:
-                await _not_allowed(scope)(scope, receive, note)
-        finally:
-            service.limits.give_back(state.pop("taken", 0))
-            service.measures.answered(_kind(scope["path"]), status, time.perf_counter() - start)
-
-    def _has_token(self, scope: Any) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        known = len(given) == 1 and self._service.tokens.accept(given[0])
-        scope["state"]["known"] = known
-        return known
+async def _score(model: Model, batcher: Batcher, body: Body, json_length: bytes | None) -> Result:
+    inputs = await _in_thread(len(body) > _LARGE, to_score, body, model.inputs)
+    outputs = await batcher.run(inputs)
+    is_large = sum(value.nbytes for value in outputs.values()) > _LARGE
+    return Result(await _in_thread(is_large, scored, outputs))
 
 
-def _kind(path: str) -> str:
-    if path.endswith("/infer"):
-        return "infer"
-    return "score" if path == "/score" else "other"
-
-
-def _not_allowed(scope: Any) -> Response:
-    headers = {"www-authenticate": "Bearer"}
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    is_chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
-    if is_chunked or int(length) > _SMALL:
-        headers["connection"] = "close"  # what it goes on to send is not read
-    return _json({"error": "The token is missing or wrong."}, 401, headers)
-
-
-def _json_bytes(body: bytes, header: str | None) -> int:
-    return int(header) if header and header.isascii() and header.isdigit() else len(body)
-
-
-async def _in_thread(is_large: bool, function: Callable[..., Any], *args: Any) -> Any:
+async def _in_thread(is_large: bool, function: Callable[..., T], *args: Any) -> T:
     if not is_large:
         return function(*args)
     return await asyncio.get_running_loop().run_in_executor(None, function, *args)
 
 
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(as_json(value), status, headers, media_type="application/json")
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(as_json(value), status, media_type="application/json")
+
+
+def refused(refusal: Refusal) -> Response:
+    """Return what a client is told that is not answered."""
+    text = as_json({"error": refusal.message})
+    return Response(text, refusal.status, refusal.headers, media_type="application/json")
 
 
 async def _refused(request: Request, refusal: Any) -> Response:
-    return _json({"error": refusal.message}, refusal.status, refusal.headers)
-
-
-async def _left(request: Request, error: Any) -> Response:
-    return Response(status_code=_LEFT)
+    return refused(refusal)
 
 
 async def _no_route(request: Request, error: Any) -> Response:
-    return _json({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
+    return refused(Refusal(error.status_code, str(error.detail), dict(error.headers or {})))

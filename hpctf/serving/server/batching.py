@@ -1,8 +1,8 @@
 """Requests that wait for a model run together: nobody waits for others to come.
 
 While the model runs, requests gather; as soon as it is free, all that have gathered and fit run as
-one. A model whose runs are short runs between two looks at the network, which costs a single client
-nothing; one whose runs are long runs in a thread.
+one. A model whose runs are short runs between two looks at the network; one whose runs are long
+runs in a thread. A request that is the only one runs at once: others cost it nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from hpctf.serving.server.limits import Limits
 from hpctf.serving.server.model import Model
 from hpctf.serving.server.refusal import Refusal, too_busy
 
@@ -30,6 +31,7 @@ _SHORT_S = 0.001
 """A run that takes no longer may keep the network waiting; others get a thread."""
 
 _Outputs = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,6 @@ class _Waiting:
     inputs: Mapping[str, Any]
     rows: int
     answer: asyncio.Future[_Outputs]
-
-    @property
-    def bytes(self) -> int:
-        return sum(value.nbytes for value in self.inputs.values())
 
     def fits(self, other: _Waiting) -> bool:
         """Whether the rows of both have the same sizes."""
@@ -52,8 +50,9 @@ class _Waiting:
 class Batcher:
     """Runs a model for whoever waits. `note` gets the number of requests of each run."""
 
-    def __init__(self, model: Model, note: Callable[[int], None] = lambda requests: None) -> None:
+    def __init__(self, model: Model, limits: Limits, note: Callable[[int], None]) -> None:
         self._model = model
+        self._limits = limits
         self._note = note
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False
@@ -68,6 +67,11 @@ class Batcher:
         Refusal
             The model does not take these inputs, or too many wait.
         """
+        if self._limits.busy <= 1 and not self._is_busy:
+            size = _bytes(inputs)
+            if size <= self._short_bytes:
+                self._note(1)
+                return self._timed(size, self._model.run, inputs)
         if len(self._waiting) >= MOST_WAITING:
             raise too_busy("Too many requests wait for this model.")
         loop = asyncio.get_running_loop()
@@ -85,11 +89,12 @@ class Batcher:
             self._is_busy = False
             return
         self._note(len(batch))
-        if sum(one.bytes for one in batch) <= self._short_bytes:
-            self._end(batch, self._run(batch))
+        size = sum(_bytes(one.inputs) for one in batch)
+        if size <= self._short_bytes:
+            self._end(batch, self._timed(size, self._run, batch))
             return
         loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._thread, self._run, batch)
+        done = loop.run_in_executor(self._thread, self._timed, size, self._run, batch)
         done.add_done_callback(lambda future: self._end(batch, future.result()))
 
     def _next(self) -> list[_Waiting]:
@@ -111,22 +116,23 @@ class Batcher:
 
     def _run(self, batch: list[_Waiting]) -> list[_Outputs | Exception]:
         """Run a batch. If it fails, each runs alone: nobody suffers from another's values."""
-        start = time.perf_counter()
         try:
             if len(batch) == 1:
                 return [self._model.run(batch[0].inputs)]
             return _joined(self._model, batch)
         except Exception as error:
             return [error] if len(batch) == 1 else [_alone(self._model, one) for one in batch]
-        finally:
-            self._learn(sum(one.bytes for one in batch), time.perf_counter() - start)
 
-    def _learn(self, size: int, seconds: float) -> None:
-        """Remember how many bytes of inputs make a run that is short, as it went last."""
-        if seconds <= _SHORT_S:
-            self._short_bytes = max(self._short_bytes, size)
-        else:
-            self._short_bytes = min(self._short_bytes, size - 1)
+    def _timed(self, size: int, run: Callable[[Any], T], given: Any) -> T:
+        """Run, and remember how many bytes of inputs make a run that is short, as it went last."""
+        start = time.perf_counter()
+        try:
+            return run(given)
+        finally:
+            if time.perf_counter() - start <= _SHORT_S:
+                self._short_bytes = max(self._short_bytes, size)
+            else:
+                self._short_bytes = min(self._short_bytes, size - 1)
 
     def _end(self, batch: list[_Waiting], results: list[_Outputs | Exception]) -> None:
         for one, result in zip(batch, results, strict=True):
@@ -137,6 +143,10 @@ class Batcher:
             else:
                 one.answer.set_result(result)
         asyncio.get_running_loop().call_soon(self._turn)
+
+
+def _bytes(inputs: Mapping[str, Any]) -> int:
+    return sum(value.nbytes for value in inputs.values())
 
 
 def _joined(model: Model, batch: list[_Waiting]) -> list[_Outputs | Exception]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hpctf.serving.server.exchange import EXCHANGE, Exchange, Gathered
 from hpctf.serving.server.limits import Limits
 from hpctf.serving.server.protocol import as_json
 from hpctf.serving.server.refusal import Refusal, too_busy
@@ -27,15 +28,18 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin, and make room if there are too many."""
         super().connection_made(transport)
+        self.gathered: Gathered | None = None
+        """A body for which there is room: its parts need not be asked for."""
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._is_in_headers = True
         self._header_bytes = self._unread_bytes = 0
-        self._is_known = False
+        self._is_known = self._is_busy = False
         if len(self.connections) > self.limits.connections:
             self._make_room()
         self._wait_for_client()
         self._expect()
+        self._watch()
 
     def _make_room(self) -> None:
         for idle in (self.limits.strangers, self.limits.clients):
@@ -48,19 +52,34 @@ class Connection(HttpToolsProtocol):
     def _wait_for_client(self) -> None:
         """Note that nothing is being done for the client: its connection may be given away."""
         (self.limits.clients if self._is_known else self.limits.strangers)[self] = None
+        if self._is_busy:
+            self._is_busy = False
+            self.limits.busy -= 1
 
     def _work_for_client(self) -> None:
+        self._forget()
+        if not self._is_busy:
+            self._is_busy = True
+            self.limits.busy += 1
+
+    def _forget(self) -> None:
         self.limits.strangers.pop(self, None)
         self.limits.clients.pop(self, None)
 
     def _expect(self) -> None:
         """Let the client's request come in time from now on."""
-        self._stop_expecting()
         self._since = self.loop.time()
         self._body_bytes = 0
-        self._late = self.loop.call_later(self.limits.read_s, self._look)
+        self._is_expecting = True
+
+    def _watch(self) -> None:
+        """Look at the time once it is up: for most requests, which come in one piece, never."""
+        if self._is_expecting and self._late is None:
+            left = self._since + self.limits.read_s - self.loop.time()
+            self._late = self.loop.call_later(left, self._look)
 
     def _stop_expecting(self) -> None:
+        self._is_expecting = False
         if self._late is not None:
             self._late.cancel()
             self._late = None
@@ -100,6 +119,7 @@ class Connection(HttpToolsProtocol):
         if self._is_in_headers:
             self._unread_bytes += len(data)
             self._check_headers(self._unread_bytes)
+        self._watch()
 
     def _check_headers(self, size: int) -> bool:
         if size > MOST_HEADER_BYTES:
@@ -114,9 +134,10 @@ class Connection(HttpToolsProtocol):
         self._expect()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header, or one that follows a body in chunks."""
         self._header_bytes += len(name) + len(value)
-        if not self._check_headers(self._header_bytes):
+        if self._header_bytes > MOST_HEADER_BYTES:
+            self._check_headers(self._header_bytes)
             raise ValueError  # which ends the parsing
         super().on_header(name, value)
 
@@ -125,19 +146,29 @@ class Connection(HttpToolsProtocol):
         self._is_in_headers = False
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin the application's work on a request."""
+        cycle.scope["extensions"] = {EXCHANGE: Exchange(self, cycle)}
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        if self.gathered is not None and self.gathered.cycle is self.cycle:
+            self.gathered.add(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Go on without a time limit: it is the server's turn."""
+        """Go on without a time limit: it is the server's turn, unless it has answered already."""
         self._stop_expecting()
-        self._work_for_client()
+        if not self.cycle.response_complete:
+            self._work_for_client()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self.gathered = None
         self._is_known = self._is_known or bool(self.scope["state"].get("known"))
         self._wait_for_client()
         super().on_response_complete()
@@ -158,7 +189,10 @@ class Connection(HttpToolsProtocol):
         self._stop_expecting()
         if self._stuck is not None:
             self._stuck.cancel()
-        self._work_for_client()
+        self._forget()
+        if self._is_busy:
+            self._is_busy = False
+            self.limits.busy -= 1
         super().connection_lost(exc)
 
 

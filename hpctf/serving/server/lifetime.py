@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -25,6 +26,7 @@ from hpctf.serving.server.app import Service
 from hpctf.serving.server.certificate import make_certificate
 from hpctf.serving.server.connection import KEEP_ALIVE_S, connection_class
 from hpctf.serving.server.entry import EntryScript, EntrySettings
+from hpctf.serving.server.guard import Guard
 from hpctf.serving.server.limits import Limits
 from hpctf.serving.server.model import Model
 from hpctf.serving.server.tokens import Tokens
@@ -63,6 +65,24 @@ def threads() -> int:
     return min(own, int(asked)) if asked.isdigit() and int(asked) else own
 
 
+def configured(service: Service, **more: Any) -> uvicorn.Config:
+    """Return how uvicorn serves a service; `more` are options of its own."""
+    return uvicorn.Config(
+        Guard(service, service.app()),
+        loop="asyncio",
+        http=connection_class(service.limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_LAST_REQUESTS_S,
+        **more,
+    )
+
+
 def successor_after(limit_s: float) -> float:
     """Return the seconds after which a job submits its successor: three quarters of its time limit,
     or ten minutes before it if that is earlier, but not within the first quarter.
@@ -90,23 +110,8 @@ class _Server:
         )
         if script is not None:
             await script.start()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                service.app(),
-                loop="asyncio",
-                http=connection_class(limits),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=_LAST_REQUESTS_S,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
-        )
+        tls = {"ssl_certfile": certificate, "ssl_keyfile": key}
+        server = uvicorn.Server(configured(service, **tls))
         uri = f"https://{host}:{bound.getsockname()[1]}"
         ready = replace(
             self._me,

@@ -34,6 +34,7 @@ class Limits:
     connections: int = 512
     pace: int = 1 << 20
     taken: int = field(default=0, init=False)
+    busy: int = field(default=0, init=False)  # connections that wait for an answer
     strangers: dict[Any, None] = field(default_factory=dict, init=False)
     clients: dict[Any, None] = field(default_factory=dict, init=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -33,14 +35,21 @@ class Measures:
             registry=self._registry,
         )
 
+        self._of_kind: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
     def answered(self, kind: str, status: int, seconds: float) -> None:
         """Note an answer."""
-        self._requests.labels(kind, status).inc()
-        self._seconds.labels(kind).observe(seconds)
+        found = self._of_kind.get((kind, status))
+        if found is None:
+            found = self._requests.labels(kind, status), self._seconds.labels(kind)
+            self._of_kind[kind, status] = found
+        requests, taken = found
+        requests.inc()
+        taken.observe(seconds)
 
-    def ran(self, model: str, requests: int) -> None:
-        """Note how many requests a model has run together."""
-        self._batches.labels(model).observe(requests)
+    def batches(self, model: str) -> Callable[[int], None]:
+        """Return what notes how many requests a model has run together."""
+        return self._batches.labels(model).observe  # type: ignore[no-any-return]
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

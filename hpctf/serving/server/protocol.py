@@ -6,8 +6,7 @@ Sources: the protocol's ``inference_rest.md``, and Triton's ``extension_binary_d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,14 +21,16 @@ from hpctf.serving.server.tensors import (
     to_json,
 )
 
-HEADER_LENGTH = "inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
 """Header that says how many bytes of a body are JSON; tensors follow."""
 
+Body = bytes | bytearray | memoryview
+
 _MOST_NAME = 256
+_NOTHING = memoryview(b"")
 
 
-@dataclass(frozen=True)
-class Inference:
+class Inference(NamedTuple):
     """What a request asks for: inputs by name, and outputs with whether each is to be binary."""
 
     id: str | None
@@ -38,8 +39,8 @@ class Inference:
 
 
 def parse(
-    body: bytes,
-    header_length: str | None,
+    body: Body,
+    header_length: bytes | None,
     inputs: Mapping[str, TensorSpec],
     outputs: Mapping[str, TensorSpec],
 ) -> Inference:
@@ -89,19 +90,27 @@ def parse(
     return Inference(request_id, tensors, _outputs(document, outputs))
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+def bytes_of_json(header_length: bytes | None) -> int | None:
+    """Return how many bytes of a body are JSON, as its header says; None: it does not, or not as a
+    number."""
+    is_number = header_length is not None and header_length.isdigit() and len(header_length) < 20
+    return int(header_length) if header_length is not None and is_number else None
+
+
+def _split(body: Body, header_length: bytes | None) -> tuple[Body, memoryview]:
     if header_length is None:
-        return body, memoryview(b"")
-    length = int(header_length) if header_length.isascii() and header_length.isdigit() else -1
+        return body, _NOTHING
+    length = bytes_of_json(header_length) or 0
     if not 0 < length <= len(body):
+        given = shown(header_length.decode("latin-1"), 40)
         raise wrong(
-            f"Inference-Header-Content-Length is {shown(header_length, 40)}, but the body has "
-            f"{len(body)} bytes."
+            f"Inference-Header-Content-Length is {given}, but the body has {len(body)} bytes."
         )
-    return body[:length], memoryview(body)[length:]
+    found = memoryview(body)
+    return found[:length], found[length:]
 
 
-def json_object(text: bytes) -> dict[str, Any]:
+def json_object(text: Body) -> dict[str, Any]:
     """Return the JSON object that a body is.
 
     Raises
@@ -157,8 +166,9 @@ def _outputs(
 
 def answer(
     model: str, version: str, asked: Inference, outputs: Mapping[str, Any]
-) -> tuple[bytes, dict[str, str]]:
-    """Return the body of an answer and its headers, given each output by its name."""
+) -> tuple[bytes, int | None]:
+    """Return the body of an answer, and how many bytes of it are JSON if tensors follow, given each
+    output by its name."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for spec, is_binary in asked.outputs:
@@ -178,10 +188,7 @@ def answer(
     if asked.id is not None:
         head["id"] = asked.id
     text = as_json(head)
-    if not binary:
-        return text, {"content-type": "application/json"}
-    headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
-    return b"".join([text, *binary]), headers
+    return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
 def as_json(value: Any) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpctf.serving.server.protocol import as_json, json_object
+from hpctf.serving.server.protocol import Body, as_json, json_object
 from hpctf.serving.server.refusal import wrong
 from hpctf.serving.server.tensors import TensorSpec, check_shape, of_values
 
 
-def to_score(body: bytes, inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+def to_score(body: Body, inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     """Return a model's inputs from the body of a request.
 
     Raises

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
     from hpctf.model import Model
     from hpctf.run import Run
-    from hpctf.scores import score
+    from hpctf.scores import resume_scoring, score
     from hpctf.serving.deploy import InferenceConfig
     from hpctf.studies import tune
     from hpctf.tuning.config import HyperDriveConfig
@@ -55,6 +55,7 @@ __all__ = [
     "Webservice",
     "export_litert",
     "export_onnx",
+    "resume_scoring",
     "score",
     "shard",
     "strategy",
@@ -82,6 +83,7 @@ _HOMES = {
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",
     "Webservice": "hpctf.webservice",
+    "resume_scoring": "hpctf.scores",
     "score": "hpctf.scores",
     "shard": "hpctf.sharding",
     "strategy": "hpctf.distribution",

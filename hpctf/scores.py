@@ -10,7 +10,8 @@ from hpctf.model import Model
 from hpctf.run import Run
 from hpctf.runs.site_choice import ChosenSite
 from hpctf.runs.submitting import Labels, submitter
-from hpctf.scoring.submit import Request, submit_scoring
+from hpctf.scoring.resumption import earlier_run
+from hpctf.scoring.submit import RESOURCES, Request, submit_scoring
 from hpctf.tracking.metrics import checked_tags
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def score(
     batch_size: int | None = None,
     columns: Sequence[str] = (),
     python: str | None = None,
+    imports: Sequence[str] = (),
+    allow_code: bool = False,
     experiment: str = "score",
     site: Site | ChosenSite | str | None = None,
     runs_root: str | os.PathLike[str] | None = None,
@@ -63,6 +66,8 @@ def score(
     python
         The interpreter to score with; by default hpctf's own environment for ONNX, and that of the
         model's run for all else.
+    imports, allow_code
+        As `hpctf.export_onnx` has them: code that a model of Keras needs, beyond what its run has.
     experiment, name, tags, on_note
         As `hpctf.Experiment.submit` has them.
     site, runs_root
@@ -88,9 +93,81 @@ def score(
         batch_size=batch_size,
         columns=list(columns),
         python=python,
+        imports=[imports] if isinstance(imports, str) else list(imports),
+        allow_code=allow_code,
         resources=resources,
     )
     place = submitter(experiment, site, runs_root)
     found = model if isinstance(model, Model) else Model(model, site=place.site)
     labels = Labels(checked_tags(tags or {}))
     return Run(submit_scoring(place, found.folder, found.path, request, labels, on_note, name))
+
+
+def resume_scoring(
+    run: Run,
+    *,
+    nodes: int | None = None,
+    per_node: int | None = None,
+    batch_size: int | None = None,
+    python: str | None = None,
+    imports: Sequence[str] = (),
+    allow_code: bool = False,
+    site: Site | ChosenSite | str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    on_note: Any = None,
+    **resources: Any,
+) -> Run:
+    """Submit a run that scores what an earlier one has left: it was cancelled, its jobs were lost,
+    the disk was full, or parts of it have failed.
+
+    What the earlier run has scored is kept, and the output is that of both. The model, the inputs,
+    the output and its format are the earlier run's, and so is what is not passed.
+
+    Parameters
+    ----------
+    run
+        The earlier run, which is over.
+    nodes, per_node, batch_size, python, imports, allow_code, site, name, tags, on_note, resources
+        As `score` has them.
+
+    Raises
+    ------
+    UsageError
+        The run is not over, has scored all of its rows, or its inputs have changed since.
+    ModelNotFound, SiteError, RunFolderError, SubmissionError
+        As of `score`.
+    """
+    earlier = earlier_run(run.folder)
+    was, record = earlier.definition, run.folder.read_record()
+    asked = record["request"] or {}
+    kept = {name: asked[name] for name in RESOURCES if asked.get(name) is not None}
+    agents = run.plan["roles"][0]["count"]
+    request = Request(
+        inputs=was.files,
+        out=was.out,
+        nodes=agents // was.per_job if nodes is None else nodes,
+        per_node=was.per_job if per_node is None else per_node,
+        format=was.format,
+        rows_per_part=was.rows_per_part,
+        batch_size=was.batch_size if batch_size is None else batch_size,
+        columns=was.columns,
+        python=was.python if python is None else python,
+        imports=list(imports) or was.model["imports"],
+        allow_code=allow_code or was.model["allow_code"],
+        resources={**kept, **resources},
+    )
+    chosen = site_of(run) if site is None else site
+    place = submitter(run.experiment, chosen, run.folder.path.parent.parent)
+    found = Model(was.model["id"], site=place.site)
+    labels = Labels(checked_tags(tags or {}))
+    folder = submit_scoring(
+        place, found.folder, found.path, request, labels, on_note, name, earlier
+    )
+    return Run(folder)
+
+
+def site_of(run: Run) -> ChosenSite:
+    """Return the site of a scoring run, as it was asked for."""
+    asked = run.folder.read_record()["request"] or {}
+    return ChosenSite(asked.get("site"), asked.get("settings") or [])

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "imports",
     multiple=True,
     metavar="MODULE",
-    help="A module of the training's code that defines layers of its own.",
+    help="A module, or FILE.py, with layers of your own (default: found in the training's code).",
 )
 @click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
 @click.option("--python", metavar="EXE", help="What loads the model (default: what trained it).")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import json_option, say, set_option, site_option
+from hpctf.cli.common import given_of, json_option, open_run, say, set_option, site_option
 from hpctf.cli.training_options import asked_of, estimator_options, hand_in, run_options
-from hpctf.errors import UsageError
+from hpctf.errors import TrainingFailed, UsageError
 
 if TYPE_CHECKING:
     from hpctf.estimator.parameter import Parameter
@@ -26,9 +26,14 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True)
-@click.option("--out", required=True, metavar="DIR", help="Folder to write; it must not exist yet.")
+@click.argument("model", required=False)
+@click.argument("inputs", nargs=-1)
+@click.option("--out", metavar="DIR", help="Folder to write; it must not exist yet.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Score what RUN has left: it was cancelled, its jobs were lost, or parts have failed.",
+)
 @click.option("--nodes", type=int, default=1, show_default=True, help="Nodes that score.")
 @click.option(
     "--per-node", type=int, default=1, show_default=True, help="Processes that share each node."
@@ -43,6 +48,14 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
 @click.option("--columns", metavar="A,B,...", help="Columns that are the model's input, in order.")
 @click.option("--rows-per-part", type=int, help="Rows scored at a time (default: by their size).")
 @click.option("--batch-size", type=int, help="Rows given to the model at a time.")
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="A module, or FILE.py, with layers of your own (default: found in the training's code).",
+)
+@click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
 @click.option("--local", is_flag=True, help="Score on this machine, without Slurm.")
 @click.option("--no-wait", is_flag=True, help="Return once the run is submitted.")
 @click.option("--experiment", default="score", show_default=True, help="Name to find the run by.")
@@ -51,25 +64,33 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
 @site_option
 @set_option
 @json_option
-def score(model: str, inputs: tuple[str, ...], **options: Any) -> None:
+def score(model: str | None, inputs: tuple[str, ...], **options: Any) -> None:
     """Score the rows of INPUTS with MODEL, and write the scores to a folder.
 
     \b
     hpctf score digits@champion rows/ --out scores --nodes 3
     hpctf score digits:2 'data/*.parquet' --out scores --format parquet --local
+    hpctf score --resume @last
 
     MODEL is a registered model (hpctf models list). INPUTS are .npy, .npz, .csv and .parquet files,
     folders of them, and patterns. The run's id is printed on stdout.
     """
     from hpctf.runs.site_choice import ChosenSite
     from hpctf.runs.status.query import look
+    from hpctf.scores import resume_scoring, site_of
     from hpctf.scores import score as submit
 
+    given = given_of(click.get_current_context(), options)
+    _check(model, inputs, given)
+    resumed = options.pop("resume")
+    earlier = None if resumed is None else open_run(resumed, given.get("site"))
     if options.pop("local"):
         if options["site"] is not None:
             raise UsageError("--local and --site contradict each other: both name a site.")
         options["site"] = "local"
     site = ChosenSite(options.pop("site"), options.pop("settings"))
+    if earlier is not None and not {"site", "settings", "local"} & given.keys():
+        site = site_of(earlier)
     how = {name: options.pop(name) for name in _HOW}
     columns = [name.strip() for name in (options.pop("columns") or "").split(",") if name.strip()]
     actions = {
@@ -81,15 +102,47 @@ def score(model: str, inputs: tuple[str, ...], **options: Any) -> None:
     runs: list[Run] = []
 
     def hand_over(tell: Any) -> Run:
-        runs.append(submit(model, inputs, site=site, columns=columns, on_note=tell, **how, **asked))
-        return runs[0]
+        if earlier is None:
+            run = submit(
+                model or "", inputs, site=site, columns=columns, on_note=tell, **how, **asked
+            )
+        else:
+            changed = {name: how[name] for name in how if name in given}
+            run = resume_scoring(earlier, site=site, on_note=tell, **changed, **asked)
+        runs.append(run)
+        return run
 
-    hand_in(hand_over, site.load().name, actions)
+    try:
+        hand_in(hand_over, site.load().name, actions)
+    except TrainingFailed as error:
+        rest = f"To score what is missing: hpctf score --resume {runs[0].id}"
+        raise TrainingFailed(error.message, "\n  ".join(filter(None, (error.hint, rest)))) from None
     if actions["wait"]:
         say(look(runs[0].folder).reason)
 
 
+def _check(model: str | None, inputs: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Refuse what contradicts ``--resume``, and what is missing without it."""
+    if "resume" in given:
+        own = [f"--{name.replace('_', '-')}" for name in _OF_THE_FIRST if name in given]
+        own += ["MODEL and INPUTS"] if model else []
+        if own:
+            raise UsageError(
+                f"--resume takes {own[0]} from the run that it goes on with.", "Leave it out."
+            )
+    elif not model or not inputs:
+        raise UsageError(
+            "MODEL and INPUTS say what to score, and with which model.",
+            "hpctf score digits rows/ --out scores, or for what a run has left: --resume RUN",
+        )
+    elif "out" not in given:
+        raise UsageError("--out is missing: the folder to write.", "--out scores")
+
+
+_OF_THE_FIRST = ("out", "format", "columns", "rows_per_part", "experiment")
+"""What a run that goes on with another one has from that."""
+
 _HOW = (
     *("out", "nodes", "per_node", "format", "rows_per_part"),
-    *("batch_size", "experiment", "name"),
+    *("batch_size", "imports", "allow_code", "experiment", "name"),
 )

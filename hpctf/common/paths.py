@@ -22,6 +22,8 @@ AGENT_START = os.path.join(PACKAGE, "tuning", "agent", "start.py")
 SCORING_START = os.path.join(PACKAGE, "scoring", "agent", "start.py")
 SCORING_WORKER = os.path.join(PACKAGE, "scoring", "worker")
 """Folder of what scores rows, which goes along in a run's snapshot."""
+EXPORT_SCRIPTS = os.path.join(PACKAGE, "models", "export", "scripts")
+"""Folder of what loads models in the environments that made them."""
 ENVIRONMENT_JOB = os.path.join(PACKAGE, "environment", "build_job.py")
 SERVICE_START = os.path.join(PACKAGE, "serving", "server", "start.py")
 SERVICE_ENTRY = os.path.join(PACKAGE, "serving", "entry", "start.py")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,10 @@ from hpctf.common.files import cannot_write
 from hpctf.common.folders import remove_tree
 from hpctf.common.notes import notify
 from hpctf.common.numbered import hidden_name
-from hpctf.common.trusted_path import check
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.errors import UsageError
 from hpctf.model import Model, about_of
-from hpctf.models import files, origin
+from hpctf.models import files
 from hpctf.models.export.exporter import export_models
 from hpctf.models.export.options import (
     KINDS,
@@ -30,8 +28,8 @@ from hpctf.models.export.options import (
     weights_of,
 )
 from hpctf.models.export.training_python import exporting_python, training_python
+from hpctf.models.training_code import checked_imports, unpack
 from hpctf.site.loading import load_site
-from hpctf.site.trust import trusted_by
 
 if TYPE_CHECKING:
     from hpctf.site.model import Site
@@ -78,7 +76,8 @@ def export_onnx(
         ``int8`` or ``fp16``: a variant is written beside it, if it is smaller or faster and differs
         by no more than `within`, relative to an output's largest number above 1.
     imports
-        Modules of the training's code that define layers and models of its own. They are run.
+        Modules that define layers and models of the training's own, or files with such code
+        (``layers.py``). They are run. Those of the code on record are found without.
     allow_code
         Whether Lambda layers are loaded, whose code lies in the model's file.
     python
@@ -134,6 +133,7 @@ def _export(
     chosen = load_site(site) if site is None or isinstance(site, str) else site
     found = Model(model, site=chosen) if isinstance(model, str) else model
     _check_kind(found, options)
+    options = replace(options, imports=checked_imports(options.imports, chosen))
     target = None if out is None and register else _target(found, out, options.ending)
     if target is not None and not force:
         _refuse_existing(target, options)
@@ -145,12 +145,13 @@ def _export(
             "environment for exports loads it. To choose another: --python EXE"
         )
     with _work_folder(target) as folder:
-        code = _code_of(found, chosen, folder) if options.imports else None
+        code = unpack(found.folder, chosen, folder / ".code", bool(options.imports))
         stem = f"{found.name}-{found.version}" if target is None else target.stem
-        source = Source(found.id, stem, found.path, found.record.kind, code)
+        source = Source(found.id, stem, found.path, found.record.kind, *(code or ()))
         [made] = export_models([source], options, trained or exporting, exporting, folder, tell)
         if not isinstance(made, Exported):
             raise made
+        _note_other_tensorflow(found, made)
         registered = _register(found, made, options) if register else []
         if target is not None:
             made = _put_into_place(made, target)
@@ -212,24 +213,15 @@ def _work_folder(target: Path | None) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _code_of(model: Model, site: Site, folder: Path) -> Path | None:
-    """Unpack the code that the model's run was submitted with, if it is on record."""
-    archive = model.folder.run / origin.CODE
-    if not archive.exists():
-        return None
-    check(archive, "The code of the model's run", trusted_by(site))
-    to = folder / "code"
-    to.mkdir()
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            path = Path(os.path.normpath(to / member.name))
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is None or not path.is_relative_to(to):
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with content, path.open("xb") as stream:
-                stream.write(content.read())
-    return to
+def _note_other_tensorflow(model: Model, made: Exported) -> None:
+    """Say so if another TensorFlow than that of the training has loaded a model."""
+    record = model.record
+    trained = record.framework_version
+    if record.run is not None and trained and trained != made.tensorflow:
+        notify(
+            f"{model.id} was trained with TensorFlow {trained}, but {made.tensorflow} has loaded "
+            "it: it may answer otherwise than it did. To choose another: --python EXE"
+        )
 
 
 def _put_into_place(made: Exported, target: Path) -> Exported:

@@ -106,7 +106,7 @@ def resubmission(
     if run.is_scoring:
         raise UsageError(
             f"Run {run.id} scored rows, which cannot be submitted again as a run.",
-            "Score them anew: hpctf score MODEL INPUTS... --out DIR",
+            f"To score what is missing: hpctf score --resume {run.id}",
         )
     if not trust:
         require_mine(run.path, "its code, its environment and its site's shell lines")

@@ -28,7 +28,8 @@ class Definition:
     run
         Its id, by which it knows the output that it has written.
     model
-        ``id`` (``digits:3``), ``kind`` and ``path`` of the registered model.
+        ``id`` (``digits:3``), ``kind`` and ``path`` of the registered model, and what loads it if
+        it is not ONNX (`hpctf.scoring.worker.tensorflow_model`).
     files
         The inputs' absolute paths, in the order of the output.
     out
@@ -39,6 +40,10 @@ class Definition:
         Of tables, the columns that are the model's one input.
     per_job
         How many agents share a job.
+    resumed
+        The runs that this one goes on with: it may replace their output.
+    python
+        The interpreter that was asked for.
     """
 
     run: str
@@ -50,6 +55,8 @@ class Definition:
     batch_size: int | None = None
     columns: list[str] = field(default_factory=list)
     per_job: int = 1
+    resumed: list[str] = field(default_factory=list)
+    python: str | None = None
     version: int = FORMAT
 
 

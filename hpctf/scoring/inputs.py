@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpctf.common.files import read_json
 from hpctf.errors import UsageError, did_you_mean, shown
 
 ENDINGS = (".npy", ".npz", ".csv", ".parquet")
@@ -67,8 +68,13 @@ def _check(path: str) -> None:
         raise UsageError(f"Cannot score {shown(path)}: the file is empty.")
 
 
-def output_folder(out: str | os.PathLike[str]) -> str:
+def output_folder(out: str | os.PathLike[str], replaces: Sequence[str] = ()) -> str:
     """Return the absolute path of the folder to write, which must not be there yet.
+
+    Parameters
+    ----------
+    replaces
+        Runs whose output may be there: it is replaced.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def output_folder(out: str | os.PathLike[str]) -> str:
         It is there, or cannot be made.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(out)))
-    if os.path.lexists(path):
+    if os.path.lexists(path) and _run_of(path) not in replaces:
         raise UsageError(
             f"The output {shown(path)} already exists, and nothing is overwritten.",
             "Name another folder with --out, or remove it.",
@@ -87,6 +93,14 @@ def output_folder(out: str | os.PathLike[str]) -> str:
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"You may not write to {shown(str(above))}, where the output is to be.")
     return path
+
+
+def _run_of(out: str) -> str | None:
+    """Return the run that has written an output."""
+    try:
+        return str(read_json(Path(out, "rows.json"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 _ENDINGS = ", ".join(ENDINGS[:-1]) + f" or {ENDINGS[-1]}"

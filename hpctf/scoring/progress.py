@@ -53,8 +53,8 @@ class Progress:
         self.waiting: dict[int, Task] = {}
         self.failed: dict[int, str] = {}
         """Why parts have failed, by number."""
-        self.done = 0
-        """How many parts have been scored."""
+        self.scored: set[int] = set()
+        """The parts that have been scored, here or by a run that this one goes on with."""
         self.is_joined = False
         self.stopped = ""
         """Why nothing more is to be scored; empty if it is."""
@@ -71,6 +71,11 @@ class Progress:
             if kind is not None:
                 with contextlib.suppress(KeyError, TypeError, ValueError):
                     kind(self, record)
+
+    @property
+    def done(self) -> int:
+        """How many parts have been scored."""
+        return len(self.scored)
 
     @property
     def all_ended(self) -> bool:
@@ -95,6 +100,8 @@ class Progress:
                 return min(candidates)
         if self.parts is None:
             return None if PLAN in self._attempts else PLAN
+        while self._next in self.scored:
+            self._next += 1
         if self._next < self.parts:
             return self._next
         is_due = self.all_ended and self.done and self.parts not in self._attempts
@@ -119,6 +126,9 @@ class Progress:
         self.parts, self.rows = int(record["parts"]), int(record["rows"])
         self.running.pop(PLAN, None)
         self.waiting.pop(PLAN, None)
+
+    def _kept(self, record: Mapping[str, Any]) -> None:
+        self.scored.update(int(number) for number in record["tasks"])
 
     def _claimed(self, record: Mapping[str, Any]) -> None:
         number, attempt = int(record["task"]), int(record["attempt"])
@@ -150,7 +160,7 @@ class Progress:
         if task.number == self.parts:
             self.is_joined = record["state"] == "done"
         elif record["state"] == "done":
-            self.done += 1
+            self.scored.add(task.number)
         else:
             self.failed[task.number] = str(record.get("reason", ""))
 
@@ -168,6 +178,7 @@ class Progress:
 
 _KINDS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "planned": Progress._planned,
+    "kept": Progress._kept,
     "claimed": Progress._claimed,
     "returned": Progress._returned,
     "ended": Progress._ended,

@@ -13,14 +13,16 @@ from hpctf.agents.arrays import Arrays
 from hpctf.agents.plans import check_arrays, for_agents
 from hpctf.common.files import make_folder
 from hpctf.common.notes import notify
-from hpctf.common.paths import SCORING_START, SCORING_WORKER
+from hpctf.common.paths import EXPORT_SCRIPTS, SCORING_START, SCORING_WORKER
 from hpctf.errors import UsageError, shown
 from hpctf.estimator.request import as_json, request_of
 from hpctf.estimator.tensorflow import TensorFlow
+from hpctf.models.training_code import checked_imports, unpack
 from hpctf.runs.provenance import Origin
 from hpctf.scheduler.programs import ask, environment_of
 from hpctf.scoring.definition import FORMATS, Definition, Scoring, write_definition
 from hpctf.scoring.inputs import input_files, output_folder
+from hpctf.scoring.resumption import Earlier, take_over
 from hpctf.scoring.runtime import runtime_of
 from hpctf.submission.local_executor import start_detached
 from hpctf.submission.sbatch import uninterrupted
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
     from hpctf.runs.submitting import Labels, Submitter
 
 MOST_AGENTS = 10_000
+
+RESOURCES = (
+    *("compute_target", "use_gpu", "gpus_per_node", "cpus_per_task", "mem"),
+    *("max_run_duration_seconds", "sbatch"),
+)
+"""Parameters of an estimator's that say what each job is given; a resumed run has them again."""
 
 _HINT = "Score on this machine: --local."
 
@@ -54,6 +62,8 @@ class Request:
     batch_size: int | None = None
     columns: Sequence[str] = ()
     python: str | None = None
+    imports: Sequence[str] = ()
+    allow_code: bool = False
     resources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,6 +90,7 @@ def submit_scoring(
     labels: Labels,
     on_note: Any = None,
     name: str | None = None,
+    earlier: Earlier | None = None,
 ) -> RunFolder:
     """Submit a scoring run, and return its run folder.
 
@@ -87,6 +98,8 @@ def submit_scoring(
     ----------
     version, path
         The registered model, and where its file or folder lies, verified.
+    earlier
+        The run to go on with: its parts are kept.
 
     Raises
     ------
@@ -97,7 +110,8 @@ def submit_scoring(
     """
     site = submitter.site
     tell: Callable[[str], None] = notify if on_note is None else on_note
-    files, out = input_files(request.inputs), output_folder(request.out)
+    resumed = [] if earlier is None else earlier.runs
+    files, out = input_files(request.inputs), output_folder(request.out, resumed)
     is_local = site.scheduler != "slurm"
     if is_local and request.nodes != 1:
         raise UsageError(
@@ -114,7 +128,14 @@ def submit_scoring(
         python=runtime.python,
         **{**request.resources, "modules": list(dict.fromkeys(modules))},
     )
-    model = {"id": version.id, "kind": version.record.kind, "path": str(path)}
+    model = {
+        "id": version.id,
+        "kind": version.record.kind,
+        "path": str(path),
+        "scripts": EXPORT_SCRIPTS,
+        "imports": list(checked_imports(request.imports, site)),
+        "allow_code": request.allow_code,
+    }
 
     def adapt(planned: Planned) -> Planned:
         if planned.plan.entry.container is not None:
@@ -130,6 +151,10 @@ def submit_scoring(
 
     def hand_over(plans: Sequence[Plan], _: Any, folders: Sequence[RunFolder]) -> None:
         folder, plan = folders[0], plans[0]
+        code = None
+        if version.record.kind in ("keras", "h5"):
+            code = unpack(version, site, folder.path / "code", bool(request.imports))
+        model["code"], model["script"] = (str(code.folder), code.script) if code else (None, "")
         definition = Definition(
             run=folder.id,
             model=model,
@@ -140,11 +165,15 @@ def submit_scoring(
             batch_size=request.batch_size,
             columns=list(request.columns),
             per_job=request.per_node,
+            resumed=resumed,
+            python=request.python,
         )
         make_folder(folder.path / "parts", int(plan.umask, 8))
         write_definition(folder, definition)
         folder.update_record(kind="scoring")
-        if version.record.kind == "onnx":
+        if earlier is not None and earlier.plan is not None:
+            take_over(earlier, Scoring(folder))
+        elif version.record.kind == "onnx":
             _plan_here(Scoring(folder), plan)
         if is_local:
             _start_here(folder, plan)

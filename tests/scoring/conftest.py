@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,11 @@ class Here:
     @property
     def env(self) -> dict[str, str]:
         return {"HPCTF_RUNS_ROOT": str(self.home / "runs"), "HPCTF_SITE": str(SITE)}
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where commands run."""
+        return {"cwd": self.home, "env": self.env}
 
 
 @pytest.fixture(scope="session")

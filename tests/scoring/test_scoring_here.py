@@ -99,8 +99,9 @@ def test_a_part_with_bad_data_is_told_and_the_others_are_scored(here: Here) -> N
     assert (failed["first"], failed["rows"]) == (20, 20) and why in failed["reason"]
     told = command("status", done.stdout.strip(), cwd=here.home, env=here.env).stdout
     assert "Failed" in told
+    assert f"hpctf score --resume {done.stdout.strip()}" in done.stderr
     refused = command("resubmit", done.stdout.strip(), cwd=here.home, env=here.env)
-    assert refused.returncode == 2 and "scored rows" in refused.stderr
+    assert refused.returncode == 2 and "hpctf score --resume" in refused.stderr
 
 
 def test_parquet_comes_from_columns_and_goes_to_columns(here: Here, scoring_python: str) -> None:
@@ -159,3 +160,52 @@ def test_a_run_that_is_cancelled_writes_nothing(here: Here) -> None:
     assert state.state == "Canceled"
     assert look(run.folder).state == "Canceled"
     assert not (here.home / "out").exists()
+
+
+def test_a_run_that_ended_early_is_gone_on_with_and_no_part_is_done_twice(here: Here) -> None:
+    np.save(here.home / "in.npy", ROWS)
+    words = ("score", "linear", "in.npy", "--out", "out", "--rows-per-part", "20", "--no-wait")
+    first = command(*words, "--local", cwd=here.home, env=here.env).stdout.strip()
+    folder = next((here.home / "runs").glob(f"*/{first}"))
+    wait_until(lambda: sum(one["event"] == "ended" for one in ledger_of(folder)) > 20)
+    assert "is not over yet" in command("score", "--resume", first, **here.place).stderr
+    command("cancel", first, **here.place)
+    command("wait", first, **here.place)
+    assert f"hpctf score --resume {first}" in command("why", first, **here.place).stdout
+    scored = {one["task"] for one in ledger_of(folder) if one["event"] == "ended"}
+    assert 20 < len(scored) < 500
+
+    done = command("score", "--resume", first, "--per-node", "2", **here.place)
+    assert done.returncode == 0, done.stderr
+    again = next((here.home / "runs").glob(f"*/{done.stdout.strip()}"))
+    ends = [one["task"] for one in ledger_of(again) if one["event"] == "ended"]
+    assert sorted(ends) == sorted({*range(501)} - scored), "the other parts, and the joining"
+    assert np.array_equal(np.load(here.home / "out/predictions.npy"), SCORES)
+    refused = command("score", "--resume", again.name, **here.place)
+    assert refused.returncode == 2 and "has scored all its rows" in refused.stderr
+
+
+def test_parts_that_have_failed_are_done_again_and_the_output_is_replaced(here: Here) -> None:
+    """They fail for their data here, which then become right behind hpctf's back: as if there had
+    been too little memory."""
+    data = here.home / "in.csv"
+    lines = [f"{n},{n},0" for n in range(60)]
+    lines[37] = "37,oo,0"
+    data.write_text("\n".join(["a,b,c", *lines]) + "\n")
+    run = hpctf.score("linear", data, here.home / "out", rows_per_part=20)
+    assert run.wait_for_completion(raise_on_error=False).state == "Failed"
+    before = np.load(here.home / "out/predictions.npy")
+    assert np.isnan(before[20:40]).all() and before[40].tolist() == [40, 40.5]
+
+    was = data.stat()
+    data.write_text(data.read_text().replace("oo", "37"))
+    with pytest.raises(UsageError, match=r"in\.csv' has changed since its rows were counted"):
+        hpctf.resume_scoring(run)
+    os.utime(data, ns=(was.st_atime_ns, was.st_mtime_ns))
+    again = hpctf.resume_scoring(run, tags={"of": "two"})
+    assert again.wait_for_completion().state == "Completed"
+    after = np.load(here.home / "out/predictions.npy")
+    assert after[:, 0].tolist() == list(range(60))
+    about = json.loads((here.home / "out/rows.json").read_text())
+    assert (about["run"], about["failed"]) == (again.id, [])
+    assert sorted(path.name for path in here.home.iterdir() if "out" in path.name) == ["out"]

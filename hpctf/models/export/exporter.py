@@ -78,6 +78,7 @@ def _loaded(
                 "kind": source.kind,
                 "to": str(to),
                 "code": None if source.code is None else str(source.code),
+                "script": source.script,
                 "imports": list(options.imports),
                 "allow_code": options.allow_code,
             }

@@ -45,7 +45,7 @@ class Options:
     within
         The largest difference that is allowed of the variant, as `MOST` counts it.
     imports
-        Modules of the training's code that define layers and models of its own.
+        Modules that define layers and models of the training's own, or files with such code.
     allow_code
         Whether Lambda layers are loaded, whose code lies in the file.
     """
@@ -98,6 +98,8 @@ class Source:
         Its file or folder, of one of `KINDS`.
     code
         A folder with the code of the training, if there is one.
+    script
+        The script that the training began with, relative to `code`.
     """
 
     id: str
@@ -105,6 +107,7 @@ class Source:
     path: Path
     kind: str
     code: Path | None = None
+    script: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hpctf.common.files import PRIVATE_FILE, read_json, tail, write_json
+from hpctf.common.paths import EXPORT_SCRIPTS
 from hpctf.errors import ExportError
 from hpctf.run_folder.failure_lines import LOOK_BACK, headline
 from hpctf.scheduler.programs import environment_of
-
-SCRIPTS = Path(__file__).with_name("scripts")
 
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 """Where TensorFlow sees a GPU, it writes operations of cuDNN's into the graph (keras, #21799);
@@ -32,7 +32,7 @@ class Python:
 def run(
     script: str, python: Python, jobs: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Run a script of `SCRIPTS` on jobs, one process for all of them, and return its answers.
+    """Run a script on jobs, one process for all of them, and return its answers.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def run(
     try:
         with log.open("wb") as stream:
             done = subprocess.run(
-                [python.path, "-s", SCRIPTS / f"{script}.py", request],
+                [python.path, "-s", os.path.join(EXPORT_SCRIPTS, f"{script}.py"), request],
                 env=variables,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

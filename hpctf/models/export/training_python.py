@@ -64,6 +64,8 @@ def training_python(
         The one that is named does not exist, or has no TensorFlow.
     UntrustedPath
         Somebody who is not trusted could have written what is on record.
+    BuildError, SiteError, UsageError
+        The environment on record is gone, and cannot be built again.
     """
     if named is not None:
         return _named(named, site)
@@ -123,8 +125,12 @@ def _of_lock(lock: Path, site: Site, tell: Tell) -> Python | None:
             tell(f"The environment {wanted.key} is gone: building it again from its lock")
             python = ensure(locked_spec(wanted, site, tell), site, tell)
     except (BuildError, SiteError, UsageError) as error:
-        notify(f"The environment that trained it cannot be built again: {error.message}")
-        return None
+        # Other versions might load it, too, and answer otherwise than those that trained it.
+        raise type(error)(
+            f"The environment that trained it cannot be built again: {error.message}",
+            "Name a Python with its versions of TensorFlow and Keras: --python EXE (they are in "
+            f"{lock})",
+        ) from None
     return Python(str(python), f"the environment that trained it, {wanted.key}")
 
 

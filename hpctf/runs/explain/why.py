@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,10 @@ def explain(run: RunFolder) -> Explanation:
     words, tell = _STATES[status.state]
     headline = f"Run {run.id} {words}"
     told = f"{headline}: {status.reason}." if status.reason else f"{headline}."
+    if run.is_scoring and status.final and status.state != "Completed":
+        found = tell(run, status, told) if tell else Explanation(status.state, told)
+        advice = f"To score what is missing: hpctf score --resume {run.id}"
+        return replace(found, advice=(*found.advice, advice))
     if tell is None:
         return Explanation(status.state, told)
     if status.away and not status.final:

@@ -50,7 +50,7 @@ def join(
     """
     out = definition["out"]
     rows = sum(plan["rows"])
-    if not _is_ours(out, definition["run"]):
+    if not _is_of(out, [definition["run"]]):
         hidden = os.path.join(
             os.path.dirname(out), ".{}.{}".format(os.path.basename(out), definition["run"])
         )
@@ -59,24 +59,35 @@ def join(
         try:
             _write(hidden, folder, definition, plan, {int(number) for number in failed})
             _write_rows(hidden, definition, plan, failed)
-            os.rename(hidden, out)
+            _put(hidden, out, definition["resumed"])
         except OSError as error:
             raise Fatal(f"Cannot write {out}: {error.strerror or error}.") from None
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-    for number in range(len(plan["parts"])):
-        with contextlib.suppress(OSError):
-            os.unlink(part_file(folder, number))
+    if not failed:  # else a run that goes on with this one needs them
+        for number in range(len(plan["parts"])):
+            with contextlib.suppress(OSError):
+                os.unlink(part_file(folder, number))
     return {"rows": rows}
 
 
-def _is_ours(out: str, run: str) -> bool:
-    """Whether the output is there already: who joined it died before that was on record."""
+def _is_of(out: str, runs: List[str]) -> bool:
+    """Whether the output of one of these runs is there already: who joined it died before that was
+    on record, or it lacks what this run has scored."""
     try:
         with open(os.path.join(out, ROWS), encoding="utf-8") as stream:
-            return bool(json.load(stream)["run"] == run)
+            return json.load(stream)["run"] in runs
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _put(hidden: str, out: str, resumed: List[str]) -> None:
+    """Give the output its name; that of a run that this one goes on with makes way."""
+    before = hidden + ".before"
+    if _is_of(out, resumed):
+        os.rename(out, before)
+    os.rename(hidden, out)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _write_rows(

@@ -40,7 +40,7 @@ class Worker:
         if self._model is None:
             about = self.definition["model"]
             try:
-                self._model = load_model(about["kind"], about["path"])
+                self._model = load_model(about)
             except Fatal:
                 raise
             except Exception as error:

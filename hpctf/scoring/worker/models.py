@@ -1,7 +1,6 @@
 """The model: what it takes, and what it makes of a batch of rows."""
 
-import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,8 +31,6 @@ class Model:
         self.inputs = inputs
         self._run = run
         self._fixed = fixed
-        self.owner: Any = None
-        """What must live as long as the model."""
 
     def score(self, feeds: Dict[str, Any], rows: int, batch: Optional[int]) -> Dict[str, Any]:
         """Return the outputs of rows: arrays by name, with a row for each row.
@@ -77,16 +74,23 @@ def _joined(name: str, arrays: List[Any]) -> Any:
     return whole.astype(str) if whole.dtype.kind in "OS" else whole
 
 
-def load_model(kind: str, path: str) -> Model:
-    """Return a registered model of a kind (`hpctf.models.record.KINDS`) that can be scored."""
-    if kind == "onnx":
+def load_model(about: Dict[str, Any]) -> Model:
+    """Return the registered model that ``score.json`` names (`hpctf.models.record.KINDS`)."""
+    if about["kind"] == "onnx":
         from .onnx_model import load_onnx
 
-        return load_onnx(path)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from .tensorflow_model import load_keras, load_saved_model
+        return load_onnx(about["path"])
+    from .tensorflow_model import load_tensorflow
 
-    return load_saved_model(path) if kind == "saved_model" else load_keras(path)
+    return load_tensorflow(about)
+
+
+def fixed_rows(sizes: Sequence[Any]) -> Optional[int]:
+    """Return how many rows a model takes at a time, given its inputs' first dimensions; None: any
+    number."""
+    known = set(sizes)
+    one = known.pop() if len(known) == 1 else None
+    return one if isinstance(one, int) and one > 0 else None
 
 
 def tail_of(shape: Any, name: str) -> Tuple[Optional[int], ...]:

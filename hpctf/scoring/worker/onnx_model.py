@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from .errors import Fatal
-from .models import Input, Model, tail_of
+from .models import Input, Model, fixed_rows, tail_of
 
 _TYPES = {
     "float": np.float32,
@@ -35,13 +35,12 @@ def load_onnx(path: str) -> Model:
         for one in session.get_inputs()
     ]
     names = [one.name for one in session.get_outputs()]
-    rows = {one.shape[0] for one in session.get_inputs()}
-    fixed = next(iter(rows)) if len(rows) == 1 else None
+    fixed = fixed_rows([one.shape[0] for one in session.get_inputs()])
 
     def run(feeds: Dict[str, Any]) -> Dict[str, Any]:
         return dict(zip(names, session.run(names, feeds)))
 
-    return Model(inputs, run, fixed if isinstance(fixed, int) and fixed > 0 else None)
+    return Model(inputs, run, fixed)
 
 
 def _type(text: str, name: str) -> Any:

@@ -12,8 +12,8 @@ from .models import Input
 from .picks import picks_of
 
 PLAN = "parts.json"
-"""File of the run's folder: each file's rows, and for each part its file, first row, rows and
-offset."""
+"""File of the run's folder: each file's size, time and rows, and for each part its file, first row,
+rows and offset."""
 
 _ROWS = 10_000
 _BYTES = 256 << 20
@@ -36,9 +36,11 @@ def make_plan(folder: str, definition: Dict[str, Any], inputs: List[Input]) -> D
                 "The environment that scores has no pyarrow, which writes Parquet: use --format "
                 "npy or csv."
             ) from None
-    parts, rows = [], []
+    parts, rows, files = [], [], []
     for number, path in enumerate(definition["files"]):
         try:
+            about = os.stat(path)
+            files.append([about.st_size, about.st_mtime_ns])
             source = open_source(path)
             picks_of(inputs, source, definition["columns"])
         except Wrong as error:
@@ -51,7 +53,7 @@ def make_plan(folder: str, definition: Dict[str, Any], inputs: List[Input]) -> D
         raise Fatal("The files have no rows: there is nothing to score.")
     hidden = os.path.join(folder, f".{PLAN}.{os.getpid()}")
     with open(hidden, "w", encoding="utf-8") as stream:
-        json.dump({"rows": rows, "parts": parts}, stream)
+        json.dump({"files": files, "rows": rows, "parts": parts}, stream)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(hidden, os.path.join(folder, PLAN))

@@ -81,7 +81,7 @@ def export_kinds(
     maker.write_text(f'#!/bin/sh\nshift\nexec {" ".join(words)} "$@"\n')
     maker.chmod(0o755)
     sources = [
-        Source(f"{kind}:1", kind.replace(".", "-"), made / name, _kind_of(name), HERE)
+        Source(f"{kind}:1", kind.replace(".", "-"), made / name, kind_of(name), HERE)
         for kind, name in kinds.items()
     ]
     training = Python(str(maker), "the Python that trained it")
@@ -89,5 +89,6 @@ def export_kinds(
     return dict(zip(kinds, found, strict=True))
 
 
-def _kind_of(name: str) -> str:
+def kind_of(name: str) -> str:
+    """Return the kind of model that a file of ``make_models.py`` is."""
     return {".keras": "keras", ".h5": "h5"}.get(Path(name).suffix, "saved_model")

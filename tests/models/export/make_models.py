@@ -151,7 +151,7 @@ KINDS = {
 }
 
 
-class Scaled(tf.Module):
+class Weighted(tf.Module):
     """A model of TensorFlow alone."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ def vary(model) -> None:
 def save(folder: Path, kind: str) -> None:
     """Write ``KIND.keras``; ``KIND.h5`` if it is named so; ``module`` is a SavedModel."""
     if kind == "module":
-        tf.saved_model.save(Scaled(), str(folder / kind))
+        tf.saved_model.save(Weighted(), str(folder / kind))
         return
     name, _, ending = kind.partition(".")
     old = ending in ("h5", "old")

@@ -18,6 +18,7 @@ class Scaled(keras.layers.Layer):
         return {**super().get_config(), "by": self.by}
 
 
+@keras.saving.register_keras_serializable("own", "Incomplete")
 class Beta(keras.layers.Layer):
     """Has an operation that ONNX has not."""
 

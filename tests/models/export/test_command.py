@@ -6,6 +6,9 @@ The scripts are stood in for: what they do is tried in test_kinds.
 from __future__ import annotations
 
 import json
+import platform
+import sys
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,10 @@ from click.testing import CliRunner
 import hpctf
 from hpctf import Model, UsageError
 from hpctf.cli.models import models
-from hpctf.errors import ExportError, HpctfError, UntrustedPath
+from hpctf.environment.lock import Lock
+from hpctf.environment.spec import EnvironmentSpec
+from hpctf.environment.store import LOCK_FILE
+from hpctf.errors import BuildError, ExportError, HpctfError, UntrustedPath
 from hpctf.models.export import exporter
 from hpctf.models.export.options import Options
 from hpctf.models.export.steps import Python, run
@@ -238,6 +244,71 @@ def test_without_it_hpctfs_own_environment_loads_it(
     CliRunner().invoke(models, ["export", "digits"])
     assert scripts.pythons["save"] == "exporting"
     assert "No Python that trained digits:1 is on record with TensorFlow" in caplog.text
+
+
+def test_an_environment_that_is_gone_is_built_again_from_its_lock_or_nothing_is_exported(
+    with_run: Given, scripts: Scripts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = with_run("/gone/bin/python").folder.run / LOCK_FILE
+    python = tmp_path / "built"
+    spec = EnvironmentSpec("pip", python=sys.executable, python_version=platform.python_version())
+    lock.write_text(Lock("tf2.18-py3.11", spec, ("tensorflow==2.18.1",)).text())
+    built: list[EnvironmentSpec] = []
+
+    def build(spec: EnvironmentSpec, *_: object) -> Path:
+        built.append(spec)
+        return python
+
+    monkeypatch.setattr("hpctf.models.export.training_python.ensure", build)
+    done = CliRunner().invoke(models, ["export", "digits"])
+    assert done.exit_code == 0 and scripts.pythons["save"] == str(python)
+    assert [one.locked for one in built] == [("tensorflow==2.18.1",)]
+    assert "is gone: building it again from its lock" in done.stderr
+
+    def fail(*_: object) -> Path:
+        raise BuildError("pip finds no tensorflow 2.18.1.")
+
+    monkeypatch.setattr("hpctf.models.export.training_python.ensure", fail)
+    with pytest.raises(BuildError, match="trained it cannot be built again: pip finds no") as no:
+        hpctf.export_onnx("digits", force=True)
+    assert "--python EXE" in str(no.value.hint) and str(lock) in str(no.value.hint)
+
+
+def test_it_is_told_if_another_tensorflow_than_that_of_the_training_loads_it(
+    digits: Model, scripts: Scripts, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = digits.folder.path / "model.json"
+    of_run = {"id": "r", "experiment": "e", "folder": "/gone"}
+    found = {**json.loads(record.read_text()), "run": of_run, "framework_version": "2.18.1"}
+    record.write_text(json.dumps(found))
+    hpctf.export_onnx("digits")
+    assert "trained with TensorFlow 2.18.1, but 2.21.0 has loaded it" in caplog.text
+    scripts.answers["save"]["tensorflow"] = "2.18.1"
+    caplog.clear()
+    hpctf.export_onnx("digits", force=True)
+    assert "2.18.1" not in caplog.text
+
+
+def test_the_code_on_record_goes_along_if_nobody_else_could_have_written_it(
+    digits: Model, scripts: Scripts, tmp_path: Path
+) -> None:
+    digits.folder.run.mkdir()
+    layers = tmp_path / "layers.py"
+    layers.write_text("class Scaled: ...")
+    archive = digits.folder.run / "code.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(layers, "src/layers.py")
+    hpctf.export_onnx("digits", imports=[str(layers), "src.layers"])
+    assert Path(scripts.jobs["save"]["code"]).name == ".code"
+    assert scripts.jobs["save"]["imports"] == [str(layers), "src.layers"]
+
+    archive.chmod(0o666)
+    hpctf.export_onnx("digits", force=True)
+    assert scripts.jobs["save"]["code"] is None
+    with pytest.raises(UntrustedPath, match="The code of the model's run"):
+        hpctf.export_onnx("digits", force=True, imports=["layers"])
+    with pytest.raises(UsageError, match=r"There is no file .*gone\.py"):
+        hpctf.export_onnx("digits", force=True, imports=["gone.py"])
 
 
 def test_a_python_of_ones_own_choice_must_have_tensorflow(digits: Model, tmp_path: Path) -> None:

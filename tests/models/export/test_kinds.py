@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hpctf.common.paths import EXPORT_SCRIPTS, SCORING_WORKER
 from hpctf.errors import ExportError
 from hpctf.models.export.exporter import Outcome
 from hpctf.models.export.options import MOST, MOST_OF_HALF, Exported, Options, weights_of
-from hpctf.models.export.steps import Python, run
-from tests.models.export.conftest import NEWEST, export_kinds
+from hpctf.models.export.steps import ON_CPU, Python, run
+from tests.models.export.conftest import HERE, NEWEST, export_kinds, kind_of
 from tests.support.measured import note
 
 KERAS_3 = (
@@ -50,7 +53,7 @@ def folder(tensorflow: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcomes(python: str, exporting: Python, folder: Path) -> dict[str, Outcome]:
     """What came of each kind; the tests look at it."""
     kinds = {**EXPORTED, **{kind: f"{kind}.keras" for kind in REFUSED}}
-    options = Options(quantize="int8", within=0.05, imports=["own_layers"])
+    options = Options(quantize="int8", within=0.05)  # own_layers.py is found
     return export_kinds(python, exporting, kinds, options, folder)
 
 
@@ -158,6 +161,34 @@ def test_what_answers_otherwise_is_refused_and_half_precision_is_smaller(
     assert variant["kept"] and variant["bytes"] < variant["bytes_before"]
     assert "at most 1e-09 is allowed" in too_far["variant"]["why"]
     assert not (folder / "half.onnx").exists()  # the last one was not kept
+
+
+def test_each_is_scored_as_it_answers(
+    outcomes: dict[str, Outcome], folder: Path, python: str
+) -> None:
+    """By what batch scoring loads models with, in the environment that trained them."""
+    asked = [
+        {
+            "id": kind,
+            "kind": kind_of(name),
+            "path": str(folder / "made" / name),
+            "scripts": EXPORT_SCRIPTS,
+            "code": str(HERE),
+            "script": "",
+            "imports": [],
+            "allow_code": False,
+            "reference": str(folder / "exported" / kind.replace(".", "-") / "reference.npz"),
+        }
+        for kind, name in EXPORTED.items()
+    ]
+    (folder / "asked.json").write_text(json.dumps(asked))
+    words = [python, "-s", str(HERE / "score_models.py"), SCORING_WORKER, folder / "asked.json"]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **ON_CPU})
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found) == set(EXPORTED)
+    assert {kind for kind, far in found.items() if far > MOST and kind != "mixed"} == set()
+    assert found["mixed"] <= MOST_OF_HALF
 
 
 IN_LITERT = ("cnn", "two", "sequential", "attention", "cnn.h5", "module")

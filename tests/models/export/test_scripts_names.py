@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from hpctf.models.export.steps import SCRIPTS
+from hpctf.common.paths import EXPORT_SCRIPTS
 
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, EXPORT_SCRIPTS)
 from hpctf_names import dim_names, layer_of, shown
 
-sys.path.remove(str(SCRIPTS))
+sys.path.remove(EXPORT_SCRIPTS)
 
 
 def test_the_first_dimension_is_the_batch_and_any_other_is_named_after_its_input() -> None:

@@ -5,6 +5,14 @@ import sys
 from typing import Any, Callable, Dict
 
 
+class Refused(Exception):
+    """A model that cannot be loaded or exported, and what can be done about it."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
+
+
 def answer_request(answer: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
     """Answer each model of the request that the command line names, in ``REQUEST.answer``."""
     with open(sys.argv[1], encoding="utf-8") as stream:

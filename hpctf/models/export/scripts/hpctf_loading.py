@@ -1,4 +1,5 @@
-"""Loads models as Keras and TensorFlow have saved them; part of ``save.py``."""
+"""Loads models as Keras and TensorFlow have saved them; part of ``save.py``, and of what scores
+(`hpctf.scoring.worker.tensorflow_model`)."""
 
 import importlib
 import json
@@ -8,15 +9,10 @@ import sys
 import zipfile
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
-
-
-class Refused(Exception):
-    """A model that cannot be exported, and what can be done about it."""
-
-    def __init__(self, why: str, hint: str = "") -> None:
-        super().__init__(why)
-        self.hint = hint
+from hpctf_answers import Refused
+from hpctf_custom import Code
 
 
 class Loaded:
@@ -43,15 +39,35 @@ class Loaded:
         self.keras = keras
 
 
-def load_keras(path: str, kind: str, custom: Dict[str, Any], allow_code: bool) -> Loaded:
-    """Load a ``.keras`` or ``.h5`` file with the Keras that wrote it."""
+def load_keras(
+    path: str, kind: str, code: Code, imports: Sequence[str], allow_code: bool
+) -> Loaded:
+    """Load a ``.keras`` or ``.h5`` file with the Keras that wrote it.
+
+    Parameters
+    ----------
+    code
+        The training's code, which defines layers of its own.
+    imports
+        Modules that define them, as far as they were named.
+    allow_code
+        Whether Lambda layers are loaded, whose code lies in the file.
+    """
     keras = _keras_for(_written_by(path, kind))
-    try:
-        model = keras.models.load_model(
-            path, custom_objects=custom, compile=False, safe_mode=not allow_code
-        )
-    except (TypeError, ValueError) as error:
-        raise _not_loaded(error) from None
+    custom = code.named(imports) if imports else {}
+    unknown = ""
+    while True:
+        try:
+            model = keras.models.load_model(
+                path, custom_objects=custom, compile=False, safe_mode=not allow_code
+            )
+            break
+        except (TypeError, ValueError) as error:
+            name = _unknown_in(str(error))
+            if not name or name == unknown:
+                raise _not_loaded(error) from None
+            custom.update(code.defining(name))
+            unknown = name
     layers = list(_layers_below(model))
     inputs, pack = _inputs_of(model, layers, keras)
 
@@ -72,14 +88,14 @@ def _not_loaded(error: Exception) -> Refused:
         return Refused(
             "The file holds weights without a model.", "Save the model: model.save('model.keras')."
         )
-    found = re.search(r"Could not locate (?:class|function) '?([\w.>]+)", text)
-    found = found or re.search(r"Unknown (?:layer|object|\w+ function): ?'?([\w.>]+)", text)
-    if found:
-        return Refused(
-            f"Keras does not know {found.group(1)!r}, which the training's own code defines.",
-            "Name the module that defines it: --import MODULE",
-        )
     return Refused(f"Keras cannot load it: {first}")
+
+
+def _unknown_in(text: str) -> str:
+    """Return the class or function that Keras says not to know; empty if it says something else."""
+    found = re.search(r"Could not (?:locate|deserialize) (?:class|function) '?([\w.>]+)", text)
+    found = found or re.search(r"Unknown (?:layer|object|\w+ function): ?'?([\w.>]+)", text)
+    return found.group(1) if found else ""
 
 
 def _written_by(path: str, kind: str) -> str:
@@ -205,6 +221,28 @@ def names_of(wanted: Sequence[str]) -> List[str]:
         while (name if count == 1 else "%s_%d" % (name, count)) in found:
             count += 1
         found.append(name if count == 1 else "%s_%d" % (name, count))
+    return found
+
+
+def names_of_answers(model: Loaded, count: int) -> List[str]:
+    """Return the names of so many outputs: the model's own if it has any."""
+    if len(model.outputs) == count:
+        return names_of(model.outputs)
+    return ["output_%d" % index for index in range(count)] if count > 1 else ["output"]
+
+
+def answers(model: Loaded, inputs: Sequence[Any]) -> List[Any]:
+    """Return a model's answers to arrays, as arrays that need no pickle."""
+    tensors = [
+        tf.constant(value.tolist() if value.dtype.kind in "OU" else value, spec.dtype)
+        for spec, value in zip(model.inputs, inputs)
+    ]
+    found = []
+    for tensor in model.call(*tensors):
+        value = np.asarray(tensor)
+        if value.dtype == object:
+            value = np.array([text.decode("utf-8") for text in value.ravel()]).reshape(value.shape)
+        found.append(value.astype("float32") if value.dtype.name == "bfloat16" else value)
     return found
 
 

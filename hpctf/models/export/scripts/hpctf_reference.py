@@ -4,7 +4,8 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 import tensorflow as tf
-from hpctf_loading import Loaded, Refused, names_of
+from hpctf_answers import Refused
+from hpctf_loading import Loaded, answers, names_of_answers
 
 BATCHES = (1, 7, 64)
 _SIZES = (7, 32, 64, 224)
@@ -27,15 +28,10 @@ def reference_of(model: Loaded) -> Dict[str, Any]:
     found = {}
     for batch in batches:
         inputs = sample(model, batch, size)
-        outputs = _plain(model, inputs)
-        if not _alike(outputs, _plain(model, inputs)):
+        outputs = answers(model, inputs)
+        if not _alike(outputs, answers(model, inputs)):
             raise Refused("It answers the same question twice in different ways: it draws numbers.")
-        if len(model.outputs) != len(outputs):
-            several = len(outputs) > 1
-            model.outputs = (
-                ["output_%d" % i for i in range(len(outputs))] if several else ["output"]
-            )
-        model.outputs = names_of(model.outputs)
+        model.outputs = names_of_answers(model, len(outputs))
         for spec, value in zip(model.inputs, inputs):
             found["in:%d:%s" % (batch, spec.name)] = value
         for name, value in zip(model.outputs, outputs):
@@ -53,26 +49,11 @@ def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
     )
 
 
-def _plain(model: Loaded, inputs: Sequence[Any]) -> List[Any]:
-    """Return a model's answers as arrays that need no pickle."""
-    tensors = [
-        tf.constant(value.tolist() if value.dtype.kind == "U" else value, spec.dtype)
-        for spec, value in zip(model.inputs, inputs)
-    ]
-    found = []
-    for tensor in model.call(*tensors):
-        value = np.asarray(tensor)
-        if value.dtype == object:
-            value = np.array([text.decode("utf-8") for text in value.ravel()]).reshape(value.shape)
-        found.append(value.astype("float32") if value.dtype.name == "bfloat16" else value)
-    return found
-
-
 def _size_that_fits(model: Loaded, batch: int) -> int:
     error = None
     for size in _SIZES:
         try:
-            _plain(model, sample(model, batch, size))
+            answers(model, sample(model, batch, size))
             return size
         except (ValueError, tf.errors.InvalidArgumentError) as caught:
             error = caught

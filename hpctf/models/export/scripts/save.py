@@ -3,24 +3,23 @@ that trained them.
 
 A request holds ``models``; each has ``path`` and ``kind`` of the model, a folder ``to`` for
 ``saved_model`` and ``reference.npz``, ``code`` (a folder with the training's code, or null),
-``imports`` (modules with custom objects) and ``allow_code``. The answer has for each model what was
+``script`` (which of it the training began with), ``imports`` (modules with custom objects) and
+``allow_code``. The answer has for each model what was
 found, or ``refused`` with a hint.
 """
 
-import importlib
-import inspect
 import os
-import sys
 import traceback
-from typing import Any, Dict, Sequence
+from typing import Any, Dict
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from hpctf_answers import answer_request, first_line
-from hpctf_loading import Loaded, Refused, load_keras, load_saved_model
+from hpctf_answers import Refused, answer_request, first_line
+from hpctf_custom import Code
+from hpctf_loading import Loaded, load_keras, load_saved_model
 from hpctf_reference import reference_of
 
 _HALF = ("float16", "bfloat16")
@@ -38,11 +37,11 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
 
 def save(job: Dict[str, Any]) -> Dict[str, Any]:
     """Write a SavedModel and the reference of one model, and return what is known of it."""
-    custom = _custom_objects(job["code"], job["imports"])
     if job["kind"] == "saved_model":
         model = load_saved_model(job["path"])
     else:
-        model = load_keras(job["path"], job["kind"], custom, job["allow_code"])
+        code = Code(job["code"], job["script"])
+        model = load_keras(job["path"], job["kind"], code, job["imports"], job["allow_code"])
     reference = reference_of(model)
     np.savez(os.path.join(job["to"], "reference.npz"), **reference)
     write(model, os.path.join(job["to"], "saved_model"))
@@ -54,26 +53,6 @@ def save(job: Dict[str, Any]) -> Dict[str, Any]:
         "tensorflow": tf.__version__,
         "keras": model.keras,
     }
-
-
-def _custom_objects(code: Any, imports: Sequence[str]) -> Dict[str, Any]:
-    """Return the classes and functions that modules define, by name."""
-    if code:
-        sys.path.insert(0, code)
-    found = {}
-    for name in imports:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            known = "the code on record" if code else "sys.path: the model has no code on record"
-            raise Refused(
-                f"The module {name!r} cannot be imported from {known} ({error})."
-            ) from None
-        for key, value in vars(module).items():
-            defined = inspect.isclass(value) or inspect.isfunction(value)
-            if defined and value.__module__ == module.__name__:
-                found[key] = value
-    return found
 
 
 def _is_half(model: Loaded) -> bool:

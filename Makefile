@@ -6,7 +6,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
 # The tests' many processes import the same: whatever the shell says, it is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: demo unit test test-here test-debian13 reliability correctness pictures lint hooks clean
+.PHONY: demo unit test test-here test-debian13 reliability correctness pictures docs lint hooks clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -19,6 +19,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .venv/.dev: .venv/.test
 	tools/venv .venv $(EDITABLE) '.[dev]'
+	touch $@
+
+.venv/.docs: .venv/.installed
+	tools/venv .venv $(EDITABLE) '.[docs]'
 	touch $@
 
 .venv/.demo: .venv/.installed
@@ -67,6 +71,10 @@ correctness: .venv/.test
 pictures: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/report/test_pictures.py tests/notebook/test_jupyterlab.py --pictures
+
+# Writes build/docs/README.html and all that it links to; every warning is an error.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
 
 lint: .venv/.test
 	.venv/bin/ruff check .

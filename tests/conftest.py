@@ -219,7 +219,7 @@ def installed() -> Path:
 
 def _content_of_package() -> str:
     digest = hashlib.sha256()
-    for folder in ("hpctf", "templates", "site-configs"):
+    for folder in ("hpctf", "templates", "site-configs", "docs"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path).encode() + path.read_bytes())

@@ -38,7 +38,7 @@ FLOORS = """
     child_run run model webservice hyperdrive_run experiment studies scores
     report export azureml migration
     admin
-    cli __main__
+    cli manual __main__
 """
 """From the ground: an import goes down or sideways within a line, never up."""
 FLOOR_OF = {name: floor for floor, line in enumerate(FLOORS.split("\n")) for name in line.split()}

@@ -18,7 +18,7 @@ from tests.support.projects import project
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("templates", "site-configs")
+KINDS = ("templates", "site-configs", "docs")
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +68,14 @@ def content_of(package: Path) -> set[str]:
     folders = (package, *(package / kind for kind in KINDS))  # links, which rglob leaves alone
     files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     names = {str(path.relative_to(package.parent)) for path in files}
-    return {name for name in names if "__pycache__" not in name}
+    left_out = ("__pycache__", "docs/assets/", "schema.json")  # the last two: the site's, editors'
+    return {name for name in names if not any(part in name for part in left_out)}
 
 
 def test_the_checkout_has_what_the_next_tests_look_for() -> None:
     names = content_of(ROOT / "hpctf")
     assert {"hpctf/templates/base.sbatch.j2", "hpctf/site-configs/slurm.yaml"} <= names
+    assert {"hpctf/docs/README.md", "hpctf/docs/troubleshooting/cuda.md"} <= names
     assert {"hpctf/node/start.py", "hpctf/node/function_call.py", "hpctf/node/server.py"} <= names
 
 
@@ -124,6 +126,13 @@ def test_sites_and_dry_runs_work_far_from_the_checkout(
         assert f"{installed['TARGET']}/hpctf/node/start.py rank" in done.stdout
 
 
+def test_pages_of_the_documentation_come_along(installed: dict[str, str], tmp_path: Path) -> None:
+    done = run(["docs", "troubleshooting/cuda"], tmp_path, installed)
+    assert done.stdout.startswith("# No usable GPU\n"), done.stderr
+    listed = run(["docs"], tmp_path, installed)
+    assert "How-to guides" in listed.stdout, listed.stderr
+
+
 def test_the_version_is_told(installed: dict[str, str], tmp_path: Path) -> None:
     done = run(["--version"], tmp_path, installed)
     assert done.stdout == "0.1.0\n", done.stderr
@@ -131,7 +140,7 @@ def test_the_version_is_told(installed: dict[str, str], tmp_path: Path) -> None:
 
 def test_a_checkout_runs_without_being_installed(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "hpctf", tmp_path / "hpctf", symlinks=True)
-    for name in ("templates", "site-configs"):
+    for name in KINDS:
         shutil.copytree(ROOT / name, tmp_path / name)
     done = subprocess.run(
         [sys.executable, "-m", "hpctf", "site", "list"],

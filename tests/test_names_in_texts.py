@@ -24,7 +24,7 @@ from tests.test_architecture import FLOORS
 PACKAGE = ROOT / "hpctf"
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "*/README.md", "tests/*/README.md", ".github/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "*/README.md", "tests/*/README.md", ".github/**/*.md")
     for path in ROOT.glob(pattern)
 )
 TEMPLATES = sorted([*(ROOT / "templates").iterdir(), *(ROOT / "site-configs").iterdir()])
@@ -39,6 +39,8 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PAGE = re.compile(r"docs/[\w/-]+\.md")
 _BACKTICKS = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)*)(?:\(\))?`(?!`)")
 
+_OBJECT = re.compile(r"^::: .*$", re.MULTILINE)
+"""Names what the site documents, and fails to build without."""
 _COMMENT = re.compile(r"(?<!\S)#.*")
 
 FILE_ENDINGS = {"yaml", "sh", "log", "ipynb", "py", "toml"}
@@ -97,7 +99,7 @@ def module_of(path: Path) -> Module:
 def texts_in(path: Path) -> Iterator[str]:
     """Yield the docstrings and comments of a module, or the whole of another file."""
     if path.suffix != ".py":
-        yield path.read_text()
+        yield _OBJECT.sub("", path.read_text())
         return
     yield from module_of(path).texts
     yield from _COMMENT.findall(path.read_text())

@@ -50,6 +50,7 @@ COMMANDS = {
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "migrate": ("hpctf.cli.migrate", "Change a script or notebook written for Azure ML."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
+    "docs": ("hpctf.cli.docs", "Read the documentation, or search it."),
 }
 INTERRUPTED = 130
 

@@ -1,7 +1,8 @@
-"""Where the files that come with hpctf lie: templates, site configurations, the node's scripts.
+"""Where the files that come with hpctf lie: templates, site configurations, pages of the
+documentation, the node's scripts.
 
-``hpctf/templates`` and ``hpctf/site-configs`` are links to the project's top level, and real
-folders in a wheel: a checkout, an editable install and a wheel find them under one path.
+``hpctf/templates``, ``hpctf/site-configs`` and ``hpctf/docs`` are links to the project's top level,
+and real folders in a wheel: a checkout, an editable install and a wheel find them under one path.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEMPLATES = os.path.join(PACKAGE, "templates")
 SITE_CONFIGS = os.path.join(PACKAGE, "site-configs")
+DOCS = os.path.join(PACKAGE, "docs")
+"""Folder of the documentation's pages; see `hpctf.manual`."""
 NODE_START = os.path.join(PACKAGE, "node", "start.py")
 NODE_CALL = os.path.join(PACKAGE, "node", "function_call.py")
 NODE_SERVER = os.path.join(PACKAGE, "node", "server.py")

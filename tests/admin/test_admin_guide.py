@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Person, skip_or_fail
+from tests.support.guides import Block, blocks
 from tests.support.waiting import HANGS_S
 
 pytestmark = pytest.mark.slurm
@@ -19,28 +18,6 @@ pytestmark = pytest.mark.slurm
 GUIDE = ROOT / "docs/admin-guide.md"
 
 MODULES = Path("/etc/profile.d/modules.sh")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, what is to be done with it, and its lines."""
-
-    language: str
-    task: str
-    body: str
-    line: int
-
-    @property
-    def commands(self) -> list[str]:
-        lines = self.body.splitlines()
-        assert all(line.startswith("$ ") for line in lines), f"line {self.line}: commands alone"
-        return [line[2:] for line in lines]
-
-
-def blocks(text: str) -> Iterator[Block]:
-    form = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    for found in form.finditer(text):
-        yield Block(found[1], found[2] or "", found[3], text.count("\n", 0, found.start()) + 1)
 
 
 def script_of(guide: list[Block], home: Path) -> str:

@@ -91,12 +91,14 @@ LOOKS = [
     "env list",
     "site show local",
     "submit --dry-run --site local --tag T=EVIL --source-dir DIR no-such-EVIL.py",
+    "docs EVIL",
+    "docs --search EVIL",
 ]
 NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
 EXIT = {
-    **dict.fromkeys(("why EVIL", "models export m", "submit", "tune", "score"), b"2"),
+    **dict.fromkeys(("why EVIL", "models export m", "submit", "tune", "score", "docs"), b"2"),
     **dict.fromkeys(("wait", "watch", "result"), b"1"),
 }
 

@@ -72,6 +72,7 @@ ELSE = {
     "site show": [],
     "site validate": [],
     "doctor": [],
+    "docs": ["tuning"],
     "tune start": ["SCRIPT", "--metric", "loss", "--param", "lr=uniform(0, 1)", "--dry-run"],
     "tune status": ["nothing"],
     "tune best": ["nothing"],

@@ -12,11 +12,13 @@ from hpctf.scheduler.commands import UNSET
 
 
 class Waiting(NamedTuple):
-    """What a waiting job waits for: its meaning, the figures, and what can be done."""
+    """What a waiting job waits for: its meaning, the figures, what can be done, and the page of
+    docs/troubleshooting about it."""
 
     meaning: str
     details: tuple[str, ...]
     advice: str
+    page: str
 
 
 def explain(job_id: str, reason: str, figures: Figures) -> Waiting:
@@ -29,7 +31,7 @@ def explain(job_id: str, reason: str, figures: Figures) -> Waiting:
     start = _when(job.get("StartTime", ""))
     if start and not words.startswith(("BeginTime", "JobHeld", "Dependency")):
         details.append(f"Slurm expects it to start {start}.")
-    return Waiting(found.meaning, tuple(details), found.advice)
+    return Waiting(found.meaning, tuple(details), found.advice, found.page)
 
 
 def _details(words: str, job: dict[str, str], figures: Figures) -> list[str]:

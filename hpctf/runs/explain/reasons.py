@@ -17,12 +17,13 @@ class Reason(NamedTuple):
 
     ``never`` says that the job does not start unless somebody changes it or the site: nobody need
     wait. Neither a hold, which is there to be released, nor a partition, node or limit that frees
-    itself is such a reason.
+    itself is such a reason. ``page`` is the one of docs/troubleshooting about it.
     """
 
     meaning: str
     advice: str = ""
     never: bool = False
+    page: str = "waiting"
 
 
 _ADMIN = "Ask the cluster's administrators."
@@ -158,6 +159,40 @@ REASONS = {
 }
 
 
+_PAGES = {
+    "held": (
+        "JobHeldUser",
+        "JobHeldAdmin",
+        "JobHoldMaxRequeue",
+        "launch failed requeued held",
+        "job requeued in held state",
+        "RequeueExitHold",
+    ),
+    "dependency": ("Dependency", "DependencyNeverSatisfied"),
+    "nodes-not-available": (
+        "PartitionDown",
+        "PartitionInactive",
+        "ReqNodeNotAvail",
+        "Nodes required for job are DOWN",
+        "NodeDown",
+        "FrontEndDown",
+        "Constraints",
+    ),
+}
+"""Which reasons have a page of their own in docs/troubleshooting."""
+_LIMITS = ("QOS", "Association", "Accounting")
+
+
+def page_of(name: str, never: bool) -> str:
+    """Return the page of docs/troubleshooting about a reason, by its name up to a comma."""
+    for page, names in _PAGES.items():
+        if name in names:
+            return page
+    if never:
+        return "never-starts"
+    return "limits" if limits.parse(name) or name.startswith(_LIMITS) else "waiting"
+
+
 _RESERVATION = re.compile(r"Reservation .+ (?:was (deleted)|is (invalid))")
 """What squeue says in the place of a reason once a reservation has gone (reservation.c)."""
 
@@ -176,7 +211,8 @@ def explain(reason: str, job_id: str, where: str = "") -> Reason:
         words = "ReservationDeleted" if gone[1] else "ReservationInvalid"
     found = REASONS.get(words) or REASONS.get(words.partition(",")[0]) or _other(words)
     advice = found.advice.replace("scontrol ", f"scontrol {where} ") if where else found.advice
-    return found._replace(advice=advice.format(job=job_id))
+    page = page_of(words.partition(",")[0], found.never)
+    return found._replace(advice=advice.format(job=job_id), page=page)
 
 
 def bare(reason: str) -> str:

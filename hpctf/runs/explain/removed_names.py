@@ -20,16 +20,19 @@ PATTERNS = [
         "a function of horovod.tensorflow was given variables of Keras 3",
         f"Use Keras 2: pass {LEGACY_KERAS}. Or give Horovod's tape and functions the tf.Variables: "
         "[v.value for v in model.variables].",
+        "keras-3",
     ),
     (
         r"Trainer\.(\w+\(\) got an unexpected keyword argument '\w+')",
         "the script is written for Keras 2: in Keras 3, {1}",
         f"Leave that argument out, or use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"Argument\(s\) not recognized: (\{.+\})",
         "the script is written for Keras 2: Keras 3 does not know the arguments {1}",
         f"Write learning_rate for lr, leave others out, or use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"((?:ModelCheckpoint|TensorBoard|EarlyStopping|ReduceLROnPlateau|CSVLogger)\.__init__\(\) "
@@ -37,39 +40,46 @@ PATTERNS = [
         r"|(Unrecognized keyword arguments passed to \w+: \{.+\})",
         "the script is written for Keras 2: in Keras 3, {1}",
         f"Leave that argument out, or use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"must end in `(\.[\w.]+)`|Invalid filepath extension for saving\. .*?`(\.keras)`",
         "the script saves a file as Keras 2 does: in Keras 3 its name must end in {1}",
         f"Let it end in {{1}}, or use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"ValueError: (File format not supported: filepath=\S+) Keras 3 only",
         "the script loads what Keras 2 has saved, which Keras 3 does not read: {1}",
         f"Use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"object has no attribute '(fit_generator|evaluate_generator|predict_generator|lr)'",
         "the script is written for Keras 2: Keras 3 has no {1}",
         "Write fit, evaluate and predict for those of generators and learning_rate for lr, or use "
         f"Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"object has no attribute '(predict_classes|predict_proba)'",
         "Keras no longer has {1}",
         "Write model.predict(x).argmax(axis=-1) for model.predict_classes(x), and model.predict(x) "
         "for model.predict_proba(x).",
+        "keras-3",
     ),
     (
         r"TypeError: '(list)' object is not callable",
         "the script calls a {1}, such as an optimizer's variables, which are one in Keras 3",
         "Write optimizer.variables for optimizer.variables(), or use Keras 2: pass "
         f"{LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"KeyError: '((?:val_)?acc)'",
         "the history has no {1}: metrics have the names that they are compiled with",
         "Write accuracy for acc, and val_accuracy for val_acc (metrics=['accuracy']).",
+        "keras-3",
     ),
     (
         r"(`keras\.optimizers\.legacy`) is not supported in Keras 3"
@@ -78,75 +88,89 @@ PATTERNS = [
         r"|'\S*keras\S*\.optimizers' has no attribute '(experimental)'",
         "the script is written for Keras 2: Keras 3 has no {1}, or does not take it here",
         f"Use Keras 2 (from tensorflow import keras): pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"No module named '(?:tensorflow\.)?(?:keras\.layers\.(\w+)|keras\.(engine)\b)",
         "Keras no longer has the module {1}",
         "Take its names from keras.layers.",
+        "keras-3",
     ),
     (
         r"No module named '(?:tensorflow\.)?keras\.(utils|callbacks|optimizers|models)\.\w+",
         "Keras no longer has modules within keras.{1}",
         "Take its names from keras.{1}.",
+        "keras-3",
     ),
     (
         r"No module named '(?:tensorflow\.)?keras\.(objectives)\b",
         "Keras no longer has keras.{1}",
         "Write keras.losses for keras.objectives.",
+        "keras-3",
     ),
     (
         r"No module named '(?:tensorflow\.)?keras\.backend\.(\w+)",
         "Keras no longer has {1}",
         "Write tensorflow.keras.backend for keras.backend.tensorflow_backend.",
+        "keras-3",
     ),
     (
         r"cannot import name '(\w+)' from '(?:tensorflow\.)?keras\.optimizers'",
         "Keras has no {1} among its optimizers",
         "Import the class itself, such as: from keras.optimizers import Adam.",
+        "keras-3",
     ),
     (
         r"(?:cannot import name|has no attribute) '(multi_gpu_model)'",
         "Keras no longer has {1}",
         "Leave it out, and make and compile the model within tf.distribute.MirroredStrategy()."
         "scope(), which takes all GPUs.",
+        "keras-3",
     ),
     (
         r"object has no attribute '(_set_inputs|_make_\w+_function)'",
         "Keras no longer has {1}, which was its own",
         "Leave that line out: a model that has been called, or compiled, needs none of it.",
+        "keras-3",
     ),
     (
         r"object has no attribute '((?:in|out)put_shape|(?:in|out)bound_nodes"
         r"|get_(?:in|out)put_(?:shape_|mask_)?at)'",
         "the script is written for Keras 2: layers of Keras 3 have no {1}",
         f"Use Keras 2: pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"object has no attribute '(reset_states)'",
         "Keras no longer has {1} there",
         "Write reset_state for reset_states.",
+        "keras-3",
     ),
     (
         r"(?:cannot import name|has no attribute) '(np_utils)'",
         "Keras no longer has {1}",
         "Take its functions from keras.utils.",
+        "keras-3",
     ),
     (
         r"cannot import name '(CuDNN\w+)' from"
         r"|'\S*keras\S*\.layers' has no attribute '(CuDNN\w+)'",
         "Keras 3 has no {1}: LSTM and GRU use cuDNN by themselves",
         "Write keras.layers.LSTM for CuDNNLSTM, and keras.layers.GRU for CuDNNGRU.",
+        "keras-3",
     ),
     (
         r"No module named 'keras\.preprocessing\.(\w+)'"
         r"|cannot import name '(\w+)' from 'keras\.preprocessing(?:\.\w+)?'",
         "the package keras, version 3, no longer has {1}",
         "Write tensorflow.keras.preprocessing for keras.preprocessing.",
+        "keras-3",
     ),
     (
         r"No module named '(?:tensorflow\.)?keras\.(wrappers)\b",
         "Keras no longer has the wrappers for scikit-learn of that name ({1}.scikit_learn)",
         "Use keras.wrappers.SKLearnClassifier or keras.wrappers.SKLearnRegressor of Keras 3.",
+        "keras-3",
     ),
     (
         r"'\S*keras\S*\.mixed_precision' has no attribute '(experimental)'"
@@ -154,27 +178,32 @@ PATTERNS = [
         "mixed precision is no longer experimental in Keras ({1})",
         "Take Policy and LossScaleOptimizer from keras.mixed_precision, and write "
         "set_global_policy for set_policy.",
+        "keras-3",
     ),
     (
         r"'\S*keras\S*\.backend' has no attribute '([gs]et_session)'",
         "Keras has no {1}, since TensorFlow 2 has no sessions",
         "Leave the session out (tf.config.set_visible_devices chooses a GPU); or write "
         f"tf.compat.v1.keras.backend for keras.backend, and pass {LEGACY_KERAS}.",
+        "keras-3",
     ),
     (
         r"'keras\.backend' has no attribute '(\w+)'",
         "the script is written for Keras 2: the backend of Keras 3 has no {1}",
         "Write tensorflow.keras for keras.",
+        "keras-3",
     ),
     (
         r"`(\w+)` is not available with Keras 3",
         "the script uses {1} of TensorFlow 1 (tf.layers, tf.nn.rnn_cell), which needs Keras 2",
         f"Use Keras 2: pass {LEGACY_KERAS}.",
+        "tensorflow-1",
     ),
     (
         r"TBNotInstalledError: .*?(tf\.\S+|$)",
         "TensorBoard is not installed in the training's Python, {python}, and {1} needs it",
         "Install it there: pass --pip 'setuptools<81' --pip tensorboard.",
+        "missing-module",
     ),
     (
         r"No module named 'tensorflow\.(examples)",
@@ -182,22 +211,26 @@ PATTERNS = [
         "TensorFlow 2 does not have",
         "Pass the data with --input data=FILE, and read numpy.load(os.environ['HPCTF_INPUT_DATA']) "
         "in their place; or use tf.keras.datasets.",
+        "tensorflow-1",
     ),
     (
         r"(?:module 'tensorflow\S*' has no attribute|No module named) '(?:tensorflow\.)?(contrib)",
         "the script uses tf.{1}, which ended with TensorFlow 1",
         "Write that part anew with tf.keras. Or take it from tensorflow_addons or tf_slim: pass "
         f"{WITH_ADDONS} --pip tf-slim.",
+        "tensorflow-1",
     ),
     (
         r"No module named '(tensorflow_addons)",
         "{1} is not installed in the training's Python, {python}, and ended with TensorFlow 2.15",
         f"Pass {WITH_ADDONS}.",
+        "tensorflow-1",
     ),
     (
         r"(?:No module named|cannot import name '\w+' from|module) '(tensorflow\.python\.keras)\b",
         "the script takes names from {1}, which is TensorFlow's own, and old",
         "Write tensorflow.keras for tensorflow.python.keras.",
+        "keras-3",
     ),
     (
         r"module 'tensorflow\S*' has no attribute '(estimator)'"
@@ -205,6 +238,7 @@ PATTERNS = [
         r"|No module named 'tensorflow\.(estimator)",
         "the script uses tf.{1}, which TensorFlow no longer has since 2.16",
         "Use the last TensorFlow that has it: pass --framework-version 2.15.",
+        "tensorflow-1",
     ),
     (
         r"module 'tensorflow(?!\.keras)[\w.]*' has no attribute '(\w+)'"
@@ -216,6 +250,7 @@ PATTERNS = [
         r"|Dataset' object has no attribute '(make_\w+_iterator|output_(?:classes|shapes|types))'",
         "TensorFlow 2 has no {1} where the script looks for it",
         TF_1,
+        "tensorflow-1",
     ),
     (
         r"module '[\w.]*\bkeras[\w.]*' has no attribute '(\w+)'"
@@ -224,27 +259,31 @@ PATTERNS = [
         "Keras 3 has no {1} where the script looks for it",
         f"If it is written for Keras 2 (tensorflow.keras): pass {LEGACY_KERAS}. If it is older, "
         "look for the name of today at https://keras.io/api.",
+        "keras-3",
     ),
     (
         r"^\w+: (.*(?:(?:not|un)\w* .*\beager (?:execution|mode)|\beager execution is enabled).*)"
         r"|^RuntimeError: (The Session graph is empty.*)",
         "the script builds a graph as in TensorFlow 1, but TensorFlow 2 runs eagerly: {1}",
         TF_1,
+        "tensorflow-1",
     ),
     (
         r"'numpy\.ndarray' object has no attribute '(ptp|newbyteorder|itemset|tostring)'"
         r"|(binary mode of fromstring) is removed",
         "this numpy's arrays no longer have {1}",
         "Write {instead} in its place. If it is a package that uses it, use a newer one (--pip).",
+        "numpy-2",
     ),
     (
         r"`np\.(\w+)` was (?:removed|a deprecated alias)|module 'numpy' has no attribute '(\w+)'"
         r"|cannot import name '(\w+)' from 'numpy'",
         "this numpy no longer has np.{1}",
         "Write {instead} in its place. If it is a package that uses it, use a newer one (--pip).",
+        "numpy-2",
     ),
 ]
-"""(pattern, meaning, advice); ``{1}`` in both is the first group that is found."""
+"""(pattern, meaning, advice, page); ``{1}`` in both is the first group that is found."""
 
 ARRAYS = {
     "binary mode of fromstring": "np.frombuffer(data)",

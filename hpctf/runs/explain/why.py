@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.common.units import clock
 from hpctf.errors import SchedulerError
@@ -41,17 +41,33 @@ _GB = 1e9
 class Explanation:
     """Why a run is in its state.
 
-    ``headline`` is one sentence, ``details`` are the facts behind it, ``advice`` what can be done.
+    ``headline`` is one sentence, ``details`` are the facts behind it, ``advice`` what can be done,
+    ``page`` the page of the documentation that says more, as ``hpctf docs`` takes it.
     """
 
     state: str
     headline: str
     details: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    page: str = ""
 
     def __str__(self) -> str:
         facts = (line for detail in self.details for line in detail.splitlines())
-        return "\n".join([self.headline, *(f"  {line}" for line in facts), *self.advice])
+        more = [f"More: hpctf docs {self.page}"] if self.page else []
+        return "\n".join([self.headline, *(f"  {line}" for line in facts), *self.advice, *more])
+
+
+class _Cause(NamedTuple):
+    """What made a run fail: the facts, the ways out, and the page of docs/troubleshooting."""
+
+    facts: list[str]
+    advice: list[str]
+    page: str = ""
+
+
+def page_path(page: str) -> str:
+    """Return what ``hpctf docs`` takes for a page of docs/troubleshooting; "" for its first."""
+    return f"troubleshooting/{page}" if page else "troubleshooting"
 
 
 def explain(run: RunFolder) -> Explanation:
@@ -79,7 +95,8 @@ def says_more(run: RunFolder, status: RunState) -> bool:
     failure = first_failure(status.ranks)
     if _slurms_cause(status):
         return True
-    return bool((_of_rank(run, failure, status.ranks) if failure else _of_log(run, "job"))[1])
+    of_failure = _of_rank(run, failure, status.ranks) if failure else _of_log(run, "job")
+    return bool(of_failure.advice)
 
 
 def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
@@ -97,7 +114,7 @@ def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
         details = (*details, f"It was interrupted by {requeued}, and starts again.")
     advice = (why.advice,) if why.advice else ()
     told = f"Run {run.id} waits: {why.meaning}{reason}."
-    return Explanation(status.state, told, details, advice)
+    return Explanation(status.state, told, details, advice, page_path(why.page))
 
 
 def _building(run: RunFolder, build: dict[str, Any], status: RunState, told: str) -> Explanation:
@@ -112,8 +129,8 @@ def _building(run: RunFolder, build: dict[str, Any], status: RunState, told: str
     if job is not None and states.kind(job.state) == states.QUEUED:
         why = pending.explain(job_id, job.reason, _figures(run))
         waits = f"Job {job_id} waits: {why.meaning} (Slurm says {job.reason})."
-        return Explanation(status.state, told, (waits, *why.details))
-    return Explanation(status.state, told, tuple(_of_log(run, "build")[0]))
+        return Explanation(status.state, told, (waits, *why.details), page=page_path(why.page))
+    return Explanation(status.state, told, tuple(_of_log(run, "build").facts))
 
 
 def _running(run: RunFolder, status: RunState, told: str) -> Explanation:
@@ -139,31 +156,35 @@ def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
 
 
 def _failed(run: RunFolder, status: RunState, told: str) -> Explanation:
-    facts, advice = _causes(run, status)
-    return Explanation(status.state, told, tuple(facts), tuple(advice))
+    if status.state == "Canceled":
+        return Explanation(status.state, told)
+    cause = _cause(run, status)
+    facts, ways_out = tuple(cause.facts), tuple(cause.advice)
+    return Explanation(status.state, told, facts, ways_out, page_path(cause.page))
 
 
-def _causes(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
-    """Return (facts, ways out) of a failure: of Slurm's cause, or else of the rank that failed."""
+def _cause(run: RunFolder, status: RunState) -> _Cause:
+    """Return the cause that Slurm names, or else what the log of the failed rank means."""
     cause = _slurms_cause(status)
     failure = first_failure(status.ranks)
-    if status.state == "Canceled":
-        return [], []
     if cause == "PREEMPTED":
-        again = "Let it start again: --max-restarts; or use a partition that is not pre-empted."
-        return [], [again]
+        restart = "Let it start again: --max-restarts; or use a partition that is not pre-empted."
+        return _Cause([], [restart], "interrupted")
     if cause:
-        return _SLURMS[cause](run, status) if cause in _SLURMS else ([], [])
+        return _SLURMS[cause](run, status) if cause in _SLURMS else _Cause([], [])
     if first_interrupted(status.ranks, run.plan):
-        return list(_progress(run, status)), [
+        go_on = (
             "Go on in a new run: hpctf submit --resume-from "
             f"{run.id} ...; or allow more restarts: --max-restarts."
-        ]
+        )
+        return _Cause(list(_progress(run, status)), [go_on], "interrupted")
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure, status.ranks)
     if awaits_environment(run.read_record(), run.plan):
-        facts, advice = _of_log(run, "build")
-        return facts, advice or ["The next submission builds it again, once that is repaired."]
+        of_build = _of_log(run, "build")
+        again = ["The next submission builds it again, once that is repaired."]
+        page = of_build.page or "environment-build"
+        return _Cause(of_build.facts, of_build.advice or again, page)
     return _of_log(run, "job")
 
 
@@ -172,22 +193,22 @@ def _slurms_cause(status: RunState) -> str:
     return next((state for state, words in REASONS.items() if status.reason.startswith(words)), "")
 
 
-def _of_rank(
-    run: RunFolder, rank: RankState, ranks: tuple[RankState, ...]
-) -> tuple[list[str], list[str]]:
+def _of_rank(run: RunFolder, rank: RankState, ranks: tuple[RankState, ...]) -> _Cause:
     if rank.oom:
         return _of_memory(run, rank.oom, rank.name)
-    facts, advice = _of_log(run, who_tells(rank, run.path, ranks).name)
+    of_log = _of_log(run, who_tells(rank, run.path, ranks).name)
     if rank.full:
-        return facts, [f"Make room on the file system of {run.path}, and submit again."]
-    if not advice:
+        room = f"Make room on the file system of {run.path}, and submit again."
+        return _Cause(of_log.facts, [room], "disk-full")
+    if not of_log.advice:
         known = log_patterns.of_end(rank.exit_code, rank.signal)
         if known:
-            return [_sentence(known.meaning), *facts], [known.advice]
-    return facts, advice
+            facts = [_sentence(known.meaning), *of_log.facts]
+            return _Cause(facts, [known.advice], known.page)
+    return of_log
 
 
-def _of_log(run: RunFolder, name: str) -> tuple[list[str], list[str]]:
+def _of_log(run: RunFolder, name: str) -> _Cause:
     """Return what a log's last lines mean, and the lines."""
     log = run.logs / f"{name}.log"
     try:
@@ -198,27 +219,25 @@ def _of_log(run: RunFolder, name: str) -> tuple[list[str], list[str]]:
     facts = [_sentence(known.meaning)] if known else []
     if end:
         facts.append("\n".join([f"From {log}:", *(f"  {x}" for x in failure_lines(end, _SHOWN))]))
-    return facts, [known.advice] if known else []
+    return _Cause(facts, [known.advice], known.page) if known else _Cause(facts, [])
 
 
-def _of_memory(
-    run: RunFolder, oom: dict[str, int | None], name: str
-) -> tuple[list[str], list[str]]:
+def _of_memory(run: RunFolder, oom: dict[str, int | None], name: str) -> _Cause:
     limit, peak = oom.get("limit"), oom.get("peak")
     facts = [f"The kernel killed {oom.get('kills') or 1} of {name}'s processes for want of memory."]
     if limit:
         used = f", and used {peak / _GB:.2g} GB" if peak else ""
         facts.append(f"It may have {limit / _GB:.2g} GB there{used}.")
-    return facts, [_more_memory(run)]
+    return _Cause(facts, [_more_memory(run)], "out-of-memory")
 
 
-def _out_of_memory(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
+def _out_of_memory(run: RunFolder, status: RunState) -> _Cause:
     asked = _directive(run, "mem") or _directive(run, "mem-per-cpu")
     facts = [f"It asked for {asked} of memory."] if asked else []
     used = _figures(run).most_memory(run.job_id) if run.job_id else ""
     if used:
         facts.append(f"The most that Slurm saw one of its tasks use is {used}.")
-    return facts, [_more_memory(run)]
+    return _Cause(facts, [_more_memory(run)], "out-of-memory")
 
 
 def _more_memory(run: RunFolder) -> str:
@@ -226,26 +245,26 @@ def _more_memory(run: RunFolder) -> str:
     return f"Ask for more memory: --mem{f' (it was {asked})' if asked else ''}."
 
 
-def _timeout(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
+def _timeout(run: RunFolder, status: RunState) -> _Cause:
     limit = run.plan["time_limit_s"]
     job = _figures(run).job(run.job_id) if run.job_id else {}
     told = job.get("TimeLimit", "") if job.get("JobName") == run.id else ""
     if limit:
         told = str(timedelta(seconds=limit))
     facts = [f"Its time limit was {told}."] if told not in UNSET else []
-    return facts, [
-        "Give it more time: --time; or let it write checkpoints and start again: --max-restarts."
-    ]
+    more = "Give it more time: --time; or let it write checkpoints and start again: --max-restarts."
+    return _Cause(facts, [more], "time-limit")
 
 
-def _node_failed(run: RunFolder, status: RunState) -> tuple[list[str], list[str]]:
+def _node_failed(run: RunFolder, status: RunState) -> _Cause:
     hosts = sorted({rank.host for rank in status.ranks if rank.host and rank.state == "Running"})
     names = ",".join(hosts or [read_job(run.path).host or ""])
     nodes = _figures(run).nodes(names=names) if names else []
     bad = [node for node in nodes if not node.usable and node.state != "idle"]
     facts = [f"It ran on {names}."] if names else []
     facts += [f"{n.name} is {n.state.rstrip('*')} now: {n.reason}." for n in bad]
-    return facts, ["Submit it again; with --max-restarts Slurm starts it again on other nodes."]
+    again = "Submit it again; with --max-restarts Slurm starts it again on other nodes."
+    return _Cause(facts, [again], "interrupted")
 
 
 _STATES: dict[str, tuple[str, Callable[[RunFolder, RunState, str], Explanation] | None]] = {

@@ -19,8 +19,10 @@ from hpctf.common.signals import handling
 from hpctf.common.trusted_path import check as check_trusted
 from hpctf.common.trusted_path import check_chosen
 from hpctf.environment import tensorflow_versions
+from hpctf.environment.alike import cache_tag, checked_before, most_alike, site_packages_of
 from hpctf.environment.build_commands import Commands
 from hpctf.environment.build_folder import Attempt, alone, attempt, sweep
+from hpctf.environment.bytecode import compile_modules, link_compiled, not_compiled
 from hpctf.environment.conda import channels_of, conda_maker, set_variables, stem_of
 from hpctf.environment.conda_file import package_name
 from hpctf.environment.horovod import NEEDS, TOOLS, horovod_wheel, keep_wheel
@@ -32,7 +34,16 @@ from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.environment.requirements import digest_of, name_of, requirement_of
 from hpctf.environment.smoke_test import check, check_mpi
 from hpctf.environment.spec import EnvironmentSpec
-from hpctf.environment.store import CACHE, CURRENT, LOCK_FILE, LOGS, RECORD, WHEELS, Store
+from hpctf.environment.store import (
+    CACHE,
+    CURRENT,
+    LOCK_FILE,
+    LOGS,
+    RECORD,
+    WHEELS,
+    Environment,
+    Store,
+)
 from hpctf.environment.toolchain import environment_with, mpi_of
 from hpctf.errors import BuildError, HpctfError
 from hpctf.scheduler.programs import environment_of
@@ -135,8 +146,10 @@ class _Build:
             tensorflow = self._tensorflow_of(python)
             self._install_keras(python, tensorflow)
             wheel = self._install_horovod(python, tensorflow)
-            found = self._check(python)
             lock = self._lock(python)
+            others = most_alike(self.store, self.spec, lock)
+            self._compile(python, others)
+            found = self._check(python, lock, others)
             if wheel is not None:
                 keep_wheel(self.spec, tensorflow, wheel, self.store.make(WHEELS))
             self._record(found, lock)
@@ -236,9 +249,23 @@ class _Build:
         )
         return wheel
 
-    def _check(self, python: Path) -> dict[str, Any]:
+    def _compile(self, python: Path, others: list[Environment]) -> None:
+        """Compile what no other environment has compiled already."""
+        ours = site_packages_of(self.made.folder)
+        if ours is None or self.site.environments.pip != "uv":  # pip has compiled what it installs
+            return
+        tag = cache_tag(self.spec)
+        for theirs in filter(None, (site_packages_of(other.current) for other in others)):
+            link_compiled(ours, theirs, tag)
+        compile_modules(python, not_compiled(ours, tag), self.made.work, self.commands)
+
+    def _check(self, python: Path, lock: Lock, others: list[Environment]) -> dict[str, Any]:
         if not self._brings_tensorflow():
             return {}
+        before = checked_before(self.spec, lock, others)
+        if before is not None:
+            self.tell(f"Its TensorFlow is that of environment {before.key}, which was checked")
+            return dict(before.record()["checked"])
         what = "a sum of two ranks with Horovod" if self.spec.horovod else "TensorFlow's import"
         self.tell(f"Checking it: {what}")
         found = check(self.spec, python, self.commands, self.made.work, self.site.mpi)
@@ -260,7 +287,7 @@ class _Build:
         )
 
     def _lock(self, python: Path) -> Lock:
-        site_packages = next(iter((self.made.folder / "lib").glob("python*/site-packages")), None)
+        site_packages = site_packages_of(self.made.folder)
         by = installers(site_packages) if site_packages and self.spec.kind == "conda" else {}
         packages = pins(self.pip.freeze(python), by)
         conda = without_credentials(explicit_packages(self.made.folder, self.digest))

@@ -84,7 +84,7 @@ class Pip:
             if instead and dependencies:
                 never = [f"{name} ; python_version < '3'" for name in instead]
                 words += ["--override", self.file("overrides.txt", never)]
-            words = ["--python", python, "--no-progress", "--compile-bytecode", *words]
+            words = ["--python", python, "--no-progress", *words]
             local = [line.partition(" @ ")[0] for line in requirements if " @ file:" in line]
             variables = self._variables()
             # uv would take what it has built of an older content of these folders.

@@ -15,6 +15,7 @@ from typing import Any
 from hpctf.common.files import PRIVATE_FILE, write_atomic
 from hpctf.common.trusted_path import Trusted
 from hpctf.environment.build_commands import Commands
+from hpctf.environment.bytecode import compile_modules
 from hpctf.environment.channels import Channels
 from hpctf.environment.configuration import CONDA_KEYS
 from hpctf.environment.indexes import Indexes, check_place_of_packages
@@ -25,12 +26,6 @@ RATTLER = "py-rattler"
 """What a site calls it (``environments.conda``), and PyPI."""
 
 _SCRIPT = Path(__file__).parent / "with_rattler/make.py"
-_COMPILE = """
-import compileall, json, sys
-for name in json.load(open(sys.argv[1])):
-    compileall.compile_file(name, quiet=2)
-"""
-"""A package may have files of another Python's syntax, which stay as they are."""
 
 
 def rattler_folder() -> str | None:
@@ -78,11 +73,8 @@ class Rattler:
             if content.get("noarch") == "python":
                 names = [name for name in content["files"] if name.endswith(".py")]
                 files += [str(folder / name) for name in names]
-        listed = self.work / "modules.json"
-        write_atomic(listed, json.dumps(files), PRIVATE_FILE)
-        words: list[str | Path] = [folder / "bin/python", "-I", "-c", _COMPILE, listed]
         if files:
-            self.commands.run(words, "Compiling Python's modules")
+            compile_modules(folder / "bin/python", files, self.work, self.commands)
 
     def job(self, folder: Path, spec: EnvironmentSpec) -> dict[str, Any]:
         """Return what the script is to do, as plain data: it may hold passwords.

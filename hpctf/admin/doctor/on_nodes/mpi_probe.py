@@ -16,7 +16,7 @@ from typing import Any
 
 SMALL = 8
 """Bytes of a message whose time is the latency."""
-LARGE = 1 << 22
+LARGE = 1 << 20
 """Bytes of a message whose time is the bandwidth's."""
 PAIR_S = 0.5
 """Seconds that a pair may take for each of the two; all pairs take turns."""

@@ -133,6 +133,7 @@ def definition(top: Path, *files: Path, **changes: Any) -> dict[str, Any]:
         "rows_per_part": 2,
         "batch_size": None,
         "columns": [],
+        "resumed": [],
         **changes,
     }
 
@@ -164,4 +165,9 @@ def test_somebody_elses_output_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match=r"Cannot write .*out"):
         join(str(tmp_path), definition(tmp_path, tmp_path / "x.npy"), plan, {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+    # but for that of a run that this one goes on with
+    (tmp_path / "out/rows.json").write_text('{"run": "earlier"}')
+    asked = definition(tmp_path, tmp_path / "x.npy", resumed=["earlier"])
+    assert join(str(tmp_path), asked, plan, {}) == {"rows": 1}
+    assert not (tmp_path / "out/mine").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"out", "parts"}

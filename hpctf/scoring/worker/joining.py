@@ -84,9 +84,15 @@ def _is_of(out: str, runs: List[str]) -> bool:
 def _put(hidden: str, out: str, resumed: List[str]) -> None:
     """Give the output its name; that of a run that this one goes on with makes way."""
     before = hidden + ".before"
-    if _is_of(out, resumed):
+    makes_way = _is_of(out, resumed)
+    if makes_way:
         os.rename(out, before)
-    os.rename(hidden, out)
+    try:
+        os.rename(hidden, out)
+    except OSError:
+        if makes_way:
+            os.rename(before, out)
+        raise
     shutil.rmtree(before, ignore_errors=True)
 
 

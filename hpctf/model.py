@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hpctf.common.notes import notify
 from hpctf.common.secrets import public
 from hpctf.common.trusted_path import check_chosen
+from hpctf.errors import UsageError
 from hpctf.models import files
 from hpctf.models.labels import change
 from hpctf.models.names import check_model_name, reference
@@ -343,8 +344,14 @@ class Model:
         Raises
         ------
         UsageError
-            It belongs to somebody else, or has an alias.
+            It belongs to somebody else, has an alias, or a service of yours serves it.
         """
+        from hpctf.serving.record import services_root
+        from hpctf.serving.uses import reason_to_stay
+
+        reason = reason_to_stay(self.folder.path, services_root())
+        if reason is not None:
+            raise UsageError(f"Model {self.id} must stay: {reason}.")
         self._registry.remove(self.folder)
 
 

@@ -255,10 +255,16 @@ def alias(name: str, alias: str | None, remove: bool, site: str | None, as_json:
 def rm(names: tuple[str, ...], every: bool, yes: bool, site: str | None) -> None:
     """Remove versions of models. Their numbers are never given to others."""
     from hpctf.models.registry import registry_of
+    from hpctf.serving.record import services_root
+    from hpctf.serving.uses import reason_to_stay
 
     registry = registry_of(site)
     found = _meant(registry, names, every)
-    reasons = {version.id: registry.reason_to_stay(version) for version in found}
+    services = services_root(site)
+    reasons = {
+        version.id: registry.reason_to_stay(version) or reason_to_stay(version.path, services)
+        for version in found
+    }
     staying = [f"Model {id_} must stay: {reason}." for id_, reason in reasons.items() if reason]
     if staying:
         raise UsageError("\n".join(staying), "Nothing was removed.")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -243,7 +244,7 @@ class Registry:
         try:
             set_alias(version.path.parent, alias, version.number)
         except OSError as error:
-            raise cannot_write(version.path.parent, error, key="models_root") from None
+            raise _alias_stays(version.path.parent, error) from None
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove an alias; its version stays.
@@ -252,8 +253,15 @@ class Registry:
         ------
         ModelNotFound
             The model has no such alias.
+        RunFolderError
+            The file system refuses.
         """
-        if not remove_alias(self.root / check_model_name(name), alias):
+        folder = self.root / check_model_name(name)
+        try:
+            is_removed = remove_alias(folder, alias)
+        except OSError as error:
+            raise _alias_stays(folder, error) from None
+        if not is_removed:
             known = ", ".join(self.aliases(name)) or "none"
             raise ModelNotFound(f"Model {name!r} has no alias {alias!r}.", f"Its aliases: {known}.")
 
@@ -305,6 +313,16 @@ def registry_of(
     """Return the registry of a site, or that of another models root."""
     found = site if isinstance(site, Site) else load_site(site)
     return Registry(models_root_of(found, models_root), int(found.umask, 8), trusted_by(found))
+
+
+def _alias_stays(folder: Path, error: OSError) -> RunFolderError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return cannot_write(folder, error, key="models_root")
+    owner = owner_of(folder) if folder.is_dir() else None
+    return RunFolderError(
+        f"Cannot change an alias of model {folder.name!r}: {str(folder)!r}: {error.strerror}.",
+        owner and f"The folder belongs to {owner}.",
+    )
 
 
 def _record(

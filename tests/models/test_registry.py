@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -435,6 +436,44 @@ def test_a_model_is_called_by_name_version_or_alias(
 def test_what_is_no_name_is_refused(words: tuple[str, int]) -> None:
     with pytest.raises(UsageError):
         reference(*words)
+
+
+def test_an_alias_that_may_not_be_changed_is_one_sentence(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.register(file, "digits")
+    model.set_alias("champion")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("hpctf.models.aliases.os.symlink", refuse)
+    with pytest.raises(
+        RunFolderError, match=r"Cannot change an alias of model 'digits': .* denied"
+    ):
+        model.set_alias("other")
+    monkeypatch.setattr("hpctf.models.aliases.os.unlink", refuse)
+    with pytest.raises(RunFolderError, match="Cannot change an alias of model 'digits'"):
+        model.remove_alias("champion")
+
+
+def test_a_version_that_a_service_serves_stays(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPCTF_RUNS_ROOT", str(tmp_path / "runs"))
+    served = Model.register(file, "digits")
+    server = tmp_path / "runs/.services/net/servers/1"
+    server.mkdir(parents=True)
+    (server / "service.json").write_text(
+        json.dumps({"models": {"digits:1": str(served.folder.path)}})
+    )
+    (server.parents[1] / "tokens.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"digits:1 must stay: service net serves it"):
+        served.delete()
+    done = hpctf("models", "rm", "digits:1", "--yes", cwd=tmp_path)
+    assert done.returncode == 2 and "hpctf services stop net" in done.stderr
+    (server / "state.json").write_text(json.dumps({"state": "stopped"}))
+    served.delete()
 
 
 def test_what_cannot_be_read_hides_nothing_else(file: Path, root: Path, tmp_path: Path) -> None:

@@ -346,15 +346,21 @@ def trainer(
 ) -> Iterator[Person]:
     """Somebody with a copy of the examples, and HPCTF_EXAMPLE_PYTHON to train with."""
     user = getattr(request, "param", TEST_USER)
-    someone = make_person(cluster, installed, "trainer", user)
+    someone = make_trainer(cluster, installed, training_python, user)
+    yield someone
+    someone.leave()
+
+
+def make_trainer(on: Cluster, installed: Path, python: str, user: str | None) -> Person:
+    """Return a person with a copy of the examples, and HPCTF_EXAMPLE_PYTHON to train with."""
+    someone = make_person(on, installed, "trainer", user)
     examples = someone.home / "examples"
     shutil.copytree(ROOT / "examples", examples)
     if user:
         for path in [examples, *examples.rglob("*")]:
             shutil.chown(path, user)
-    someone.env["HPCTF_EXAMPLE_PYTHON"] = training_python
-    yield someone
-    someone.leave()
+    someone.env["HPCTF_EXAMPLE_PYTHON"] = python
+    return someone
 
 
 @pytest.fixture

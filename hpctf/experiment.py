@@ -178,9 +178,12 @@ class Experiment:
             allow in arrays.
         """
         if not estimators:
-            raise UsageError("submit_array() got no estimators.")
+            raise UsageError("submit_array() got no estimators.", "Pass at least one.")
         if self.site.scheduler != "slurm":
-            raise UsageError(f"Site {self.site.name!r} has no Slurm, and so no job arrays.")
+            raise UsageError(
+                f"Site {self.site.name!r} has no Slurm, and so no job arrays.",
+                "Submit them one by one with submit(), or choose a site with Slurm.",
+            )
         if "array" in self.site.drop:
             raise UsageError(
                 f"Site {self.site.name!r} has no job arrays: it drops 'array'.",

@@ -98,7 +98,10 @@ class HyperDriveRun(Run):
         if not folder.record_file.exists():
             known = self.progress.trials.get(number)
             what = "has not begun" if known is None or not known.is_over else "was removed"
-            raise UsageError(f"Trial {number} of study {self.id} {what}.")
+            raise UsageError(
+                f"Trial {number} of study {self.id} {what}.",
+                "hpctf tune status STUDY lists the trials.",
+            )
         return Run(folder)
 
     def wait_for_completion(

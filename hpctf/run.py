@@ -36,7 +36,9 @@ class Run(Reading):
     def __init__(self, folder: RunFolder | str | os.PathLike[str]) -> None:
         self.folder = RunFolder(folder.path if isinstance(folder, RunFolder) else Path(folder))
         if not os.path.lexists(self.folder.record_file):
-            raise UsageError(f"{str(self.folder.path)!r} is not a run's folder.")
+            raise UsageError(
+                f"{str(self.folder.path)!r} is not a run's folder.", "List the runs: hpctf runs."
+            )
         super().__init__(self.folder.path)
 
     def __repr__(self) -> str:

@@ -197,7 +197,8 @@ class Webservice:
         answer = self._client.call(method, path, body, headers)
         if answer.status >= 400:
             raise ServiceError(
-                f"Service {self.name} answered {answer.status}: {_error_of(answer.body)}"
+                f"Service {self.name} answered {answer.status}: {_error_of(answer.body)}",
+                "hpctf services logs shows what the service says.",
             )
         return answer
 

@@ -140,7 +140,9 @@ class Journal:
                 "Free some space; then the run goes on.",
             )
         return RunFolderError(
-            f"Cannot write to the journal {self.path}: {error.strerror or error}."
+            f"Cannot write to the journal {self.path}: {error.strerror or error}.",
+            "Make room there, or make its folder writable; what the journal holds "
+            "already is not lost.",
         )
 
 

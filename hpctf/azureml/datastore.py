@@ -181,7 +181,10 @@ class Datastore:
         """Return where a path of the datastore is; one that leads out is refused."""
         inside = os.path.normpath(os.path.join("/", path or ""))
         if ".." in (path or "").split("/"):
-            raise UsageError(f"The path {shown(path)} leads out of the datastore.")
+            raise UsageError(
+                f"The path {shown(path)} leads out of the datastore.",
+                "Name a path inside it, without '..'.",
+            )
         return Path(os.path.normpath(f"{self.folder}{inside}"))
 
     def path(
@@ -206,7 +209,10 @@ class Datastore:
         """Copy all files below a folder into the datastore."""
         files = [str(path) for path in sorted(Path(src_dir).rglob("*")) if path.is_file()]
         if not os.path.isdir(src_dir):
-            raise UsageError(f"src_dir {shown(src_dir)} is not a folder.")
+            raise UsageError(
+                f"src_dir {shown(src_dir)} is not a folder.",
+                "To upload single files, use upload_files([...]).",
+            )
         return self.upload_files(files, src_dir, target_path, overwrite, show_progress)
 
     def upload_files(
@@ -252,7 +258,10 @@ def copy_file(source: Path, target: Path, overwrite: bool, within: Datastore | N
     if target.exists() and not overwrite:
         return target
     if not os.access(source, os.R_OK):
-        raise UsageError(f"{shown(str(source))} cannot be read, or is not there.")
+        raise UsageError(
+            f"{shown(str(source))} cannot be read, or is not there.",
+            "Name a file or folder that you can read.",
+        )
     try:
         if within is None:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -281,7 +281,10 @@ class Run(run.Run):
     ) -> None:
         """Keep copies of files with the run, each under its own name."""
         if len(names) != len(paths):
-            raise UsageError(f"upload_files() got {len(names)} names and {len(paths)} paths.")
+            raise UsageError(
+                f"upload_files() got {len(names)} names and {len(paths)} paths.",
+                "Give each path a name.",
+            )
         for name, path in zip(names, paths, strict=True):
             self.upload_file(name, path)
 

@@ -82,7 +82,10 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
         given = [name for name in ("locked", "spec") if options[name]] + packages
         if len(given) > 1:
             one, other = (f"--{name.replace('_', '-')}" for name in given[:2])
-            raise UsageError(f"{one} says all that an environment is made of; {other} cannot add.")
+            raise UsageError(
+                f"{one} says all that an environment is made of; {other} cannot add.",
+                "Leave one of the two out.",
+            )
     if options["spec"]:
         return spec_from(_read_json(options["spec"]))
     if options["locked"]:
@@ -110,9 +113,15 @@ def _read_json(file: str) -> dict[str, Any]:
         with open(file, encoding="utf-8") as stream:  # a pipe, too: <(command)
             found = json.load(stream)
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"The spec {file!r} cannot be read: {error}.") from None
+        raise UsageError(
+            f"The spec {file!r} cannot be read: {error}.",
+            "Pass what hpctf env show --json has printed.",
+        ) from None
     if not isinstance(found, dict):
-        raise UsageError(f"The spec {file!r} is no mapping.")
+        raise UsageError(
+            f"The spec {file!r} is no mapping.",
+            "Pass what hpctf env show --json has printed.",
+        )
     return found
 
 
@@ -127,7 +136,8 @@ def _lock_file(named: str, site: Site) -> Path:
     found = find_run(runs_root_of(site), named).path / LOCK_FILE
     if not found.is_file():
         raise UsageError(
-            f"Run {found.parent.name} has no {LOCK_FILE}: its environment was not built by hpctf."
+            f"Run {found.parent.name} has no {LOCK_FILE}: its environment was not built by hpctf.",
+            "Name a run whose environment hpctf built, or list the environments: hpctf env list.",
         )
     return found
 

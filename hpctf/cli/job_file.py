@@ -57,11 +57,16 @@ def read_job_file(path: Path, parameters: Sequence[click.Parameter]) -> dict[str
         if value is None:
             continue
         if name in options:
-            raise UsageError(f"{named(path)}: {printable(given)}: this is there twice.")
+            raise UsageError(
+                f"{named(path)}: {printable(given)}: this is there twice.", "Remove one of them."
+            )
         try:
             options[name] = _convert(name, value, by_name.get(name))
         except click.BadParameter as error:
-            raise UsageError(f"{named(path)}: {given}: {error.message}") from None
+            raise UsageError(
+                f"{named(path)}: {given}: {error.message}",
+                "Correct that line; the keys are the options of hpctf submit.",
+            ) from None
     return _beside(path.parent, options)
 
 
@@ -72,10 +77,16 @@ def _content(path: Path) -> dict[Any, Any]:
         problem = "is not YAML that can be used"
         content = parse_yaml(text, as_written=True)
     except FileNotFoundError:
-        raise UsageError(f"The job file {named(path)} {problem}: it does not exist.") from None
+        raise UsageError(
+            f"The job file {named(path)} {problem}: it does not exist.",
+            "Check the path; hpctf init makes a project with a job file.",
+        ) from None
     except NotReadable as error:
         where = named(path, error.line)
-        raise UsageError(f"The job file {where} {problem}: {error}.") from None
+        raise UsageError(
+            f"The job file {where} {problem}: {error}.",
+            "Correct the file: it is a mapping such as 'script: train.py'.",
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(f"{named(path)}: a job file is a mapping such as 'script: train.py'.")
     return content

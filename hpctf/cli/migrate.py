@@ -53,7 +53,10 @@ def _write(path: Path, content: bytes) -> None:
             f"{str(path)!r} exists, and hpctf migrate replaces no file.", "Name a new file."
         ) from None
     except OSError as error:
-        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot write {str(path)!r}: {error.strerror}.",
+            "Name another folder with --out, or make room there.",
+        ) from None
 
 
 def _summary(changed: int, remarks: int, training: bool) -> str:

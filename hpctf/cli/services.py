@@ -195,7 +195,10 @@ def _body(given: str) -> bytes:
     try:
         return Path(given[1:]).read_bytes()
     except OSError as error:
-        raise UsageError(f"Cannot read {given[1:]!r}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot read {given[1:]!r}: {error.strerror}.",
+            "Name a file that you can read, or pass the JSON itself.",
+        ) from None
 
 
 @services.command()

@@ -52,7 +52,11 @@ def plot(name: str, names: tuple[str, ...], site: str | None, as_json: bool) -> 
         answer_json({key: found[key] for key in told})
         return
     if not found["history"]:
-        raise UsageError(f"No trial of study {study.id} has logged {found['metric']!r} yet.")
+        raise UsageError(
+            f"No trial of study {study.id} has logged {found['metric']!r} yet.",
+            "Check with hpctf tune status that trials have started, and that the script "
+            "logs the metric under this name.",
+        )
     for line in [*_history(found), *_slices(found, names)]:
         console().print(line)
     if found["importances"]:
@@ -123,7 +127,11 @@ def best(found: dict[str, Any], as_json: bool) -> None:
     rows = found["front"] if several else [found["best"]] if found["best"] else []
     if not rows:
         names = " and ".join(map(repr, found["objectives"]))
-        raise UsageError(f"No trial of study {found['id']} has logged {names} yet.")
+        raise UsageError(
+            f"No trial of study {found['id']} has logged {names} yet.",
+            "Check with hpctf tune status that trials have started, and that the script "
+            "logs these names.",
+        )
     if as_json:
         answer_json(rows if several else rows[0])
         return

@@ -25,11 +25,15 @@ def check_path(where: str, path: str | os.PathLike[str]) -> None:
     """Refuse a path that no file can have: the system would not even look."""
     text = os.fsdecode(path)
     if "\0" in text:
-        raise UsageError(f"{where} {shown(text)} does not exist: no path holds a NUL character.")
+        raise UsageError(
+            f"{where} {shown(text)} does not exist: no path holds a NUL character.",
+            "Remove the NUL character.",
+        )
     check_word(where, text)
     if _size(text) > LONGEST_PATH:
         raise UsageError(
-            f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes."
+            f"{where} is {shown(text, 60)}, but no path has more than {LONGEST_PATH} bytes.",
+            "Use a shorter path.",
         )
 
 
@@ -51,12 +55,18 @@ def check_sum(where: str, words: Sequence[str]) -> None:
 def check_word(where: str, text: str) -> None:
     """Refuse text that execve(2) cannot pass on as one argument or variable."""
     if "\0" in text:
-        raise UsageError(f"{where} holds a NUL character, which no argument or variable can.")
+        raise UsageError(
+            f"{where} holds a NUL character, which no argument or variable can.",
+            "Remove it, or pass the value in a file.",
+        )
     try:
         size = _size(text)
     except UnicodeEncodeError as error:
         character = text[error.start]
-        raise UsageError(f"{where} holds {character!r}, which is no character.") from None
+        raise UsageError(
+            f"{where} holds {character!r}, which is no character.",
+            "Save the file as UTF-8, or pass the value in a file.",
+        ) from None
     if size > LONGEST_WORD:
         raise UsageError(
             f"{where} has {size} bytes, but Linux passes on {LONGEST_WORD} at most.",

@@ -28,7 +28,10 @@ def refused(error: OSError) -> RunFolderError:
         return cannot_write(_name(path) if path is not None else os.getcwd(), error)
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
     if path is None or isinstance(path, int):
-        return RunFolderError(f"The operating system refused: {reason}.")
+        return RunFolderError(
+            f"The operating system refused: {reason}.",
+            "Check that you may read and write the files that the command names.",
+        )
     name = _name(path)
     if error.errno not in (errno.EACCES, errno.EPERM):
         return RunFolderError(f"Cannot use {name!r}: {reason}.")

@@ -170,7 +170,8 @@ def _looked_at(path: str | os.PathLike[str], what: str, by: Trusted) -> Iterator
     except OSError as error:
         raise UntrustedPath(
             f"{what} {os.fspath(path)!r} cannot be looked at: {error.filename or ''}: "
-            f"{error.strerror}."
+            f"{error.strerror}.",
+            "Name a path that you can read.",
         ) from None
 
 

@@ -88,7 +88,9 @@ def ensure(spec: EnvironmentSpec, site: Site, tell: Tell = tell_nobody) -> Path:
                 "Make room there, or name another folder: environments.store in the site file.",
             ) from None
     if not store.is_ready(spec):
-        raise BuildError(f"Environment {spec.key} was removed while it was built.")
+        raise BuildError(
+            f"Environment {spec.key} was removed while it was built.", "Build it again."
+        )
     return store.python_of(spec)
 
 
@@ -235,7 +237,11 @@ class _Build:
         if not self.spec.horovod:
             return None
         if not tensorflow:
-            raise BuildError("Horovod is asked for, but the packages bring no TensorFlow.")
+            raise BuildError(
+                "Horovod is asked for, but the packages bring no TensorFlow.",
+                "Leave --framework-version or the packages' TensorFlow in, or use "
+                "--backend collective, which needs no Horovod.",
+            )
         if self.spec.gpu and not self.spec.gpu_operations:
             notify(
                 "The site does not say environments.horovod.gpu_operations: "

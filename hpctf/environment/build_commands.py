@@ -99,7 +99,10 @@ class Commands:
                     preexec_fn=_die_with_us,
                 )
             except OSError as error:
-                raise BuildError(f"{what} failed: {command[0]!r}: {error.strerror}.") from None
+                raise BuildError(
+                    f"{what} failed: {command[0]!r}: {error.strerror}.",
+                    "Install the program, or name another one in the site file (environments).",
+                ) from None
             try:
                 said, _ = child.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:

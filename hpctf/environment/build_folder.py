@@ -186,7 +186,9 @@ def remove_tree(path: Path) -> None:
         os.rename(path, gone)
         folders.remove_tree(gone)
     except OSError as error:
-        raise BuildError(f"{str(path)!r} cannot be removed: {error.strerror}.") from None
+        raise BuildError(
+            f"{str(path)!r} cannot be removed: {error.strerror}.", "Ask its owner to remove it."
+        ) from None
 
 
 def remove(environment: Environment, store: Store) -> None:
@@ -201,7 +203,10 @@ def remove(environment: Environment, store: Store) -> None:
     """
     folder = environment.folder
     if folder.parent != store.root or os.path.islink(folder):
-        raise BuildError(f"{str(folder)!r} is no folder of the store {str(store.root)!r}.")
+        raise BuildError(
+            f"{str(folder)!r} is no folder of the store {str(store.root)!r}.",
+            "List the environments that are there: hpctf env list.",
+        )
     at_work = builders(folder)
     if at_work:
         raise BuildError(
@@ -213,7 +218,9 @@ def remove(environment: Environment, store: Store) -> None:
         build_id = os.readlink(link)
         os.unlink(link)
     except OSError as error:
-        raise BuildError(f"{str(link)!r} cannot be removed: {error.strerror}.") from None
+        raise BuildError(
+            f"{str(link)!r} cannot be removed: {error.strerror}.", "Ask its owner to remove it."
+        ) from None
     if os.sep not in build_id and build_id not in (os.curdir, os.pardir):
         remove_tree(folder / build_id)
     _drop_if_empty(folder)

@@ -110,7 +110,10 @@ def _python(where: str, text: str, operator: str | None, version: str | None, kn
             "Write python=3.11.",
         )
     if known and known != exact[1]:
-        raise UsageError(f"{where}: {shown(text)}, but python={known} is asked for, too.")
+        raise UsageError(
+            f"{where}: {shown(text)}, but python={known} is asked for, too.",
+            "Name one version of Python.",
+        )
     return exact[1]
 
 
@@ -135,10 +138,16 @@ def _file(path: Path, pip: Reader) -> tuple[list[tuple[str, str]], list[str], di
         if isinstance(item, dict) and set(item) == {"pip"}:
             for line in _list(item, "pip", where):
                 if not isinstance(line, str):
-                    raise UsageError(f"{where(line)}: {shown(line)} is not a requirement.")
+                    raise UsageError(
+                        f"{where(line)}: {shown(line)} is not a requirement.",
+                        "Write it as pip does: name==version.",
+                    )
                 pip.entry(line.strip(), where(line), path.parent)
         elif not isinstance(item, str):
-            raise UsageError(f"{where(item)}: {shown(item)} is not a conda package.")
+            raise UsageError(
+                f"{where(item)}: {shown(item)} is not a conda package.",
+                "Write it as conda does: name=version.",
+            )
         elif item != "pip":  # it is always there
             specs.append((where(item), _seen_from(path.parent, item)))
     names = [str(name) for name in _list(content, "channels", where)]
@@ -158,7 +167,10 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
         text = read_text(path)
         content = parse_yaml(text)
     except FileNotFoundError:
-        raise UsageError(f"The conda file {named(path)} does not exist.") from None
+        raise UsageError(
+            f"The conda file {named(path)} does not exist.",
+            "Check the path of --conda-file (conda_dependencies_file).",
+        ) from None
     except NotReadable as error:
         raise UsageError(error.told("conda file", path)) from None
     if not isinstance(content, dict):

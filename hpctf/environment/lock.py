@@ -64,7 +64,10 @@ def read_lock(path: Path) -> Lock:
     try:
         text = read_text(path)
     except FileNotFoundError:
-        raise UsageError(f"There is no lock file {named(path)}.") from None
+        raise UsageError(
+            f"There is no lock file {named(path)}.",
+            "Make one: hpctf env lock ENVIRONMENT > FILE.",
+        ) from None
     except NotReadable as error:
         raise UsageError(error.told("lock file", path)) from None
     lines = text.splitlines()
@@ -146,7 +149,11 @@ def check_as_locked(made: Lock) -> None:
             continue
         words = [f"missing: {', '.join(missing[:5])}"] if missing else []
         words += [f"not in the lock: {', '.join(more[:5])}"] if more else []
-        raise BuildError(f"The environment is not what the lock says: {'; '.join(words)}.")
+        raise BuildError(
+            f"The environment is not what the lock says: {'; '.join(words)}.",
+            "Build it on a machine with the Python and the index that the lock was made "
+            "with, or make a new lock (hpctf env lock).",
+        )
 
 
 def _named_alike(lines: Iterable[str]) -> set[str]:

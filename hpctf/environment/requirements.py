@@ -131,12 +131,14 @@ class Reader:
         """Read a requirements file, and those that it includes."""
         path = Path(os.path.abspath(path))
         if path in self._open:
-            raise UsageError(f"{asked_by}: {named(path)} includes itself.")
+            raise UsageError(f"{asked_by}: {named(path)} includes itself.", "Remove that -r line.")
         try:
             text = read_text(path)
         except FileNotFoundError:
             by = f"{asked_by}: the" if asked_by else "The"
-            raise UsageError(f"{by} requirements file {named(path)} does not exist.") from None
+            raise UsageError(
+                f"{by} requirements file {named(path)} does not exist.", "Check the path."
+            ) from None
         except NotReadable as error:
             raise UsageError(error.told("requirements file", path)) from None
         self._open.append(path)
@@ -256,7 +258,10 @@ def _option_and_value(line: str, where: str) -> tuple[str, str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise UsageError(f"{where}: {shown(line)} cannot be read: {error}.") from None
+        raise UsageError(
+            f"{where}: {shown(line)} cannot be read: {error}.",
+            "Write it as pip's requirements files have it: name==version.",
+        ) from None
     name, equals, value = words[0].partition("=")
     if not equals and re.match(r"-[a-z].", name) and not name.startswith("--"):
         name, value = name[:2], name[2:]  # -rother.txt
@@ -316,9 +321,14 @@ def digest_of(path: str, where: str = "local package") -> str:
                     digest.update(f"{relative}\0{os.path.getsize(file)}\0".encode(errors="replace"))
                     digest.update(Path(file).read_bytes())
     except FileNotFoundError:
-        raise UsageError(f"{where}: {shown(path)} does not exist.") from None
+        raise UsageError(
+            f"{where}: {shown(path)} does not exist.",
+            "Name a file, relative to the requirements file's folder.",
+        ) from None
     except OSError as error:
-        raise UsageError(f"{where}: {shown(path)} cannot be read: {error.strerror}.") from None
+        raise UsageError(
+            f"{where}: {shown(path)} cannot be read: {error.strerror}.", "Make it readable for you."
+        ) from None
     return digest.hexdigest()
 
 
@@ -329,7 +339,11 @@ def _package_at(path: str, where: str) -> str:
         try:
             return str(parse_wheel_filename(os.path.basename(path))[0])
         except InvalidWheelFilename:
-            raise UsageError(f"{where}: {shown(path)} is not a wheel's name.") from None
+            raise UsageError(
+                f"{where}: {shown(path)} is not a wheel's name.",
+                "Keep the name that the wheel was built with: "
+                "name-version-python-abi-platform.whl.",
+            ) from None
     name = _project_name(path) if os.path.isdir(path) else None
     if name is None:
         raise UsageError(

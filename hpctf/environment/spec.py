@@ -142,7 +142,10 @@ def spec_from(content: dict[str, Any]) -> EnvironmentSpec:
         sources = Sources(**{k: _frozen(v) for k, v in content.get("sources", {}).items()})
         return EnvironmentSpec(**values, sources=sources)
     except (TypeError, AttributeError) as error:
-        raise UsageError(f"This is no environment's description: {shown(str(error))}.") from None
+        raise UsageError(
+            f"This is no environment's description: {shown(str(error))}.",
+            "Pass a file that hpctf itself wrote.",
+        ) from None
 
 
 def _frozen(value: Any) -> Any:

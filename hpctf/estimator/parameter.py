@@ -173,7 +173,10 @@ class Described:
             if name in self.not_here:
                 raise UsageError(f"{name} means nothing on a cluster.", self.not_here[name])
             near = did_you_mean(name, list(self.parameters))
-            raise UsageError(f"TensorFlow() has no parameter {name!r}.{near}")
+            raise UsageError(
+                f"TensorFlow() has no parameter {name!r}.{near}",
+                "help(hpctf.TensorFlow) lists them.",
+            )
         _take_aliases(self.parameters, given)
 
         values: dict[str, Any] = {}

@@ -57,7 +57,10 @@ def check_packages(parameter: str, values: Sequence[str] | None) -> list[str]:
     packages = check_list(parameter, values)
     for package in packages:
         if not package.strip() or not package.isprintable():
-            raise UsageError(f"{parameter}: {shown(package)} is no package.")
+            raise UsageError(
+                f"{parameter}: {shown(package)} is no package.",
+                "Write it as pip does: name==version.",
+            )
         if package.startswith("-"):
             raise UsageError(
                 f"{parameter}: {shown(package)} is an option, not a package.",
@@ -83,7 +86,8 @@ def check_file(
     looked = " or ".join(dict.fromkeys(repr(str(folder)) for folder in places))
     raise UsageError(
         f"{parameter} is {shown(text)}, but there is no such file"
-        f"{'' if os.path.isabs(text) else f' in {looked}'}."
+        f"{'' if os.path.isabs(text) else f' in {looked}'}.",
+        "Check the path.",
     )
 
 
@@ -155,7 +159,10 @@ def _image(parameter: str, given: Any, *, is_file: bool) -> str:
     if is_file and os.path.exists(path):
         return path
     if image.endswith(_IMAGE_FILES) or image.startswith(("/", ".", "~")):
-        raise UsageError(f"{parameter} is {shown(image)}, but there is no such image file.")
+        raise UsageError(
+            f"{parameter} is {shown(image)}, but there is no such image file.",
+            "Check the path, or name an image of a registry: docker://tensorflow/tensorflow:2.15.0.",
+        )
     if not _IMAGE.match(image):
         raise UsageError(
             f"{parameter} is {shown(image)}, but must be an image file (x.sif, x.sqfs) or "

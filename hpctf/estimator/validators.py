@@ -34,7 +34,7 @@ def check_function(parameter: str, function: object) -> Callable[..., Any] | Non
     """Return what stands in for a script, if anything does."""
     if function is None or callable(function):
         return function
-    raise UsageError(f"{parameter} is {function!r}, which cannot be called.")
+    raise UsageError(f"{parameter} is {function!r}, which cannot be called.", "Pass a function.")
 
 
 def check_source_directory(
@@ -48,7 +48,9 @@ def check_source_directory(
     folder = _absolute(parameter, source_directory)
     if not os.path.isdir(folder):
         what = "is not a folder" if os.path.exists(folder) else _absence(folder)
-        raise UsageError(f"{parameter} {shown(str(folder))} {what}.")
+        raise UsageError(
+            f"{parameter} {shown(str(folder))} {what}.", "Name the folder that holds the script."
+        )
     return folder
 
 
@@ -94,7 +96,9 @@ def check_entry_script(
         check_program(script)
     except NotReadable as error:
         where = named(Path(relative), error.line)
-        raise UsageError(f"{parameter} {where} cannot be run: {error}.") from None
+        raise UsageError(
+            f"{parameter} {where} cannot be run: {error}.", "Correct the script, and submit again."
+        ) from None
     return relative
 
 
@@ -133,7 +137,10 @@ def check_environment(parameter: str, variables: Mapping[str, object] | None) ->
     environment = {key: str(value) for key, value in check_options(parameter, variables).items()}
     for key, value in environment.items():
         if not key or "=" in key:
-            raise UsageError(f"{parameter}: {shown(key)} cannot be a variable's name.")
+            raise UsageError(
+                f"{parameter}: {shown(key)} cannot be a variable's name.",
+                "Use letters, digits and _, and begin with a letter or _.",
+            )
         of_hpctf = key.startswith("HPCTF_") and key not in THE_PERSONS_OWN
         if key == "TF_CONFIG" or of_hpctf:
             raise UsageError(f"{parameter}: {shown(key)[1:-1]} is set by hpctf itself.")
@@ -158,10 +165,16 @@ def check_inputs(
                 f"{LONGEST_NAME} at most."
             )
         if not path:
-            raise UsageError(f"{parameter}[{name!r}] is {shown(path)}, which names no path.")
+            raise UsageError(
+                f"{parameter}[{name!r}] is {shown(path)}, which names no path.",
+                "Leave the input out, or name its path.",
+            )
         absolute = _absolute(f"{parameter}[{name!r}]", path)
         if not os.path.exists(absolute):
-            raise UsageError(f"{parameter}[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.")
+            raise UsageError(
+                f"{parameter}[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.",
+                "Check the path: the compute nodes must see it, too.",
+            )
         if str(name).upper() in {known.upper() for known in paths}:
             raise UsageError(
                 f"{parameter}: {name!r} is there twice, but HPCTF_INPUT_{str(name).upper()} "
@@ -221,7 +234,10 @@ def check_steps(parameter: str, value: bool | Sequence[int] | None) -> tuple[int
         )
     first, last = value
     if last < first:
-        raise UsageError(f"{parameter} is {shown(value)}, but ends before it begins.")
+        raise UsageError(
+            f"{parameter} is {shown(value)}, but ends before it begins.",
+            "Put the smaller number first.",
+        )
     return first, last
 
 

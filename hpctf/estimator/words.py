@@ -16,7 +16,10 @@ def pairs(option: str, given: Sequence[str] | Mapping[str, str]) -> dict[str, st
     for text in given:
         name, equals, value = str(text).partition("=")
         if not equals or not name:
-            raise UsageError(f"{option} {shown(text)} is not of the form NAME=VALUE.")
+            raise UsageError(
+                f"{option} {shown(text)} is not of the form NAME=VALUE.",
+                "Put an = between name and value.",
+            )
         found[name] = value
     return found
 

@@ -101,7 +101,10 @@ class EventFiles:
         except BrokenPipeError:
             pass
         if not self._writer.stdout.readline():
-            raise ExportError(f"TensorBoard's event files could not be written to {self._top}.")
+            raise ExportError(
+                f"TensorBoard's event files could not be written to {self._top}.",
+                "Make room there, or name another folder.",
+            )
         return number
 
     def _new(self, run: Run) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,10 @@ def migrate(path: Path, site: str | None = None) -> Migrated:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot read {str(path)!r}: {error.strerror}.",
+            "Name a script, notebook or folder that you can read.",
+        ) from None
     names = Names(_site(site))
     if path.suffix == ".ipynb":
         return _notebook(path, content, names)
@@ -96,9 +99,14 @@ def _decoded(path: Path, content: bytes) -> tuple[str, str]:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         text = content.decode(encoding)
     except NotReadable as error:
-        raise UsageError(f"Cannot read {named(path, error.line)}: {error}.") from None
+        raise UsageError(
+            f"Cannot read {named(path, error.line)}: {error}.", "Correct that line first."
+        ) from None
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read {str(path)!r} as Python: {error}.") from None
+        raise UsageError(
+            f"Cannot read {str(path)!r} as Python: {error}.",
+            "Correct the file first: python -m py_compile FILE shows where.",
+        ) from None
     return encoding.removesuffix("-sig"), text.removeprefix("\ufeff")
 
 
@@ -153,18 +161,30 @@ def _read_notebook(path: Path, content: bytes) -> dict[str, Any]:
     try:
         notebook = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise UsageError(f"{str(path)!r} is not UTF-8, so it is not a notebook.") from None
+        raise UsageError(
+            f"{str(path)!r} is not UTF-8, so it is not a notebook.",
+            "Pass a notebook that Jupyter saved.",
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{str(path)!r} is not a notebook: it is not JSON ({error}).") from None
+        raise UsageError(
+            f"{str(path)!r} is not a notebook: it is not JSON ({error}).",
+            "Pass a notebook that Jupyter saved.",
+        ) from None
     if not isinstance(notebook, dict):
-        raise UsageError(f"{str(path)!r} is not a notebook: it has no cells.")
+        raise UsageError(
+            f"{str(path)!r} is not a notebook: it has no cells.",
+            "Pass a notebook that Jupyter saved.",
+        )
     about = notebook.get("metadata")
     about = about if isinstance(about, dict) else {}
     for key, name in (("language_info", "name"), ("kernelspec", "language")):
         part = about.get(key)
         language = part.get(name) if isinstance(part, dict) else None
         if isinstance(language, str) and language.lower() not in ("python", "ipython"):
-            raise UsageError(f"The notebook {str(path)!r} is written in {shown(language)}.")
+            raise UsageError(
+                f"The notebook {str(path)!r} is written in {shown(language)}.",
+                "hpctf migrates notebooks in Python.",
+            )
     return notebook
 
 
@@ -175,7 +195,10 @@ def _cells(path: Path, notebook: dict[str, Any]) -> list[dict[str, Any]]:
     cells = [part.get("cells") for part in parts if isinstance(part, dict)]
     found = [cell for group in cells if isinstance(group, list) for cell in group]
     if not any(isinstance(group, list) for group in cells) or not all(map(_is_cell, found)):
-        raise UsageError(f"{str(path)!r} is not a notebook: it has no cells.")
+        raise UsageError(
+            f"{str(path)!r} is not a notebook: it has no cells.",
+            "Pass a notebook that Jupyter saved.",
+        )
     return found
 
 

@@ -59,7 +59,10 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
     check_path("The model", path)
     top = Path(os.path.abspath(path))
     if not top.exists():
-        raise UsageError(f"The model {os.fspath(path)!r} does not exist.")
+        raise UsageError(
+            f"The model {os.fspath(path)!r} does not exist.",
+            "Check the path; hpctf files RUN lists what a run has written.",
+        )
     if children is not None and not top.is_dir():
         raise UsageError(f"child_paths needs a folder, and {os.fspath(path)!r} is a file.")
     found: dict[str, Path] = {}
@@ -68,14 +71,20 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
             below = file.relative_to(top).as_posix()
             found[top.name if below == "." else f"{top.name}/{below}"] = file
     if not found:
-        raise UsageError(f"The model's folder {os.fspath(path)!r} holds no files.")
+        raise UsageError(
+            f"The model's folder {os.fspath(path)!r} holds no files.",
+            "Name the folder or file that holds the saved model.",
+        )
     return Source(top.name, found)
 
 
 def _child(top: Path, name: str) -> Path:
     place = Path(os.path.normpath(top / name))
     if not place.is_relative_to(top) or not place.exists():
-        raise UsageError(f"The model's folder {str(top)!r} has no {name!r}.")
+        raise UsageError(
+            f"The model's folder {str(top)!r} has no {name!r}.",
+            "List its files, and name one of them.",
+        )
     return place
 
 
@@ -97,7 +106,10 @@ def _below(place: Path) -> Iterator[Path]:
 
 def _regular(path: Path) -> Path:
     if not path.is_file():
-        raise UsageError(f"{str(path)!r} is not a file, so it cannot be registered.")
+        raise UsageError(
+            f"{str(path)!r} is not a file, so it cannot be registered.",
+            "Copy what it stands for into the model's folder.",
+        )
     return path
 
 
@@ -162,7 +174,9 @@ def _take(source: Path, target: Path, umask: int, may_link: bool) -> File:
     try:
         stream = open_of_run(source)
     except NotWithin as error:
-        raise UsageError(f"{str(source)!r} {error.strerror}.") from None
+        raise UsageError(
+            f"{str(source)!r} {error.strerror}.", "Make it readable for you."
+        ) from None
     with stream, open(target, "xb") as copy:
         found = _whole(source, stream, copy.write)
         copy.flush()

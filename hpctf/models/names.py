@@ -79,7 +79,8 @@ def reference(name: object, version: object = None) -> Reference:
     check_model_name(stem)
     if version is not None and (at or colon):
         raise UsageError(
-            f"The model {name!r} names its version, and another one is given: {shown(version)}."
+            f"The model {name!r} names its version, and another one is given: {shown(version)}.",
+            "Give the version once.",
         )
     if isinstance(version, str) and version.startswith("@"):
         at, alias = "@", version[1:]

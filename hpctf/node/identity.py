@@ -171,7 +171,9 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
         if not share[name]:
             raise ClusterSpecError(
                 f"{sharing} ranks of {me.host} share {len(devices)} GPUs ({name}={listed}), "
-                f"which leaves none for {me.name}"
+                f"which leaves none for {me.name}",
+                "Ask for more GPUs per node (--gpus), or for fewer ranks per node "
+                "(--procs-per-node).",
             )
     return share
 

@@ -85,6 +85,9 @@ def write_report(
             "Name another file (--out), or replace it: --force.",
         )
     if not path.parent.is_dir():
-        raise UsageError(f"There is no folder {str(path.parent)!r} to write the report to.")
+        raise UsageError(
+            f"There is no folder {str(path.parent)!r} to write the report to.",
+            "Make the folder first, or name another file with --out.",
+        )
     write_atomic(path, report_html(runs, title).encode("utf-8", "backslashreplace"))
     return path

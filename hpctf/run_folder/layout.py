@@ -321,7 +321,11 @@ def find_run(root: Path, name: str, known: Iterable[RunFolder] | None = None) ->
     if name == LAST:
         latest = next(iter(known), None)
         if latest is None:
-            raise RunNotFound(f"There are no runs under {root}.")
+            raise RunNotFound(
+                f"There are no runs under {root}.",
+                "Submit one (hpctf submit), or set HPCTF_RUNS_ROOT to the folder that "
+                "holds your runs.",
+            )
         return latest
     found: RunFolder | None = only_one(known, name, "runs")
     if found is not None:
@@ -359,7 +363,9 @@ def only_one(known: Iterable[Any], name: str, what: str) -> Any:
     exact = [one for one in matching if one.id == name] or matching
     if len(exact) > 1:
         some = ", ".join(one.id for one in matching[:3])
-        raise RunNotFound(f"{len(matching)} {what} begin with {name!r}: {some} ...")
+        raise RunNotFound(
+            f"{len(matching)} {what} begin with {name!r}: {some} ...", "Give more of the id."
+        )
     return exact[0] if exact else None
 
 

@@ -165,7 +165,11 @@ def ranks_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
     for role in plan["roles"]:
         if role["name"] not in ROLE_NAMES or role["count"] not in range(_MOST_RANKS):
             name, count = repr(role["name"])[:80], repr(role["count"])[:20]
-            raise RunFolderError(f"plan.json: a run has no {count} ranks of role {name}.")
+            raise RunFolderError(
+                f"plan.json: a run has no {count} ranks of role {name}.",
+                "The run folder was changed by something else; submit the run again: "
+                "hpctf resubmit RUN.",
+            )
     return [(role["name"], index) for role in plan["roles"] for index in range(role["count"])]
 
 

@@ -27,10 +27,15 @@ def run(command: list[str], timeout: float, *, errors_too: bool = False) -> str:
     except FileNotFoundError:
         raise _not_here(command[0]) from None
     except subprocess.TimeoutExpired:
-        raise SchedulerError(f"{command[0]} did not answer within {timeout:g} s.") from None
+        raise SchedulerError(
+            f"{command[0]} did not answer within {timeout:g} s.",
+            "Slurm is busy or away: try again in a minute.",
+        ) from None
     if done.returncode:
         words = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-        raise SchedulerError(f"{command[0]}: {words}")
+        raise SchedulerError(
+            f"{command[0]}: {words}", "Ask the cluster's admin if Slurm's own words do not help."
+        )
     return done.stdout + done.stderr if errors_too else done.stdout
 
 

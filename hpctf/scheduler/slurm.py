@@ -98,13 +98,17 @@ class Slurm:
             if identity.uid is not None and os.geteuid() not in (0, identity.uid):
                 raise SchedulerError(
                     f"slurmctld shows no job {job_id}, but may hide other people's jobs "
-                    "(PrivateData=jobs)."
+                    "(PrivateData=jobs).",
+                    "Ask the run's owner, or look at its folder.",
                 ) from None
             return None
         jobs = [fields(line) for line in said.split("\n") if "JobState=" in line]
         rows = [_described(job) for job in jobs]
         if not rows:
-            raise SchedulerError(f"scontrol did not tell of job {job_id}: {said.strip()[:200]!r}")
+            raise SchedulerError(
+                f"scontrol did not tell of job {job_id}: {said.strip()[:200]!r}",
+                "Try again in a minute, or ask scontrol show job yourself.",
+            )
         # Of a het job the components come with their own ids, the leader first.
         status = next((row for row in rows if row.job_id == leader(job_id)), rows[0])
         if any(job.get("ArrayJobId") == job_id for job in jobs):

@@ -38,7 +38,10 @@ def _files_of(path: str) -> list[str]:
         inside = sorted(os.path.join(path, name) for name in os.listdir(path))
         files = [name for name in inside if name.lower().endswith(ENDINGS)]
         if not files:
-            raise UsageError(f"The folder {shown(path)} has no files that end in {_ENDINGS}.")
+            raise UsageError(
+                f"The folder {shown(path)} has no files that end in {_ENDINGS}.",
+                "Name the files themselves, or convert them to one of these formats.",
+            )
         return files
     if os.path.lexists(path):
         return [path]
@@ -49,7 +52,7 @@ def _files_of(path: str) -> list[str]:
         near = ""
         if os.path.isdir(os.path.dirname(path)):
             near = did_you_mean(os.path.basename(path), os.listdir(os.path.dirname(path)))
-        raise UsageError(f"{what} {shown(path)}.{near}")
+        raise UsageError(f"{what} {shown(path)}.{near}", "Check the path of the inputs.")
     return files
 
 
@@ -63,9 +66,11 @@ def _check(path: str) -> None:
         with open(path, "rb") as stream:
             is_empty = not stream.read(1)
     except OSError as error:
-        raise UsageError(f"Cannot read {shown(path)}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot read {shown(path)}: {error.strerror}.", "Name a file that you can read."
+        ) from None
     if is_empty:
-        raise UsageError(f"Cannot score {shown(path)}: the file is empty.")
+        raise UsageError(f"Cannot score {shown(path)}: the file is empty.", "Leave it out.")
 
 
 def output_folder(out: str | os.PathLike[str], replaces: Sequence[str] = ()) -> str:
@@ -89,9 +94,15 @@ def output_folder(out: str | os.PathLike[str], replaces: Sequence[str] = ()) -> 
         )
     above = Path(path).parent
     if not above.is_dir():
-        raise UsageError(f"There is no folder {shown(str(above))} to write the output to.")
+        raise UsageError(
+            f"There is no folder {shown(str(above))} to write the output to.",
+            "Make the folder first, or name another one with --out.",
+        )
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f"You may not write to {shown(str(above))}, where the output is to be.")
+        raise UsageError(
+            f"You may not write to {shown(str(above))}, where the output is to be.",
+            "Name another folder with --out.",
+        )
     return path
 
 

@@ -63,7 +63,10 @@ def earlier_run(folder: RunFolder) -> Earlier:
         )
     definition = scoring.definition
     if progress.is_joined and not progress.failed:
-        raise UsageError(f"Run {folder.id} has scored all its rows: {definition.out}.")
+        raise UsageError(
+            f"Run {folder.id} has scored all its rows: {definition.out}.",
+            "There is nothing left to do.",
+        )
     plan = _plan_of(folder) if progress.parts is not None else None
     if plan is None:
         return Earlier(folder, definition, None, ())
@@ -87,7 +90,10 @@ def _check_unchanged(folder: RunFolder, path: str, was: Any) -> None:
         about = os.stat(path)
         now: Any = [about.st_size, about.st_mtime_ns]
     except OSError as error:
-        raise UsageError(f"Cannot read {shown(path)}: {error.strerror}.") from None
+        raise UsageError(
+            f"Cannot read {shown(path)}: {error.strerror}.",
+            "Put the input back where it was, or score again as a new run.",
+        ) from None
     if now != was:
         raise UsageError(
             f"Cannot go on with run {folder.id}: {shown(path)} has changed since its rows were "

@@ -74,7 +74,8 @@ class Request:
                 raise UsageError(f"{name} is {shown(value)}, but must be a whole number from 1 on.")
         if self.nodes * self.per_node > MOST_AGENTS:
             raise UsageError(
-                f"nodes × per_node is {self.nodes * self.per_node}, more than {MOST_AGENTS}."
+                f"nodes × per_node is {self.nodes * self.per_node}, more than {MOST_AGENTS}.",
+                "Ask for fewer nodes, or fewer tasks per node.",
             )
         if self.format not in FORMATS:
             raise UsageError(
@@ -215,7 +216,11 @@ def _plan_here(scoring: Scoring, plan: Plan) -> None:
         answer = json.loads(done.stdout)
     except ValueError:
         last = done.stderr.strip().rpartition("\n")[2]
-        raise UsageError(f"The model cannot be tried here: {last or 'it ended'}") from None
+        raise UsageError(
+            f"The model cannot be tried here: {last or 'it ended'}",
+            "Load the model in Python to see the whole error, or score its ONNX export: "
+            "hpctf models export.",
+        ) from None
     if "fatal" in answer:
         raise UsageError(answer["fatal"])
     scoring.ledger.append("planned", **answer)

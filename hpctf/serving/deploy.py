@@ -220,7 +220,10 @@ def _check(models: Sequence[Version], script: InferenceConfig | Entry | None, si
         raise UsageError("Name a model, or an entry script.")
     names = [version.name for version in models]
     if len(set(names)) < len(names):
-        raise UsageError(f"A service has one version of a model: {', '.join(names)}.")
+        raise UsageError(
+            f"A service has one version of a model: {', '.join(names)}.",
+            "Deploy the other version as a service of its own.",
+        )
     for version in models:
         check_tree(version.path, f"Model {version.id}", trusted_by(site))
         if script is None:
@@ -232,7 +235,10 @@ def _check(models: Sequence[Version], script: InferenceConfig | Entry | None, si
 def _check_there(script: InferenceConfig, site: Site) -> None:
     source, name = _source(script)
     if not (source / name).is_file():
-        raise UsageError(f"There is no entry script {name!r} in {str(source)!r}.")
+        raise UsageError(
+            f"There is no entry script {name!r} in {str(source)!r}.",
+            "Name the script relative to source_directory.",
+        )
     _python(script.environment, "", site)
 
 
@@ -251,7 +257,10 @@ def _python(environment: str | None, own: str, site: Site) -> str:
         return str(Store(site).find(environment).python)
     python = os.path.abspath(environment)
     if inspect(python) is None:
-        raise UsageError(f"{environment!r} is not a Python that runs here.")
+        raise UsageError(
+            f"{environment!r} is not a Python that runs here.",
+            "Name the path of an interpreter, or leave the environment out.",
+        )
     check_chosen(python, "Python", trusted_by(site))
     return python
 

@@ -218,7 +218,8 @@ def _project_layers(layer: Layer, site: str) -> list[Layer]:
             if key in part.values:
                 raise SiteError(
                     f"{part.origin((key,))}: {key}: this belongs in a site file, not in a "
-                    "project's hpctf.yaml; 'site: NAME' chooses a site."
+                    "project's hpctf.yaml; 'site: NAME' chooses a site.",
+                    "Move the key into a site file.",
                 )
     return parts
 
@@ -237,7 +238,10 @@ def _projects_choice(project: Layer | None) -> str | None:
 def _file_layer(path: Path, inputs: Inputs) -> Layer:
     text = inputs.read(path)
     if text is None:
-        raise SiteError(f"The site file {named(path)} does not exist.")
+        raise SiteError(
+            f"The site file {named(path)} does not exist.",
+            "Check the path, or write a site file: hpctf site init.",
+        )
     check_site_file(path)
     return parse_layer("file", path, text)
 

@@ -206,7 +206,10 @@ def parse_layer(kind: str, path: Path, text: str, what: str = "a site file") -> 
         raw = parse_yaml(text)
     except NotReadable as error:
         where = named(path, error.line)
-        raise SiteError(f"{where}: this is not YAML that can be used: {error}.") from None
+        raise SiteError(
+            f"{where}: this is not YAML that can be used: {error}.",
+            "Correct the line; hpctf site validate FILE checks the whole file.",
+        ) from None
     if not isinstance(raw, dict):
         raise SiteError(f"{named(path, 1)}: {what} is a mapping such as 'name: my-cluster'.")
     see_templates_from(path.absolute().parent, raw)

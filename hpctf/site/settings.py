@@ -128,7 +128,10 @@ def _pairs(settings: Settings | None) -> list[tuple[str, Any, str]]:
 
 def _check_key(key: str, path: tuple[str, ...], name: str) -> None:
     if path[0] in _NO_SETTINGS:
-        raise UsageError(f"{name}: {path[0]} belongs in a site file.")
+        raise UsageError(
+            f"{name}: {path[0]} belongs in a site file.",
+            "Write it there: hpctf site init makes one.",
+        )
     if kind_of(path) is not None and all(path):
         return
     ends = range(1, len(path) + 1)
@@ -152,7 +155,10 @@ def _value(name: str, path: tuple[str, ...], text: str) -> Any:
     except NotReadable as error:
         if takes_text_alone(path):
             return str(text)
-        raise SiteError(f"{name}: {shown(text)} is not YAML that can be used: {error}.") from None
+        raise SiteError(
+            f"{name}: {shown(text)} is not YAML that can be used: {error}.",
+            "Put the value in quotes.",
+        ) from None
     in_quotes = re.fullmatch(r"""\s*(["']).*\1\s*""", text, re.DOTALL)
     if takes_text_alone(path) and value is not None and not in_quotes:
         return str(text)

@@ -45,7 +45,8 @@ def fill_in(
     environment = template_environment(site_folder, keep)
     if site_folder and not os.path.isdir(site_folder):
         raise SiteError(
-            f"Site {site!r} names the template folder {site_folder!r}, which is not a folder."
+            f"Site {site!r} names the template folder {site_folder!r}, which is not a folder.",
+            "Correct templates: in the site file.",
         )
     try:
         text = environment.get_template(name).render(**values)
@@ -53,13 +54,17 @@ def fill_in(
         where = _template_line(error)
         folders = " or ".join(folder for folder in (site_folder, TEMPLATES) if folder)
         raise SiteError(
-            f"{where + ': ' if where else ''}There is no template {error.name!r} in {folders}."
+            f"{where + ': ' if where else ''}There is no template {error.name!r} in {folders}.",
+            "Correct the name; the shipped templates are in the folder that hpctf site show names.",
         ) from None
     except jinja2.TemplateSyntaxError as error:
         raise SiteError(f"{error.filename or name}:{error.lineno}: {error.message}.") from None
     except Exception as error:  # a template is a program: it can fail in any way
         what = error.message if isinstance(error, jinja2.TemplateError) else repr(error)
-        raise SiteError(f"{_template_line(error) or name}: {what}.") from None
+        raise SiteError(
+            f"{_template_line(error) or name}: {what}.",
+            "Correct the template; hpctf site validate FILE renders all of them.",
+        ) from None
     return text.rstrip("\n") + "\n"
 
 

@@ -171,7 +171,10 @@ def _ignores(source: Path) -> Ignores:
                 return pathspec.GitIgnoreSpec.from_lines(lines).match_file
             except (OSError, ValueError) as error:
                 line = error.line if isinstance(error, NotReadable) else None
-                raise UsageError(f"{named(path, line)} cannot be used: {error}.") from None
+                raise UsageError(
+                    f"{named(path, line)} cannot be used: {error}.",
+                    "Correct that line: the patterns are those of .gitignore.",
+                ) from None
     return lambda relative: False
 
 

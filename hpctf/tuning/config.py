@@ -120,7 +120,9 @@ class HyperDriveConfig:
         )
         self._check_limits()
         if self.primary_metric_name in self.hyperparameter_sampling.objectives:
-            raise UsageError(f"{self.primary_metric_name!r} is given twice as an objective.")
+            raise UsageError(
+                f"{self.primary_metric_name!r} is given twice as an objective.", "Name it once."
+            )
         pruner = self.hyperparameter_sampling.search_pruner
         if pruner != "none" and not isinstance(self.policy, NoTerminationPolicy):
             raise UsageError(
@@ -255,7 +257,8 @@ class HyperDriveConfig:
         if len(children) > self.max_total_runs:
             raise UsageError(
                 f"resume_child_runs has {len(children)} trials, more than max_total_runs, which is "
-                f"{self.max_total_runs}."
+                f"{self.max_total_runs}.",
+                "Raise max_total_runs, or resume fewer trials.",
             )
         _check_runs("resume_child_runs", children)
         parents: dict[str, RunFolder | None] = {}
@@ -285,7 +288,10 @@ class HyperDriveConfig:
         """Refuse studies whose results do not compare with this one's."""
         for run_id, folder in parents.items():
             if folder is None or not folder.is_study:
-                raise UsageError(f"{parameter} has {run_id}, which is not a study.")
+                raise UsageError(
+                    f"{parameter} has {run_id}, which is not a study.",
+                    "Name the id of a study, as hpctf tune start printed it.",
+                )
             other = Study(folder).definition
             mine, theirs = self.primary_metric_goal, other.primary_goal
             pairs: Mapping[str, tuple[str, str]] = {
@@ -296,7 +302,8 @@ class HyperDriveConfig:
                 if own != earlier:
                     raise UsageError(
                         f"{parameter}: {name} of {run_id} is {earlier}, but that of this study is "
-                        f"{own}."
+                        f"{own}.",
+                        "Use the same primary metric and goal, or start without resume_from.",
                     )
             space = self.hyperparameter_sampling.parameter_space
             if self.is_bayesian and other.parameter_sampling.parameter_space != space:

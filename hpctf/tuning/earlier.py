@@ -145,7 +145,10 @@ def going_on(config: HyperDriveConfig) -> list[GoesOn]:
         folder = run.folder
         above = folder.study
         if above is None:
-            raise UsageError(f"resume_child_runs has {run.id}, which is not a study's trial.")
+            raise UsageError(
+                f"resume_child_runs has {run.id}, which is not a study's trial.",
+                "hpctf tune status STUDY lists the trials.",
+            )
         study = Study(above)
         study.ledger.refresh()
         parameters = study.parameters_of(int(folder.read_record()["trial"]))

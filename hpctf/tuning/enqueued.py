@@ -22,4 +22,7 @@ def check_enqueued(enqueued: Any, space: Mapping[str, Expression]) -> None:
     for name in [name for one in enqueued for name in one]:
         if name not in space:
             near = did_you_mean(name, list(space))
-            raise UsageError(f"enqueue has {shown(name)}, which is not a parameter.{near}")
+            raise UsageError(
+                f"enqueue has {shown(name)}, which is not a parameter.{near}",
+                "Name a parameter of the space.",
+            )

@@ -107,7 +107,8 @@ def _parse(option: str, text: str, methods: Mapping[str, Method]) -> Chosen:
             name, value = method.first, part.strip()
         if not name:
             raise UsageError(
-                f"{option} {shown(text)}: {shown(part)} is not of the form NAME=VALUE."
+                f"{option} {shown(text)}: {shown(part)} is not of the form NAME=VALUE.",
+                "Put an = between name and value.",
             )
         arguments[name] = _value(value)
     return Chosen(word, method, arguments)

@@ -193,7 +193,7 @@ class Search:
             parameters = {**(defaults or {}), **told.parameters}
             try:
                 if self._problem(list(told.values)):
-                    raise UsageError("it has no value")
+                    raise UsageError("it has no value", "Give it one.")
                 kept, distributions = self._kept(parameters, may_have_more=True)
             except UsageError as error:
                 passed_over[error.message] = passed_over.get(error.message, 0) + 1
@@ -281,14 +281,17 @@ class Search:
             if name not in parameters:
                 if may_lack:
                     return None
-                raise UsageError(f"Parameter {name} is missing.")
+                raise UsageError(
+                    f"Parameter {name} is missing.", "Give a value to every parameter of the space."
+                )
             mapping = mapping_of(expression)
             try:
                 kept[name] = mapping.kept_of(parameters[name])
             except (TypeError, ValueError):
                 raise UsageError(
                     f"Parameter {name} is {shown(parameters[name])}, which {expression} does not "
-                    "have."
+                    "have.",
+                    "Choose a value within the space.",
                 ) from None
             distributions[name] = mapping.distribution
             return parameters[name]
@@ -296,7 +299,10 @@ class Search:
         self._define(draw)
         unknown = [name for name in parameters if name not in drawn]
         if unknown and not may_have_more:
-            raise UsageError(f"Parameter {unknown[0]} is not in the space.")
+            raise UsageError(
+                f"Parameter {unknown[0]} is not in the space.",
+                "Name the parameters of the space, and no others.",
+            )
         return kept, distributions
 
     def _id(self, number: int) -> int:
@@ -306,7 +312,9 @@ class Search:
         try:
             return self._storage.get_trial(self._id(number))
         except KeyError:
-            raise UsageError(f"The study has no trial {number}.") from None
+            raise UsageError(
+                f"The study has no trial {number}.", "hpctf tune status STUDY lists the trials."
+            ) from None
 
     def _told(self, trial: FrozenTrial) -> Told:
         outcome = trial.user_attrs.get(_OUTCOME, {})

@@ -247,7 +247,11 @@ def policy_from_json(document: Mapping[str, Any]) -> EarlyTerminationPolicy:
     names = {policy.POLICY_NAME.lower(): policy for policy in POLICIES}
     policy = names.get(str(document.get("name")).lower())
     if policy is None:
-        raise UsageError(f"{shown(document.get('name'))} is not a policy of Azure ML's.")
+        raise UsageError(
+            f"{shown(document.get('name'))} is not a policy of Azure ML's.",
+            "Use BanditPolicy, MedianStoppingPolicy, TruncationSelectionPolicy or "
+            "NoTerminationPolicy.",
+        )
     make: Callable[..., EarlyTerminationPolicy] = policy
     allowed = {field.name for field in fields(policy)}
     given: Mapping[str, Any] = document.get("properties") or {}

@@ -395,5 +395,6 @@ def sampling_from_record(record: Mapping[str, Any]) -> HyperParameterSampling:
     names = {sampling.SAMPLING_NAME.lower(): sampling for sampling in SAMPLINGS}
     sampling = names.get(str(record.get("name")).lower())
     if sampling is None:
-        raise UsageError(f"{shown(record.get('name'))} is not a sampling of Azure ML's.")
+        name = shown(record.get("name"))
+        raise UsageError(f"{name} is not a sampling: use random, grid or bayesian.")
     return sampling(record.get("parameter_space") or {}, record.get("properties") or None)

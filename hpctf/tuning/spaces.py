@@ -81,7 +81,10 @@ def parse_expression(text: str, name: str = "") -> Expression:
     """
     where = f"Parameter {name}: " if name else ""
     if len(text) > LONGEST_EXPRESSION:
-        raise UsageError(f"{where}the expression has more than {LONGEST_EXPRESSION:,} characters.")
+        raise UsageError(
+            f"{where}the expression has more than {LONGEST_EXPRESSION:,} characters.",
+            "Put long lists of choices into a space file (--space).",
+        )
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -94,7 +97,10 @@ def parse_expression(text: str, name: str = "") -> Expression:
     except UsageError as error:
         raise UsageError(f"{where}{error.message}", error.hint) from None
     except RecursionError:
-        raise UsageError(f"{where}values lie too deep within each other.") from None
+        raise UsageError(
+            f"{where}values lie too deep within each other.",
+            "Use a flatter value, such as its name, and look the rest up in the script.",
+        ) from None
 
 
 def parse_space(text: str, source: str = "The space") -> Space:
@@ -109,7 +115,10 @@ def parse_space(text: str, source: str = "The space") -> Space:
         content = parse_yaml(text)
     except NotReadable as error:
         line = f", line {error.line}" if error.line else ""
-        raise UsageError(f"{source}{line} cannot be read: {error}.") from None
+        raise UsageError(
+            f"{source}{line} cannot be read: {error}.",
+            "Write it as in Azure ML: choice(16, 32), loguniform(-6, -1).",
+        ) from None
     return space_of(content, source)
 
 
@@ -179,7 +188,9 @@ def _expression(node: ast.expr) -> Expression:
     keywords = {}
     for keyword in node.keywords:
         if keyword.arg is None:
-            raise UsageError(f"{word}() has **, which is not allowed here.")
+            raise UsageError(
+                f"{word}() has **, which is not allowed here.", "Write each argument out."
+            )
         keywords[keyword.arg] = _value(keyword.value, word)
     if word in _OF_VALUES:
         return _log_expression(word, arguments, keywords)
@@ -266,7 +277,9 @@ def _function_value(name: str, arguments: list[Any]) -> Any:
         if name == "range" and all(type(value) is int for value in arguments):
             return _range(text, arguments)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{text} has no value: {error}.") from None
+        raise UsageError(
+            f"{text} has no value: {error}.", "Correct the numbers of the expression."
+        ) from None
     raise UsageError(
         f"{shown(text)[1:-1]} is not allowed as an argument.",
         "Arguments are numbers, text in quotes, True, False, None, lists, exp(x) and log(x).",

@@ -91,7 +91,10 @@ def resume(study: Study) -> int:
     ended = sum(trial.is_over for trial in progress.trials.values())
     left = study.definition.total - ended
     if not left:
-        raise UsageError(f"All {ended} trials of study {study.id} have ended.")
+        raise UsageError(
+            f"All {ended} trials of study {study.id} have ended.",
+            "To go on, start a new study with resume_from.",
+        )
     folder.final.unlink(missing_ok=True)
     folder.cancelled.unlink(missing_ok=True)
     parallel = min(left, study.definition.parallel)

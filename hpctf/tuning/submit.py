@@ -265,7 +265,10 @@ def estimator_of(config: HyperDriveConfig, site: Site) -> TensorFlow:
             "Put the function into a script (entry_script).",
         )
     if estimator.resume_from is not None:
-        raise UsageError("A study cannot go on from a run's checkpoints (resume_from).")
+        raise UsageError(
+            "A study cannot go on from a run's checkpoints (resume_from).",
+            "Let the script load them itself, from an input: inputs={'start': RUN_FOLDER}.",
+        )
     return estimator
 
 

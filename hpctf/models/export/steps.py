@@ -63,10 +63,19 @@ def run(
         return list(read_json(answer))
     except FileNotFoundError as error:
         if error.filename == python.path:
-            raise ExportError(f"{python.what} cannot be started: {error.strerror}.") from None
+            raise ExportError(
+                f"{python.what} cannot be started: {error.strerror}.",
+                "Build the environment again: hpctf env remove ENVIRONMENT, then export again.",
+            ) from None
     except OSError as error:
-        raise ExportError(f"{python.what} cannot be started: {error.strerror}.") from None
-    raise ExportError(f"{python.what} ended without an answer: {_reason(done.returncode, log)}.")
+        raise ExportError(
+            f"{python.what} cannot be started: {error.strerror}.",
+            "Build the environment again: hpctf env remove ENVIRONMENT, then export again.",
+        ) from None
+    raise ExportError(
+        f"{python.what} ended without an answer: {_reason(done.returncode, log)}.",
+        "Free memory on this machine, or run the command on a larger one.",
+    )
 
 
 def _reason(code: int, log: Path) -> str:

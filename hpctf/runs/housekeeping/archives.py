@@ -97,7 +97,10 @@ def archive(
     guard = Guard(root, folders)
     for folder in folders:
         if into.resolve().is_relative_to(folder.path.resolve()):
-            raise UsageError(f"{str(into)!r} lies in run {folder.id}, which is to go.")
+            raise UsageError(
+                f"{str(into)!r} lies in run {folder.id}, which is to go.",
+                "Name a folder outside the run with --to.",
+            )
     made = []
     for folder in folders:
         made.append(_archive(root, folder, into))
@@ -126,13 +129,19 @@ def restore(root: Path, name: str, to: Path | None = None) -> RunFolder:
     try:
         stream = open(file, "rb")  # noqa: SIM115  (closed below, apart from what goes wrong there)
     except OSError as error:
-        raise UsageError(f"The archive {str(file)!r} cannot be read: {error.strerror}.") from None
+        raise UsageError(
+            f"The archive {str(file)!r} cannot be read: {error.strerror}.",
+            "Name an archive that you can read: hpctf archive --list.",
+        ) from None
     try:
         with stream:
             _hold(stream, file)
             return _restore(root, file, stream)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise UsageError(f"{str(file)!r} is no whole archive of a run: {error}.") from None
+        raise UsageError(
+            f"{str(file)!r} is no whole archive of a run: {error}.",
+            "Restore from another copy: this file is cut off or damaged.",
+        ) from None
     except OSError as error:
         raise cannot_write(error.filename or root, error) from None
 
@@ -141,7 +150,10 @@ def _restore(root: Path, file: Path, stream: BinaryIO) -> RunFolder:
     experiment, run_id = experiment_and_id(file, stream)
     folder = RunFolder(root / check_name("experiment", experiment) / run_id)
     if os.path.lexists(folder.path):
-        raise UsageError(f"Run {run_id} is there: {str(folder.path)!r}.")
+        raise UsageError(
+            f"Run {run_id} is there: {str(folder.path)!r}.",
+            "Remove it first (hpctf runs --rm RUN), or leave it as it is.",
+        )
     stream.seek(0)
     verifying = Verifying(stream)
     unpack(verifying, folder.path)

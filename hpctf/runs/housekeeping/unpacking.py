@@ -114,5 +114,6 @@ def _within(tar: tarfile.TarFile, top: str) -> Iterator[tarfile.TarInfo]:
 
 def _strange(member: tarfile.TarInfo) -> UsageError:
     return UsageError(
-        f"The archive holds {shown(member.name)}, which is not of a run: nothing was unpacked."
+        f"The archive holds {shown(member.name)}, which is not of a run: nothing was unpacked.",
+        "Restore only archives that hpctf archive made.",
     )

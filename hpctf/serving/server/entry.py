@@ -109,10 +109,16 @@ class EntryScript:
             head, _ = await _read(reader)
         except (OSError, EOFError) as error:
             code = await self._process.wait()
-            raise UsageError(f"The entry script ended with exit code {code}: {error}.") from None
+            raise UsageError(
+                f"The entry script ended with exit code {code}: {error}.",
+                "Correct the entry script: hpctf services logs shows what it printed.",
+            ) from None
         if "error" in head:
             await self.stop()
-            raise UsageError(f"The entry script failed as it began: {head['error']}")
+            raise UsageError(
+                f"The entry script failed as it began: {head['error']}",
+                "Correct the entry script: hpctf services logs shows its traceback.",
+            )
         self.schemas = {key: head[key] for key in ("input", "output") if key in head}
         self._reader = reader
 

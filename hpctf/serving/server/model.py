@@ -67,7 +67,10 @@ class Model:
                 os.fspath(file), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions have no base of their own
-            raise UsageError(f"onnxruntime does not load model {version.id}: {error}") from None
+            raise UsageError(
+                f"onnxruntime does not load model {version.id}: {error}",
+                "Export it again: hpctf models export NAME.",
+            ) from None
         self.inputs = {spec.name: spec for spec in map(_spec, self._session.get_inputs())}
         self.outputs = {spec.name: spec for spec in map(_spec, self._session.get_outputs())}
         self._names = list(self.outputs)
@@ -114,7 +117,8 @@ def _spec(one: Any) -> TensorSpec:
     datatype = _TYPES.get(kind.removeprefix("tensor(").removesuffix(")"))
     if datatype is None or not kind.startswith("tensor("):
         raise UsageError(
-            f"{one.name!r} of the model is a {kind}, which the protocol does not have."
+            f"{one.name!r} of the model is a {kind}, which the protocol does not have.",
+            "Deploy it with an entry script, which may return anything that JSON holds.",
         )
     sizes = [size if isinstance(size, int) and size >= 0 else ANY for size in one.shape]
     return TensorSpec(one.name, datatype, tuple(sizes))

@@ -255,6 +255,7 @@ class Webservice:
             "fingerprint": server.fingerprint,
             "certificate": server.certificate,
             "tokens": str(self.folder.tokens),
+            "runs_on": server.runs_on,
             "host": server.host,
             "pid": server.pid,
             "job_id": job and job.job_id,
@@ -285,6 +286,7 @@ class SlurmWebservice(Webservice):
         cpu_cores: int | None = None,
         memory: str | None = None,
         stay_up: bool = False,
+        use_gpu: bool | None = None,
         sbatch: dict[str, object] | None = None,
     ) -> Deployment:
         """Return how it is deployed.
@@ -299,11 +301,13 @@ class SlurmWebservice(Webservice):
             What each job gets; memory as Slurm writes it (``4G``).
         stay_up
             Whether each job submits the next one before its time limit, and hands over to it.
+        use_gpu
+            Whether each job gets a GPU, on which ONNX models run; by default if the target has any.
         """
         asked = Resources(
             target=compute_target, time_s=time_s, cpus=cpu_cores, mem=memory, sbatch=sbatch or {}
         )
-        return Deployment(resources=asked, stays_up=stay_up)
+        return Deployment(resources=asked, stays_up=stay_up, use_gpu=use_gpu)
 
 
 def deploy_service(

@@ -41,6 +41,11 @@ def services() -> None:
 @click.option("--time", "time_limit", metavar="TIME", help="How long each job may run: 4:00:00.")
 @click.option("--cpus-per-task", "cpus", type=click.IntRange(1), help="CPUs of its job.")
 @click.option("--mem", metavar="SIZE", help="Memory of its job, as Slurm writes it.")
+@click.option(
+    "--use-gpu/--no-gpu",
+    default=None,
+    help="Run ONNX models on a GPU (default: if the target has GPUs).",
+)
 @click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
 @click.option("--stay-up", is_flag=True, help="Hand over to another job before the time limit.")
 @click.option("--local", is_flag=True, help="A process of this machine instead of a job.")
@@ -123,12 +128,20 @@ def _deployment(options: dict[str, Any]) -> Deployment | None:
         mem=options["mem"],
         sbatch=sbatch_options(options["sbatch"]),
     )
-    return Deployment(options["local"], options["port"], asked, options["stay_up"])
+    return Deployment(
+        options["local"],
+        options["port"],
+        asked,
+        options["stay_up"],
+        use_gpu=options["use_gpu"],
+    )
 
 
 def _tell(service: Webservice) -> None:
     details = service.get_details()
     say(f"Service {service.name} is {details['state']}: {details['uri'] or 'not answering yet'}")
+    if details["runs_on"] == "cpu" and service.folder.definition().asked.use_gpu:
+        say(f"Its models run on CPUs, not on a GPU: 'hpctf services logs {service.name}' says why")
     if details["fingerprint"]:
         say(f"Its certificate: {details['certificate']}, SHA-256 {details['fingerprint']}")
     say(f"Its tokens: {details['tokens']}")

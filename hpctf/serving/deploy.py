@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +32,7 @@ from hpctf.serving.record import (
     check_service_name,
 )
 from hpctf.serving.status import status_of, stop
+from hpctf.site.loading import find_target
 from hpctf.site.model import Site
 from hpctf.site.trust import trusted_by
 from hpctf.source.snapshot import take_snapshot
@@ -79,6 +81,8 @@ class Deployment:
         Other values of the server's limits (`hpctf.serving.server.limits`).
     drain_s
         Seconds that a server goes on answering after another one has taken over.
+    use_gpu
+        Whether its job gets a GPU, on which ONNX models run; None: if the target has GPUs.
     """
 
     is_local: bool = False
@@ -87,6 +91,7 @@ class Deployment:
     stays_up: bool = False
     limits: Mapping[str, Any] = field(default_factory=dict)
     drain_s: float = 30.0
+    use_gpu: bool | None = None
 
 
 def deploy(
@@ -127,12 +132,13 @@ def deploy(
     _check(models, script, site)
     if script is not None:
         _check_there(script, site)
+    resources = _resources(asked, site)
     definition = Definition(
         name=name,
         models={version.id: str(version.path) for version in models},
-        python=str(own_python("serving", site, tell)),
+        python=str(own_python(_environment(resources, script), site, tell)),
         site=asdict(site),
-        resources=asdict(asked.resources),
+        resources=asdict(resources),
         is_local=asked.is_local or site.scheduler == "local",
         stays_up=asked.stays_up,
         ports=(site.ports.first, site.ports.last) if asked.port is None else (asked.port,) * 2,
@@ -153,6 +159,22 @@ def deploy(
         remove_tree(service.path)
         raise
     return service
+
+
+def _resources(asked: Deployment, site: Site) -> Resources:
+    """Return what a server's job asks for: one GPU, if it is to run on one."""
+    use_gpu = asked.use_gpu
+    if use_gpu is None:
+        on_slurm = not asked.is_local and site.scheduler != "local"
+        use_gpu = on_slurm and bool(find_target(site, asked.resources.target)[1].gpus)
+    return replace(asked.resources, use_gpu=True, gpus=1) if use_gpu else asked.resources
+
+
+def _environment(resources: Resources, script: InferenceConfig | None) -> str:
+    """Return which of hpctf's own environments serves. An entry script with its own brings what it
+    needs of a GPU; onnxruntime has packages for CUDA on x86 alone."""
+    needs_cuda = resources.use_gpu and (script is None or script.environment is None)
+    return "serving-gpu" if needs_cuda and platform.machine() == "x86_64" else "serving"
 
 
 def _start(

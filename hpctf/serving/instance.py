@@ -56,6 +56,8 @@ class Orders:
         The command that starts its successor before that; empty: none does.
     drain_s
         Seconds that it goes on answering after another server has taken over.
+    use_gpu
+        Whether its models run on a GPU, if there is one.
     """
 
     service: str
@@ -73,6 +75,7 @@ class Orders:
     time_limit_s: int | None = None
     successor: tuple[str, ...] = ()
     drain_s: float = 30.0
+    use_gpu: bool = False
 
     @property
     def service_folder(self) -> Path:
@@ -94,7 +97,8 @@ def read_orders(folder: Path) -> Orders:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What a server says of itself: ``starting``, ``ready``, ``failed`` or ``stopped``."""
+    """What a server says of itself: ``starting``, ``ready``, ``failed`` or ``stopped``, and whether
+    its models run on ``cpu`` or ``gpu``."""
 
     state: str = "starting"
     uri: str | None = None
@@ -107,6 +111,7 @@ class ServerState:
     fingerprint: str | None = None
     certificate: str | None = None
     error: str | None = None
+    runs_on: str = ""
     since: float = 0.0
 
     def write(self, folder: Path) -> None:

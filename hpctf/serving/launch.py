@@ -100,6 +100,7 @@ def _orders(service: ServiceFolder, server: Path, definition: Definition) -> Ord
         time_limit_s=limit,
         successor=_successor(service) if definition.stays_up else (),
         drain_s=definition.drain_s,
+        use_gpu=definition.asked.use_gpu,
     )
 
 
@@ -127,17 +128,27 @@ def _limit(definition: Definition) -> int | None:
 
 
 def check_can_stay_up(definition: Definition) -> None:
-    """Refuse a service that is to stay up, and whose servers do not know when they must end.
+    """Refuse a service that is to stay up, and whose servers cannot follow each other.
 
     Raises
     ------
     UsageError
-        It has no time limit, or no job.
+        It has no time limit or no job, or one port alone.
     """
-    if definition.stays_up and _limit(definition) is None:
+    if not definition.stays_up:
+        return
+    if _limit(definition) is None:
         raise UsageError(
             "--stay-up submits the next job before the time limit, but the service has none.",
             "Pass --time, or leave --stay-up out.",
+        )
+    first, last = definition.ports
+    if first == last:
+        raise UsageError(
+            f"--stay-up cannot keep port {first}: the next job starts while this one still "
+            "answers there, and Slurm may run both on one node.",
+            "Leave --port out: each job takes a free port of the site's range, and clients find "
+            "it in the service's folder.",
         )
 
 

@@ -6,7 +6,7 @@ import os
 
 from hpctf.plan import Component, Entry, Launch, Plan
 from hpctf.planning.backends.layout import Group
-from hpctf.planning.directives import directives
+from hpctf.planning.directives import directives, gpus_per_node
 from hpctf.planning.resources import Resources
 from hpctf.scheduler.programs import chosen_by_shell
 from hpctf.site.model import Site, Target
@@ -43,7 +43,9 @@ def task_plan(
     """
     name, found = target
     chosen = chosen_by_shell(os.environ)
-    made = directives(asked, Group(1, 1), site, found, 0, options or {}, chosen)
+    group = Group(1, 1, gpu_tasks=1)
+    gpus = gpus_per_node(asked, group, name, found, pin=False)
+    made = directives(asked, group, site, found, gpus, options or {}, chosen)
     return Plan(
         run_id=job_name,
         experiment="",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -20,12 +21,14 @@ from hpctf.common.processes import start_time
 from hpctf.common.units import time_text
 from hpctf.errors import RunFolderError, ServiceError, UntrustedPath
 from hpctf.serving.client import Client
-from hpctf.serving.instance import read_state
+from hpctf.serving.deploy import Deployment
+from hpctf.serving.instance import read_orders, read_state
 from hpctf.serving.launch import job_plan
-from hpctf.serving.record import ServiceFolder, check_service_name
-from hpctf.site.model import Site
+from hpctf.serving.record import Definition, ServiceFolder, check_service_name
+from hpctf.site.model import Site, Target
 from hpctf.submission.script import render
-from tests.support.built import SITE
+from tests.conftest import ROOT
+from tests.support.built import SITE, own_environment
 from tests.support.onnx_models import CLASSES, UNITS
 from tests.support.projects import hpctf
 from tests.support.waiting import HANGS_S, wait_until
@@ -238,7 +241,29 @@ def test_what_cannot_be_served_is_refused_and_nothing_is_left(
     stays_up = SlurmWebservice.deploy_configuration(stay_up=True)
     with pytest.raises(UsageError, match="before the time limit"):
         Model.deploy("stays-up", [other], deployment_config=stays_up, site=site)
+    limited = replace(stays_up, resources=replace(stays_up.resources, time_s=3600), port=8443)
+    with pytest.raises(UsageError, match="--stay-up cannot keep port 8443"):
+        Model.deploy("one-port", [other], deployment_config=limited, site=on_slurm(site))
     assert not (root / ".services").exists()
+
+
+def on_slurm(site: Site) -> Site:
+    return replace(site, scheduler="slurm", name="here")
+
+
+def test_what_lies_beside_hpctf_is_not_what_a_server_imports(
+    digits: Webservice, tmp_path: Path
+) -> None:
+    """hpctf's own Python may be another one, with a numpy of its own."""
+    (tmp_path / "hpctf").symlink_to(ROOT / "hpctf")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy beside hpctf')")
+    orders = read_orders(digits.folder.servers()[0])
+    replace(orders, folder=str(tmp_path), models=(str(tmp_path / "gone/7"),)).write()
+    start = tmp_path / "hpctf/serving/server/start.py"
+    python = digits.folder.definition().python
+    done = subprocess.run([python, "-I", start, tmp_path], capture_output=True, text=True)
+    assert "the numpy beside hpctf" not in done.stderr
+    assert read_state(tmp_path).state == "failed", done.stderr
 
 
 def test_names_are_azure_mls() -> None:
@@ -270,6 +295,73 @@ def test_its_job_asks_for_what_is_said_and_runs_in_its_own_environment(digits: W
         assert f"#SBATCH --{option}\n" in script
     assert f"exec {definition.python} -I " in script
     assert script.endswith("/serving/server/start.py '/shared/a b'\n")
+
+
+GPUS = {"default": Target(gpus=0), "fast": Target(gpus=4, gpu_type="a100")}
+
+
+@pytest.mark.parametrize(
+    ("target", "use_gpu", "options", "environment"),
+    [
+        ("fast", None, ["gpus-per-node=a100:1"], "serving-gpu"),
+        ("fast", False, [], "serving"),
+        (None, None, [], "serving"),
+    ],
+)
+def test_a_job_gets_a_gpu_where_its_target_has_some(
+    target: str | None,
+    use_gpu: bool | None,
+    options: list[str],
+    environment: str,
+    root: Path,
+    onnx_files: Path,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No GPU is here: what is asked for is looked at, and what builds the environment is a fake."""
+    built: list[str] = []
+    scripts: list[str] = []
+
+    def start(service: object, server: Path, definition: Definition) -> None:
+        scripts.append(render(job_plan(server, definition)))
+
+    monkeypatch.setattr("hpctf.serving.deploy.own_python", lambda name, *_: built.append(name))
+    monkeypatch.setattr("hpctf.serving.deploy.start_server", start)
+    model = Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    how = SlurmWebservice.deploy_configuration(target, time_s=600, use_gpu=use_gpu)
+    there = replace(on_slurm(site), targets=GPUS)
+    Model.deploy("with-gpu", [model], deployment_config=how, site=there)
+    found = [line for line in scripts[0].splitlines() if line.startswith("#SBATCH --gpu")]
+    assert found == [f"#SBATCH --{option}" for option in options]
+    assert built == [environment if platform.machine() == "x86_64" else "serving"]
+
+
+def test_a_gpu_that_a_target_does_not_have_is_refused(
+    root: Path, onnx_files: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpctf.serving.deploy.own_python", lambda *_: None)
+    model = Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    how = SlurmWebservice.deploy_configuration("default", use_gpu=True)
+    there = replace(on_slurm(site), targets=GPUS)
+    with pytest.raises(UsageError, match="target 'default' has no GPUs"):
+        Model.deploy("no-gpu", [model], deployment_config=how, site=there)
+    assert not (root / ".services/no-gpu").exists()
+
+
+def test_models_run_on_the_cpus_where_there_is_no_gpu_and_that_is_said(
+    root: Path, onnx_files: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An onnxruntime without CUDA stands in for a node whose GPU cannot be used."""
+    python = own_environment("serving")
+    monkeypatch.setattr("hpctf.serving.deploy.own_python", lambda *_: python)
+    Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    how = Deployment(is_local=True, use_gpu=True)
+    service = Model.deploy("falls-back", ["digits"], deployment_config=how, site=site)
+    service.wait_for_deployment(timeout_s=HANGS_S)
+    assert service.get_details()["runs_on"] == "cpu"
+    assert "these models run on the CPUs: digits" in service.get_logs()
+    assert service.run(DATA)
+    service.delete()
 
 
 def test_a_port_is_taken_as_it_is_named(root: Path, onnx_files: Path, site: Site) -> None:

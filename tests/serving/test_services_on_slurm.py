@@ -47,6 +47,9 @@ def test_a_job_serves_and_hands_over_to_the_next_before_its_time_limit(
     person.hpctf("models", "register", "digits", "digits.onnx")
     said = person.hpctf("models", "deploy", "digits", "--time", "00:03:00", "--stay-up")
     assert "Service digits is ready: https://" in said.stderr
+    said = person.hpctf("services", "logs", "digits")
+    assert " s after its start" in said.stdout
+    print(said.stdout)
     data = json.dumps({"data": [[0.5] * UNITS]})
     found = person.hpctf("services", "call", "digits", "--data", data).stdout
     assert len(json.loads(found)["result"][0]) == CLASSES

@@ -29,6 +29,7 @@ from hpctf.serving.server.entry import EntryScript, EntrySettings
 from hpctf.serving.server.guard import Guard
 from hpctf.serving.server.limits import Limits
 from hpctf.serving.server.model import Model
+from hpctf.serving.server.providers import chosen, runs_on
 from hpctf.serving.server.tokens import Tokens
 
 _LOOK_S = 0.5
@@ -105,9 +106,8 @@ class _Server:
         certificate, key, fingerprint = make_certificate(self._folder, host)
         limits = Limits(**orders.limits)
         script = self._script()
-        service = Service(
-            orders.service, self._models(), script, Tokens(Path(orders.tokens)), limits
-        )
+        models = self._models()
+        service = Service(orders.service, models, script, Tokens(Path(orders.tokens)), limits)
         if script is not None:
             await script.start()
         tls = {"ssl_certfile": certificate, "ssl_keyfile": key}
@@ -119,6 +119,7 @@ class _Server:
             uri=uri,
             fingerprint=fingerprint,
             certificate=str(certificate),
+            runs_on=runs_on(models, orders.use_gpu, _TELL.warning),
             since=time.time(),
         )
         watch = asyncio.create_task(self._watch(server, service, ready))
@@ -139,7 +140,8 @@ class _Server:
             return []
         orders = self._orders
         trusted = Trusted(frozenset(orders.trusted_users), frozenset(orders.trusted_groups))
-        return [Model(Version(Path(path)), threads(), trusted) for path in orders.models]
+        providers = chosen(orders.use_gpu, _TELL.warning)
+        return [Model(Version(Path(path)), threads(), trusted, providers) for path in orders.models]
 
     def _script(self) -> EntryScript | None:
         if self._orders.entry is None:
@@ -155,7 +157,7 @@ class _Server:
             await asyncio.sleep(0.005)
         ready.write(self._folder)
         take_over(self._orders.service_folder, self._folder)
-        _TELL.info("Ready at %s after %.1f s", ready.uri, time.time() - self._me.since)
+        _TELL.info("Ready at %s %.2f s after its start", ready.uri, time.time() - self._me.since)
         while current(self._orders.service_folder) == self._folder:
             await asyncio.sleep(_LOOK_S)
         _TELL.info("Another server has taken over")

@@ -4,7 +4,7 @@ together."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hpctf.common.trusted_path import Trusted, check_tree
 from hpctf.errors import UsageError
 from hpctf.models.version import Version
 from hpctf.serving.onnx_file import onnx_file
-from hpctf.serving.server.refusal import wrong
+from hpctf.serving.server.refusal import too_busy, wrong
 from hpctf.serving.server.tensors import ANY, DATATYPES, TensorSpec
 
 _TYPES = {
@@ -41,6 +41,8 @@ class Model:
         Its folder in the registry. Nobody but the person and those `trusted` may write it.
     threads
         How many threads compute one run.
+    providers
+        onnxruntime's execution providers, with the options of each; it takes the first that works.
 
     Raises
     ------
@@ -52,7 +54,13 @@ class Model:
         onnxruntime does not take it, or it has inputs or outputs that are no tensors.
     """
 
-    def __init__(self, version: Version, threads: int, trusted: Trusted) -> None:
+    def __init__(
+        self,
+        version: Version,
+        threads: int,
+        trusted: Trusted,
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+    ) -> None:
         self.name, self.version = version.name, str(version.number)
         check_tree(version.path, f"Model {version.id}", trusted)
         file = onnx_file(version)
@@ -64,13 +72,14 @@ class Model:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(file), options, providers=["CPUExecutionProvider"]
+                os.fspath(file), options, providers=list(providers)
             )
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             raise UsageError(
                 f"onnxruntime does not load model {version.id}: {error}",
                 "Export it again: hpctf models export NAME.",
             ) from None
+        self.providers = list(self._session.get_providers())
         self.inputs = {spec.name: spec for spec in map(_spec, self._session.get_inputs())}
         self.outputs = {spec.name: spec for spec in map(_spec, self._session.get_outputs())}
         self._names = list(self.outputs)
@@ -82,11 +91,13 @@ class Model:
         Raises
         ------
         Refusal
-            The model does not take these values.
+            The model does not take these values, or has no memory for them now.
         """
         try:
             found = self._session.run(self._names, inputs)
         except Exception as error:  # onnxruntime's exceptions have no base of their own
+            if "alloc" in str(error):
+                raise too_busy(f"Model {self.name} has no memory for this request.") from None
             raise wrong(
                 f"Model {self.name} fails with these inputs: {_first_line(error)}"
             ) from None

@@ -14,7 +14,7 @@ from hpctf.errors import ServiceError, UsageError
 from hpctf.models.registry import registry_of
 from hpctf.models.version import Version
 from hpctf.planning.resources import Resources
-from hpctf.serving.client import Answer, Client, answering
+from hpctf.serving.client import Answer, Client, answering, check_goes_on
 from hpctf.serving.deploy import Deployment, InferenceConfig, deploy, make_key, update
 from hpctf.serving.instance import LOG
 from hpctf.serving.record import ServiceFolder, all_services, find_service, services_root
@@ -201,6 +201,16 @@ class Webservice:
                 "hpctf services logs shows what the service says.",
             )
         return answer
+
+    def check_goes_on(self) -> None:
+        """Refuse to go on with a service that has ended.
+
+        Raises
+        ------
+        ServiceError
+            It has.
+        """
+        check_goes_on(self.folder)
 
     def get_logs(self, num_lines: int = 5000) -> str:
         """Return the last lines of its latest server's log."""

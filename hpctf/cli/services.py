@@ -145,6 +145,8 @@ def _tell(service: Webservice) -> None:
     if details["fingerprint"]:
         say(f"Its certificate: {details['certificate']}, SHA-256 {details['fingerprint']}")
     say(f"Its tokens: {details['tokens']}")
+    if details["state"] == "ready":
+        say(f"Call it: hpctf services call {service.name} --data '{{\"data\": ...}}'")
 
 
 @services.command("list")
@@ -168,7 +170,7 @@ def list_(site: str | None, as_json: bool) -> None:
         (
             one["name"],
             one["state"],
-            one["uri"] or "-",
+            (one["uri"] if one["state"] == "ready" else None) or "-",
             " ".join(one["models"]),
             one["job_id"] or one["pid"] or "-",
             clock(one["created"], "%Y-%m-%d %H:%M"),
@@ -194,7 +196,8 @@ def call(name: str, given: str | None, path: str, site: str | None) -> None:
     body = None if given is None else _body(given)
     if body is None and path == "/score":
         raise UsageError("/score needs --data.", "Pass JSON: --data '{\"data\": [[0, 0.5]]}'")
-    answer = _service(name, site).call("GET" if body is None else "POST", path, body)
+    place = path if path.startswith("/") else f"/{path}"
+    answer = _service(name, site).call("GET" if body is None else "POST", place, body)
     data(answer.body.decode("utf-8", "replace"))
     if not answer.body.endswith(b"\n"):
         click.echo()
@@ -229,9 +232,10 @@ def logs(name: str, lines: int, site: str | None) -> None:
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @site_option
 def update(name: str, models: tuple[str, ...], site: str | None) -> None:
-    """Start a service anew, with other models if they are named, without a failed request.
+    """Start a service anew, or with other models.
 
-    The new server takes over once it is ready; the old one answers what is still sent to it.
+    No request fails: the new server takes over once it is ready, and the old one answers what is
+    still sent to it.
     """
     service = _service(name, site)
     service.update(models or None)
@@ -271,6 +275,7 @@ def tunnel(name: str, port: int, site: str | None) -> None:
     from hpctf.common.processes import user_name
 
     service = _service(name, site)
+    service.check_goes_on()
     where = urlsplit(service.uri)
     login = socket.getfqdn()
     click.echo(f"ssh -N -L {port}:{where.hostname}:{where.port} {user_name()}@{login}")

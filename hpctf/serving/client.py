@@ -79,7 +79,7 @@ class Client:
                 ) from None
             except (OSError, *_BROKEN) as error:
                 self.close()
-                _check_goes_on(self._service)
+                check_goes_on(self._service)
                 if time.monotonic() > deadline:
                     raise ServiceError(
                         f"Service {self._service.name} cannot be reached at {self._uri}: {error}.",
@@ -130,8 +130,14 @@ class Client:
         return made
 
 
-def _check_goes_on(service: ServiceFolder) -> None:
-    """Refuse to wait for a service whose servers have all ended."""
+def check_goes_on(service: ServiceFolder) -> None:
+    """Refuse to go on with a service whose servers have all ended, as far as this machine tells.
+
+    Raises
+    ------
+    ServiceError
+        They have.
+    """
     ending = ending_of(service)
     if ending is not None:
         raise ServiceError(

@@ -182,8 +182,9 @@ def test_commands_deploy_call_and_stop(root: Path, onnx_files: Path, tmp_path: P
     finally:
         command("services", "stop", "digits-2")
     assert json.loads(command("services", "list", "--json").stdout)[0]["state"] == "stopped"
-    away = command("services", "call", "digits-2", "--path", "/v2", code=3)
-    assert "Service digits-2 is stopped" in away.stderr
+    assert "https://" not in command("services", "list").stdout
+    for words in (["call", "digits-2", "--path", "v2"], ["tunnel", "digits-2"]):
+        assert "Service digits-2 is stopped" in command("services", *words, code=3).stderr
     command("services", "stop", "--remove", "digits-2")
     assert command("services", "list", "--json").stdout == "[]\n"
     assert "no service 'digits-2'" in command("services", "logs", "digits-2", code=2).stderr
@@ -372,7 +373,7 @@ def test_a_port_is_taken_as_it_is_named(root: Path, onnx_files: Path, site: Site
     service.wait_for_deployment(timeout_s=HANGS_S)
     assert service.scoring_uri == f"https://127.0.0.1:{port}/score"
     other = Model.deploy("other", ["digits"], deployment_config=how, site=site)
-    with pytest.raises(ServiceError, match="all are taken"):
+    with pytest.raises(ServiceError, match=f"Port {port} on 127.0.0.1 is taken"):
         other.wait_for_deployment(timeout_s=HANGS_S)
     service.update()
     assert service.run(DATA), "the client waits for the second server"

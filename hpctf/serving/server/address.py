@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -89,11 +90,21 @@ def listen(address: str, ports: tuple[int, int], job: str) -> tuple[socket.socke
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((address, port))
-        except OSError:
+        except OSError as error:
             bound.close()
             mine.let_go()
+            if error.errno == errno.EACCES:
+                raise SiteError(
+                    f"Port {port} is the system's: only root may listen on it (ip(7)).",
+                    "Use a port of 1024 or above.",
+                ) from None
             continue
         return bound, mine
+    if first == last:
+        raise SiteError(
+            f"Port {first} on {address} is taken.",
+            "Pass another --port, or none: hpctf takes a free one of the site's range.",
+        )
     raise SiteError(
         f"{len(numbers)} ports of {first}-{last} were tried on {address}, and all are taken.",
         "The site file names the range: ports: {first: ..., last: ...}.",

@@ -92,6 +92,11 @@ def _page(made: Export) -> list[str]:
         f"{exported.path.name}: {file_size(exported.bytes)}{opset}, of {exported.source} ({by})",
         f"Largest difference to the model: {exported.largest:.1e} (batches of 1, 7 and 64)",
     ]
+    if exported.exact is not None:
+        lines.append(
+            "In single precision the model answers {:.1e} from that; its own answers in half "
+            "precision are {:.1e} from it".format(*exported.exact)
+        )
     for word, several in (("Input ", exported.inputs), ("Output", exported.outputs)):
         for one in several:
             shape = " × ".join(map(str, one["shape"])) or "one number"

@@ -198,5 +198,6 @@ def _outcome(source: Source, answer: dict[str, Any], options: Options, folder: P
         tensorflow=answer["tensorflow"],
         keras=answer["keras"],
         half=answer["half"],
+        exact=tuple(answer["exact"]) if answer.get("exact") else None,
         variant=variant,
     )

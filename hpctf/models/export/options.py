@@ -141,6 +141,9 @@ class Exported:
         ONNX's operator set; None of LiteRT.
     tensorflow, keras
         What loaded the model.
+    exact
+        Of a model in half precision that differs by more than is allowed: how far its export and
+        the model itself are from what the model answers in single precision. The export is nearer.
     """
 
     path: Path
@@ -153,6 +156,7 @@ class Exported:
     tensorflow: str
     keras: str
     half: bool = False
+    exact: tuple[float, float] | None = None
     variant: Variant | None = None
 
     @property

@@ -1,6 +1,6 @@
 """How far answers are from those on record; part of ``verify.py`` and ``litert.py``."""
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def compare(ask: Ask, reference: str) -> Tuple[float, str]:
     floating-point number must be equal: else the difference is infinite.
     """
     worst, name = 0.0, ""
-    for inputs, wanted in questions(reference):
+    for inputs, wanted, _ in questions(reference):
         names = list(wanted)
         for one, found in zip(names, ask(names, inputs)):
             distance = difference(np.asarray(found), wanted[one])
@@ -25,15 +25,34 @@ def compare(ask: Ask, reference: str) -> Tuple[float, str]:
     return worst, name
 
 
-def questions(reference: str) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
-    """Return for each batch the inputs and the answers, by name."""
-    found: Dict[int, Tuple[Dict[str, Any], Dict[str, Any]]] = {}
+def to_exact(ask: Ask, reference: str) -> Optional[Tuple[float, float]]:
+    """Return how far answers, and those on record, are from what the model answers in single
+    precision at most; None if that is not on record."""
+    found = on_record = 0.0
+    for inputs, wanted, exact in questions(reference):
+        if not exact:
+            return None
+        names = list(exact)
+        for one, answer in zip(names, ask(names, inputs)):
+            found = max(found, difference(np.asarray(answer), exact[one]))
+            on_record = max(on_record, difference(wanted[one], exact[one]))
+    return found, on_record
+
+
+Question = Tuple[Dict[str, Any], Dict[str, Any], Dict[str, Any]]
+"""Inputs, answers, and answers in single precision where these are on record, by name."""
+
+
+def questions(reference: str) -> List[Question]:
+    """Return what there is of each batch."""
+    found: Dict[int, Question] = {}
     with np.load(reference) as file:
         for key in file.files:
             kind, batch, name = key.split(":", 2)
             value = file[key]
             value = value.astype(object) if value.dtype.kind == "U" else value
-            found.setdefault(int(batch), ({}, {}))[kind == "out"][name] = value
+            rooms = found.setdefault(int(batch), ({}, {}, {}))
+            rooms[("in", "out", "exact").index(kind)][name] = value
     return [found[batch] for batch in sorted(found)]
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import zipfile
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ class Loaded:
 
     ``inputs`` are the specs of what ``call`` takes, in their order; it returns what is named in
     ``outputs``. ``tracked`` holds the variables and tables, ``layers`` are Keras' own.
+    ``in_single`` returns a ``call`` that computes in single precision, if there is one.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Loaded:
         outputs: Sequence[str],
         layers: Sequence[Any] = (),
         keras: str = "",
+        in_single: Optional[Callable[[], Callable[..., Any]]] = None,
     ) -> None:
         self.tracked = tracked
         self.call = call
@@ -37,6 +39,7 @@ class Loaded:
         self.outputs = list(outputs)
         self.layers = list(layers)
         self.keras = keras
+        self.in_single = in_single
 
 
 def load_keras(
@@ -74,9 +77,18 @@ def load_keras(
     def call(*tensors: Any) -> Any:
         return tf.nest.flatten(model(pack(tensors), training=False))
 
+    def in_single() -> Callable[..., Any]:
+        text = model.to_json()
+        for half in ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16"):
+            text = text.replace('"%s"' % half, '"float32"')
+        twin = keras.models.model_from_json(text, custom_objects=custom)
+        twin.set_weights(model.get_weights())
+        return lambda *tensors: tf.nest.flatten(twin(pack(tensors), training=False))
+
     outputs = _names_of_outputs(model)
     name = "tf-keras" if keras.__name__ == "tf_keras" else "Keras"
-    return Loaded(model, call, inputs, outputs, layers, f"{name} {keras.__version__}")
+    by = f"{name} {keras.__version__}"
+    return Loaded(model, call, inputs, outputs, layers, by, in_single)
 
 
 def _not_loaded(error: Exception) -> Refused:

@@ -1,5 +1,6 @@
 """What a model is asked, and what it answers, for batches of 1, 7 and 64; part of ``save.py``."""
 
+import traceback
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -37,6 +38,30 @@ def reference_of(model: Loaded) -> Dict[str, Any]:
         for name, value in zip(model.outputs, outputs):
             found["out:%d:%s" % (batch, name)] = value
     return found
+
+
+def exact_of(model: Loaded, reference: Dict[str, Any]) -> Dict[str, Any]:
+    """Return what a model of half precision would answer in single precision, to the same inputs;
+    nothing if that cannot be had."""
+    if model.in_single is None:
+        return {}
+    inputs = [tf.TensorSpec(one.shape, _single(one.dtype), one.name) for one in model.inputs]
+    found = {}
+    try:
+        twin = Loaded(model.tracked, model.in_single(), inputs, model.outputs)
+        for batch in {int(key.split(":")[1]) for key in reference}:
+            given = [reference["in:%d:%s" % (batch, spec.name)] for spec in inputs]
+            for name, value in zip(model.outputs, answers(twin, given)):
+                found["exact:%d:%s" % (batch, name)] = value
+    except Exception:  # of Keras', or of layers that cannot be made again
+        traceback.print_exc()
+        return {}
+    return found
+
+
+def _single(dtype: Any) -> Any:
+    kind = tf.as_dtype(dtype)
+    return tf.float32 if kind in (tf.float16, tf.bfloat16) else kind
 
 
 def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from hpctf_answers import Refused, answer_request, first_line
 from hpctf_custom import Code
 from hpctf_loading import Loaded, load_keras, load_saved_model
-from hpctf_reference import reference_of
+from hpctf_reference import exact_of, reference_of
 
 _HALF = ("float16", "bfloat16")
 
@@ -43,12 +43,15 @@ def save(job: Dict[str, Any]) -> Dict[str, Any]:
         code = Code(job["code"], job["script"])
         model = load_keras(job["path"], job["kind"], code, job["imports"], job["allow_code"])
     reference = reference_of(model)
+    half = _is_half(model)
+    if half:
+        reference.update(exact_of(model, reference))
     np.savez(os.path.join(job["to"], "reference.npz"), **reference)
     write(model, os.path.join(job["to"], "saved_model"))
     return {
         "inputs": [spec.name for spec in model.inputs],
         "outputs": model.outputs,
-        "half": _is_half(model),
+        "half": half,
         "layers": [layer.name for layer in model.layers],
         "tensorflow": tf.__version__,
         "keras": model.keras,

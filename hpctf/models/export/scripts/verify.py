@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Sequence
 import onnx
 import onnxruntime
 from hpctf_answers import answer_request, first_line
-from hpctf_compare import compare, questions
+from hpctf_compare import compare, questions, to_exact
 from hpctf_names import shown
 
 _ROUNDS = 15
@@ -47,7 +47,10 @@ def verify(job: Dict[str, Any]) -> Dict[str, Any]:
     """Return the largest difference and what the model takes and gives, or a refusal."""
     session = session_of(job["onnx"])
     largest, name = compare(session.run, job["reference"])
-    if not largest <= job["within"]:
+    exact = None if largest <= job["within"] else to_exact(session.run, job["reference"])
+    # TensorFlow 2.15 adds up in half precision: what it answers may be further off than the export
+    is_nearer = exact is not None and exact[0] <= min(job["within"], exact[1])
+    if not largest <= job["within"] and not is_nearer:
         model = onnx.load(job["onnx"], load_external_data=False)
         by = made_by(model.graph, name, job["layers"])
         return {
@@ -56,6 +59,7 @@ def verify(job: Dict[str, Any]) -> Dict[str, Any]:
         }
     return {
         "largest": largest,
+        "exact": exact,
         "bytes": size_of(job["onnx"]),
         "inputs": [_described(one) for one in session.get_inputs()],
         "outputs": [_described(one) for one in session.get_outputs()],
@@ -140,7 +144,7 @@ def quantize(whole: str, path: str, kind: str, external: bool) -> None:
 def seconds(one: str, other: str, reference: str) -> List[float]:
     """Return the shortest time of two models for the largest batch, run in turn."""
     sessions = [session_of(one), session_of(other)]
-    inputs, _ = questions(reference)[-1]
+    inputs, *_ = questions(reference)[-1]
     best = [float("inf"), float("inf")]
     for _ in range(_ROUNDS):
         for index, session in enumerate(sessions):

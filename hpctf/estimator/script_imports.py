@@ -34,12 +34,15 @@ class Imports:
     where each is first imported; ``tried`` the same of what is imported under a ``try``, or by a
     module that is: a script may do without it. ``used`` are attributes of TensorFlow that are read,
     and where first: ``tf.keras.Model`` is ``tensorflow.keras.Model``, whatever it is imported as.
+    ``at_start`` are the names of ``imported`` that the script imports whenever it starts: not only
+    in a function that may be called, or under a condition.
     """
 
     imported: dict[str, Place]
     tried: dict[str, Place]
     used: dict[str, Place]
     files: tuple[Path, ...]
+    at_start: frozenset[str] = frozenset()
 
     @property
     def top_level(self) -> set[str]:
@@ -92,7 +95,8 @@ def imports_of(script: Path, folder: Path) -> Imports:
     tried = reading.follow(reading.under_try, guarded=True)
     tried = {**reading.tried, **tried}
     used = {} if list(_own_files("tensorflow", reading.places)) else reading.used
-    return Imports(imported, tried, used, tuple(reading.files))
+    at_start = frozenset(reading.at_start)
+    return Imports(imported, tried, used, tuple(reading.files), at_start)
 
 
 class _Reading:
@@ -104,6 +108,8 @@ class _Reading:
         self.under_try: list[Path] = []
         self.tried: dict[str, Place] = {}
         self.used: dict[str, Place] = {}
+        self.at_start: set[str] = set()
+        self._starting = {script}
 
     def follow(self, files: list[Path], guarded: bool) -> dict[str, Place]:
         """Return what files import that are run for sure; `guarded`: those under a ``try``."""
@@ -120,6 +126,9 @@ class _Reading:
                 place = Place(self._shown(path), one.line)
                 own = self._own(path, one)
                 sure = guarded or not one.guarded
+                if path in self._starting and one.at_start and not one.guarded:
+                    self.at_start.add(one.name)
+                    self._starting.update(own)
                 if not own and not one.level:
                     (found if sure else self.tried).setdefault(one.name, place)
                 (waiting if sure else self.under_try).extend(own)
@@ -163,31 +172,42 @@ def parsed(path: Path) -> ast.Module | None:
 
 
 class _Import(NamedTuple):
-    """A dotted name with the dots before it, the line, and whether a ``try`` is around it."""
+    """A dotted name with the dots before it, the line, whether a ``try`` is around it, and whether
+    it is run whenever its file is."""
 
     name: str
     level: int
     line: int
     guarded: bool
+    at_start: bool
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:
     calls = _import_calls(tree)
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    waiting: list[tuple[ast.AST, bool, bool]] = [(tree, False, True)]
     while waiting:
-        node, guarded = waiting.pop()
+        node, guarded, always = waiting.pop()
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for name, level, _ in _named(node):
-                yield _Import(name, level, node.lineno, guarded)
+                yield _Import(name, level, node.lineno, guarded, always)
         elif isinstance(node, _TRY):
-            waiting += [(child, True) for child in (*node.body, *node.handlers)]
-            waiting += [(child, guarded) for child in (*node.orelse, *node.finalbody)]
+            waiting += [(child, True, always) for child in (*node.body, *node.handlers)]
+            waiting += [(child, guarded, always) for child in (*node.orelse, *node.finalbody)]
         elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
             inside = guarded or (isinstance(node, (ast.With, ast.AsyncWith)) and _suppresses(node))
-            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+            always = always and (not isinstance(node, _MAYBE) or _is_main(node))
+            waiting += [(child, inside, always) for child in ast.iter_child_nodes(node)]
         if node in calls:
             name, level = calls[node]
-            yield _Import(name, level, node.lineno, guarded)  # type: ignore[attr-defined]
+            yield _Import(name, level, node.lineno, guarded, always)  # type: ignore[attr-defined]
+
+
+_MAYBE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.If, ast.IfExp, ast.For, ast.While)
+"""What may not run what it holds."""
+
+
+def _is_main(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 _TRY = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))

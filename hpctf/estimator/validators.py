@@ -17,8 +17,13 @@ from hpctf.site.yaml_files import NotReadable, check_program, named
 
 LONGEST_NAME = 255
 
-THE_PERSONS_OWN = ("HPCTF_ALLOW_HOROVOD_KERAS", "HPCTF_SKIP_PREFLIGHT")
-"""The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md)."""
+THE_PERSONS_OWN = (
+    "HPCTF_ALLOW_HOROVOD_KERAS",
+    "HPCTF_ALLOW_MISSING_MODULES",
+    "HPCTF_SKIP_PREFLIGHT",
+)
+"""The variables of hpctf's that people set for a training (docs/horovod.md, docs/backends.md,
+docs/environments.md)."""
 
 _WORDS = "a list of words"
 _PATHS = "a mapping of names to paths"

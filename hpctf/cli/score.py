@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import given_of, json_option, open_run, say, set_option, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.cli.training_options import asked_of, estimator_options, hand_in, run_options
 from hpctf.errors import TrainingFailed, UsageError
+from hpctf.estimator.parameter import OUTPUT, RESOURCES, SLURM, TRAINING
 
 if TYPE_CHECKING:
     from hpctf.estimator.parameter import Parameter
@@ -25,45 +27,61 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
     return parameter.name in _OF_THE_JOBS
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", required=False)
 @click.argument("inputs", nargs=-1)
-@click.option("--out", metavar="DIR", help="Folder to write; it must not exist yet.")
-@click.option(
-    "--resume",
-    metavar="RUN",
-    help="Score what RUN has left: it was cancelled, its jobs were lost, or parts have failed.",
+@in_group(
+    "Scoring",
+    click.option("--out", metavar="DIR", help="Folder to write; it must not exist yet."),
+    click.option(
+        "--resume",
+        metavar="RUN",
+        help="Score what RUN has left: it was cancelled, its jobs were lost, or parts have failed.",
+    ),
+    click.option(
+        "--format",
+        type=click.Choice(("npy", "csv", "parquet")),
+        default="npy",
+        show_default=True,
+        help="What the scores are written as.",
+    ),
+    click.option(
+        "--columns", metavar="A,B,...", help="Columns that are the model's input, in order."
+    ),
+    click.option(
+        "--rows-per-part", type=int, help="Rows scored at a time (default: by their size)."
+    ),
+    click.option("--batch-size", type=int, help="Rows given to the model at a time."),
+    click.option(
+        "--import",
+        "imports",
+        multiple=True,
+        metavar="MODULE",
+        help="A module, or FILE.py, with layers of your own (default: found in the run's code).",
+    ),
+    click.option(
+        "--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file."
+    ),
+    click.option("--local", is_flag=True, help="Score on this machine, without Slurm."),
+    click.option("--no-wait", is_flag=True, help="Return once the run is submitted."),
 )
-@click.option("--nodes", type=int, default=1, show_default=True, help="Nodes that score.")
-@click.option(
-    "--per-node", type=int, default=1, show_default=True, help="Processes that share each node."
+@in_group(
+    TRAINING,
+    click.option(
+        "--experiment", default="score", show_default=True, help="Name to find the run by."
+    ),
 )
-@click.option(
-    "--format",
-    type=click.Choice(("npy", "csv", "parquet")),
-    default="npy",
-    show_default=True,
-    help="What the scores are written as.",
+@in_group(
+    RESOURCES,
+    click.option("-n", "--nodes", type=int, default=1, show_default=True, help="Nodes that score."),
+    click.option(
+        "--per-node", type=int, default=1, show_default=True, help="Processes that share each node."
+    ),
 )
-@click.option("--columns", metavar="A,B,...", help="Columns that are the model's input, in order.")
-@click.option("--rows-per-part", type=int, help="Rows scored at a time (default: by their size).")
-@click.option("--batch-size", type=int, help="Rows given to the model at a time.")
-@click.option(
-    "--import",
-    "imports",
-    multiple=True,
-    metavar="MODULE",
-    help="A module, or FILE.py, with layers of your own (default: found in the training's code).",
-)
-@click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
-@click.option("--local", is_flag=True, help="Score on this machine, without Slurm.")
-@click.option("--no-wait", is_flag=True, help="Return once the run is submitted.")
-@click.option("--experiment", default="score", show_default=True, help="Name to find the run by.")
 @run_options
 @estimator_options(_wanted)
-@site_option
-@set_option
-@json_option
+@in_group(SLURM, site_option, set_option)
+@in_group(OUTPUT, json_option)
 def score(model: str | None, inputs: tuple[str, ...], **options: Any) -> None:
     """Score the rows of INPUTS with MODEL, and write the scores to a folder.
 

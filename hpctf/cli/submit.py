@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from hpctf.cli.common import given_of, set_option, site_option
+from hpctf.cli.help_groups import in_group
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.cli.training_options import (
     Submit,
@@ -24,15 +25,22 @@ from hpctf.cli.training_options import (
 )
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
+from hpctf.estimator.parameter import SLURM, TRAINING
 
 
 @click.command(cls=Submit)
-@site_option
-@set_option
-@click.option("--experiment", help="Experiment (default: the script's name).")
+@in_group(
+    TRAINING,
+    click.option("--experiment", metavar="NAME", help="Experiment (default: the script's name)."),
+    click.option(
+        "--source-dir",
+        metavar="FOLDER",
+        help="Folder to copy for the run (default: the script's).",
+    ),
+)
 @run_options
-@click.option("--source-dir", help="Folder that goes with the run (default: the script's).")
 @estimator_options()
+@in_group(SLURM, site_option, set_option)
 @action_options
 @click.argument("script")
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)

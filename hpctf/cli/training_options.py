@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import Give, answer_json, json_option, say, together, wait_for
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.common.notes import notify
 from hpctf.common.secrets import hidden_in_shell, public
 from hpctf.common.terminal import data
-from hpctf.estimator.parameter import Option, Parameter
+from hpctf.estimator.parameter import OUTPUT, TRAINING, Option, Parameter
 from hpctf.estimator.parameters import OPTIONS
 from hpctf.estimator.words import pairs
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _ACTIONS = ("wait", "follow", "dry_run", "as_json")
 
 
-class Submit(click.Command):
+class Submit(GroupedCommand):
     """A command whose errors say where the script's own options belong."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
@@ -36,11 +37,13 @@ class Submit(click.Command):
             raise click.NoSuchOption(name, words, near, error.ctx) from None
 
 
-run_options = together(
-    click.option("--name", help="What the run's id and its job begin with."),
+run_options = in_group(
+    TRAINING,
+    click.option("--name", metavar="NAME", help="What the run's id and its job begin with."),
     click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by."),
 )
-action_options = together(
+action_options = in_group(
+    OUTPUT,
     click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
     click.option("--follow", is_flag=True, help="Wait, and print the first rank's log."),
     click.option(
@@ -55,7 +58,9 @@ def estimator_options(
 ) -> Give:
     """Give a command the options of the estimator's parameters that are wanted."""
     known = [(parameter, option) for parameter, option in OPTIONS.values() if option.flags]
-    return together(*(_click_option(*one) for one in known if wanted(one[0])))
+    return together(
+        *(in_group(one[0].group, _click_option(*one)) for one in known if wanted(one[0]))
+    )
 
 
 def _click_option(parameter: Parameter[Any, Any], option: Option) -> Give:
@@ -71,7 +76,11 @@ def _click_option(parameter: Parameter[Any, Any], option: Option) -> Give:
     else:
         more["type"] = option.kind
     return click.option(
-        option.name, option.key, help=parameter.help_of(option), metavar=option.metavar, **more
+        *filter(None, (option.short, option.name)),
+        option.key,
+        help=parameter.help_of(option),
+        metavar=option.metavar,
+        **more,
     )
 
 

@@ -17,12 +17,14 @@ from hpctf.cli.common import (
     set_option,
     site_option,
 )
+from hpctf.cli.help_groups import in_group
 from hpctf.cli.submit import entry_of, experiment_of
 from hpctf.cli.training_options import Submit, asked_of, estimator_options, run_options
 from hpctf.cli.tune_options import objective, parameters, space_of_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import visible
 from hpctf.errors import UsageError
+from hpctf.estimator.parameter import OUTPUT, SLURM, TRAINING
 
 if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
@@ -54,103 +56,119 @@ def tune() -> None:
 
 
 @tune.command(cls=Submit)
-@site_option
-@set_option
-@click.option("--experiment", help="Experiment (default: the script's name).")
+@in_group(
+    "Study",
+    click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="NAME=EXPRESSION",
+        help="A parameter to vary, such as 'lr=loguniform(1e-5, 1e-1)'; can be repeated.",
+    ),
+    click.option(
+        "--space",
+        metavar="FILE",
+        help="YAML or JSON file that maps names to expressions; or a Python file with the function "
+        "space(draw).",
+    ),
+    click.option("--metric", required=True, help="The metric that the script logs."),
+    click.option(
+        "--goal",
+        type=click.Choice(("maximize", "minimize"), case_sensitive=False),
+        default="maximize",
+        show_default=True,
+        help="Whether more of the metric is better.",
+    ),
+    click.option(
+        "--objective",
+        "objectives",
+        multiple=True,
+        metavar="METRIC=GOAL",
+        help="A further metric that counts, such as latency=minimize; can be repeated.",
+    ),
+    click.option("--trials", type=int, default=20, show_default=True, help="Number of trials."),
+    click.option("--parallel", type=int, help="Trials that run at a time (default: all)."),
+    click.option(
+        "--sampler",
+        default="random",
+        show_default=True,
+        help="random, sobol, grid, bayesian, or one of Optuna's: tpe, cmaes, qmc, nsga2, gp.",
+    ),
+    click.option(
+        "--policy",
+        default="none",
+        show_default=True,
+        help="Which trials stop early: bandit:slack=0.1, median, truncation:20.",
+    ),
+    click.option(
+        "--pruner",
+        default="none",
+        show_default=True,
+        help="One of Optuna's in place of a policy: hyperband, halving, median, percentile:25.",
+    ),
+    click.option(
+        "--enqueue",
+        multiple=True,
+        metavar="JSON",
+        help="Parameters of one of the first trials: '{\"lr\": 0.01}'; can be repeated.",
+    ),
+    click.option("--seed", type=int, help="Seed that the parameters are drawn from."),
+    click.option(
+        "--per-node",
+        type=int,
+        default=1,
+        show_default=True,
+        help="Trials that share a job, its CPUs and GPUs.",
+    ),
+    click.option(
+        "--per-gpu", type=int, help="The same for each GPU of a job, instead of --per-node."
+    ),
+    click.option(
+        "--job-per-trial",
+        is_flag=True,
+        default=None,
+        help="Make each trial a job of its own (default: if it has several processes).",
+    ),
+    click.option(
+        "--max-duration",
+        type=int,
+        metavar="MINUTES",
+        help="When the study is cancelled (default: after a week).",
+    ),
+    click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended."),
+    click.option(
+        "--resume-from",
+        multiple=True,
+        metavar="STUDY",
+        help="An earlier study whose results count; can be repeated, up to five times.",
+    ),
+    click.option(
+        "--resume-child-runs",
+        multiple=True,
+        metavar="TRIAL",
+        help="A trial of an earlier study that goes on from its checkpoints; can be repeated.",
+    ),
+)
+@in_group(
+    TRAINING,
+    click.option("--experiment", metavar="NAME", help="Experiment (default: the script's name)."),
+    click.option(
+        "--source-dir",
+        metavar="FOLDER",
+        help="Folder to copy for the trials (default: the script's).",
+    ),
+)
 @run_options
-@click.option("--source-dir", help="Folder that goes with the trials (default: the script's).")
-@click.option(
-    "--param",
-    "params",
-    multiple=True,
-    metavar="NAME=EXPRESSION",
-    help="A parameter to vary, such as 'lr=loguniform(1e-5, 1e-1)'; can be repeated.",
-)
-@click.option(
-    "--space",
-    metavar="FILE",
-    help="YAML or JSON file that maps names to expressions; or a Python file with the function "
-    "space(draw).",
-)
-@click.option("--metric", required=True, help="The metric that the script logs.")
-@click.option(
-    "--goal",
-    type=click.Choice(("maximize", "minimize"), case_sensitive=False),
-    default="maximize",
-    show_default=True,
-    help="Whether more of the metric is better.",
-)
-@click.option(
-    "--objective",
-    "objectives",
-    multiple=True,
-    metavar="METRIC=GOAL",
-    help="A further metric that counts, such as latency=minimize; can be repeated.",
-)
-@click.option("--trials", type=int, default=20, show_default=True, help="Number of trials.")
-@click.option("--parallel", type=int, help="Trials that run at a time (default: all).")
-@click.option(
-    "--sampler",
-    default="random",
-    show_default=True,
-    help="random, sobol, grid, bayesian, or one of Optuna's: tpe, cmaes, qmc, nsga2, gp.",
-)
-@click.option(
-    "--policy",
-    default="none",
-    show_default=True,
-    help="Which trials stop early: bandit:slack=0.1, median, truncation:20.",
-)
-@click.option(
-    "--pruner",
-    default="none",
-    show_default=True,
-    help="One of Optuna's in place of a policy: hyperband, halving, median, percentile:25.",
-)
-@click.option(
-    "--enqueue",
-    multiple=True,
-    metavar="JSON",
-    help="Parameters of one of the first trials: '{\"lr\": 0.01}'; can be repeated.",
-)
-@click.option("--seed", type=int, help="Seed that the parameters are drawn from.")
-@click.option(
-    "--per-node",
-    type=int,
-    default=1,
-    show_default=True,
-    help="Trials that share a job, its CPUs and GPUs.",
-)
-@click.option("--per-gpu", type=int, help="The same for each GPU of a job, instead of --per-node.")
-@click.option(
-    "--job-per-trial",
-    is_flag=True,
-    default=None,
-    help="Make each trial a job of its own (default: if it has several processes).",
-)
-@click.option(
-    "--max-duration",
-    type=int,
-    metavar="MINUTES",
-    help="When the study is cancelled (default: after a week).",
-)
-@click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended.")
-@click.option(
-    "--resume-from",
-    multiple=True,
-    metavar="STUDY",
-    help="An earlier study whose results count; can be repeated, up to five times.",
-)
-@click.option(
-    "--resume-child-runs",
-    multiple=True,
-    metavar="TRIAL",
-    help="A trial of an earlier study that goes on from its checkpoints; can be repeated.",
-)
 @estimator_options(lambda parameter: parameter.name != "resume_from")
-@click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
-@click.option("--dry-run", is_flag=True, help="Print the batch script; submit and write nothing.")
-@json_option
+@in_group(SLURM, site_option, set_option)
+@in_group(
+    OUTPUT,
+    click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
+    click.option(
+        "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
+    ),
+    json_option,
+)
 @click.argument("script")
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 def start(script: str, **options: Any) -> None:

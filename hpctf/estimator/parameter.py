@@ -48,7 +48,8 @@ class Option:
     `list`, `dict`, or the values to choose from. ``metavar`` and ``help`` are those of ``--help``.
     ``read`` makes the parameter's value of the option's. ``path`` says when a job file's value is a
     path, relative to that file: always (``path``), if it looks like one (``or name``), or if it
-    exists (``if there``). ``shown`` is how messages name it, if not by all of its flags.
+    exists (``if there``). ``shown`` is how messages name it, if not by all of its flags. ``short``
+    is ``-n`` for what is used often: ``--help`` lists it first.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Option:
     path: Literal["", "path", "or name", "if there"] = ""
     aliases: tuple[str, ...] = ()
     shown: str = ""
+    short: str = ""
 
     @property
     def key(self) -> str:

@@ -44,10 +44,17 @@ _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 
 def _count(
-    group: str, doc: str, flag: str, overrides: str = "", *, metavar: str = "", least: int = 1
+    group: str,
+    doc: str,
+    flag: str,
+    overrides: str = "",
+    *,
+    metavar: str = "N",
+    least: int = 1,
+    short: str = "",
 ) -> _Count:
     """Return the parameter of a whole number, of `least` or more."""
-    check, option = partial(check_count, least=least), Option(flag, int, metavar or None)
+    check, option = partial(check_count, least=least), Option(flag, int, metavar, short=short)
     return Parameter(group, doc, check, option, overrides=overrides)
 
 
@@ -134,7 +141,7 @@ class Parameters(Described):
         DISTRIBUTION,
         "How to distribute the training. ``mpi``, ``ps``, ``collective``, or None for one process.",
         optional(partial(check_choice, allowed=BACKENDS)),
-        Option("--backend", BACKENDS),
+        Option("--backend", BACKENDS, short="-b"),
         kept=False,
     )
     distributed_training: Parameter[Distribution | None, Distribution | None] = Parameter(
@@ -148,10 +155,10 @@ class Parameters(Described):
     worker_count: _Count = _count(DISTRIBUTION, "Workers in all (ps, collective).", "--workers")
     parameter_server_count: _Count = _count(DISTRIBUTION, "Parameter servers in all.", "--ps")
     compute_target: _Text = Parameter(
-        RESOURCES, "Compute target of the site.", check_name, Option("--target")
+        RESOURCES, "Compute target of the site.", check_name, Option("--target", metavar="NAME")
     )
     node_count: _Count = _count(
-        RESOURCES, "Nodes in all. By default as few as the backend needs.", "--nodes"
+        RESOURCES, "Nodes in all. By default as few as the backend needs.", "--nodes", short="-n"
     )
     use_gpu: _Flag = Parameter(
         RESOURCES,
@@ -162,7 +169,7 @@ class Parameters(Described):
         needs=("gpus_per_node",),
     )
     gpus_per_node: _Count = _count(
-        RESOURCES, "Ask for so many GPUs per node.", "--gpus-per-node", "target.gpus", least=0
+        RESOURCES, "GPUs per node.", "--gpus-per-node", "target.gpus", least=0, short="-g"
     )
     cpus_per_task: _Count = _count(
         RESOURCES, "CPUs per process.", "--cpus-per-task", "target.cpus_per_task"
@@ -171,14 +178,20 @@ class Parameters(Described):
         RESOURCES,
         "Memory per node, as Slurm writes it (16G).",
         None,
-        Option("--mem"),
+        Option("--mem", metavar="SIZE"),
         overrides="target.mem",
     )
     max_run_duration_seconds: _Count = Parameter(
         RESOURCES,
         "Time limit of the job.",
         check_count,
-        Option("--time", read=seconds_of, help="Time limit, as Slurm writes it (30, 01:30:00)."),
+        Option(
+            "--time",
+            metavar="TIME",
+            read=seconds_of,
+            help="Time limit, as Slurm writes it: 30 (minutes), 01:30:00, 2-0 (days-hours).",
+            short="-t",
+        ),
         overrides="target.time_limit",
     )
     python: _Path = Parameter(
@@ -260,7 +273,6 @@ class Parameters(Described):
         "a grace; the script finds its checkpoints in HPCTF_CHECKPOINT_DIR. None leaves restarts "
         "to Slurm (pre-emption, node failure); 0 forbids these, too.",
         "--max-restarts",
-        metavar="N",
         least=0,
     )
     grace_seconds: _Count = _count(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from hpctf import Experiment, TensorFlow, UsageError
+from hpctf.estimator.parameter import GROUPS
 from tests.support.projects import hpctf, project
 
 pytestmark = pytest.mark.slow
@@ -342,3 +344,31 @@ def test_a_refused_submission_takes_away_what_it_made_and_nothing_else(home: Pat
         assert root.exists() == stays
     assert not (home / "made").exists()
     assert list(own.iterdir()) == []
+
+
+def test_options_are_listed_in_groups_with_the_usual_ones_first(home: Path) -> None:
+    said = hpctf("submit", "--help", cwd=home).stdout
+
+    assert re.findall(r"^(\w[\w ]*):$", said, re.MULTILINE) == [*GROUPS, "Options"]
+    assert re.findall(r"^  (-\w), (--[\w-]+)", said, re.MULTILINE) == [
+        ("-b", "--backend"),
+        ("-n", "--nodes"),
+        ("-g", "--gpus-per-node"),
+        ("-t", "--time"),
+        ("-h", "--help"),
+    ]
+    assert "\nResources:\n  -n, --nodes" in said
+    assert "\nStudy:\n" in hpctf("tune", "start", "--help", cwd=home).stdout
+
+
+def test_short_forms_are_the_same_options(home: Path) -> None:
+    long = ["--backend", "mpi", "--nodes", "2", "--gpus-per-node", "1", "--time", "30"]
+    short = ["-b", "mpi", "-n", "2", "-g", "1", "-t", "30"]
+
+    first, second = (
+        dry(home, "--site", "slurm", *words, "proj/train.py")["components"]
+        for words in (long, short)
+    )
+
+    assert first == second
+    assert ["gpus-per-node", "1"] in first[0]["directives"]

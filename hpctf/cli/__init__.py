@@ -22,6 +22,7 @@ from hpctf.common.terminal import guard  # noqa: E402
 from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  # noqa: E402
 
 COMMANDS = {
+    "init": ("hpctf.cli.init", "Make a project that trains: script, job file, .amlignore."),
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
     "tune": ("hpctf.cli.tune", "Run a script's hyperparameter study; look at it, stop it."),
     "resubmit": ("hpctf.cli.resubmit", "Submit a run again, as it was or changed."),
@@ -48,11 +49,39 @@ COMMANDS = {
     "tensorboard": ("hpctf.cli.tensorboard", "Start TensorBoard on runs."),
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
+    "config": ("hpctf.cli.config", "Show where each setting comes from."),
+    "completion": ("hpctf.cli.completion", "Print what lets a shell complete hpctf's commands."),
     "migrate": ("hpctf.cli.migrate", "Change a script or notebook written for Azure ML."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
     "docs": ("hpctf.cli.docs", "Read the documentation, or search it."),
 }
+GROUPS = {
+    "Train": ("init", "submit", "tune", "resubmit", "cancel"),
+    "Follow": ("runs", "status", "watch", "why", "logs", "wait"),
+    "Results": ("metrics", "result", "files", "download", "diff", "report", "tag"),
+    "Models": ("models", "score", "services"),
+    "Keep": ("export", "tensorboard", "archive", "du"),
+}
+"""What `--help` lists commands under; those that are not here are about hpctf itself."""
+_ITSELF = "Set up"
+COMPLETING = "_HPCTF_COMPLETE"
+"""Set where a shell asks for completions (`hpctf.cli.completion`)."""
 INTERRUPTED = 130
+
+_FIRST_DAY = """\
+hpctf trains TensorFlow models on Slurm clusters, or on this machine.
+
+The first day:
+  hpctf init my-project                  make a project that trains
+  hpctf submit my-project/job.yaml       submit it; this prints the run's id
+  hpctf watch @last                      follow it on one screen
+  hpctf why @last                        ask why it waits, or why it failed
+  hpctf metrics @last --plot             see its curves
+  hpctf download @last --to results      copy what it wrote to ./outputs
+
+On a new cluster, run this once: hpctf site init, then hpctf doctor
+
+"""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +94,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(COMMANDS[name][0]), name)
-        return command
+        return _completing(command) if COMPLETING in os.environ else command
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -76,19 +105,46 @@ class LazyGroup(click.Group):
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+        listed = {name for names in GROUPS.values() for name in names}
+        rest = tuple(name for name in COMMANDS if name not in listed)
+        width = max(map(len, COMMANDS))
+        for group, names in {**GROUPS, _ITSELF: rest}.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name][1]) for name in names])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def _completing(command: click.Command) -> click.Command:
+    """Return a command, and all under it, that completes what its arguments and options name."""
+    from hpctf.cli.completion import complete_names
+
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _completing(inner)
+    return complete_names(command)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, message="%(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train TensorFlow models on Slurm clusters, or on this machine."""
+    if context.invoked_subcommand is None:
+        formatter = context.make_formatter()
+        context.command.format_commands(context, formatter)  # type: ignore[attr-defined]
+        click.echo(_FIRST_DAY + formatter.getvalue().rstrip("\n"))
+        click.echo("\nEach command has --help.")
 
 
 def main() -> None:
     """Run the command line; every error of hpctf's own is one message and its exit code."""
-    guard()
+    if COMPLETING in os.environ:  # whatever is wrong, the shell's line stays as it is
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    else:
+        guard()
     keep_signals()
     code = _run()
     gc.freeze()  # or Python would look through all modules once more, for a fifth of the time
@@ -97,7 +153,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code: int = cli.main(standalone_mode=False) or 0
+        code: int = cli.main(standalone_mode=False, complete_var=COMPLETING) or 0
         sys.stdout.flush()
         return code
     except HpctfError as error:

@@ -89,12 +89,14 @@ LOOKS = [
     "score m EVIL --out DIR/scores",
     "tune status RUN",
     "env list",
+    "config",
+    "config --json",
     "site show local",
     "submit --dry-run --site local --tag T=EVIL --source-dir DIR no-such-EVIL.py",
     "docs EVIL",
     "docs --search EVIL",
 ]
-NOT_HERE = {"archive", "doctor", "migrate", "resubmit", "tensorboard"}
+NOT_HERE = {"archive", "completion", "doctor", "init", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
 EXIT = {

@@ -44,6 +44,9 @@ AS_THEY_END = {
 ELSE = {
     "submit": ["SCRIPT", "--dry-run"],
     "migrate": ["SCRIPT"],
+    "init": ["a-project"],
+    "config": [],
+    "completion": ["bash"],
     "env build": ["--pip", "tiny", "--dry-run"],
     "env list": [],
     "env lock": ["nothing"],

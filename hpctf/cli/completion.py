@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     _Text = click.ParamType  # which takes no type before click 8.4
 
+_VARIABLE = "_HPCTF_COMPLETE"
+"""What the scripts set when they ask for completions (`hpctf.cli.COMPLETING`)."""
 _SHELLS = ("bash", "zsh", "fish")
 _MOST = 200
 """Names that are offered at most, the latest first."""
@@ -24,7 +26,8 @@ _MOST = 200
 
 @click.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
-def completion(shell: str) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print the script that lets SHELL complete hpctf's commands, options, runs and models.
 
     \b
@@ -32,11 +35,9 @@ def completion(shell: str) -> None:
     zsh:   echo 'eval "$(hpctf completion zsh)"' >> ~/.zshrc
     fish:  hpctf completion fish > ~/.config/fish/completions/hpctf.fish
     """
-    from hpctf.cli import COMPLETING, cli
-
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(cli, {}, "hpctf", COMPLETING).source())
+    click.echo(made(context.find_root().command, {}, "hpctf", _VARIABLE).source())
 
 
 class Named(_Text):

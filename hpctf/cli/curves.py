@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, zip_longest
 from typing import Any, NamedTuple
 
 from rich.text import Text
@@ -80,6 +80,31 @@ def plot(
     middle = in_short((left + right) / 2) if columns >= _WITH_MIDDLE else ""
     axis = f"{first}{middle:^{room}}{last}"[:columns]
     return [*lines, Text(f"{'':{_LABEL}}└{axis}", "dim", no_wrap=True)]
+
+
+def titled(
+    curves: Sequence[Curve], width: int, height: int, *, log_scale: bool = False
+) -> list[Text]:
+    """Return a plot under the names of its curves, one beside the other where there is room."""
+    names = legend(curves)
+    line = Text("  ", no_wrap=True).join(names)
+    heads = [line] if line.cell_len <= width else names
+    return [*heads, *plot(curves, width, height, log_scale=log_scale)]
+
+
+def beside(plots: Sequence[list[Text]], across: int, width: int) -> Iterator[Text]:
+    """Yield the lines of plots, so many side by side, each `width` columns wide, with an empty line
+    under each row of them."""
+    for first in range(0, len(plots), across):
+        row = plots[first : first + across]
+        for parts in zip_longest(*row, fillvalue=Text()):
+            line = Text(no_wrap=True)
+            for part in parts:
+                copy = part.copy()
+                copy.pad_right(max(0, width - copy.cell_len))
+                line.append_text(copy)
+            yield line
+        yield Text()
 
 
 class _Canvas:

@@ -16,8 +16,11 @@ from hpctf.common.units import number
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.estimator.words import pairs
 
-_HEIGHT = 18
-"""Lines of a plot."""
+_HEIGHT, _LOWEST = 18, 8
+"""Most and fewest lines of a plot; on a terminal, all plots fit the screen if they can."""
+_BETWEEN = 2
+_TWO_ACROSS = 100
+"""Columns of a screen that has two plots side by side."""
 
 if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
@@ -156,21 +159,34 @@ def _strict(value: Any) -> Any:
 
 
 def _plot(found: dict[str, dict[str, Series]], log_scale: bool) -> None:
+    """Print a chart for each metric, with its train and validation values and those of all runs;
+    what never changes is a number."""
     from rich.text import Text
 
-    from hpctf.cli.curves import Curve, legend, plot
+    from hpctf.cli.curves import Curve, beside, titled
+    from hpctf.tracking.charts import charts_of
 
     screen = console(highlight=False)
-    names = dict.fromkeys(name for by in found.values() for name in by)
-    for name in names:
-        curves = [
-            Curve(run_id if len(found) > 1 else name, by[name].axis(), by[name].values)
-            for run_id, by in found.items()
-            if name in by and by[name].kind == "value" and len(by[name].values) > 1
-        ]
-        if curves:
-            heads = [*([Text(name)] if len(found) > 1 else ()), *legend(curves)]
-            drawn = plot(curves, screen.width, _HEIGHT, log_scale=log_scale)
-            for line in [*heads, *drawn, Text()]:
-                line.rstrip()
-                screen.print(line, soft_wrap=True)
+    groups = {run_id: charts_of(by) for run_id, by in found.items()}
+    drawn: dict[str, list[Curve]] = {}
+    for run_id, of_run in groups.items():
+        own = f"{run_id} " if len(found) > 1 else ""
+        for chart in of_run.charts:
+            drawn.setdefault(chart.title, []).extend(
+                Curve(own + one.name, one.axis(), one.values) for one in chart.series
+            )
+
+    across = 2 if screen.is_terminal and screen.width >= _TWO_ACROSS and len(drawn) > 1 else 1
+    down = max(1, math.ceil(len(drawn) / across))
+    room = screen.height // down - _BETWEEN if screen.is_terminal else _HEIGHT
+    height = max(_LOWEST, min(_HEIGHT, room))
+    width = screen.width // across - (across - 1)
+    plots = [titled(curves, width, height, log_scale=log_scale) for curves in drawn.values()]
+    for line in beside(plots, across, screen.width // across):
+        line.rstrip()
+        screen.print(line, soft_wrap=True)
+    for run_id, by in found.items():
+        for name, one in by.items():
+            if one in groups[run_id].constants or (one.kind == "value" and len(one.values) == 1):
+                own = f"{run_id} " if len(found) > 1 else ""
+                screen.print(Text(f"{own}{name} {number(one.values[-1])}"), soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 from hpctf.cli.curves import Curve, legend, plot
 from hpctf.common.terminal import log_line, visible
 from hpctf.common.units import elapsed, in_short, memory_size
+from hpctf.tracking.charts import charts_of
 from hpctf.tracking.samples import Sample, gpu_numbers
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def paint(view: View, width: int, height: int) -> list[Text]:
     left = height - len(head) - 1
     ranks = _ranks(view, min(left, max(2, left // 3)))
     left -= len(ranks)
-    names = _grouped(view.series)
+    names = [list(chart.series) for chart in charts_of(view.series).charts]
     curves = [] if left < _LOWEST + 3 or not names else _curves(names, width, left * 3 // 5)
     left -= len(curves)
     log = [Text(view.log_name, "dim"), *(Text(line) for line in view.log[-(left - 1) :])]
@@ -196,16 +197,6 @@ def _place(name: str) -> tuple[int, int]:
     base = name.removeprefix("val_")
     place = _FIRST.index(base) if base in _FIRST else len(_FIRST)
     return place, int(name != base and place < len(_FIRST))
-
-
-def _grouped(series: dict[str, Series]) -> list[list[Series]]:
-    """Return the metrics that have curves, what was measured on two sets of data side by side."""
-    groups: dict[str, list[Series]] = {}
-    for name, one in _ordered(series):
-        last = one.values[-2:]
-        if len(last) == 2 and all(isinstance(value, (int, float)) for value in last):
-            groups.setdefault(name.removeprefix("val_"), []).append(one)
-    return list(groups.values())
 
 
 def _curves(groups: Sequence[list[Series]], width: int, height: int) -> list[Text]:

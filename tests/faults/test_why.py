@@ -226,7 +226,7 @@ def failed(person: Person, *words: str, text: str) -> str:
 
 
 def test_a_module_that_is_not_installed(person: Person) -> None:
-    told = failed(person, text="__import__('no_such_module_' + 'anywhere')\n")
+    told = failed(person, text="import no_such_module_anywhere\n")
     assert "failed: worker-0 on n" in told and "exit code 1" in told
     assert "The module no_such_module_anywhere is not installed in the training's Python" in told
     assert "--python" in told

@@ -13,6 +13,7 @@ import pytest
 from tests.admin.doctor.test_doctor_on_slurm import SITE, examined, left_by
 from tests.conftest import Person
 from tests.faults.inject import Faults
+from tests.support.priority import first_on_cpu
 from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -96,7 +97,7 @@ def test_refused_het_jobs_are_named_with_the_placement_that_works(
 
 
 def test_a_slow_node_is_named(person: Person, faults: Faults, training_python: str) -> None:
-    with slow(person, "n3"):
+    with slow(person, "n3"), first_on_cpu("mpi_probe.py"):
         words = ["--job", "--nodes", "3", "--python", training_python]
         report = examined(person, "--site", SITE, *words, code=1)
     check = report["checks"]["slow nodes"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Person, skip_or_fail
+from tests.support.priority import first_on_cpu
 
 pytestmark = pytest.mark.slurm
 
@@ -47,7 +48,8 @@ def test_a_healthy_cluster_passes_and_every_pair_is_measured(
     person: Person, training_python: str
 ) -> None:
     words = ["--site", SITE, "--job", "--nodes", "3", "--python", training_python]
-    report = examined(person, *words, code=0)
+    with first_on_cpu("mpi_probe.py"):
+        report = examined(person, *words, code=0)
     states = {name: check["state"] for name, check in report["checks"].items()}
     skipped = {name for name, state in states.items() if state == "skipped"}
     assert skipped == {"account and QOS", "modules"}, report["checks"]

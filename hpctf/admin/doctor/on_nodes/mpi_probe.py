@@ -53,14 +53,21 @@ def pairs(comm: Any, mpi: Any) -> list[dict[str, Any]]:
     rank, size, found = comm.Get_rank(), comm.Get_size(), []
     for first in range(size):
         for second in range(first + 1, size):
-            comm.Barrier()
+            meet(comm)
             if rank == first:
                 times = lead(comm, mpi, second)
                 found.append({"ranks": [first, second], **times})
             elif rank == second:
                 follow(comm, mpi, first)
-    comm.Barrier()
+    meet(comm)
     return found
+
+
+def meet(comm: Any) -> None:
+    """Wait for all ranks, asleep: MPI's own waiting takes a CPU, which a pair may need."""
+    met = comm.Ibarrier()
+    while not met.Test():
+        time.sleep(0.001)
 
 
 def lead(comm: Any, mpi: Any, other: int) -> dict[str, float]:

@@ -100,7 +100,7 @@ def test_a_disk_that_a_training_fills(small_disk: Path, tmp_path: Path, clock: C
     clock.right()
     assert (status.state, status.exit_code) == ("Failed", 1)
     assert "file system being full" in status.reason
-    assert "Make room on the file system" in str(run.why())
+    assert "Free some space on the file system" in str(run.why())
     (run.folder.outputs / "full").unlink()
     assert run.status == "Failed"
 

@@ -78,8 +78,8 @@ def test_resources_and_priority(person: Person, partition: Partition) -> None:
     wait_for_reason(person, second, "Resources")
     wait_for_reason(person, third, "Priority")
     told = why(person, second)
-    assert "waits: the resources it asks for are in use (Slurm says Resources)" in told
-    asks = f"It asks for 1 node of partition {partition.name}, of which 0 are free now."
+    assert "waits: the resources that it requests are in use (Slurm says Resources)" in told
+    asks = f"It requests 1 node of partition {partition.name}, of which 0 are free now."
     assert asks in told
     free = re.search(r"62\.50G of memory.*; (\d+) CPUs are free there", told)
     assert free and int(free[1]) < 16, (
@@ -89,8 +89,8 @@ def test_resources_and_priority(person: Person, partition: Partition) -> None:
         person.cluster.run("scontrol", "update", f"job={job_of(person, run)}", "priority=1000")
     wait_for_reason(person, third, "Priority")
     told = why(person, third)
-    assert "waits: other jobs wait before it" in told
-    assert f"Ahead of it wait 1 job of partition {partition.name}." in told
+    assert "waits: other jobs are ahead of it" in told
+    assert f"1 job of partition {partition.name} is ahead of it." in told
     assert "shorter --time" in told
 
 
@@ -113,7 +113,7 @@ def test_a_time_limit_over_the_partitions(person: Person, partition: Partition) 
     partition.update("State=UP")
     wait_for_reason(person, run, "PartitionTimeLimit")
     told = why(person)
-    assert f"It asks for 05:00:00; partition {partition.name} allows 01:00:00." in told
+    assert f"It requests 05:00:00; partition {partition.name} allows 01:00:00." in told
     assert "with a shorter --time" in told
 
 
@@ -185,7 +185,7 @@ def test_limits_and_licenses(person: Person, faults: Faults, clock: Clock) -> No
             fourth = submit(person, "--sbatch", "licenses=solver")
             wait_for_reason(person, fourth, "Licenses")
             told = why(person, fourth)
-            assert "It asks for 1 of license solver: 1 of 1 are in use." in told
+            assert "It requests 1 of license solver: 1 of 1 are in use." in told
             person.hpctf("cancel", third, fourth)
     finally:
         run("sacctmgr", "--immediate", "modify", "qos", "normal", "set", "MaxJobsPerUser=-1")
@@ -241,8 +241,8 @@ def test_out_of_memory(person: Person) -> None:
         text="import time\nx = bytearray(300_000_000)\nx[::4096] = b'x' * len(x[::4096])\n",
     )
     assert "out of memory" in told
-    assert "It may have 0.1 GB there" in told
-    assert "Ask for more memory: --mem (it was 100M)." in told
+    assert "Its limit is 0.1 GB" in told
+    assert "Request more memory: --mem (it was 100M)." in told
 
 
 def test_a_crash_by_a_signal(person: Person) -> None:
@@ -257,7 +257,7 @@ def test_a_program_that_the_node_cannot_run(person: Person) -> None:
     assert done.returncode == 1
     told = why(person)
     assert "exit code 126" in told
-    assert "A program is not one that the node's machine can run." in told
+    assert "A program cannot run on the node's kind of machine." in told
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pictures in docs/report.md and docs/export.md, of real trainings (`make pictures`)."""
+"""The pictures in docs/gallery.md, docs/report.md and docs/export.md (`make pictures`)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.support.exported import (
     tensorboard,
     with_mlflow,
 )
+from tests.support.pictures import COLUMNS, paint_terminal
+from tests.support.projects import hpctf, project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -72,6 +74,31 @@ def test_the_pictures_show_real_trainings(
         here.page.screenshot(path=pictures / f"{name}.png")
         assert (here.requests, here.errors) == ([], [])
     assert (pictures / f"{name}.png").stat().st_size < LARGEST
+
+
+def test_the_picture_of_the_command_line_shows_a_real_training(
+    trained: list[Run], pictures: Path
+) -> None:
+    runs, run = trained[0].folder.root, trained[0].id
+    commands = (f"hpctf status {run}", f"hpctf metrics {run} --plot --name accuracy")
+    env = {"HPCTF_RUNS_ROOT": str(runs), "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
+    said = {}
+    for command in commands:
+        done = hpctf(*command.split()[1:], cwd=runs.parent, env=env)
+        said[command] = done.stdout.replace(str(runs), "/scratch/me/runs")
+    paint_terminal(pictures / "command-line.svg", said)
+    assert "Completed" in said[commands[0]] and "accuracy" in said[commands[1]]
+    assert (pictures / "command-line.svg").stat().st_size < LARGEST
+
+
+def test_the_picture_of_why_shows_a_real_failure(pictures: Path, tmp_path: Path) -> None:
+    project(tmp_path / "proj", text="open('/project/digits.csv')\n")
+    submitted = hpctf("submit", "--site", "local", "--wait", "proj/train.py", cwd=tmp_path)
+    run = submitted.stdout.strip()
+    why = hpctf("why", run, cwd=tmp_path).stdout
+    shown = why.replace(f"{tmp_path}/", "/scratch/me/")
+    paint_terminal(pictures / "why.svg", {f"hpctf why {run}": shown})
+    assert why.rstrip().endswith("More: hpctf docs troubleshooting/file-not-found")
 
 
 SMALL = {"viewport": {"width": 1000, "height": 700}}

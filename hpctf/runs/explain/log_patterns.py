@@ -22,9 +22,9 @@ class Symptom(NamedTuple):
     page: str
 
 
-_INSTALL = "Install it there, or name another environment with --python."
+_INSTALL = "Install it there, or pass another environment with --python."
 
-_MEMORY = "Ask for more memory: --mem. A limit of the shell counts, too: ulimit -v, ulimit -u."
+_MEMORY = "Request more memory: --mem. The shell's limits count, too: ulimit -v, ulimit -u."
 
 _CH_RUN = r"ch-run\[\d+\]: error: "
 
@@ -38,8 +38,8 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
     ),
     (
         _CH_RUN + r"can't bind: source not found: /srv|" + _CH_RUN + r"can't stat new root; over",
-        "Charliecloud hides /srv (--write-fake), where the image or a folder for it lies",
-        "Keep them elsewhere.",
+        "Charliecloud hides /srv (--write-fake), where the image or one of its folders is",
+        "Move it to another folder.",
         "containers",
     ),
     (
@@ -47,13 +47,13 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
         "Charliecloud cannot mount the SquashFS image: users may not open /dev/fuse on the "
         "node, or it has none",
         "Ask the admin for the mode that Linux gives it (0666), or unpack the image with "
-        "ch-convert and name the folder.",
+        "ch-convert and pass the folder.",
         "containers",
     ),
     (
         _CH_RUN + r"(.+?) \(ch_\w+\.c",
         "Charliecloud could not start it: {1}",
-        "ch-run(1) has its options.",
+        "See ch-run(1) for its options.",
         "containers",
     ),
     (
@@ -65,18 +65,18 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
     (
         r"hpctf: refused: (.+)\.$",
         "hpctf refused it: {1}",
-        "Change one of these, and submit it again.",
+        "Change one of these, and submit the run again.",
         "refused",
     ),
     (
         r"^hpctf: the return value cannot be pickled: (.+)",
-        "the function's return value cannot be pickled, so that its result is lost: {1}",
-        "Return numbers, texts, lists or arrays; save models and the like in ./outputs.",
+        "the function's return value cannot be pickled, so its result is lost: {1}",
+        "Return numbers, strings, lists or arrays; save models and other objects in ./outputs.",
         "return-value",
     ),
     (
         r"Keras cannot be imported\. Check that it is installed",
-        "tf.keras is not to be had in the training's Python, {python}: with parameter servers "
+        "tf.keras is not available in the training's Python, {python}: with parameter servers "
         "and MultiWorkerMirroredStrategy it must be tf-keras",
         "Install it there: pip install --no-deps tf-keras, of TensorFlow's version.",
         "keras-3",
@@ -90,8 +90,8 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
     ),
     (
         r"ImportError: (lib\S+): cannot open shared object file",
-        "the shared library {1} is not there on the node",
-        "Load the module that brings it (modules: in the site file), or install it.",
+        "the shared library {1} is missing on the node",
+        "Load the module that provides it (--module, or modules: in the site file), or install it.",
         "missing-library",
     ),
     (
@@ -111,18 +111,18 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
         r"(?:ResourceExhaustedError|RESOURCE_EXHAUSTED|OOM when allocating|"
         r"CUDA_ERROR_OUT_OF_MEMORY|CUDA out of memory)",
         "a device ran out of memory: TensorFlow could not allocate a tensor",
-        "Make batches or model smaller, or spread it over more GPUs.",
+        "Make the batches or the model smaller, or use more GPUs.",
         "gpu-memory",
     ),
     (
         r"oom[-_]kill event",
         "the kernel killed a process that used more memory than the job may",
-        "Ask for more memory: --mem.",
+        "Request more memory: --mem.",
         "out-of-memory",
     ),
     (
         r"^(?:\w+\.)*(?:_Array)?MemoryError",
-        "Python could not get the memory it asked for",
+        "Python could not allocate the memory that it needs",
         _MEMORY,
         "out-of-memory",
     ),
@@ -131,7 +131,7 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
         r"failed to map segment from shared object|mmap(?:\(\))? failed|Failed to allocate memory|"
         r"can't start new thread|pthread_create\(?\)? failed|Thread creation failed|"
         r"memory allocation of \d+ bytes failed|virtual memory exhausted",
-        "a library could not get the memory, or the thread, that it asked for",
+        "a library could not allocate the memory or start the thread that it needs",
         _MEMORY,
         "out-of-memory",
     ),
@@ -139,60 +139,61 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
         r"(lib(?:cuda|cudart|cudnn|cublas|nccl)\S*)[:'\"]? .*(?:cannot open|could not|not found)"
         r"|Cannot dlopen some GPU libraries|CUDA driver version is insufficient"
         r"|Could not (?:load|find) (?:library )?(?:cudnn|cuda)",
-        "CUDA or cuDNN is missing or of the wrong version on the node",
+        "CUDA or cuDNN is missing on the node, or has the wrong version",
         "Load the site's CUDA module, or install tensorflow[and-cuda] in the environment.",
         "cuda",
     ),
     (
         r"CUDA_ERROR_NO_DEVICE|no CUDA-capable device|failed call to cuInit",
-        "no GPU was to be seen",
-        "Ask for one: --use-gpu, or --gpus-per-node.",
+        "TensorFlow sees no GPU",
+        "Request one: --use-gpu, or --gpus-per-node.",
         "cuda",
     ),
     (
         r"Address already in use|EADDRINUSE|Could not start gRPC server",
-        "another program holds a port that it needs",
-        "Submit it again, or give the site another range of ports (ports:).",
+        "another program uses a port that it needs",
+        "Submit the run again, or set another range of ports in the site file (ports:).",
         "port-in-use",
     ),
     (
         r"No space left on device|ENOSPC",
         "a disk is full",
-        "Make room where it writes, or have it write elsewhere.",
+        "Free some space there, or write to another file system.",
         "disk-full",
     ),
     (
         r"Disk quota exceeded|EDQUOT",
-        "its user's disk quota is used up",
-        "Delete what is not needed, or ask for more.",
+        "your disk quota is used up",
+        "Delete files that you no longer need, or ask the admin for a larger quota.",
         "disk-full",
     ),
     (
         r"built with.{0,40}PMI support|PMI2_Init failed|PMIX ERROR|orte_init failed"
         r"|ompi_mpi_init: ompi_rte_init failed|No PMIx server was reachable",
-        "MPI and srun do not understand each other",
-        "Set the site's MPI launcher: mpi: in the site file (srun --mpi=list says what there "
-        "is), or launch with mpirun.",
+        "the MPI library does not work with srun's plugin",
+        "Set the site's MPI plugin: mpi: in the site file (srun --mpi=list shows what srun "
+        "has), or launch with mpirun.",
         "mpi",
     ),
     (
         r"Stalled ranks:|One or more tensors were submitted to be reduced",
         "some ranks waited for others that did not take part in an operation",
-        "Every rank must run the same steps: look at the log of the rank that is missing.",
+        "Every rank must run the same steps. Look at the log of the rank that is missing.",
         "stalled-ranks",
     ),
     (
         r"Extension horovod\S+ has not been built|HorovodInternalError"
         r"|Horovod has not been initialized",
         "Horovod does not work in this environment",
-        "Build it there with MPI and for this TensorFlow (HOROVOD_WITH_MPI=1).",
+        "Build it there with MPI and for this TensorFlow (HOROVOD_WITH_MPI=1), or let hpctf build "
+        "the environment: leave --python out.",
         "horovod",
     ),
     (
         r"UnavailableError|grpc_status:14|StatusCode\.UNAVAILABLE|failed to connect to all "
         r"addresses|Connection reset by peer|Socket closed",
         "it lost the connection to another rank",
-        "Look at the rank that ended first: its log says why.",
+        "Look at the log of the rank that ended first: it says why.",
         "lost-connection",
     ),
     (
@@ -204,51 +205,51 @@ _PATTERNS: list[tuple[str, str, str, str]] = [
     (
         r"PermissionError: .*?'([^']+)'|(\S+): Permission denied",
         "it may not read, write or run {1}",
-        "Give it the permission, or another place.",
+        "Change the file's permissions, or use another path.",
         "permission-denied",
     ),
     (
         r"[Ee]xec format error",
-        "a program is not one that the node's machine can run",
+        "a program cannot run on the node's kind of machine",
         "Check that it was built for this architecture, and that a script begins with #!.",
         "cannot-start",
     ),
     (
         r"FileNotFoundError: .*?'([^']+)'|(\S+): No such file or directory",
-        "it looked for {1}, which is not there on the node",
-        "Only the shared file system and the snapshot of the source folder are: name data by "
-        "--input, and paths in full.",
+        "it looked for {1}, which does not exist on the node",
+        "Nodes see only the shared file system and the snapshot of the source folder. Pass data "
+        "with --input, and use full paths.",
         "file-not-found",
     ),
     (
         r"^(?:IndentationError|TabError|SyntaxError): (.+)",
         "the script is not valid Python: {1}",
-        "Run it once on the login node.",
+        "Run it once on the login node to see the error.",
         "syntax-error",
     ),
     (
         r"(\S+): (?:command )?not found",
-        "the program {1} is not there on the node",
-        "Name it by its full path.",
+        "the program {1} was not found on the node",
+        "Use its full path.",
         "cannot-start",
     ),
     (
         r"Bus error|SIGBUS",
-        "it touched memory that is gone, such as a full /dev/shm or a file cut short",
-        "Look at /dev/shm and at the files it maps.",
+        "it used memory that no longer exists, as with a full /dev/shm or a truncated file",
+        "Check /dev/shm, and the files that it maps.",
         "crash",
     ),
     (
         r"[Ss]egmentation fault|SIGSEGV",
         "a library crashed (segmentation fault)",
-        "Look for mixed versions of TensorFlow, CUDA, MPI and Horovod.",
+        "Check that the versions of TensorFlow, CUDA, MPI and Horovod match.",
         "crash",
     ),
     (
         r"Unable to create step for job|Job credential expired|Communication connection failure"
         r"|Task launch for StepId=\S+ failed",
         "Slurm could not start its step on the nodes",
-        "Submit it again.",
+        "Submit the run again.",
         "slurm-step",
     ),
 ]
@@ -261,38 +262,38 @@ _COMPILED = [(re.compile(pattern), Symptom(*words)) for pattern, *words in _PATT
 _SIGNALS = {
     4: Symptom(
         "it used instructions that the node's processor does not have (illegal instruction)",
-        "Choose other nodes (--sbatch constraint=...), or a build for this processor.",
+        "Choose other nodes (--sbatch constraint=...), or install a build for this processor.",
         "crash",
     ),
     6: Symptom(
-        "a library gave up (abort)",
-        "Its last lines say why.",
+        "a library aborted",
+        "The last lines of its log say why.",
         "crash",
     ),
     7: Symptom(
-        "it touched memory that is gone, such as a full /dev/shm (bus error)",
-        "Look at /dev/shm and at the files it maps.",
+        "it used memory that no longer exists, as with a full /dev/shm (bus error)",
+        "Check /dev/shm, and the files that it maps.",
         "crash",
     ),
     9: Symptom(
-        "somebody or something killed it, often the kernel for want of memory",
-        "If it needs more memory: --mem.",
+        "it was killed, most often by the kernel for lack of memory",
+        "If it needs more memory, request it: --mem.",
         "out-of-memory",
     ),
     11: Symptom(
         "a library crashed (segmentation fault)",
-        "Look for mixed versions of TensorFlow, CUDA, MPI and Horovod.",
+        "Check that the versions of TensorFlow, CUDA, MPI and Horovod match.",
         "crash",
     ),
 }
 _CODES = {
     126: Symptom(
-        "its program is there, but cannot be run",
+        "its program exists, but cannot be run",
         "Check that it is executable, and built for the node's machine.",
         "cannot-start",
     ),
     127: Symptom(
-        "its program, or the interpreter that it names, is not there on the node",
+        "its program, or the interpreter that it names, does not exist on the node",
         "Check --python and the script's first line (#!).",
         "cannot-start",
     ),

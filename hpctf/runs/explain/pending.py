@@ -44,7 +44,8 @@ def _details(words: str, job: dict[str, str], figures: Figures) -> list[str]:
         ahead = figures.before(partition, job)
         lines = _resources(job, partition, figures)
         if ahead:
-            lines.append(f"Ahead of it wait {_count(ahead, 'job')} of partition {partition}.")
+            are = "is" if ahead == 1 else "are"
+            lines.append(f"{_count(ahead, 'job')} of partition {partition} {are} ahead of it.")
         return lines
     if name == "ReqNodeNotAvail":
         return _nodes(words, job, figures)
@@ -73,11 +74,11 @@ def _resources(job: dict[str, str], partition: str, figures: Figures) -> list[st
     wanted = int(job.get("NumNodes", "1").partition("-")[0] or 1)
     idle = sum(node.state == "idle" for node in nodes)
     free = sum(node.free_cpus for node in nodes if node.usable)
-    asks = f"It asks for {_count(wanted, 'node')} of partition {partition}, of which {idle} "
+    asks = f"It requests {_count(wanted, 'node')} of partition {partition}, of which {idle} "
     lines = [f"{asks}{'is' if idle == 1 else 'are'} free now."]
     request = _request(job)
     if request:
-        lines.append(f"In all it asks for {request}; {_count(free, 'CPU')} are free there.")
+        lines.append(f"In total it requests {request}; {_count(free, 'CPU')} are free there.")
     away = [node for node in nodes if not node.usable and node.state != "idle"]
     if away:
         lines.append(f"Not available: {_listed(away)}.")
@@ -132,7 +133,7 @@ _KINDS = {
     "afterok": "to complete without a failure",
     "afternotok": "to fail",
     "aftercorr": "to complete the same task",
-    "afterburstbuffer": "to bring its data away",
+    "afterburstbuffer": "to copy its data out",
     "singleton": "of the same name to end",
 }
 
@@ -141,12 +142,12 @@ def _partition(name: str, job: dict[str, str], partition: dict[str, str], called
     if name == "PartitionTimeLimit":
         times = (job.get("TimeLimit", ""), partition.get("MaxTime", ""))
         asked, most = ("no limit" if time in UNSET else time for time in times)
-        return [f"It asks for {asked}; partition {called} allows {most}."]
+        return [f"It requests {asked}; partition {called} allows {most}."]
     if name == "PartitionNodeLimit":
         least, most = partition.get("MinNodes", ""), partition.get("MaxNodes", "")
         asked = job.get("NumNodes", "").partition("-")[0]
         return [
-            f"It asks for {asked} nodes; partition {called} allows {least} to {most.lower()}, and "
+            f"It requests {asked} nodes; partition {called} allows {least} to {most.lower()}, and "
             f"has {partition.get('TotalNodes', '?')}."
         ]
     state = partition.get("State", "")
@@ -168,7 +169,7 @@ def _licenses(asked: str, figures: Figures) -> list[str]:
         found = figures.show("licenses", name)
         if found:
             lines.append(
-                f"It asks for {count or 1} of license {name}: {found.get('Used', '?')} of "
+                f"It requests {count or 1} of license {name}: {found.get('Used', '?')} of "
                 f"{found.get('Total', '?')} are in use."
             )
     return lines
@@ -180,7 +181,7 @@ def _limit(limit: limits.Limit, job: dict[str, str], partition: str, figures: Fi
     figure = figures.limit(limit, job, qos)
     lines = [f"The limit is {figure}."] if figure else []
     request = _request(job)
-    return [*lines, f"It asks for {request}."] if request else lines
+    return [*lines, f"It requests {request}."] if request else lines
 
 
 def _when(text: str) -> str:

@@ -27,7 +27,7 @@ class Reason(NamedTuple):
 
 
 _ADMIN = "Ask the cluster's administrators."
-_WAIT = "Nothing need be done: it starts by itself."
+_WAIT = "Wait: it starts by itself."
 _RESUBMIT = "It will not start as it is: cancel it and submit it again"
 
 
@@ -37,21 +37,21 @@ def _never(meaning: str, again: str) -> Reason:
 
 
 REASONS = {
-    "Resources": Reason("the resources it asks for are in use", "Asking for less starts sooner."),
+    "Resources": Reason(
+        "the resources that it requests are in use", "Request less to start sooner."
+    ),
     "Priority": Reason(
-        "other jobs wait before it", "A shorter --time lets it slip into gaps between them."
+        "other jobs are ahead of it", "With a shorter --time it may fit into a gap between them."
     ),
     "None": Reason("Slurm has not looked at it yet", _WAIT),
-    "Dependency": Reason("it waits for other jobs, as it was told to", _WAIT),
+    "Dependency": Reason("it depends on other jobs that have not ended", _WAIT),
     "DependencyNeverSatisfied": Reason(
         "it depends on a job that did not end as it should have, so it will never start",
-        "Cancel it, repair what it depends on, and submit both again.",
+        "Cancel it, correct the other job, and submit both again.",
         never=True,
     ),
-    "BeginTime": Reason("its time to begin has not come", _WAIT),
-    "JobHeldUser": Reason(
-        "it is held by its user, or by somebody for them", "Let it go with: scontrol release {job}"
-    ),
+    "BeginTime": Reason("its begin time has not come", _WAIT),
+    "JobHeldUser": Reason("it is held by its user", "Release it: scontrol release {job}"),
     "JobHeldAdmin": Reason(
         "it is held by an administrator", "Ask them: only an administrator can release it."
     ),
@@ -61,32 +61,32 @@ REASONS = {
     ),
     "launch failed requeued held": Reason(
         "it could not be started on its nodes, and Slurm holds it now",
-        "Once the nodes are well again: scontrol release {job}",
+        "Once the nodes work again: scontrol release {job}",
     ),
     "job requeued in held state": Reason(
-        "it was requeued and is held", "Let it go with: scontrol release {job}"
+        "it was requeued and is held", "Release it: scontrol release {job}"
     ),
     "RequeueExitHold": Reason(
-        "its exit code made Slurm requeue and hold it", "Let it go with: scontrol release {job}"
+        "its exit code made Slurm requeue and hold it", "Release it: scontrol release {job}"
     ),
     "RequeueExit": Reason("its exit code made Slurm requeue it", _WAIT),
     "PartitionDown": Reason(
-        "its partition takes no jobs to its nodes at the moment (state DOWN)",
+        "its partition starts no jobs at the moment (state DOWN)",
         "Wait until it is up, or choose another partition.",
     ),
     "PartitionInactive": Reason(
         "its partition is switched off (state INACTIVE)", "Choose another partition."
     ),
     "PartitionNodeLimit": Reason(
-        "it asks for a number of nodes that its partition does not allow, or does not have up",
+        "it requests more or fewer nodes than its partition allows or has up",
         f"{_RESUBMIT} with fewer nodes (--nodes), or in another partition.",
     ),
     "PartitionTimeLimit": _never(
-        "it asks for more time than its partition allows",
+        "it requests more time than its partition allows",
         "with a shorter --time, or in another partition.",
     ),
     "PartitionConfig": Reason(
-        "it asks for something that its partition does not allow",
+        "it requests something that its partition does not allow",
         f"{_RESUBMIT} in another partition, or with less.",
     ),
     "AccountNotAllowed": _never(
@@ -104,25 +104,27 @@ REASONS = {
     "NodeDown": Reason("a node that it needs is down", "Wait for the node, or do without it."),
     "FrontEndDown": Reason("no front end node is up", _ADMIN),
     "Reservation": Reason("its reservation has not begun", _WAIT),
-    "ReservationDeleted": _never("the reservation it asks for is no more", "without it."),
+    "ReservationDeleted": _never("its reservation no longer exists", "without it."),
     "ReservationInvalid": _never(
-        "the reservation it asks for is no longer valid for it: over, or without access",
+        "its reservation is no longer valid for it: over, or without access",
         "without it, or in another one.",
     ),
-    "Licenses": Reason("the licenses it asks for are in use", _WAIT),
+    "Licenses": Reason("the licenses that it requests are in use", _WAIT),
     "JobArrayTaskLimit": Reason(
-        "as many tasks of its job array run as may run at a time",
+        "the maximum number of tasks of its job array is running",
         "To allow more: scontrol update jobid={job} arraytaskthrottle=N",
     ),
     "BadConstraints": Reason(
-        "no node can ever give what it asks for", f"{_RESUBMIT}, asking for what there is.", True
+        "no node can ever provide what it requests", f"{_RESUBMIT} with smaller requests.", True
     ),
-    "Constraints": Reason("no node can give what it asks for at the moment", "See: sinfo -o %N,%f"),
-    "DeadLine": _never("it cannot end before its deadline any more", "with a later deadline."),
+    "Constraints": Reason(
+        "no node can provide what it requests at the moment", "See: sinfo -o %N,%f"
+    ),
+    "DeadLine": _never("it can no longer end before its deadline", "with a later deadline."),
     "InvalidAccount": _never("its account is not valid", "with another account."),
     "InvalidQOS": _never("its QOS is not valid", "with another QOS."),
     "QOSNotAllowed": _never("its account or partition may not use its QOS", "with another QOS."),
-    "QOSUsageThreshold": Reason("its QOS has been used so much that it pauses", _ADMIN),
+    "QOSUsageThreshold": Reason("its QOS has reached its usage threshold", _ADMIN),
     "QOSJobLimit": Reason("its QOS runs as many jobs as it may", _WAIT),
     "QOSResourceLimit": Reason("its QOS has reached a limit", _WAIT),
     "QOSTimeLimit": Reason("its QOS has used up its time", _ADMIN),
@@ -131,22 +133,22 @@ REASONS = {
     "AssociationTimeLimit": Reason("its account has used up its time", _ADMIN),
     "AccountingPolicy": Reason("a limit of its account or QOS has been reached", _WAIT),
     "MaxMemPerLimit": _never(
-        "it asks for more memory than a node or a CPU may give", "with less --mem."
+        "it requests more memory than a node or a CPU may provide", "with less --mem."
     ),
     "BurstBufferResources": Reason("the burst buffer has no room for it", _WAIT),
-    "BurstBufferStageIn": Reason("its data are being brought to the burst buffer", _WAIT),
+    "BurstBufferStageIn": Reason("its data are being copied to the burst buffer", _WAIT),
     "BurstBufferOperation": Reason("the burst buffer failed", _ADMIN),
-    "MaxPoweredUpNodes": Reason("as many nodes are powered up as the cluster may have on", _WAIT),
-    "PowerNotAvail": Reason("the cluster has no electric power left for it", _WAIT),
-    "PowerReserved": Reason("electric power is kept for other jobs", _WAIT),
+    "MaxPoweredUpNodes": Reason("the cluster has as many nodes powered up as it may", _WAIT),
+    "PowerNotAvail": Reason("the cluster has no power left for it", _WAIT),
+    "PowerReserved": Reason("power is reserved for other jobs", _WAIT),
     "MpiPortsBusy": Reason("the ports that srun reserves for MPI are in use on its nodes", _WAIT),
     "NvidiaImexChannels": Reason("the NVIDIA IMEX channels of its nodes are in use", _WAIT),
     "BlockMaxError": Reason("its block of nodes has failed too often", _ADMIN),
     "BlockFreeAction": Reason("its block of nodes is being freed", _WAIT),
-    "Cleaning": Reason("its last start is still being cleaned up", _WAIT),
-    "Prolog": Reason("its nodes are being made ready", _WAIT),
-    "SchedDefer": Reason("Slurm starts no job at once here", _WAIT),
-    "FedJobLock": Reason("the clusters of the federation agree on who takes it", _WAIT),
+    "Cleaning": Reason("Slurm is still cleaning up after its last start", _WAIT),
+    "Prolog": Reason("its nodes are being prepared", _WAIT),
+    "SchedDefer": Reason("Slurm does not start jobs immediately here", _WAIT),
+    "FedJobLock": Reason("the clusters of the federation are agreeing on who takes it", _WAIT),
     "InactiveLimit": Reason("it was idle longer than Slurm allows", _ADMIN),
     "SystemFailure": Reason("Slurm, a file system or the network failed", _ADMIN),
     "JobLaunchFailure": Reason("it could not be launched", _ADMIN),
@@ -154,8 +156,8 @@ REASONS = {
     "RaisedSignal": Reason("its last start was ended by a signal", _WAIT),
     "TimeLimit": Reason("its last start reached its time limit", _WAIT),
     "OutOfMemory": Reason("its last start ran out of memory", _WAIT),
-    "InvalidReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
-    "InvaildReason": Reason("Slurm names no reason that its own commands know", _ADMIN),
+    "InvalidReason": Reason("Slurm gives no valid reason", _ADMIN),
+    "InvaildReason": Reason("Slurm gives no valid reason", _ADMIN),
 }
 
 

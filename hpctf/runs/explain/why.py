@@ -137,7 +137,7 @@ def _running(run: RunFolder, status: RunState, told: str) -> Explanation:
     advice: tuple[str, ...] = ()
     if status.reason.startswith("suspended"):
         words = ("scontrol", _figures(run).where, "resume", run.job_id)
-        advice = (f"It goes on once somebody says: {' '.join(filter(None, words))}",)
+        advice = (f"It continues once somebody runs: {' '.join(filter(None, words))}",)
     return Explanation(status.state, told, tuple(_progress(run, status)), advice)
 
 
@@ -149,10 +149,10 @@ def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
         hosts = sorted({rank.host for rank in status.ranks if rank.host} | {own.host or ""} - {""})
         yield f"It has run since {since} on {', '.join(hosts)}."
     if own.attempt:
-        yield f"It was started again {_times(own.attempt)}."
+        yield f"It was restarted {_times(own.attempt)}."
     for rank in status.ranks:
         if rank.restarts:
-            yield f"{rank.name} was started again {_times(rank.restarts)} in its place."
+            yield f"{rank.name} alone was restarted {_times(rank.restarts)}."
 
 
 def _failed(run: RunFolder, status: RunState, told: str) -> Explanation:
@@ -174,7 +174,7 @@ def _cause(run: RunFolder, status: RunState) -> _Cause:
         return _SLURMS[cause](run, status) if cause in _SLURMS else _Cause([], [])
     if first_interrupted(status.ranks, run.plan):
         go_on = (
-            "Go on in a new run: hpctf submit --resume-from "
+            "Continue in a new run: hpctf submit --resume-from "
             f"{run.id} ...; or allow more restarts: --max-restarts."
         )
         return _Cause(list(_progress(run, status)), [go_on], "interrupted")
@@ -182,7 +182,7 @@ def _cause(run: RunFolder, status: RunState) -> _Cause:
         return _of_rank(run, failure, status.ranks)
     if awaits_environment(run.read_record(), run.plan):
         of_build = _of_log(run, "build")
-        again = ["The next submission builds it again, once that is repaired."]
+        again = ["Correct that and submit again: the next submission builds it again."]
         page = of_build.page or "environment-build"
         return _Cause(of_build.facts, of_build.advice or again, page)
     return _of_log(run, "job")
@@ -198,7 +198,7 @@ def _of_rank(run: RunFolder, rank: RankState, ranks: tuple[RankState, ...]) -> _
         return _of_memory(run, rank.oom, rank.name)
     of_log = _of_log(run, who_tells(rank, run.path, ranks).name)
     if rank.full:
-        room = f"Make room on the file system of {run.path}, and submit again."
+        room = f"Free some space on the file system of {run.path}, and submit again."
         return _Cause(of_log.facts, [room], "disk-full")
     if not of_log.advice:
         known = log_patterns.of_end(rank.exit_code, rank.signal)
@@ -224,25 +224,25 @@ def _of_log(run: RunFolder, name: str) -> _Cause:
 
 def _of_memory(run: RunFolder, oom: dict[str, int | None], name: str) -> _Cause:
     limit, peak = oom.get("limit"), oom.get("peak")
-    facts = [f"The kernel killed {oom.get('kills') or 1} of {name}'s processes for want of memory."]
+    facts = [f"{name} ran out of memory: the kernel killed {_processes(oom.get('kills') or 1)}."]
     if limit:
-        used = f", and used {peak / _GB:.2g} GB" if peak else ""
-        facts.append(f"It may have {limit / _GB:.2g} GB there{used}.")
+        used = f", and it used {peak / _GB:.2g} GB" if peak else ""
+        facts.append(f"Its limit is {limit / _GB:.2g} GB{used}.")
     return _Cause(facts, [_more_memory(run)], "out-of-memory")
 
 
 def _out_of_memory(run: RunFolder, status: RunState) -> _Cause:
     asked = _directive(run, "mem") or _directive(run, "mem-per-cpu")
-    facts = [f"It asked for {asked} of memory."] if asked else []
+    facts = [f"It requested {asked} of memory."] if asked else []
     used = _figures(run).most_memory(run.job_id) if run.job_id else ""
     if used:
-        facts.append(f"The most that Slurm saw one of its tasks use is {used}.")
+        facts.append(f"Slurm saw one of its tasks use up to {used}.")
     return _Cause(facts, [_more_memory(run)], "out-of-memory")
 
 
 def _more_memory(run: RunFolder) -> str:
     asked = _directive(run, "mem")
-    return f"Ask for more memory: --mem{f' (it was {asked})' if asked else ''}."
+    return f"Request more memory: --mem{f' (it was {asked})' if asked else ''}."
 
 
 def _timeout(run: RunFolder, status: RunState) -> _Cause:
@@ -263,7 +263,7 @@ def _node_failed(run: RunFolder, status: RunState) -> _Cause:
     bad = [node for node in nodes if not node.usable and node.state != "idle"]
     facts = [f"It ran on {names}."] if names else []
     facts += [f"{n.name} is {n.state.rstrip('*')} now: {n.reason}." for n in bad]
-    again = "Submit it again; with --max-restarts Slurm starts it again on other nodes."
+    again = "Submit it again. With --max-restarts, Slurm restarts it on other nodes by itself."
     return _Cause(facts, [again], "interrupted")
 
 
@@ -296,6 +296,10 @@ def _directive(run: RunFolder, name: str) -> str:
 
 def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _times(number: int) -> str:

@@ -41,8 +41,15 @@ def nobody_else_is_harmed(service: Webservice) -> Iterator[None]:
     yield
     assert service.run(BODY)["result"]
     assert (service.get_details()["pid"], service.state) == (before, "ready")
-    assert 'status="500"' not in service.call("GET", "/metrics").body.decode()
+    wait_until(lambda: is_at_rest(service))
     assert "Traceback" not in service.get_logs()
+
+
+def is_at_rest(service: Webservice) -> bool:
+    """Whether nothing is kept for the attackers; the connection that asks is the one that waits."""
+    text = service.call("GET", "/metrics").body.decode()
+    assert 'status="500"' not in text
+    return {"hpctf_connections_waiting 1.0", "hpctf_request_bytes 0.0"} <= set(text.splitlines())
 
 
 HALF = b'{"data": [[0.5, 0.5'
@@ -151,6 +158,22 @@ def test_strangers_give_way_to_clients_where_there_are_too_many(service: Webserv
             stack.enter_context(connection(service))
         assert mine.call("POST", "/score", BODY).status == 200
         assert mine._connection is first, "a connection with a token is the last to go"
+
+
+def test_a_client_that_reads_no_answers_is_left(service: Webservice) -> None:
+    asked = head(service, path="/swagger.json", method="GET")
+
+    def has_ended() -> bool:
+        with suppress(TimeoutError):  # the server reads no more until it has been read
+            try:
+                wire.sendall(asked * 100)
+            except (ConnectionError, ssl.SSLError):
+                return True
+        return False
+
+    with connection(service) as wire:
+        wire.settimeout(0.1)
+        wait_until(has_ended)
 
 
 def test_strangers_who_finish_what_was_refused_give_way_too(service: Webservice) -> None:

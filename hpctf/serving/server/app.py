@@ -59,7 +59,7 @@ class Service:
         self.script = script
         self.tokens = tokens
         self.limits = limits
-        self.measures = Measures()
+        self.measures = Measures(limits)
         self.is_leaving = False
         """Whether each answer says that the connection ends: another server has taken over."""
         self._models = {model.name: model for model in models}

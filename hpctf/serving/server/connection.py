@@ -28,6 +28,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin, and make room if there are too many."""
         super().connection_made(transport)
+        self._answered: Any = None
+        """The request that the application works on; others of this client may have come since."""
         self.gathered: Gathered | None = None
         """A body for which there is room: its parts need not be asked for."""
         self._late: asyncio.TimerHandle | None = None
@@ -149,6 +151,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Begin the application's work on a request."""
         cycle.scope["extensions"] = {EXCHANGE: Exchange(self, cycle)}
+        self._answered = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -193,6 +196,9 @@ class Connection(HttpToolsProtocol):
         if self._is_busy:
             self._is_busy = False
             self.limits.busy -= 1
+        if self._answered is not None:  # uvicorn tells the latest request alone
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from hpctf.serving.server.limits import Limits
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Measures:
-    """Counters of one server."""
+    """Counters of one server, and how much of its limits is taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "hpctf_requests",
@@ -35,6 +37,11 @@ class Measures:
             registry=self._registry,
         )
 
+        for name, words, value in (
+            ("connections_waiting", "Connections that wait for an answer.", lambda: limits.busy),
+            ("request_bytes", "Bytes of requests that are not answered.", lambda: limits.taken),
+        ):
+            Gauge(f"hpctf_{name}", words, registry=self._registry).set_function(value)
         self._of_kind: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def answered(self, kind: str, status: int, seconds: float) -> None:

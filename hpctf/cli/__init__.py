@@ -16,6 +16,7 @@ gc.set_threshold(100_000)  # importing makes many objects and no garbage: a tent
 import click  # noqa: E402
 
 from hpctf._version import __version__  # noqa: E402
+from hpctf.common.progress import show_on  # noqa: E402
 from hpctf.common.secrets import hidden  # noqa: E402
 from hpctf.common.signals import keep_signals  # noqa: E402
 from hpctf.common.terminal import guard  # noqa: E402
@@ -145,6 +146,7 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     else:
         guard()
+        show_on(sys.stderr)
     keep_signals()
     code = _run()
     gc.freeze()  # or Python would look through all modules once more, for a fifth of the time

@@ -8,6 +8,7 @@ import sys
 import click
 
 from hpctf.cli.common import answer_json, json_option, open_run, run_argument, say, site_option
+from hpctf.common.progress import followed
 from hpctf.common.terminal import data
 from hpctf.errors import UsageError, did_you_mean
 from hpctf.run_folder.logs import LogPrinter
@@ -85,5 +86,7 @@ def download(run_name: str, names: tuple[str, ...], folder: str, site: str | Non
         if names and not matching:
             raise UsageError(f"Run {run.id} has no file {prefix!r}.{did_you_mean(prefix, known)}")
         chosen.update(dict.fromkeys(matching))
-    for path in run.copy_files(chosen, folder):
+    # On a terminal, the names that are printed show how far it is.
+    names_in_turn = chosen if sys.stdout.isatty() else followed(chosen, f"Copying from {run.id}")
+    for path in run.copy_files(names_in_turn, folder):
         data(os.fsencode(path) + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,14 @@ from hpctf.cli.common import (
 from hpctf.cli.run_options import choice_of, choice_options, yes_option
 from hpctf.common.secrets import hidden
 from hpctf.common.terminal import visible
-from hpctf.common.units import clock, number
+from hpctf.common.units import clock, elapsed, number
 from hpctf.errors import UsageError
-from hpctf.run_folder.rank_states import ranks_of
+from hpctf.run_folder.rank_states import ranks_of, read_job
 
 if TYPE_CHECKING:
     from hpctf.run import Run
+    from hpctf.runs.search.filters import Facts
+    from hpctf.runs.status.listing import Listed
 
 SHOWN = 20
 """Runs that a listing shows unless told otherwise."""
@@ -88,13 +91,35 @@ def runs(
     for one, row in zip(found, rows, strict=True):
         what = (row["id"], row["state"], _cell(row["backend"]), _cell(row["ranks"]), _job(row))
         more = [_cell(one.value(name)) for name in values]
-        lines.append((*what, clock(row["submitted"]) or "-", *more))
-    plain_table(("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED", *values), lines)
+        when = (clock(row["submitted"]) or "-", _took(one.run))
+        lines.append((*what, *when, _primary(one), *more))
+    titles = ("RUN", "STATE", "BACKEND", "RANKS", "JOB", "SUBMITTED", "TIME", "METRIC")
+    plain_table((*titles, *values), lines)
     say_unreadable(one.run for one in found)
 
 
 def _cell(value: Any) -> str:
     return "-" if value is None else number(value)
+
+
+def _took(run: Listed) -> str:
+    """Return how long a run took, or has run so far, since its latest start."""
+    started = None if run.unreadable else read_job(run.folder.path).started
+    until = run.details["ended"] if run.final else time.time()
+    return "-" if started is None or until is None else elapsed(max(0.0, until - started))
+
+
+def _primary(facts: Facts) -> str:
+    """Return the metric that says most of a run, with its last value."""
+    from hpctf.tracking.charts import primary_of
+
+    numbers = {
+        name: last.value
+        for name, last in facts.metrics.items()
+        if isinstance(last.value, (int, float))
+    }
+    name = primary_of(numbers)
+    return "-" if name is None else f"{name}={number(numbers[name])}"
 
 
 def _job(details: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from hpctf.run_folder.rank_states import first_failure, tell_failure
 from hpctf.runs.kept_files import names_of
 from hpctf.runs.status.query import look
 from hpctf.runs.status.state import ranks_in_words
+from hpctf.tracking.charts import charts_of
 from hpctf.tracking.curves import is_curve
 from hpctf.tracking.metrics import Reading
 
@@ -140,11 +141,13 @@ def experiment_card(experiment: str, root: Path) -> str:
 
 
 def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
-    curves = [name for name, one in series.items() if is_curve(one)]
+    found = charts_of(series)
+    curves = [one.name for chart in found.charts for one in chart.series if is_curve(one)]
+    constants = {one.name for one in found.constants}
     single = [
         (name, _number(one.values[-1]))
         for name, one in series.items()
-        if one.kind == "value" and name not in curves
+        if one.kind == "value" and (name in constants or not is_curve(one))
     ]
     return {
         "curves": [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, make_folder
+from hpctf.common.progress import followed
 from hpctf.errors import RunFolderError
 
 ATTEMPTS = 3
@@ -79,7 +80,8 @@ class Copier:
         """
         with self._writing(self.destination):
             make_folder(self.destination, self.umask)
-        absent = [entry for entry in self.entries if not self._copy(entry)]
+        entries = followed(self.entries, "Copying the source folder", lambda entry: entry.size)
+        absent = [entry for entry in entries if not self._copy(entry)]
         # Some programs save by removing and writing anew: by now they have.
         return {entry.name for entry in absent if not self._copy(entry)}
 

@@ -63,6 +63,17 @@ def charts_of(series: Mapping[str, Series]) -> Charts:
     return Charts(tuple(sorted(charts, key=lambda chart: _place(chart.title))), tuple(constants))
 
 
+def primary_of(names: Iterable[str]) -> str | None:
+    """Return the metric that says most of a run: accuracy before loss, held-out data before train;
+    else the first one. None if there is none."""
+
+    def place(name: str) -> tuple[bool, bool, bool]:
+        base, held_out = parts_of(name)
+        return "accuracy" not in base and base != "acc", "loss" not in base, not held_out
+
+    return min(names, key=place, default=None)
+
+
 def parts_of(name: str) -> tuple[str, bool]:
     """Return the metric that a name is about, and whether it is measured on held-out data."""
     held_out = False

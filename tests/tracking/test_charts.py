@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hpctf.client.hpctf.series import Series
-from hpctf.tracking.charts import charts_of, parts_of
+from hpctf.tracking.charts import charts_of, parts_of, primary_of
 
 
 def series(**values: Sequence[float]) -> dict[str, Series]:
@@ -79,3 +79,10 @@ def test_lists_single_values_and_nan_are_no_curves() -> None:
 
     assert "once" not in drawn(found)
     assert charts_of(found).constants == ()
+
+
+def test_the_metric_that_says_most_is_held_out_accuracy() -> None:
+    assert primary_of(["loss", "accuracy", "val_loss", "val_accuracy"]) == "val_accuracy"
+    assert primary_of(["lr", "loss", "val_loss"]) == "val_loss"
+    assert primary_of(["speed", "lr"]) == "speed"
+    assert primary_of([]) is None

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import time
@@ -213,6 +214,14 @@ def test_curves_in_a_pipe_are_plain_text(runs: list[Run], more: list[str]) -> No
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert any("⠀" < char <= "⣿" for char in text), "a curve is drawn"
+
+
+def test_runs_are_listed_with_their_time_and_the_metric_that_says_most(runs: list[Run]) -> None:
+    head, *rows = run_cli("runs").splitlines()
+
+    assert head.split()[-2:] == ["TIME", "METRIC"]
+    assert {row.split()[0]: row.split()[-1] for row in rows}[runs[0].id].startswith("accuracy=")
+    assert all(re.search(r" \d+:\d\d  ", row) for row in rows)
 
 
 def test_a_metric_that_nobody_logged_is_told_with_what_was_meant(runs: list[Run]) -> None:

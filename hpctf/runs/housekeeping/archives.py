@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from hpctf.common.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write, same_bytes
 from hpctf.common.locks import lock
+from hpctf.common.progress import followed
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.run_folder.layout import ARCHIVES, RunFolder, check_name, only_one
 from hpctf.run_folder.ownership import SEAL, is_mine, seal, signature
@@ -102,7 +103,7 @@ def archive(
                 "Name a folder outside the run with --to.",
             )
     made = []
-    for folder in folders:
+    for folder in followed(folders, "Archiving runs"):
         made.append(_archive(root, folder, into))
         guard.check(folder)
         take_away(folder.path)

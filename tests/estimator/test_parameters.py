@@ -73,7 +73,8 @@ def test_one_entry_makes_a_parameter_of_the_constructor(extended: Path) -> None:
         "value": 3,
         "usual": None,
         "check": "loudness is 0, but must be a whole number of 1 or more.",
-        "near": "TensorFlow() has no parameter 'loudnes'. Did you mean 'loudness'?",
+        "near": "TensorFlow() has no parameter 'loudnes'. Did you mean 'loudness'?\n"
+        "  help(hpctf.TensorFlow) lists them.",
     }
 
 

@@ -46,7 +46,7 @@ def errors_of(path: Path) -> list[str]:
     """Return a wrong file's errors without its name, one a line."""
     with pytest.raises(SiteError) as caught:
         read_site(path)
-    lines = str(caught.value).splitlines()
+    lines = caught.value.message.splitlines()
     assert all(line.startswith(f"{path}:") for line in lines)
     assert caught.value.exit_code == 3
     return [line.removeprefix(f"{path}:") for line in lines]

@@ -194,7 +194,7 @@ def test_a_wrong_template_is_told_with_file_and_line(
         render(replace(planned(source).plan, template_folder=folder))
     assert words in str(caught.value)
     assert "sbatch.j2:" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in caught.value.message
 
 
 def test_a_missing_template_is_told_with_where_it_was_looked_for(source: Path) -> None:

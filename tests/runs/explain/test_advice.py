@@ -277,12 +277,12 @@ NEEDS_MORE = ("ref", "load")
 KERAS_2_ALONE = {name: script for name, script in KERAS_2.items() if name not in NEEDS_MORE}
 
 BROKEN = {
+    "board": f"import sys\nsys.modules['tensorboard'] = None\n{BOARD}",  # as if it was not there
     **KERAS_2,
     **{name: script for name, (script, _) in KERAS_1.items()},
     **{name: f"import tensorflow as tf\n{script}" for name, script in TF_1.items()},
     "numpy": NUMPY,
     "examples": EXAMPLES,
-    "board": BOARD,
     **ESTIMATORS,
     **CONTRIB,
 }

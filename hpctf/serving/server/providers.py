@@ -32,5 +32,5 @@ def runs_on(models: Sequence[Model], use_gpu: bool, tell: Callable[[str], None])
         return ""
     left = [model.name for model in models if model.providers[:1] != [_GPU]]
     if use_gpu and left:
-        tell(f"A GPU was asked for, but these models run on the CPUs: {', '.join(left)}")
+        tell(f"The service requested a GPU, but these models run on the CPUs: {', '.join(left)}")
     return "cpu" if left else "gpu"

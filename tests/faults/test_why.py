@@ -265,7 +265,7 @@ def test_a_program_that_the_node_cannot_run(person: Person) -> None:
     ("log", "meaning"),
     [
         ("ImportError: libcudart.so.12: cannot open shared object file: No such file", "libcudart"),
-        ("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB", "could not allocate"),
+        ("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB", "not allocate"),
         ("tensorflow...ResourceExhaustedError: {{function_node}} OOM when allocating", "a device"),
         ("OSError: [Errno 28] No space left on device: 'x'", "a disk is full"),
         ("OSError: [Errno 122] Disk quota exceeded: 'x'", "disk quota"),

@@ -124,6 +124,30 @@ def test_nonsense_is_not_http(service: Webservice, line: bytes) -> None:
         assert answer(wire)[0] == 400
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("CONNECT here:443 HTTP/1.1", 400),
+        ("OPTIONS * HTTP/1.1", 404),
+        ("PRI * HTTP/2.0", 400),
+        ("GET http://elsewhere/v2 HTTP/1.1", 200),
+        ("GET //v2 HTTP/1.1", 404),
+        ("GET /%00 HTTP/1.1", 404),
+        ("GET /v2?%00&a=%ff&a HTTP/1.1", 200),
+        ("GET /v2/models/%ff%2e%2e%0d%0a/ready HTTP/1.1", 404),
+        ("DELETE /v2/models/digits/infer HTTP/1.1", 405),
+        ("HEAD /score HTTP/1.1", 405),
+        ("GET /" + "a" * 60_000 + " HTTP/1.1", 404),
+    ],
+)
+def test_odd_requests_of_clients_are_answered(service: Webservice, line: str, status: int) -> None:
+    asked = head(service, "connection: close").partition(b"\r\n")[2]
+    with connection(service) as wire:
+        wire.sendall(line.encode() + b"\r\n" + asked)
+        found, said = answer(wire)
+    assert found == status, said[:300]
+
+
 def test_what_is_not_tls_gets_nothing(service: Webservice) -> None:
     where = urlsplit(service.uri)
     with socket.create_connection((where.hostname or "", where.port or 0)) as wire:

@@ -51,6 +51,27 @@ def test_columns_are_inputs_by_their_names_or_in_the_order_that_is_named(tmp_pat
     assert part["x"].tolist() == [[3, 1, 4]]
 
 
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("1,2.5,3", "first line holds numbers, where the columns' names belong"),
+        ("a;b;c", "';' between columns, where commas belong"),
+        ("a\tb\tc", "between columns, where commas belong"),
+        ("0,1,2", None),  # as pandas writes columns without names
+    ],
+)
+def test_a_first_line_that_names_no_columns_is_told(
+    tmp_path: Path, head: str, why: str | None
+) -> None:
+    (tmp_path / "x.csv").write_text(f"{head}\n4,5,6\n")
+    if why is None:
+        (part,) = rows_of(tmp_path / "x.csv", ROW, 10)
+        assert part["x"].tolist() == [[4, 5, 6]]
+        return
+    with pytest.raises(Wrong, match=why):
+        open_source(str(tmp_path / "x.csv"))
+
+
 def test_a_row_of_columns_may_be_an_image(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("p0,p1,p2,p3\n1,2,3,4\n")
     (part,) = rows_of(tmp_path / "x.csv", [Input("image", (2, 2, 1), FLOAT)], 10)

@@ -101,6 +101,13 @@ class Csv(Source):
         self.columns = next(csv.reader([text]), [])
         if not self.columns:
             raise Wrong("its first line does not name columns")
+        separator = next((one for one in ";\t" if one in text), None)
+        if len(self.columns) == 1 and separator is not None:
+            raise Wrong(f"its first line has {separator!r} between columns, where commas belong")
+        # Columns without names are called 0, 1, 2 ... by pandas.
+        counted = [str(number) for number in range(len(self.columns))]
+        if self.columns != counted and all(map(_is_number, self.columns)):
+            raise Wrong("its first line holds numbers, where the columns' names belong")
 
     def rows(self) -> int:
         return sum(rows for _, rows, _ in self.cut(1 << 20))
@@ -155,6 +162,14 @@ class Csv(Source):
             return words
         where = f"row {first + int(found[1])}, column {self.columns[int(found[2]) - 1]!r}"
         return f"{where}: {words[: found.start()]}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _records(stream: Any, offset: int) -> Iterator[Tuple[bytes, int]]:
@@ -254,4 +269,5 @@ def open_source(path: str) -> Source:
             raise Wrong("it is not a NumPy file, or holds objects of Python") from None
         raise Wrong(f"it cannot be read: {error}") from None
     except Exception as error:
-        raise Wrong("it cannot be read: {}".format(str(error).strip().split("\n")[0])) from None
+        first = str(error).strip().split("\n")[0].rstrip(".")
+        raise Wrong(f"it cannot be read: {first}") from None

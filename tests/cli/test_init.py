@@ -10,6 +10,7 @@ import pytest
 from hpctf import Run
 from hpctf.estimator.distribution import BACKENDS
 from hpctf.source.starter import files_of
+from tests.conftest import Person
 from tests.support.projects import hpctf
 
 pytestmark = pytest.mark.slow
@@ -58,3 +59,15 @@ def test_its_first_submission_trains(tmp_path: Path, backend: str, training_pyth
     assert losses[-1] < losses[0]
     assert "outputs/model.keras" in run.get_file_names()
     assert "train.py" not in json.dumps(run.get_file_names())
+
+
+@pytest.mark.slurm
+@pytest.mark.tensorflow
+def test_its_first_submission_trains_on_slurm(person: Person, training_python: str) -> None:
+    person.hpctf("init", "first", "-b", "collective")
+
+    words = ["--wait", "--python", training_python]
+    run = person.hpctf("submit", "first/job.yaml", *words).stdout.strip()
+
+    assert person.status(run)["state"] == "Completed"
+    assert "outputs/model.keras" in person.hpctf("files", run).stdout

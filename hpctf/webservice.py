@@ -18,7 +18,7 @@ from hpctf.serving.client import Answer, Client, answering, check_goes_on
 from hpctf.serving.deploy import Deployment, InferenceConfig, deploy, make_key, update
 from hpctf.serving.instance import LOG
 from hpctf.serving.record import ServiceFolder, all_services, find_service, services_root
-from hpctf.serving.status import of_latest, status_of, stop
+from hpctf.serving.status import Status, of_latest, status_of, statuses_of, stop
 from hpctf.site.loading import load_site
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class Webservice:
     ) -> list[Webservice]:
         """Return all services, by name."""
         return [cls.of(folder) for folder in all_services(services_root(site, runs_root))]
+
+    @staticmethod
+    def statuses(services: Sequence[Webservice]) -> Sequence[Status]:
+        """Return how services are; Slurm is asked once for all."""
+        return statuses_of([service.folder for service in services])
 
     @property
     def name(self) -> str:
@@ -251,9 +256,16 @@ class Webservice:
         self.stop()
         self.folder.remove()
 
-    def get_details(self) -> dict[str, Any]:
-        """Return all that is known of it, ready for JSON."""
-        status, definition = status_of(self.folder), self.folder.definition()
+    def get_details(self, status: Status | None = None) -> dict[str, Any]:
+        """Return all that is known of it, ready for JSON.
+
+        Parameters
+        ----------
+        status
+            How it is, where that has been asked for many services at once (`statuses`).
+        """
+        status = status or status_of(self.folder)
+        definition = self.folder.definition()
         server, job = status.server, status.job
         return {
             "name": self.name,

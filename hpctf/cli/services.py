@@ -158,9 +158,10 @@ def list_(site: str | None, as_json: bool) -> None:
     from hpctf.webservice import Webservice
 
     found = []
-    for service in Webservice.list(site=site):
+    deployed = Webservice.list(site=site)
+    for service, status in zip(deployed, Webservice.statuses(deployed), strict=True):
         try:
-            found.append(service.get_details())
+            found.append(service.get_details(status))
         except HpctfError as error:
             say(str(error))
     if as_json:

@@ -6,14 +6,16 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from hpctf.common.processes import start_time
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import states
-from hpctf.scheduler.jobs import Identity
+from hpctf.scheduler.jobs import Identity, JobStatus
 from hpctf.scheduler.slurm import Slurm
 from hpctf.serving.instance import ServerState, current, read_state
 from hpctf.serving.launch import Job, read_job
@@ -37,20 +39,42 @@ class Status:
     folder: Path | None
 
 
-def status_of(service: ServiceFolder) -> Status:
+_Known = Mapping[tuple[str | None, str], str]
+"""States of jobs by their cluster and id: ``waiting``, ``running``, ``over`` or ``unknown``."""
+
+
+def statuses_of(services: Sequence[ServiceFolder]) -> list[Status]:
+    """Return how services are, as `status_of` does. Each cluster's Slurm is asked once for all."""
+    jobs: dict[str | None, dict[str, Job]] = {}
+    for service in services:
+        for folder in {current(service.path), *service.servers()[-1:]} - {None}:
+            assert folder is not None
+            job = read_job(folder)
+            has_ended = read_state(folder).state in ("failed", "stopped")
+            if job is not None and job.job_id is not None and not has_ended:
+                jobs.setdefault(job.cluster, {})[job.job_id] = job
+    known: dict[tuple[str | None, str], str] = {}
+    for cluster, of_cluster in jobs.items():
+        states_of_them = _asked(cluster, of_cluster)
+        known.update({(cluster, job_id): state for job_id, state in states_of_them.items()})
+    return [status_of(service, known) for service in services]
+
+
+def status_of(service: ServiceFolder, known: _Known = MappingProxyType({})) -> Status:
     """Return how a service is. Of several servers the one counts that answers, or else the latest.
 
-    A server that says that it is ready, and whose process or job is over, is ``gone``.
+    A server that says that it is ready, and whose process or job is over, is ``gone``. Slurm is
+    asked for jobs that are not `known`.
     """
     answering = current(service.path)
     if answering is not None:
-        found = _of_server(answering)
+        found = _of_server(answering, known)
         if found.state == "ready":
             return found
     servers = service.servers()
     if not servers:
         return Status("gone", ServerState(), None, None)
-    return _of_server(servers[-1])
+    return _of_server(servers[-1], known)
 
 
 def of_latest(service: ServiceFolder) -> Status:
@@ -72,11 +96,11 @@ def ending_of(service: ServiceFolder) -> str | None:
     return ending
 
 
-def _of_server(folder: Path) -> Status:
+def _of_server(folder: Path, known: _Known = MappingProxyType({})) -> Status:
     said, job = read_state(folder), read_job(folder)
     if said.state in ("failed", "stopped"):
         return Status(said.state, said, job, folder)  # type: ignore[arg-type]
-    state = _of_job(job)
+    state = _of_job(job, known)
     if state == "running":
         state = "ready" if said.state == "ready" else "starting"
     elif state == "over":
@@ -86,7 +110,7 @@ def _of_server(folder: Path) -> Status:
     return Status(state, said, job, folder)  # type: ignore[arg-type]
 
 
-def _of_job(job: Job | None) -> str:
+def _of_job(job: Job | None, known: _Known = MappingProxyType({})) -> str:
     """Return ``waiting``, ``running``, ``over`` or ``unknown``."""
     if job is None:
         return "over"
@@ -94,11 +118,20 @@ def _of_job(job: Job | None) -> str:
         if job.host != os.uname().nodename:
             return "unknown"
         return "running" if _runs(job) else "over"
+    found = known.get((job.cluster, job.job_id))
+    return found or _asked(job.cluster, {job.job_id: job})[job.job_id]
+
+
+def _asked(cluster: str | None, jobs: Mapping[str, Job]) -> dict[str, str]:
+    """Return the states of jobs by their ids, from Slurm."""
     try:
-        found = Slurm(job.cluster).query({job.job_id: _identity(job)})
+        rows = Slurm(cluster).query({job_id: _identity(job) for job_id, job in jobs.items()})
     except SchedulerError:
-        return "unknown"
-    row = found.get(job.job_id)
+        return dict.fromkeys(jobs, "unknown")
+    return {job_id: _of_row(job, rows.get(job_id)) for job_id, job in jobs.items()}
+
+
+def _of_row(job: Job, row: JobStatus | None) -> str:
     if row is None:
         return "waiting" if time.time() - job.submitted < _UNSEEN_S else "over"
     if not row.active:

@@ -9,22 +9,25 @@ import shutil
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hpctf import LocalWebservice, Model, SlurmWebservice, UsageError, Webservice
-from hpctf.common.files import read_json
+from hpctf.common.files import read_json, write_json
 from hpctf.common.processes import start_time
 from hpctf.common.units import time_text
 from hpctf.errors import RunFolderError, ServiceError, UntrustedPath
 from hpctf.serving.client import Client
 from hpctf.serving.deploy import Deployment
 from hpctf.serving.instance import read_orders, read_state
-from hpctf.serving.launch import job_plan
+from hpctf.serving.launch import JOB, Job, job_plan
 from hpctf.serving.record import Definition, ServiceFolder, check_service_name
+from hpctf.serving.status import statuses_of
 from hpctf.site.model import Site, Target
 from hpctf.submission.script import render
 from tests.conftest import ROOT
@@ -188,6 +191,33 @@ def test_commands_deploy_call_and_stop(root: Path, onnx_files: Path, tmp_path: P
     command("services", "stop", "--remove", "digits-2")
     assert command("services", "list", "--json").stdout == "[]\n"
     assert "no service 'digits-2'" in command("services", "logs", "digits-2", code=2).stderr
+
+
+def test_slurm_is_asked_once_for_all_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm is a fake that counts."""
+    asked: list[list[str]] = []
+
+    class Counts:
+        def __init__(self, cluster: str | None) -> None:
+            assert cluster is None
+
+        def query(self, jobs: dict[str, object]) -> dict[str, object]:
+            asked.append(sorted(jobs))
+            return {"2": SimpleNamespace(active=True, state="PENDING")}
+
+    monkeypatch.setattr("hpctf.serving.status.Slurm", Counts)
+    services = []
+    for number in (1, 2, 3):
+        service = ServiceFolder(tmp_path / f"service-{number}")
+        service.path.mkdir()
+        server = service.new_server()
+        job = Job(job_id=str(number), submitted=0.0 if number == 1 else time.time())
+        write_json(server / JOB, asdict(job))
+        services.append(service)
+    assert [status.state for status in statuses_of(services)] == ["gone", "waiting", "waiting"]
+    assert asked == [["1", "2", "3"]]
 
 
 def test_a_killed_server_is_gone_and_may_be_replaced(

@@ -187,7 +187,7 @@ class Experiment:
         if "array" in self.site.drop:
             raise UsageError(
                 f"Site {self.site.name!r} has no job arrays: it drops 'array'.",
-                "Submit the trainings one by one.",
+                "Submit the runs one by one.",
             )
         labels = Labels(checked_tags(tags or {}))
         folders = self._submitter.submit(list(estimators), on_note, None, labels)

@@ -162,7 +162,7 @@ class Webservice:
             if timeout_s is not None and took > timeout_s:
                 raise ServiceError(
                     f"Service {self.name} is not ready after {timeout_s:g} s: it is {shown}.",
-                    "It goes on: wait again, or stop it: hpctf services stop " + self.name,
+                    "It continues: wait again, or stop it: hpctf services stop " + self.name,
                 )
             # Slurm is asked each time for a job: seldom, once it has not begun at once.
             is_job = status.job is not None and status.job.job_id is not None

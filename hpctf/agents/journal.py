@@ -129,7 +129,7 @@ class Journal:
             return record
         if offset not in self._noted:
             self._noted.add(offset)
-            notify(f"{self.path} has a damaged line at byte {offset:,}; it is passed over.")
+            notify(f"{self.path} has a damaged line at byte {offset:,}; it is ignored.")
         return None
 
     def _refused(self, error: OSError) -> RunFolderError:
@@ -137,7 +137,7 @@ class Journal:
             return RunFolderError(
                 f"Cannot write to the journal {self.path}: {error.strerror}. The journal is as "
                 "it was before.",
-                "Free some space; then the run goes on.",
+                "Free some space; then the run continues.",
             )
         return RunFolderError(
             f"Cannot write to the journal {self.path}: {error.strerror or error}.",

@@ -103,7 +103,7 @@ class Model(model.Model):
         )
         if not found:
             raise ModelNotFound(
-                f"No version of model {wanted!r} has what is asked for.",
+                f"No version of model {wanted!r} matches the request.",
                 f"hpctf models list {wanted}",
             )
         self._use(found[0]._registry, found[0].folder)

@@ -54,7 +54,7 @@ _CONTAINER = (
 )
 _PACKAGES = "Name the packages: pip_packages=[...], or add_pip_package() and add_conda_package()."
 _WHERE_ELSE = "Pass it to ScriptRunConfig(...), or to hpctf.azureml.TensorFlow(...)."
-_REMOVE = "Remove runs with hpctf runs --rm, or put them away with hpctf archive."
+_REMOVE = "Remove runs with hpctf runs --rm, or archive them with hpctf archive."
 _CLOUD = "This is Azure's own; a cluster has nothing like it, so leave the line out."
 _CHECKED = "Experiment.submit() checks it."
 _SCRIPT = (

@@ -37,7 +37,7 @@ COMMANDS = {
     "logs": ("hpctf.cli.files", "Print the logs of a run."),
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
-    "diff": ("hpctf.cli.diff", "Tell two runs apart: parameters, code, environment, metrics."),
+    "diff": ("hpctf.cli.diff", "Compare two runs: parameters, code, environment, metrics."),
     "archive": ("hpctf.cli.housekeeping", "Put runs away as one file each; bring them back."),
     "du": ("hpctf.cli.housekeeping", "Tell how much of the disk runs take."),
     "metrics": ("hpctf.cli.metrics", "Show what runs have logged, as tables or curves."),

@@ -176,7 +176,7 @@ def wait_for(run: Run, show_output: bool = False) -> RunState:
                 show_output, raise_on_error=False, on_change=on_change, stream=sys.stderr
             )
     except KeyboardInterrupt:
-        say(f"Interrupted: run {run.id} goes on. Come back with: hpctf wait {run.id}")
+        say(f"Interrupted: run {run.id} continues. Come back with: hpctf wait {run.id}")
         raise
 
 

@@ -26,7 +26,10 @@ _WIDEST = 60
 @click.command()
 @site_option
 @click.option(
-    "--only", multiple=True, type=click.Choice(_SECTIONS), help="Only this section; again for more."
+    "--only",
+    multiple=True,
+    type=click.Choice(_SECTIONS),
+    help="Only this section (repeatable).",
 )
 @click.option("--stat", is_flag=True, help="Of code, how many lines of which files.")
 @json_option
@@ -35,7 +38,7 @@ _WIDEST = 60
 def diff(
     site: str | None, only: tuple[str, ...], stat: bool, as_json: bool, first: str, second: str
 ) -> None:
-    """Tell what differs from run A to run B: what was asked for, code, environment, metrics.
+    """Tell what differs from run A to run B: request, code, environment, metrics.
 
     The exit code is 0 whatever differs.
     """
@@ -116,7 +119,7 @@ def _git(state: dict[str, Any] | None) -> str:
     words = [f"commit {(state.get('commit') or 'not known')[:12]}"]
     words += [f"of {state['branch']}"] if state.get("branch") else []
     words += ["with changes of its own"] if state.get("dirty") else []
-    words += ["with files that git is not told of"] if state.get("untracked") else []
+    words += ["with files that git does not track"] if state.get("untracked") else []
     words += [f"({state['problem']})"] if state.get("problem") else []
     return " ".join(words)
 

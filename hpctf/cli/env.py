@@ -94,7 +94,8 @@ def _spec(options: dict[str, Any], site: Site) -> EnvironmentSpec | Path:
         return locked_spec(lock, site, notify) if there is None else there.python
     if not packages:
         raise UsageError(
-            "Nothing is asked for.", "Name packages (--pip scikit-learn), or a --framework-version."
+            "The request names no packages.",
+            "Pass some (--pip scikit-learn), or a --framework-version.",
         )
     asked = SoftwareRequest(
         base=Path.cwd(),
@@ -206,7 +207,7 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
         "python": f"{one.python} ({spec['python_version']})",
         "built": f"{when} by {record['user']} on {record['host']}, in {record['seconds']:.0f} s",
         "size": file_size(record["size_bytes"]),
-        "asked for": ", ".join(filter(None, asked)),
+        "request": ", ".join(filter(None, asked)),
         "checked": ", ".join(f"{key} {value}" for key, value in checked.items()),
         "log": str(one.current / "build.log"),
         "packages": " ".join(record["packages"]),
@@ -255,7 +256,7 @@ def remove(
     from hpctf.environment.build_folder import remove_stale
 
     if not names and not stale:
-        raise UsageError("Name what to remove (hpctf env list), or say --stale.")
+        raise UsageError("Name what to remove (hpctf env list), or pass --stale.")
     store = _store(site, settings)
     chosen = {one.key: one for one in map(store.find, names)}
     if not force:
@@ -283,7 +284,7 @@ def _refuse_what_is_used(one: Environment, site: str | None) -> None:
     if using:
         raise BuildError(
             f"Environment {one.key} is used by {', '.join(using[:5])}.",
-            "Let them end, cancel them, or say --force.",
+            "Let them end, cancel them, or pass --force.",
         )
 
 

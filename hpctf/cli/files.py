@@ -53,7 +53,7 @@ def logs(
     try:
         wait(run.folder, None, printers)
     except KeyboardInterrupt:
-        say(f"Interrupted: run {run.id} goes on.")
+        say(f"Interrupted: run {run.id} continues.")
         raise
 
 

@@ -61,7 +61,7 @@ def archive(
     """
     choice, root = choice_of(options), runs_root_of(site)
     if (restore is not None) + listing + (not choice.all) > 1:
-        raise UsageError("Name runs, or say --restore, or --list: one of them at a time.")
+        raise UsageError("Name runs, or pass --restore or --list: one of them at a time.")
     if listing:
         _list_archives(root, to, as_json)
     elif restore is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--name", "names", multiple=True, metavar="NAME", help="Only this; again for more.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Only this (repeatable).")
 @click.option("--rank", metavar="ROLE-INDEX", help="That rank's values (default: the first's).")
 @click.option("--recursive", is_flag=True, help="Child runs, too.")
 @click.option("--json", "as_json", is_flag=True, help="All values, in JSON; NaN is null.")

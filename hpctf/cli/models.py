@@ -55,7 +55,7 @@ models.add_command(export)
     metavar="KEY=VALUE",
     help="A property, which never changes.",
 )
-@click.option("--description", help="What people are told of it.")
+@click.option("--description", help="A description for other people.")
 @click.option("--framework", help="Such as TensorFlow or Onnx (default: by its files).")
 @click.option("--framework-version", help="The framework's version (default: the run's).")
 @click.option("--alias", "aliases", multiple=True, help="An alias that stands for it from now on.")

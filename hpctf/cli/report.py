@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="RUN|EXPERIMENT [RUN]...", nargs=-1, required=True)
 @click.option("--compare", is_flag=True, help="Compare the runs that are named.")
 @out_option("File to write (default: the run's id or the experiment's name, .html).")
-@click.option("--force", is_flag=True, help="Replace a file that is no report.")
+@click.option("--force", is_flag=True, help="Replace a file that is not a report.")
 @site_option
 @json_option
 def report(

@@ -37,10 +37,10 @@ from hpctf.estimator.parameter import SLURM, TRAINING
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def resubmit(context: click.Context, /, run_name: str, **options: Any) -> None:
-    """Submit RUN again: its code as it was then, its environment, and all that was asked for.
+    """Submit RUN again, with the same code, environment and request.
 
-    Options ask for something otherwise; arguments after -- replace all of the script's. RUN may be
-    a run's folder, too. The new run's id is printed on stdout.
+    Options change the request; arguments after -- replace all of the script's. RUN may be a run's
+    folder, too. The new run's id is printed on stdout.
     """
     from hpctf.runs.resubmission import resubmission
 

@@ -27,7 +27,7 @@ choice_options = together(
         "states",
         multiple=True,
         type=click.Choice(STATES, case_sensitive=False),
-        help="Only runs in this state; again for more.",
+        help="Only runs in this state (repeatable).",
     ),
     click.option("--older-than", metavar="AGE", help="Only runs that ended before: 30d, 12h."),
     click.option("--larger-than", metavar="SIZE", help="Only runs that take more: 5GB, 500MB."),
@@ -36,7 +36,7 @@ choice_options = together(
         "filters",
         multiple=True,
         metavar="CONDITION",
-        help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1; again for more.",
+        help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1 (repeatable).",
     ),
 )
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -78,5 +78,8 @@ def agreed(proposal: Proposal, what: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError("Nobody is there to be asked: nothing was touched.", "Say --yes.")
+        raise UsageError(
+            "Cannot ask for confirmation: stdin is not a terminal. Nothing was changed.",
+            "Pass --yes to proceed.",
+        )
     return click.confirm(f"{what} {'them' if len(rows) > 1 else 'it'}?", err=True)

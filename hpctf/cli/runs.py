@@ -42,7 +42,7 @@ SHOWN = 20
 )
 @click.option("--sort", metavar="NAME", help="By a metric, or tag:KEY, param:NAME; largest first.")
 @click.option("--ascending", is_flag=True, help="Smallest first.")
-@click.option("--column", "columns", multiple=True, metavar="NAME", help="Show it; again for more.")
+@click.option("--column", "columns", multiple=True, metavar="NAME", help="Show it (repeatable).")
 @click.option("--rm", "removing", is_flag=True, help="Remove all of them that are over.")
 @yes_option
 @site_option

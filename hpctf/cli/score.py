@@ -146,7 +146,7 @@ def _check(model: str | None, inputs: tuple[str, ...], given: dict[str, Any]) ->
         own += ["MODEL and INPUTS"] if model else []
         if own:
             raise UsageError(
-                f"--resume takes {own[0]} from the run that it goes on with.", "Leave it out."
+                f"--resume takes {own[0]} from the run that it continues.", "Leave it out."
             )
     elif not model or not inputs:
         raise UsageError(

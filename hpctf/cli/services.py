@@ -84,7 +84,7 @@ def deploy(models: tuple[str, ...], name: str | None, site: str | None, **option
         try:
             made.wait_for_deployment()
         except KeyboardInterrupt:
-            say(f"Interrupted: service {made.name} goes on: hpctf services list")
+            say(f"Interrupted: service {made.name} continues: hpctf services list")
             raise
     _tell(made)
     if options["as_json"]:

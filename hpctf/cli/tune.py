@@ -146,7 +146,7 @@ def tune() -> None:
         "--resume-child-runs",
         multiple=True,
         metavar="TRIAL",
-        help="A trial of an earlier study that goes on from its checkpoints; can be repeated.",
+        help="A trial of an earlier study that continues from its checkpoints; can be repeated.",
     ),
 )
 @in_group(
@@ -310,7 +310,7 @@ def resume(study: str, site: str | None) -> None:
     """Go on with STUDY, which has ended before all of its trials have."""
     run = open_study(study, site)
     run.resume()
-    say(f"Study {run.id} goes on as job {run.job_id}.")
+    say(f"Study {run.id} continues as job {run.job_id}.")
 
 
 @tune.command(name="set")

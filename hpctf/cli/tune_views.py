@@ -108,7 +108,7 @@ def export(name: str, form: str | None, to: Path | None, site: str | None) -> No
 @click.command()
 @_STUDY
 @out_option("File to write (default: the study's id, .html).")
-@click.option("--force", is_flag=True, help="Replace a file that is no report.")
+@click.option("--force", is_flag=True, help="Replace a file that is not a report.")
 @site_option
 def report(name: str, out: Path | None, force: bool, site: str | None) -> None:
     """Write one HTML file that tells of STUDY: history, importances, curves, trials.
@@ -159,10 +159,10 @@ def watch(study: HyperDriveRun, interval: float) -> None:
     try:
         final = (_on_screen if can_show() else _in_lines)(study, following, interval)
     except KeyboardInterrupt:
-        say(f"Interrupted: study {study.id} goes on. hpctf tune status {study.id} --watch")
+        say(f"Interrupted: study {study.id} continues. hpctf tune status {study.id} --watch")
         raise
     if final is None:
-        say(f"Study {study.id} goes on. Come back with: hpctf tune status {study.id} --watch")
+        say(f"Study {study.id} continues. Come back with: hpctf tune status {study.id} --watch")
         return
     click.echo(visible(_head(study, final)))
     study.raise_for(final)
@@ -221,7 +221,7 @@ def _picture(study: HyperDriveRun, status: RunState, width: int, height: int) ->
         words = f"{row['trial']:>6}  {state:<14} {_short(row['value']):<12} {parameters}"
         lines.append(Text(visible(words), "green" if row["state"] == "running" else ""))
     lines += [Text()] * (height - 1 - len(lines))
-    lines = [*lines[: height - 1], Text("q or Ctrl-C: leave, and the study goes on", "dim")]
+    lines = [*lines[: height - 1], Text("q or Ctrl-C: leave; the study continues", "dim")]
     for line in lines:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")

@@ -47,8 +47,8 @@ _ANSWER_S = 0.5
 def watch(run_name: str, interval: float, site: str | None) -> None:
     """Follow RUN on one screen: state, ranks, epochs, curves, CPU and memory, GPUs, log.
 
-    Leave with q or Ctrl-C: the run goes on. Where stdout is no terminal, lines tell what changes.
-    Exit 1 if RUN did not complete.
+    Leave with q or Ctrl-C: the run continues. If stdout is not a terminal, print a line
+    for each change. Exit 1 if RUN did not complete.
     """
     from hpctf.cli.terminal import can_show
     from hpctf.runs.status.wait import Following
@@ -61,7 +61,7 @@ def watch(run_name: str, interval: float, site: str | None) -> None:
         watch_study(HyperDriveRun(run.folder), interval)
         return
     watcher = Watcher(run, Following(run.folder))
-    goes_on = f"run {run.id} goes on. Come back with: hpctf watch {run.id}"
+    goes_on = f"run {run.id} continues. Come back with: hpctf watch {run.id}"
     try:
         final = _on_screen(watcher, interval) if can_show() else _in_lines(watcher, interval)
     except KeyboardInterrupt:

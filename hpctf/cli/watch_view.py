@@ -61,7 +61,7 @@ def paint(view: View, width: int, height: int) -> list[Text]:
     screen the curves give way first.
     """
     head = _head(view, width)
-    foot = Text("q or Ctrl-C: leave, and the run goes on", "dim")
+    foot = Text("q or Ctrl-C: leave; the run continues", "dim")
     left = height - len(head) - 1
     ranks = _ranks(view, min(left, max(2, left // 3)))
     left -= len(ranks)

@@ -64,7 +64,7 @@ def check_word(where: str, text: str) -> None:
     except UnicodeEncodeError as error:
         character = text[error.start]
         raise UsageError(
-            f"{where} holds {character!r}, which is no character.",
+            f"{where} holds {character!r}, which is not a character.",
             "Save the file as UTF-8, or pass the value in a file.",
         ) from None
     if size > LONGEST_WORD:

@@ -238,7 +238,7 @@ class _Build:
             return None
         if not tensorflow:
             raise BuildError(
-                "Horovod is asked for, but the packages bring no TensorFlow.",
+                "The request includes Horovod, but the packages bring no TensorFlow.",
                 "Leave --framework-version or the packages' TensorFlow in, or use "
                 "--backend collective, which needs no Horovod.",
             )

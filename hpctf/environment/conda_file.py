@@ -111,7 +111,7 @@ def _python(where: str, text: str, operator: str | None, version: str | None, kn
         )
     if known and known != exact[1]:
         raise UsageError(
-            f"{where}: {shown(text)}, but python={known} is asked for, too.",
+            f"{where}: {shown(text)}, but python={known} is requested, too.",
             "Name one version of Python.",
         )
     return exact[1]

@@ -112,7 +112,7 @@ def locked_spec(lock: Lock, site: Site, tell: Callable[[str], None]) -> Environm
             bounds, pythons = ((major, minor), (major, minor)), site.environments.pythons
             short = f"{major}.{minor}"
             same = find_python(short, bounds, pythons, here, "the lock file", trusted)
-            tell(f"Python {version} ({python}) is not here; {same.version} ({same.path}) is")
+            tell(f"Python {version} ({python}) no longer exists; {same.version} ({same.path}) is")
         python, version = same.path, same.version
     return replace(
         spec,

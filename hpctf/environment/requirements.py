@@ -116,7 +116,7 @@ class Reader:
             if not text.strip() or text.strip().startswith("-"):
                 raise UsageError(
                     f"{where} is {shown(text)}, which names no package.",
-                    "pip's options belong into a requirements file: pip_requirements_file.",
+                    "pip's options belong in a requirements file: pip_requirements_file.",
                 )
             self.line(text.strip(), where, base)
 

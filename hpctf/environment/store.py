@@ -145,7 +145,7 @@ class Store:
             raise UsageError(
                 f"There is no environment {shown(name)} in {self.root}."
                 f"{did_you_mean(name, list(known))}",
-                "hpctf env list says what there is.",
+                "List the environments: hpctf env list",
             )
         self._check_parts(known[near[0]])
         return known[near[0]]

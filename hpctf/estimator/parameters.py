@@ -66,7 +66,7 @@ class Parameters(Described):
 
     source_directory: Parameter[str | os.PathLike[str] | None, Path | None] = Parameter(
         TRAINING,
-        "Folder whose content goes with the run; by default the current one.",
+        "Folder whose content is copied into the run; by default the current one.",
         validators.check_source_directory,
         needs=("function",),
         recorded=False,

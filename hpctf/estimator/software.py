@@ -35,7 +35,7 @@ NOT_HERE = {
     "vm_size": "A cluster's machines are chosen by compute_target (--target); gpus_per_node, "
     "cpus_per_task and mem ask for parts of them.",
     "vm_priority": "Say sbatch={'qos': ...} or a partition's target (compute_target); a job that "
-    "may be pre-empted goes on from its checkpoints with max_restarts.",
+    "may be pre-empted continues from its checkpoints with max_restarts.",
     "image_registry_details": "Log in to the registry with the container runtime itself "
     "(apptainer registry login), or fetch the image to a file and name that: container='x.sif'.",
     "shm_size": "Containers on a cluster share the node's /dev/shm: nothing need be said.",

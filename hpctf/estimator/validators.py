@@ -80,7 +80,7 @@ def check_entry_script(
     if relative.split(os.sep)[0] == os.pardir:
         raise UsageError(
             f"{parameter} {shown(entry_script)} lies outside source_directory {str(folder)!r}.",
-            "Only what lies in source_directory goes with the run: name a folder that holds both.",
+            "Only files in source_directory are part of a run: pass a folder that holds both.",
         )
     script = folder / relative
     if not os.path.isfile(script):

@@ -100,7 +100,7 @@ def _port(host: str, port: int | None) -> int:
             probe.bind((host, port or 0))
         except OSError as error:
             raise UsageError(
-                f"Port {port} of {host} cannot be had: {error.strerror or error}.",
+                f"Port {port} of {host} is not available: {error.strerror or error}.",
                 "Name another one (--port), or none: a free one is taken then.",
             ) from None
         return int(probe.getsockname()[1])

@@ -292,7 +292,7 @@ def _check_file(folder: Path, name: str, wanted: File, write: Callable[[bytes], 
     with stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise _changed(folder, name, "is not a file any more")
+            raise _changed(folder, name, "is no longer a file")
         if found.st_size != wanted.bytes:
             raise _changed(folder, name, f"has {found.st_size} bytes, not {wanted.bytes}")
         digest = hashlib.sha256()

@@ -303,7 +303,7 @@ class Registry:
         except OSError as error:
             raise RunFolderError(
                 f"Model {version.id} cannot be removed: {str(error.filename)!r}: {error.strerror}.",
-                f"'hpctf models rm {version.id}' goes on.",
+                f"'hpctf models rm {version.id}' completes the removal.",
             ) from None
 
 

@@ -60,7 +60,9 @@ def own_addresses(name: str) -> list[tuple[int, str]]:
     own = [one for one in addresses if _is_own(*one)]
     if not own:
         listed = ", ".join(address for _, address in addresses)
-        raise _unreachable(name, f"leads to {listed}, which is no address of {os.uname().nodename}")
+        raise _unreachable(
+            name, f"leads to {listed}, which is not an address of {os.uname().nodename}"
+        )
     return own
 
 

@@ -37,15 +37,15 @@ def gpus_per_node(asked: Resources, group: Group, name: str, target: Target, pin
     gpus = asked.gpus or target.gpus or tasks
     if target.gpus is not None and gpus > target.gpus:
         what = f"gpus_per_node is {gpus}" if asked.gpus else "use_gpu is set"
-        have = f"{target.gpus} GPUs a node" if target.gpus else "no GPUs"
+        have = f"{target.gpus} GPUs per node" if target.gpus else "no GPUs"
         raise UsageError(
             f"{what}, but target {name!r} has {have}.",
             "Ask for fewer, or choose another target (--target).",
         )
     if pin and tasks > gpus:
         raise UsageError(
-            f"{tasks} processes a node share {gpus} GPUs, but each is to have its own.",
-            f"Ask for more GPUs (--gpus-per-node {tasks}) or fewer processes a node.",
+            f"{tasks} processes per node share {gpus} GPUs, but each is to have its own.",
+            f"Ask for more GPUs (--gpus-per-node {tasks}) or fewer processes per node.",
         )
     return gpus
 
@@ -131,7 +131,7 @@ def job_directives(
         made["signal"] = f"{to}{rules.signal}@{rules.grace_s + REQUEUE_S}"
     for key in made.keys() & asked.sbatch.keys():
         raise UsageError(
-            f"--sbatch {key}: hpctf sets it itself for a training that restarts.",
+            f"--sbatch {key}: hpctf sets it itself for a run that restarts.",
             "Leave it out, or max_restarts and grace_seconds (--max-restarts, --grace).",
         )
     for key in made.keys() & set(dropped):
@@ -144,9 +144,9 @@ def job_directives(
 
 
 _NEEDED_BY = {
-    "requeue": "a training that starts again (max_restarts) must be allowed to",
-    "no-requeue": "a training that never starts again (max_restarts=0) says so by it",
-    "signal": "a training that is warned of its time limit gets its warning by it",
+    "requeue": "a run that restarts (max_restarts) must be allowed to",
+    "no-requeue": "a run that never restarts (max_restarts=0) says so by it",
+    "signal": "a run that is warned of its time limit gets its warning by it",
 }
 
 

@@ -320,8 +320,8 @@ def _check_same_python(python: str) -> None:
         answer = answer_of(done.stdout)
     if answer != _OWN_VERSION:
         raise UsageError(
-            f"The function is of Python {_OWN_VERSION}, but {python} is Python "
-            f"{answer or 'of no known'}: functions cannot go from one to the other.",
+            f"Cannot run this function with {python}: it is pickled by Python {_OWN_VERSION}, and "
+            f"{f'that is Python {answer}' if answer else 'that one did not report its version'}.",
             "Put it in a script (entry_script), or use a training environment of Python "
             f"{_OWN_VERSION}.",
         )

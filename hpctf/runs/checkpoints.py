@@ -202,8 +202,8 @@ def _of_run(run: RunFolder, takes_outputs: bool) -> Resumption:
         return Resumption(checkpoints, outputs)
     if takes_outputs:
         raise UsageError(
-            f"resume_from: Run {run.id} has no outputs and no checkpoints to go on from.",
-            f"A script that takes {OPTION} goes on from what the earlier run wrote to ./outputs: "
+            f"resume_from: Run {run.id} has no outputs and no checkpoints to continue from.",
+            f"A script that takes {OPTION} continues from what the earlier run wrote to ./outputs: "
             "name another run, or leave resume_from out to begin anew.",
         )
     raise UsageError(

@@ -101,7 +101,7 @@ def resubmission(
     if run.is_study:
         raise UsageError(
             f"Run {run.id} is a study, which cannot be submitted again as a run.",
-            f"To go on with it: hpctf tune resume {run.id}. A trial can be submitted again.",
+            f"To continue it: hpctf tune resume {run.id}. A trial can be submitted again.",
         )
     if run.is_scoring:
         raise UsageError(
@@ -258,7 +258,7 @@ def _estimator(
         if python != sys.executable and os.path.isabs(python):
             asked["python"] = python if os.access(python, os.X_OK) else None
         if asked.get("python") is None and python != sys.executable:
-            tell(f"the run's Python {python} is not here any more: it is {sys.executable} now")
+            tell(f"the run's Python {python} no longer exists; this run gets {sys.executable} now")
     function = request.get("function")
     if function is None:
         return estimator_from(asked, run.snapshot)

@@ -39,7 +39,7 @@ NOT_DROPPED = {
     "ntasks-per-node": "it spreads the ranks evenly over the nodes",
     "job-name": "hpctf finds the job again by it",
     "output": "the run folder holds the job's log",
-    "open-mode": "a job that starts again goes on in its log",
+    "open-mode": "a job that restarts continues its log",
 }
 """Options that no job of hpctf's can do without."""
 

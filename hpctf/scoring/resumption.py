@@ -96,7 +96,7 @@ def _check_unchanged(folder: RunFolder, path: str, was: Any) -> None:
         ) from None
     if now != was:
         raise UsageError(
-            f"Cannot go on with run {folder.id}: {shown(path)} has changed since its rows were "
+            f"Cannot continue run {folder.id}: {shown(path)} has changed since its rows were "
             "counted.",
             "Score anew: hpctf score MODEL INPUTS... --out DIR",
         )

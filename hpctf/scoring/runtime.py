@@ -78,7 +78,7 @@ def runtime_of(
     found, modules = _of_plan(kept.path / "plan.json")
     if os.path.isabs(found) and os.access(found, os.X_OK):
         return Runtime(python=found, modules=modules)
-    gone = f": its run's Python, {found}, is not here" if found else ""
+    gone = f": its run's Python, {found}, no longer exists" if found else ""
     raise UsageError(
         f"Model {version.id} does not say in which environment it can be loaded{gone}.",
         "Name a Python that has its TensorFlow and Keras: --python EXE; or register it as ONNX.",

@@ -118,7 +118,7 @@ def _asked(
         check_path("site", wanted)
         wanted = os.path.abspath(os.path.expanduser(wanted))
     elif wanted == "":
-        raise UsageError("The site's name is empty.", "'hpctf site list' shows what there is.")
+        raise UsageError("The site's name is empty.", "'hpctf site list' lists the sites.")
     said, env = check_settings(settings), variables(os.environ)
     return SiteQuery(wanted, default_site_name(), find_project(project), env, said)
 

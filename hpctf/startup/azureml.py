@@ -30,7 +30,7 @@ REFUSED = {
     "Datastore": _INPUTS,
     "Environment": _SUBMISSION,
     "Experiment": "Run.get_context().experiment is this run's; " + _SUBMISSION,
-    "Keyvault": "say --env NAME=VALUE, or read a file that only you can read",
+    "Keyvault": "pass --env NAME=VALUE, or read a file that only you can read",
     "Model": _MODELS,
     "RunConfiguration": _SUBMISSION,
     "ScriptRunConfig": _SUBMISSION,

@@ -168,7 +168,7 @@ def _asked(
         try:
             found = Slurm(one).find({"job": identity}, began - _CLOCKS_S)
         except SchedulerError as error:
-            answer = f"Slurm could not be asked for it: {error.message}"
+            answer = f"Slurm did not answer a query for it: {error.message}"
             continue
         if "job" in found and (found["job"].active or not alive):
             return (found["job"].job_id, one), ""

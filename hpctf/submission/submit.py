@@ -94,7 +94,7 @@ def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
                 "Use --ps-placement shared, or submit the runs one by one.",
             )
         if _size(plan) != _size(plans[0]):
-            raise UsageError("The trainings of an array must ask for the same resources.")
+            raise UsageError("The runs of an array must request the same resources.")
     return render(plans[0], tuple(plan.run_folder for plan in plans), keep=keep)
 
 

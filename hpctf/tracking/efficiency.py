@@ -36,7 +36,7 @@ class NodeUse:
     memory_peak, memory_asked
         Bytes. The peaks of several ranks are added, whenever they were.
     gpus_asked, gpu_use
-        GPUs, and the percent of the time that they were busy, on the mean.
+        GPUs, and the percent of the time that they were busy, on average.
     gpu_memory_peak, gpu_memory_total
         Bytes of the GPU that was fullest.
 
@@ -57,7 +57,7 @@ class NodeUse:
     gpu_memory_total: int | None
 
     def __str__(self) -> str:
-        """In one line: ``1.9 of 2 cores on the mean, 3.1 GB of 64 GB of memory``."""
+        """In one line: ``1.9 of 2 cores on average, 3.1 GB of 64 GB of memory``."""
         cores = _cores(self.cpu_mean, self.cpu_asked)
         return ", ".join([cores, _memory(self), *_gpu_words(self.gpu_use, self)])
 
@@ -70,7 +70,7 @@ class Efficiency:
 
     @property
     def cpu_mean(self) -> float | None:
-        """Cores in use on all nodes, on the mean."""
+        """Cores in use on all nodes, on average."""
         known = [node.cpu_mean for node in self.nodes if node.cpu_mean is not None]
         return sum(known) if known else None
 
@@ -87,7 +87,7 @@ class Efficiency:
 
     @property
     def gpu_use(self) -> float | None:
-        """Percent of the time that the GPUs were busy, on the mean of the nodes that have any."""
+        """Percent of the time that the GPUs were busy, on average of the nodes that have any."""
         known = [node.gpu_use for node in self.nodes if node.gpu_use is not None]
         return sum(known) / len(known) if known else None
 
@@ -213,15 +213,15 @@ def _cores(mean: float | None, asked_for: int | None) -> str:
     if mean is None:
         return "cores not sampled"
     if asked_for is None:
-        return f"{mean:.1f} cores on the mean (not asked for)"
-    return f"{mean:.1f} of {asked_for} cores on the mean"
+        return f"{mean:.1f} cores on average (not requested)"
+    return f"{mean:.1f} of {asked_for} cores on average"
 
 
 def _memory(node: NodeUse) -> str:
     if node.memory_peak is None:
         return "memory not sampled"
     if node.memory_asked is None:
-        return f"{memory_size(node.memory_peak)} of memory (not asked for)"
+        return f"{memory_size(node.memory_peak)} of memory (not requested)"
     return f"{memory_size(node.memory_peak)} of {memory_size(node.memory_asked)} of memory"
 
 

@@ -27,7 +27,7 @@ _GPU = re.compile(r"^gpu(\d+)_")
 class Sample(NamedTuple):
     """What one rank used at one time.
 
-    ``row`` has ``cpu`` (cores in use, on the mean of the ``seconds`` before ``time``), ``memory``
+    ``row`` has ``cpu`` (cores in use, on average of the ``seconds`` before ``time``), ``memory``
     and ``memory_peak`` (bytes), ``memory_count`` (how that was counted: ``cgroup``, ``pss`` or
     ``rss``), ``processes``, and of each GPU ``gpu0_use`` (percent), ``gpu0_memory`` and
     ``gpu0_memory_total`` (bytes); what could not be asked is missing. ``gpus`` are the GPUs' names

@@ -93,7 +93,7 @@ def resume(study: Study) -> int:
     if not left:
         raise UsageError(
             f"All {ended} trials of study {study.id} have ended.",
-            "To go on, start a new study with resume_from.",
+            "To continue, start a new study with resume_from.",
         )
     folder.final.unlink(missing_ok=True)
     folder.cancelled.unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def set_parallel(study: Study, most: int) -> None:
     if state.final:
         raise UsageError(
             f"Study {study.id} is over: it is {state.state}.",
-            f"To go on with what is left: hpctf tune resume {study.id}",
+            f"To continue with the rest: hpctf tune resume {study.id}",
         )
     progress = study.ledger.append("parallel", most=most)
     if study.is_driven:

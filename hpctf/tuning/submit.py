@@ -188,7 +188,7 @@ def define(
     given = [*(trial.parameters for trial in first), *sampling.enqueued(seed)]
     if len(given) > total:
         raise UsageError(
-            f"{len(given)} trials go on or are enqueued, more than the study has: {total}.",
+            f"{len(given)} trials continue or are enqueued, more than the study has: {total}.",
             f"Use max_total_runs={len(given)} (--trials {len(given)}) or more.",
         )
     drawn: list[dict[str, Any]] | None = given or None
@@ -230,7 +230,7 @@ def take_over(study: Study, config: HyperDriveConfig, tell: Callable[[str], None
     learned = search.learn(earlier)
     tell(f"{words}: the search has learned from {learned.taken}.")
     for reason, number in learned.passed_over.items():
-        tell(f"{number} results were passed over: {reason}")
+        tell(f"{number} results were ignored: {reason}")
 
 
 def jobs_of(definition: Definition) -> int:
@@ -266,7 +266,7 @@ def estimator_of(config: HyperDriveConfig, site: Site) -> TensorFlow:
         )
     if estimator.resume_from is not None:
         raise UsageError(
-            "A study cannot go on from a run's checkpoints (resume_from).",
+            "A study cannot continue from a run's checkpoints (resume_from).",
             "Let the script load them itself, from an input: inputs={'start': RUN_FOLDER}.",
         )
     return estimator

@@ -92,7 +92,7 @@ def test_q_leaves_and_the_run_goes_on(run: Run, terminal: Any) -> None:
     seen.shows("Running")
     seen.type("q")
     assert seen.ends() == 0
-    assert f"goes on. Come back with: hpctf watch {run.id}" in seen.text().replace("\n", "")
+    assert f"continues. Come back with: hpctf watch {run.id}" in seen.text().replace("\n", "")
     assert run.status == "Running"
 
 
@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_the_run_alone_and_the_terminal_as_it_was(run: Run, termin
     seen.shows("Running")
     seen.type("\x03")
     assert seen.ends() == 130
-    assert f"Interrupted: run {run.id} goes on" in seen.text().replace("\n", "")
+    assert f"Interrupted: run {run.id} continues" in seen.text().replace("\n", "")
     assert seen.sent.index(ALTERNATE) < seen.sent.index(NORMAL)
     assert b"\x1b[?25h" in seen.sent  # the cursor is seen again
     assert seen.modes_after == seen.modes_before

@@ -67,7 +67,7 @@ def test_build_makes_what_a_spec_file_says(site: Path) -> None:
 def test_build_that_asks_for_nothing_or_too_much_is_a_usage_error(site: Path) -> None:
     done = hpctf_env("build", site=site, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Nothing is asked for" in done.stderr
+    assert "The request names no packages" in done.stderr
     done = hpctf_env("build", "--locked", "x", "--pip", "tiny", site=site, check=False)
     assert done.returncode == 2
     assert "--locked says all that an environment is made of; --pip cannot add" in done.stderr

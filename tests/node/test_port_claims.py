@@ -173,7 +173,10 @@ def test_a_name_of_this_host_leads_to_addresses_that_a_port_can_be_bound_on() ->
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("n1-ib.invalid", "leads nowhere"), ("192.0.2.7", "leads to 192.0.2.7, which is no address")],
+    [
+        ("n1-ib.invalid", "leads nowhere"),
+        ("192.0.2.7", "leads to 192.0.2.7, which is not an address"),
+    ],
 )
 def test_a_name_by_which_nobody_reaches_this_host_is_told_with_the_key(name: str, why: str) -> None:
     with pytest.raises(ClusterSpecError, match=f"^{name}, by which .* {why}") as caught:

@@ -206,10 +206,10 @@ def test_a_count_that_the_backend_does_not_know_is_refused(
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"gpus_per_node": 5}, "gpus_per_node is 5, but target 'gpu' has 4 GPUs a node."),
+        ({"gpus_per_node": 5}, "gpus_per_node is 5, but target 'gpu' has 4 GPUs per node."),
         (
             {"gpus_per_node": 1, "distributed_backend": "mpi", "process_count_per_node": 2},
-            "2 processes a node share 1 GPUs, but each is to have its own.",
+            "2 processes per node share 1 GPUs, but each is to have its own.",
         ),
         ({"use_gpu": True, "compute_target": "cpu"}, "use_gpu is set, but target 'cpu' has no"),
         ({"gpus_per_node": 1, "compute_target": "cpu"}, "gpus_per_node is 1, but target 'cpu'"),

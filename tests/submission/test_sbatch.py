@@ -144,7 +144,7 @@ def test_on_any_other_failure_slurm_is_asked_for_the_job(
     assert answer(tmp_path, monkeypatch, script, known="139") == ("139", None)
     with pytest.raises(NoAnswer, match="Slurm does not have it so far"):
         answer(tmp_path, monkeypatch, script)
-    with pytest.raises(NoAnswer, match="Slurm could not be asked for it: squeue: down"):
+    with pytest.raises(NoAnswer, match="Slurm did not answer a query for it: squeue: down"):
         answer(tmp_path, monkeypatch, script, away=True)
 
 

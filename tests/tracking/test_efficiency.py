@@ -79,14 +79,14 @@ def test_ranks_of_a_node_are_added_up(tmp_path: Path) -> None:
     (node,) = used_by(tmp_path, plan_of(("mem", "64G"), cpus_per_task=2)).nodes
     assert (node.cpu_mean, node.cpu_peak, node.cpu_asked) == (2.5, 3.0, 4)
     assert (node.memory_peak, node.memory_asked) == (3 * GB, 64 * GB)
-    assert str(node) == "2.5 of 4 cores on the mean, 3 GB of 64 GB of memory"
+    assert str(node) == "2.5 of 4 cores on average, 3 GB of 64 GB of memory"
 
 
 def test_the_fullest_node_is_told_of_several(tmp_path: Path) -> None:
     write(tmp_path, "worker-0", "n1", [{"cpu": 1.0, "memory": GB}])
     write(tmp_path, "worker-1", "n2", [{"cpu": 0.5, "memory": 5 * GB}])
     used = used_by(tmp_path, plan_of(("mem", "8G"), nodes=2))
-    assert str(used) == "1.5 of 2 cores on the mean, 5 GB of 8 GB of memory on n2"
+    assert str(used) == "1.5 of 2 cores on average, 5 GB of 8 GB of memory on n2"
 
 
 def test_a_gpu_that_two_ranks_see_is_counted_once(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_was_used_is_told_against_what_was_asked(
     assert (node.cpu_asked, node.memory_asked) == (None, None)
     told = hpctf("status", "@last", cwd=tmp_path)
     assert f"used {used}\n" in told.stdout
-    assert "MB of memory (not asked for)" in told.stdout
+    assert "MB of memory (not requested)" in told.stdout
     parsed = json.loads(hpctf("status", "@last", "--json", cwd=tmp_path).stdout)
     assert parsed["used"]["nodes"][0]["memory_peak"] == node.memory_peak
 

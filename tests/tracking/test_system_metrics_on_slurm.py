@@ -81,7 +81,7 @@ def test_every_rank_of_a_het_job_is_sampled_and_compared_with_what_it_asked(
     assert nodes["ps-0"]["cpu_asked"] == 2
     told = person.hpctf("status", status["id"]).stdout
     assert re.search(
-        r"^used \S+ of \d+ cores on the mean, \d+ MB of 300 MB of memory on", told, re.M
+        r"^used \S+ of \d+ cores on average, \d+ MB of 300 MB of memory on", told, re.M
     )
 
 

@@ -77,7 +77,9 @@ def test_enqueued_trials_come_first_and_what_they_leave_out_is_drawn(studies: St
     assert second == line[1] and len(drawn) == 2
     with pytest.raises(UsageError, match="enqueue has 'z', which is not a parameter"):
         parse_sampling("tpe", space, enqueue=[{"z": 1}])
-    with pytest.raises(UsageError, match="2 trials go on or are enqueued, more than the study has"):
+    with pytest.raises(
+        UsageError, match="2 trials continue or are enqueued, more than the study has"
+    ):
         studies.make("two", hyperparameter_sampling=sampling, max_total_runs=1)
 
 

@@ -41,7 +41,7 @@ def test_a_search_learns_from_earlier_studies(studies: Studies) -> None:
     assert known == {"one/0": (drawn[0], (0.9,)), "one/1": (drawn[1], (0.2,))}
     assert studies.notes == [
         "4 results of one: the search has learned from 2.",
-        "2 results were passed over: its trial failed, or was cancelled",
+        "2 results were ignored: its trial failed, or was cancelled",
     ]
 
 

@@ -21,12 +21,12 @@ _SHARED = (
 )
 _OF_REFUSALS = (
     ("account", "targets.{target}.account: 'sacctmgr show associations user=$USER' lists yours"),
-    ("qos", "targets.{target}.qos: 'sacctmgr show qos' lists what there is"),
-    ("partition", "targets.{target}.partition: 'sinfo --summarize' lists what there is"),
+    ("qos", "targets.{target}.qos: 'sacctmgr show qos' lists them"),
+    ("partition", "targets.{target}.partition: 'sinfo --summarize' lists them"),
     ("time limit", "--time, or targets.{target}.time_limit: ask for less"),
     ("memory", "targets.{target}.mem, or drop: [mem] where a site forbids it"),
     ("node configuration", "--nodes, or the target's gpus, constraint and mem: ask for less"),
-    ("gres", "targets.{target}.gpus and gpu_type: 'sinfo --format \"%P %G\"' lists what there is"),
+    ("gres", "targets.{target}.gpus and gpu_type: 'sinfo --format \"%P %G\"' lists them"),
 )
 
 
@@ -199,7 +199,7 @@ def judge_gpus(request: Request, outcome: Outcome, target_name: str) -> tuple[Ch
     seen = {str(one["host"]): visible(one["gpus"]) for one in outcome.facts}
     words = ", ".join(f"{host}: {count}" for host, count in seen.items())
     if not asked:
-        why = "has no GPUs" if asked == 0 else "does not say how many GPUs a node has"
+        why = "has no GPUs" if asked == 0 else "does not say the number of GPUs per node"
         return skipped("GPUs", f"target {target_name} {why} (gpus)"), None
     if set(seen.values()) == {asked}:
         smi = outcome.facts[0]["gpus"]["smi"]
@@ -210,8 +210,8 @@ def judge_gpus(request: Request, outcome: Outcome, target_name: str) -> tuple[Ch
     remedy = f"targets.{target_name}.gpus: {found}"
     if not found:
         remedy = (
-            f"targets.{target_name}.gpu_request (gpus-per-node, gres or none) is how they are "
-            "asked for; nvidia-smi on a node tells whether the driver works."
+            f"targets.{target_name}.gpu_request (gpus-per-node, gres or none) is how jobs "
+            "request them; nvidia-smi on a node tells whether the driver works."
         )
     return failed("GPUs", detail, remedy), found or None
 

@@ -113,13 +113,13 @@ def _remedy(words: str) -> str:
 def _accounting(asked: Probe) -> Check:
     name = "accounting"
     if not asked.config.has_accounting:
-        return skipped(name, "this Slurm keeps none: who cancelled a run is not told")
+        return skipped(name, "this Slurm keeps none: who cancelled a run is unknown")
     if asked.accounting:
         return ok(name, "sacct answers")
     host = asked.config.get("AccountingStorageHost") or "its host"
     remedy = (
-        f"Ask the admin to start slurmdbd on {host}. Meanwhile runs go on, but limits of accounts "
-        "and who cancelled a run are not told."
+        f"Ask the admin to start slurmdbd on {host}. Meanwhile runs continue, but limits of "
+        "accounts and who cancelled a run are unknown."
     )
     why = asked.unanswered.get("sacct", "sacct is not there")
     return failed(name, f"slurmdbd cannot be asked: {why}", remedy)
@@ -183,7 +183,7 @@ def check_target(name: str, target: Target, asked: Probe) -> tuple[Check, dict[s
         detail = f"{key} is {getattr(target, key)}, but {words} {why}"
         return failed(label, detail, f"targets.{name}.{key}: {value}"), {key: value}
     if target.gpus is None and gpus and all(kind.gpus == gpus for kind in kinds):
-        note = f"{counts}; it has {gpus} GPUs a node, which the site does not say"
+        note = f"{counts}; it has {gpus} GPUs per node, which the site does not say"
         return ok(label, note), {"gpus": gpus}
     return ok(label, counts), {}
 

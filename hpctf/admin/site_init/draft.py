@@ -124,7 +124,7 @@ def _mpi(probe: Probe, missing: list[Missing]) -> list[Line]:
         how = "srun --mpi=list; set mpi.launcher and mpi.plugin"
         missing.append(Missing("how MPI ranks are started", how))
     if not probe.mpi.kind:
-        how = "module avail; set modules to the one that trainings are built with"
+        how = "module avail; set modules to the one that training environments are built with"
         missing.append(Missing("which MPI there is: no mpirun on PATH", how))
     return lines
 
@@ -219,7 +219,7 @@ def _modules(probe: Probe, missing: list[Missing]) -> list[Line]:
     lines = []
     for what, names in (("MPI", probe.modules.mpi), ("CUDA", probe.modules.cuda)):
         if names:
-            words = f"module avail: named like {what}; trainings load what you list"
+            words = f"module avail: named like {what}; jobs load what you list"
             lines.append(Line(("modules",), list(names[:_SHOWN]), words, False))
     if probe.modules.kind == "lmod" and not probe.modules.mpi:
         what = "MPI modules behind other modules (Lmod)"

@@ -114,7 +114,7 @@ def _path(name: str, to: str | os.PathLike[str] | None, admin: bool) -> Path:
         return folders()["admin" if admin else "user"] / f"{name}.yaml"
     path = Path(os.path.expanduser(to))
     if path.is_dir():
-        hint = f"Say --to {path}/{name}.yaml, for example."
+        hint = f"Pass --to {path}/{name}.yaml, for example."
         raise UsageError(f"{shown(str(path))} is a folder.", hint)
     return path
 

@@ -301,7 +301,7 @@ class Run(run_context.Run):
         "run.submit_child()", "submit from a login node, or log to run.child_run(name)"
     )
     get_secret = get_secrets = _refused(
-        "run.get_secret()", "say --env NAME=VALUE, or read a file that only you can read"
+        "run.get_secret()", "pass --env NAME=VALUE, or read a file that only you can read"
     )
     get_environment = _refused(
         "run.get_environment()", "see run.json in the folder HPCTF_RUN_FOLDER"

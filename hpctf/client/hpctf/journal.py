@@ -221,7 +221,7 @@ def _complain(what: str, error: OSError) -> None:
     """Say what cannot be kept, if there is anybody to hear it."""
     words = f"hpctf: {what} cannot be written: {error.strerror or error}."
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed, or full itself
-        print(words, "The training goes on, unrecorded.", file=sys.stderr, flush=True)
+        print(words, "The training continues, unrecorded.", file=sys.stderr, flush=True)
 
 
 def _line(record: Dict[str, Any]) -> bytes:

@@ -171,7 +171,7 @@ def _find(root: Path, name: str, to: Path | None) -> Archived:
     if found is None:
         raise RunNotFound(
             f"There is no archive of a run {shown(name)} in {where!r}.",
-            "'hpctf archive --list' tells what there is; --to names another folder.",
+            "'hpctf archive --list' lists the archives; --to names another folder.",
         )
     return found
 

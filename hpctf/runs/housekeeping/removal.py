@@ -79,7 +79,7 @@ def propose(root: Path, choice: Choice, finished: Sequence[str] = ()) -> Proposa
     if choice.all:
         raise UsageError(
             "Nothing says which runs are meant.",
-            "Name them, or say --experiment, --state, --older-than 30d or --larger-than 5GB.",
+            "Name them, or pass --experiment, --state, --older-than 30d or --larger-than 5GB.",
         )
     chosen = choose(root, replace(choice, names=names))
     staying = reasons_to_stay(root, [run.folder for run in chosen])
@@ -285,5 +285,5 @@ def _remove_tree(folder: Path) -> None:
         name = folder.name.removeprefix(REMOVING)
         raise RunFolderError(
             f"Run {name} cannot be removed: {str(error.filename)!r}: {error.strerror}.",
-            f"What is left of it lies in {str(folder)!r}; 'hpctf runs --rm {name}' goes on.",
+            f"The rest is in {str(folder)!r}; 'hpctf runs --rm {name}' completes the removal.",
         ) from None

@@ -34,7 +34,7 @@ asks the scheduler whether its job has come after all."""
 
 REASONS = {
     "TIMEOUT": "it reached its time limit",
-    "OUT_OF_MEMORY": "it used more memory than it asked for",
+    "OUT_OF_MEMORY": "it used more memory than it requested",
     "NODE_FAIL": "a node failed",
     "BOOT_FAIL": "a node could not be started",
     "DEADLINE": "its deadline passed",
@@ -42,7 +42,7 @@ REASONS = {
 }
 """Slurm's states of a job that did not end of itself, in plain words."""
 
-_GONE = "its job is not known to the scheduler any more, and left no record of its end"
+_GONE = "the scheduler no longer knows its job, which left no record of its end"
 
 
 class Answer(NamedTuple):

@@ -31,7 +31,7 @@ def carry_over(earlier: GoesOn, trial: RunFolder, plan: dict[str, Any]) -> None:
     before = RunFolder(Path(earlier.folder))
     if not before.record_file.exists():
         raise RunFolderError(
-            f"Cannot go on with trial {earlier.id}: {earlier.folder} is no longer there.",
+            f"Cannot continue trial {earlier.id}: {earlier.folder} is no longer there.",
             f"If its study is archived: hpctf archive --restore {earlier.study}",
         )
     umask = int(plan["umask"], 8)

@@ -65,7 +65,7 @@ class Driver(StudyProcess):
                 code = self._on_duty(self._work)
                 self._insist(self._lease.release)
             except LeaseLost:
-                say("another driver has taken the study over: this one ends, its trials go on")
+                say("another driver has taken the study over: this one ends, its trials continue")
                 return 0
         return code
 

@@ -136,7 +136,7 @@ class StudyProcess(AgentProcess, ABC):
             self._record_of_job("ended", exit_code=code, reason=closed[1])
 
     def _cancel_waiting(self, progress: Progress) -> None:
-        reason = progress.stopped or "the study ended before it could go on"
+        reason = progress.stopped or "the study ended before it could continue"
         for trial in [one for one in progress.trials.values() if one.state == "waiting"]:
             self.ledger.end(trial.number, trial.attempt, "canceled", reason)
             with contextlib.suppress(OSError, HpctfError):

@@ -199,7 +199,7 @@ def test_more_than_the_site_has_is_refused_before_anything_is_written(person: Pe
     for words, said in [
         (["--backend", "mpi", "--nodes", "5"], "node_count is 5, but target 'normal' allows 4"),
         (["--backend", "mpi", "--procs-per-node", "17"], "1 nodes × 16 slots"),
-        (["--gpus-per-node", "3"], "gpus_per_node is 3, but target 'normal' has 2 GPUs a node"),
+        (["--gpus-per-node", "3"], "gpus_per_node is 3, but target 'normal' has 2 GPUs per node"),
         (["--target", "hihg"], "Did you mean 'high'?"),
     ]:
         done = person.hpctf("submit", "--site", "./site.yaml", *words, script, check=False)

@@ -217,7 +217,7 @@ def test_an_empty_script_param_is_a_bare_flag_and_arguments_follow(source: Path)
     [
         ({"script_params": ["--a"]}, "script_params must be a mapping"),
         ({"script_params": {"--a": "x\0"}}, "script_params['--a'] holds a NUL"),
-        ({"script_params": {"--\ud800": 1}}, "is no character"),
+        ({"script_params": {"--\ud800": 1}}, "is not a character"),
         ({"script_params": {"--a": "x" * (LONGEST_WORD + 1)}}, "131072 bytes"),
         ({"arguments": "--a"}, "must be a list of words"),
         ({"arguments": {"a": 1}}, "must be a list of words"),

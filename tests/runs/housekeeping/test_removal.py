@@ -179,7 +179,7 @@ def test_a_script_must_say_yes(run: Run, tmp_path: Path) -> None:
     done = hpctf("runs", "--rm", run.id, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert run.id in done.stderr
-    assert "Say --yes." in done.stderr
+    assert "Pass --yes" in done.stderr
     assert there(run.folder.root) == [run.id]
 
 

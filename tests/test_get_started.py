@@ -49,9 +49,10 @@ def test_the_readmes_commands_are_of_the_page() -> None:
 @pytest.mark.slurm
 @pytest.mark.tensorflow
 def test_the_page_leads_to_a_trained_model(trainer: Person) -> None:
-    made = build_environment("2.21", backend="single")
-    if made.returncode:
-        skip_or_fail(f"the page's environment cannot be made: {made.stderr[-2000:]}")
+    for pip in ("scikit-learn", None):
+        made = build_environment("2.21", backend="single", pip=pip)
+        if made.returncode:
+            skip_or_fail(f"the page's environments cannot be made: {made.stderr[-2000:]}")
     page = [*blocks(PAGE.read_text())]
     script = trainer.write("page.sh", script_of(page))
     done = trainer.cluster.run(

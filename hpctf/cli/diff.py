@@ -38,7 +38,7 @@ _WIDEST = 60
 def diff(
     site: str | None, only: tuple[str, ...], stat: bool, as_json: bool, first: str, second: str
 ) -> None:
-    """Tell what differs from run A to run B: request, code, environment, metrics.
+    """Show what differs between run A and run B: request, code, environment, metrics.
 
     The exit code is 0 whatever differs.
     """

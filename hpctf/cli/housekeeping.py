@@ -55,7 +55,7 @@ def archive(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Put runs away, each as one compressed file, and remove their folders.
+    """Pack each run into one compressed file, and remove its folder.
 
     RUN is an id, a unique prefix, or @last.
     """
@@ -124,7 +124,7 @@ def _plain(one: Archived) -> dict[str, Any]:
 @site_option
 @json_option
 def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
-    """Tell how much of the disk runs take, the largest first.
+    """Show how much disk space runs take, the largest first.
 
     A line for each experiment; for each run where RUN, an id, a unique prefix or @last, or another
     option says which.

@@ -29,7 +29,7 @@ def report(
     site: str | None,
     as_json: bool,
 ) -> None:
-    """Write one HTML file that tells of RUN, or of EXPERIMENT's runs, or compares runs.
+    """Write one HTML file on RUN or on EXPERIMENT's runs, or compare runs.
 
     It needs no network and no server: send it to whom you like. Its path is the answer.
     """

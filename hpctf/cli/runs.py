@@ -181,7 +181,7 @@ def wait(run_name: str, follow: bool, site: str | None, as_json: bool) -> None:
 @site_option
 @json_option
 def why(run_name: str, site: str | None, as_json: bool) -> None:
-    """Tell why RUN waits, runs or failed, and what can be done about it."""
+    """Explain why RUN waits, runs or failed, and what to do about it."""
     run = open_run(run_name, site)
     told = run.why()
     if as_json:

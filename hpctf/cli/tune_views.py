@@ -111,7 +111,7 @@ def export(name: str, form: str | None, to: Path | None, site: str | None) -> No
 @click.option("--force", is_flag=True, help="Replace a file that is not a report.")
 @site_option
 def report(name: str, out: Path | None, force: bool, site: str | None) -> None:
-    """Write one HTML file that tells of STUDY: history, importances, curves, trials.
+    """Write one HTML file on STUDY: history, importances, curves, trials.
 
     It needs no network and no server. Its path is the answer.
     """

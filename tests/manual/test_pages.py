@@ -29,6 +29,20 @@ def test_the_index_lists_every_page_once_by_its_title() -> None:
         assert page.path.read_text().startswith("# "), name
 
 
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", DOCS / "get-started.md", *sorted((DOCS / "troubleshooting").glob("*.md"))],
+    ids=lambda path: path.stem,
+)
+def test_options_that_a_page_advises_exist(page: Path) -> None:
+    """In code that is hpctf's, or nothing but an option."""
+    options = [option for _, command in leaves() for option in command.params]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    code = re.findall(r"`((?:hpctf |--)[^`]*)`|^\$ (hpctf .*)$", page.read_text(), re.MULTILINE)
+    written = " ".join((span or line).partition(" -- ")[0] for span, line in code)
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", written)) <= known | {"--help", "--version"}
+
+
 def test_the_index_of_troubleshooting_lists_its_pages_by_their_titles() -> None:
     text = (DOCS / "troubleshooting/README.md").read_text()
     listed = dict(re.findall(r"^- \[(.+)\]\(([\w-]+)\.md\)$", text, re.MULTILINE))

@@ -27,15 +27,15 @@ OLDER_TENSORFLOW = "2.18" if sys.version_info < (3, 13) else "2.20"
 
 
 def build_environment(
-    tensorflow: str, *more: str, backend: str = "mpi"
+    tensorflow: str, *more: str, backend: str = "mpi", pip: str | None = "scikit-learn"
 ) -> subprocess.CompletedProcess[str]:
-    """Build an environment with TensorFlow, scikit-learn and, for mpi, Horovod and mpi4py, unless
-    it is kept.
+    """Build an environment with TensorFlow, `pip` and, for mpi, Horovod and mpi4py, unless it is
+    kept.
 
     Its interpreter is what the command prints. Two test processes at once build it once.
     """
     write_site()
-    words = ["--site", str(SITE), "--backend", backend, "--pip", "scikit-learn"]
+    words = ["--site", str(SITE), "--backend", backend, *(["--pip", pip] if pip else [])]
     words += ["--framework-version", tensorflow, *more]
     return subprocess.run(
         [sys.executable, "-c", "from hpctf.cli import main; main()", "env", "build", *words],

@@ -89,7 +89,7 @@ def metrics(
 @click.argument("tags", metavar="KEY=VALUE...", nargs=-1, required=True)
 @site_option
 def tag(run_name: str, tags: tuple[str, ...], site: str | None) -> None:
-    """Add tags to RUN, or change their values: 'hpctf runs --filter tag:KEY=VALUE' finds it by them."""
+    """Add tags to RUN, or change their values; 'hpctf runs --filter tag:KEY=VALUE' finds it."""
     given = pairs("The tag", tags)
     run = open_run(run_name, site)
     run.set_tags(given)

@@ -20,7 +20,8 @@ from hpctf.report.timeline import timeline_of
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
-from hpctf.tracking.curves import Panel, is_curve, line_of, make_line, panels_of, points_each
+from hpctf.tracking.charts import charts_of
+from hpctf.tracking.curves import Line, Panel, is_curve, line_of, make_line, panels_of, points_each
 from hpctf.tracking.efficiency import Efficiency
 
 if TYPE_CHECKING:
@@ -126,23 +127,33 @@ def command_of(record: dict[str, Any]) -> str:
 def _curves(
     own: dict[str, dict[str, Series]], series: dict[str, Series], begin: float, lines: int
 ) -> list[Plain]:
-    """Return a panel a name, with a line a rank, of which the first is shown."""
+    """Return the panels of one run, with a line per rank, of which the first is shown; train and
+    validation of one metric share a panel. Of one run of several, each metric has its own: they
+    are compared by their names."""
     known = {name for mine in own.values() for name in mine}
     rest = {name: one for name, one in series.items() if name not in known}
+    together = {
+        one.name: (chart.title, len(chart.series) > 1)
+        for chart in charts_of(series).charts
+        for one in chart.series
+    }
+    if lines:
+        together = {name: (name, False) for name, one in series.items() if is_curve(one)}
     named = [
-        (name, rank, one)
+        (name, rank, mine[name])
+        for name in together
         for rank, mine in [*own.items(), (EVENT_FILES, rest)]
-        for name, one in mine.items()
-        if is_curve(one)
+        if name in mine and is_curve(mine[name])
     ]
     most = points_each(lines or len(named))
     first = {name: rank for name, rank, _ in reversed(named)}
-    return _plain(
-        panels_of(
-            (name, line_of(rank, one, begin, most, rank == first[name]))
-            for name, rank, one in named
-        )
-    )
+
+    panels: list[tuple[str, Line]] = []
+    for name, rank, one in named:
+        title, shared = together[name]
+        label = f"{name}, {rank}" if shared else rank
+        panels.append((title, line_of(label, one, begin, most, rank == first[name])))
+    return _plain(panels_of(panels))
 
 
 def _curves_of_children(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.common.units import number
 from hpctf.run_folder.ownership import open_of_run
+from hpctf.tracking.charts import charts_of
 from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
@@ -73,13 +74,15 @@ class Logged:
 
 
 def logged_of(folder: Path, series: dict[str, Series]) -> Logged:
-    """Return what is in a run's series besides curves; `folder` has the images."""
+    """Return what is in a run's series besides curves; `folder` has the images. A metric that never
+    changes is a value, not a curve."""
     found = Logged()
     room = ALL_IMAGES
+    constants = {one.name for one in charts_of(series).constants}
     for name, one in series.items():
-        if is_curve(one):
+        if is_curve(one) and name not in constants:
             continue
-        if one.kind == "value" and len(one.values) == 1:
+        if one.kind == "value" and (len(one.values) == 1 or name in constants):
             found.values.append((name, shown(one.values[0])))
         elif one.kind == "image":
             for file, step in zip(one.values, one.steps, strict=True):

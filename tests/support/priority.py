@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-_FIRST = -15
-"""A process of this nice value gets 28 times the share of one of 0 (sched(7))."""
-_LOOK_S = 0.02
+_FIRST = -20
+"""A process of this nice value gets 87 times the share of one of 0 (sched(7))."""
+_LOOK_S = 0.05
 
 
 @contextlib.contextmanager
@@ -20,6 +20,7 @@ def first_on_cpu(script: str) -> Iterator[None]:
     done = threading.Event()
 
     def raise_them() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _FIRST)
         while not done.wait(_LOOK_S):
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):

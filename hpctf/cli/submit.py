@@ -20,24 +20,17 @@ from hpctf.cli.training_options import (
     estimator_options,
     hand_in,
     run_options,
+    script_options,
     show_plan,
     take_actions,
 )
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
-from hpctf.estimator.parameter import SLURM, TRAINING
+from hpctf.estimator.parameter import SLURM
 
 
 @click.command(cls=Submit)
-@in_group(
-    TRAINING,
-    click.option("--experiment", metavar="NAME", help="Experiment (default: the script's name)."),
-    click.option(
-        "--source-dir",
-        metavar="FOLDER",
-        help="Folder to copy for the run (default: the script's).",
-    ),
-)
+@script_options("the run")
 @run_options
 @estimator_options()
 @in_group(SLURM, site_option, set_option)

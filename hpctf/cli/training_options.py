@@ -42,15 +42,35 @@ run_options = in_group(
     click.option("--name", metavar="NAME", help="What the run's id and its job begin with."),
     click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by."),
 )
+wait_option = click.option(
+    "--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
+)
 action_options = in_group(
     OUTPUT,
-    click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
+    wait_option,
     click.option("--follow", is_flag=True, help="Wait, and print the first rank's log."),
-    click.option(
-        "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
-    ),
+    dry_run_option,
     json_option,
 )
+
+
+def script_options(copied_for: str) -> Give:
+    """Give a command the options of a script's place: its experiment, and the folder that is copied
+    for ``the run`` or ``the trials``."""
+    return in_group(
+        TRAINING,
+        click.option(
+            "--experiment", metavar="NAME", help="Experiment (default: the script's name)."
+        ),
+        click.option(
+            "--source-dir",
+            metavar="FOLDER",
+            help=f"Folder to copy for {copied_for} (default: the script's).",
+        ),
+    )
 
 
 def estimator_options(

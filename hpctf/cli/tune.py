@@ -19,12 +19,20 @@ from hpctf.cli.common import (
 )
 from hpctf.cli.help_groups import in_group
 from hpctf.cli.submit import entry_of, experiment_of
-from hpctf.cli.training_options import Submit, asked_of, estimator_options, run_options
+from hpctf.cli.training_options import (
+    Submit,
+    asked_of,
+    dry_run_option,
+    estimator_options,
+    run_options,
+    script_options,
+    wait_option,
+)
 from hpctf.cli.tune_options import objective, parameters, space_of_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import visible
 from hpctf.errors import UsageError
-from hpctf.estimator.parameter import OUTPUT, SLURM, TRAINING
+from hpctf.estimator.parameter import OUTPUT, SLURM
 
 if TYPE_CHECKING:
     from hpctf.hyperdrive_run import HyperDriveRun
@@ -149,26 +157,11 @@ def tune() -> None:
         help="A trial of an earlier study that continues from its checkpoints; can be repeated.",
     ),
 )
-@in_group(
-    TRAINING,
-    click.option("--experiment", metavar="NAME", help="Experiment (default: the script's name)."),
-    click.option(
-        "--source-dir",
-        metavar="FOLDER",
-        help="Folder to copy for the trials (default: the script's).",
-    ),
-)
+@script_options("the trials")
 @run_options
 @estimator_options(lambda parameter: parameter.name != "resume_from")
 @in_group(SLURM, site_option, set_option)
-@in_group(
-    OUTPUT,
-    click.option("--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."),
-    click.option(
-        "--dry-run", is_flag=True, help="Print the batch script; submit and write nothing."
-    ),
-    json_option,
-)
+@in_group(OUTPUT, wait_option, dry_run_option, json_option)
 @click.argument("script")
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 def start(script: str, **options: Any) -> None:

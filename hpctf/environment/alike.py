@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hpctf.environment.conda import stem_of
 from hpctf.environment.lock import Lock
@@ -35,16 +36,17 @@ def most_alike(store: Store, spec: EnvironmentSpec, lock: Lock) -> list[Environm
 
 def checked_before(
     spec: EnvironmentSpec, lock: Lock, others: list[Environment]
-) -> Environment | None:
-    """Return an environment that was checked with the same Python and MPI, and whose packages are
-    all in the new one in the same versions: what is there besides does not change the answer."""
+) -> dict[str, Any] | None:
+    """Return the record of an environment that was checked with the same Python and MPI, and whose
+    packages are all in the new one in the same versions: what is there besides does not change the
+    answer."""
     asked = spec.public()
     for other in others:
         record = other.record()
         same = all(record["spec"].get(name) == asked[name] for name in _CHECKED_WITH)
         same = same and record["conda"] == list(map(stem_of, lock.conda))
         if same and record["checked"] and set(record["packages"]) <= set(lock.packages):
-            return other
+            return record
     return None
 
 

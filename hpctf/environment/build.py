@@ -270,8 +270,8 @@ class _Build:
             return {}
         before = checked_before(self.spec, lock, others)
         if before is not None:
-            self.tell(f"Its TensorFlow is that of environment {before.key}, which was checked")
-            return dict(before.record()["checked"])
+            self.tell(f"Its TensorFlow is that of environment {before['key']}, which was checked")
+            return dict(before["checked"])
         what = "a sum of two ranks with Horovod" if self.spec.horovod else "TensorFlow's import"
         self.tell(f"Checking it: {what}")
         found = check(self.spec, python, self.commands, self.made.work, self.site.mpi)

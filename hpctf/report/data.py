@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from hpctf.report.timeline import timeline_of
 from hpctf.run_folder.ownership import open_of_run
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
-from hpctf.tracking.charts import charts_of
+from hpctf.tracking.charts import Chart, charts_of
 from hpctf.tracking.curves import Line, Panel, is_curve, line_of, make_line, panels_of, points_each
 from hpctf.tracking.efficiency import Efficiency
 
@@ -74,6 +74,10 @@ def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) ->
     journals = run.journals()
     own = {} if lines else {rank: journals[rank].series for rank in ranks if rank in journals}
     series = {**run.event_series(), **first_series(journals.values())}
+    charts = charts_of(series)
+    drawn = charts.charts
+    if lines:  # of one run of several each metric has its own: they are compared by their names
+        drawn = tuple(Chart(name, (one,)) for name, one in series.items() if is_curve(one))
     children = [(child, child.series()) for child in run.get_children()]
     efficiency = run.get_efficiency()
     return {
@@ -98,8 +102,8 @@ def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) ->
         "properties": _shown(run.get_properties()),
         "why": [] if status.state == "Completed" else str(run.why()).splitlines(),
         "last": _last(series),
-        "curves": _curves(own, series, begin, lines),
-        "logged": asdict(logged_of(run.folder.path, series)),
+        "curves": _curves(own, series, drawn, begin, lines),
+        "logged": asdict(logged_of(run.folder.path, series, charts.constants)),
         "children": [_child(*pair) for pair in children],
         "of_children": _curves_of_children(children, lines),
         "timeline": asdict(timeline) if timeline else None,
@@ -125,34 +129,30 @@ def command_of(record: dict[str, Any]) -> str:
 
 
 def _curves(
-    own: dict[str, dict[str, Series]], series: dict[str, Series], begin: float, lines: int
+    own: dict[str, dict[str, Series]],
+    series: dict[str, Series],
+    charts: Sequence[Chart],
+    begin: float,
+    lines: int,
 ) -> list[Plain]:
-    """Return the panels of one run, with a line per rank, of which the first is shown; train and
-    validation of one metric share a panel. Of one run of several, each metric has its own: they
-    are compared by their names."""
+    """Return a panel per chart, with a line per metric and rank; each metric's first is shown."""
     known = {name for mine in own.values() for name in mine}
     rest = {name: one for name, one in series.items() if name not in known}
-    together = {
-        one.name: (chart.title, len(chart.series) > 1)
-        for chart in charts_of(series).charts
-        for one in chart.series
-    }
-    if lines:
-        together = {name: (name, False) for name, one in series.items() if is_curve(one)}
     named = [
-        (name, rank, mine[name])
-        for name in together
+        (chart, rank, mine[one.name])
+        for chart in charts
+        for one in chart.series
         for rank, mine in [*own.items(), (EVENT_FILES, rest)]
-        if name in mine and is_curve(mine[name])
+        if one.name in mine and is_curve(mine[one.name])
     ]
     most = points_each(lines or len(named))
-    first = {name: rank for name, rank, _ in reversed(named)}
+    first = {one.name: rank for _, rank, one in reversed(named)}
 
     panels: list[tuple[str, Line]] = []
-    for name, rank, one in named:
-        title, shared = together[name]
-        label = f"{name}, {rank}" if shared else rank
-        panels.append((title, line_of(label, one, begin, most, rank == first[name])))
+    for chart, rank, one in named:
+        label = f"{one.name}, {rank}" if len(chart.series) > 1 else rank
+        shown = rank == first[one.name]
+        panels.append((chart.title, line_of(label, one, begin, most, shown)))
     return _plain(panels_of(panels))
 
 

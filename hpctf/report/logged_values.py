@@ -8,6 +8,7 @@ import json
 import math
 import mimetypes
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.common.units import number
 from hpctf.run_folder.ownership import open_of_run
-from hpctf.tracking.charts import charts_of
 from hpctf.tracking.curves import is_curve
 
 if TYPE_CHECKING:
@@ -73,16 +73,16 @@ class Logged:
     matrices: list[Matrix] = field(default_factory=list)
 
 
-def logged_of(folder: Path, series: dict[str, Series]) -> Logged:
-    """Return what is in a run's series besides curves; `folder` has the images. A metric that never
-    changes is a value, not a curve."""
+def logged_of(folder: Path, series: dict[str, Series], constants: Iterable[Series]) -> Logged:
+    """Return what is in a run's series besides curves; `folder` has the images. Metrics that never
+    change, the `constants`, are values."""
     found = Logged()
     room = ALL_IMAGES
-    constants = {one.name for one in charts_of(series).constants}
+    never_change = {one.name for one in constants}
     for name, one in series.items():
-        if is_curve(one) and name not in constants:
+        if is_curve(one) and name not in never_change:
             continue
-        if one.kind == "value" and (len(one.values) == 1 or name in constants):
+        if one.kind == "value" and (len(one.values) == 1 or name in never_change):
             found.values.append((name, shown(one.values[0])))
         elif one.kind == "image":
             for file, step in zip(one.values, one.steps, strict=True):

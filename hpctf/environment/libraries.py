@@ -6,15 +6,12 @@ TensorFlow is not imported to find out: that takes seconds, and login nodes may 
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpctf.common.answers import PRINT, answer_of
 from hpctf.environment import tensorflow_versions
-from hpctf.scheduler.programs import ask
+from hpctf.environment.questions import ask_python
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -33,9 +30,7 @@ _NAMES = {
 _BUILT_WITH_TF_KERAS = tensorflow_versions.RELEASED
 """hpctf puts tf-keras beside these (hpctf.environment.build)."""
 
-_ASK = (
-    """
-import json, sys
+_ASK = """
 from importlib import metadata
 def version(names):
     for name in names:
@@ -43,10 +38,8 @@ def version(names):
             return metadata.version(name)
         except metadata.PackageNotFoundError:
             pass
-answer = {key: version(names) for key, names in json.loads(sys.argv[1]).items()}
+answer = {key: version(names) for key, names in question.items()}
 """
-    + PRINT
-)
 
 
 @dataclass(frozen=True)
@@ -71,11 +64,8 @@ def libraries_of(python: str, variables: Mapping[str, str]) -> Libraries | None:
     `variables` are the person's own for the training: PYTHONPATH may be among them.
     """
     try:
-        # `-c` puts the current folder on the path, where anything may lie: not in that of `ask`.
-        words = [python, "-c", _ASK, json.dumps(_NAMES)]
-        done = ask(words, 30, kind="python", variables=variables)
-        return Libraries(**answer_of(done.stdout))
-    except (OSError, ValueError, TypeError, subprocess.TimeoutExpired):
+        return Libraries(**ask_python(python, _ASK, _NAMES, variables))
+    except TypeError:
         return None
 
 

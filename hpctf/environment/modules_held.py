@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from hpctf.common.answers import PRINT, answer_of
-from hpctf.scheduler.programs import ask
+from hpctf.environment.questions import ask_python
 
 _PACKAGES = {
     "Bio": "biopython",
@@ -55,19 +52,15 @@ _BESIDE_TENSORFLOW = frozenset([
 
 _WITH_HOROVOD = frozenset(["horovod", "mpi4py", "psutil", "yaml", "cffi", "pycparser"])
 
-_ASK = (
-    """
-import json, sys
+_ASK = """
 from importlib.util import find_spec
 def lacks(name):
     try:
         return find_spec(name) is None
     except (ImportError, ValueError):
         return False
-answer = [name for name in json.loads(sys.argv[1]) if lacks(name)]
+answer = [name for name in question if lacks(name)]
 """
-    + PRINT
-)
 
 
 def package_of(module: str) -> str:
@@ -86,20 +79,17 @@ def lacks(python: str, modules: Collection[str], variables: Mapping[str, str]) -
     missing = [name for name in modules if not lies_in(name, places)]
     if not missing:
         return []
-    try:
-        # `-c` puts the current folder on the path, where anything may lie: not in that of `ask`.
-        words = [python, "-c", _ASK, json.dumps(missing)]
-        answer = answer_of(ask(words, 30, kind="python", variables=variables).stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return []
+    answer = ask_python(python, _ASK, missing, variables)
     return [name for name in missing if isinstance(answer, list) and name in answer]
 
 
 def not_brought_by(packages: Collection[str], horovod: bool, modules: Collection[str]) -> list[str]:
     """Return those of `modules` that none of `packages` (requirements) is named like, nor
     TensorFlow brings along, nor, with it, Horovod."""
+    from hpctf.environment.requirements import name_of, requirement_of
+
     held = _BESIDE_TENSORFLOW | (_WITH_HOROVOD if horovod else frozenset())
-    named = {_bare(re.split(r"[^\w.-]", package.strip(), maxsplit=1)[0]) for package in packages}
+    named = {_bare(name_of(requirement_of(package))) for package in packages}
     return [
         name
         for name in modules
@@ -117,5 +107,6 @@ def lies_in(module: str, places: Collection[str]) -> bool:
 
 def _bare(name: str) -> str:
     """Return a name without what differs between its spellings, and between builds of it."""
-    plain = re.sub(r"[-_.]+", "-", name).lower()
-    return re.sub(r"-(?:headless|contrib|gpu|cpu|binary|nightly)\b", "", plain)
+    from packaging.utils import canonicalize_name
+
+    return re.sub(r"-(?:headless|contrib|gpu|cpu|binary|nightly)\b", "", canonicalize_name(name))

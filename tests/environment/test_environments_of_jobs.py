@@ -111,7 +111,7 @@ def test_a_job_builds_the_environment_and_the_run_waits_for_it(builder: Person) 
     assert (told["tiny"], told["tf"], told["id"]) == ("1.1", "2.21.0", run)
     assert told["prefix"].startswith(f"{builder.home}/store/{kept['environment']}/")
     assert "tiny==1.1" in (folder / "environment.lock").read_text()
-    assert json.loads((folder / "environment.json").read_text())["pip"] == ["tiny"]
+    assert json.loads((folder / "environment.json").read_text())["pip"] == ["tiny", "tensorboard"]
     assert "is ready" in (folder / "logs/build.log").read_text()
     assert "logs/build.log" in builder.hpctf("files", run).stdout
 
@@ -171,7 +171,6 @@ def test_a_build_that_fails_fails_its_run_and_says_why(builder: Person) -> None:
     status = builder.status(run)
     assert (status["state"], status["exit_code"]) == ("Failed", None)
     why = builder.hpctf("why", run).stdout
-    assert "Last lines of" in why
     assert "no-such-package" in why
     assert not list((builder.home / "store").glob("*/current"))
 

@@ -241,7 +241,7 @@ def test_a_job_that_vanished(person: Person, clock: Clock) -> None:
     clock.right()
     assert waited.returncode == 1
     assert told(person, run)[0] == "Failed"
-    assert "not known to the scheduler" in told(person, run)[1]
+    assert "the scheduler no longer knows its job" in told(person, run)[1]
 
 
 @pytest.mark.fault(f"{MANY} runs are looked at", "one squeue, and at most one sacct")

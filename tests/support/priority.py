@@ -26,6 +26,8 @@ def first_on_cpu(script: str) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     if f"{script}\0" in (process / "cmdline").read_text():
                         os.setpriority(os.PRIO_PROCESS, int(process.name), _FIRST)
+                        # Where sessions share the CPUs first, it is the session's that counts.
+                        (process / "autogroup").write_text(str(_FIRST))
 
     looking = threading.Thread(target=raise_them)
     looking.start()

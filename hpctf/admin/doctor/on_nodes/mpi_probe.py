@@ -6,6 +6,7 @@ that the MPI library knows, each rank is alone in a world of one, and so writes 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -20,6 +21,10 @@ LARGE = 1 << 20
 """Bytes of a message whose time is the bandwidth's."""
 PAIR_S = 0.5
 """Seconds that a pair may take for each of the two; all pairs take turns."""
+ROUNDS = 6
+"""How often at most a pair is measured."""
+SUSPECT = 3.0
+"""A pair that is so many times worse than the best pair is measured again."""
 FLOATS = 1 << 18
 """Numbers of the allreduce: 1 MiB."""
 
@@ -49,18 +54,41 @@ def main(prefix: str) -> int:
 
 
 def pairs(comm: Any, mpi: Any) -> list[dict[str, Any]]:
-    """Return latency and bandwidth of the pairs in which this rank is the first."""
-    rank, size, found = comm.Get_rank(), comm.Get_size(), []
-    for first in range(size):
-        for second in range(first + 1, size):
+    """Return latency and bandwidth of the pairs in which this rank is the first. What seems slow is
+    measured again: a CPU that is busy for a moment is no slow link."""
+    rank = comm.Get_rank()
+    best: dict[tuple[int, int], dict[str, float]] = {}
+    turns = list(itertools.combinations(range(comm.Get_size()), 2))
+    for _ in range(ROUNDS):
+        ours = {}
+        for first, second in turns:
             meet(comm)
             if rank == first:
-                times = lead(comm, mpi, second)
-                found.append({"ranks": [first, second], **times})
+                ours[first, second] = lead(comm, mpi, second)
             elif rank == second:
                 follow(comm, mpi, first)
-    meet(comm)
-    return found
+        meet(comm)
+        for pair, new in (
+            (pair, new) for found in comm.allgather(ours) for pair, new in found.items()
+        ):
+            old = best.get(pair, new)
+            best[pair] = {
+                "latency_s": min(old["latency_s"], new["latency_s"]),
+                "bandwidth": max(old["bandwidth"], new["bandwidth"]),
+            }
+        turns = seem_slow(best)
+    return [{"ranks": pair, **best[pair]} for pair in sorted(best) if pair[0] == rank]
+
+
+def seem_slow(found: dict[tuple[int, int], dict[str, float]]) -> list[tuple[int, int]]:
+    """Return the pairs that are far worse than the best, in order."""
+    latency = min(pair["latency_s"] for pair in found.values())
+    width = max(pair["bandwidth"] for pair in found.values())
+    return [
+        pair
+        for pair, one in sorted(found.items())
+        if one["latency_s"] > SUSPECT * latency or one["bandwidth"] < width / SUSPECT
+    ]
 
 
 def meet(comm: Any) -> None:

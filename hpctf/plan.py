@@ -234,6 +234,8 @@ class Plan:
         What the nodes' names end in on the network that TF_CONFIG names.
     system_metrics_s
         Seconds between two samples of what each rank uses of its node; 0: none are taken.
+    questions_per_minute
+        How often at most a person's processes that follow runs ask Slurm.
     azureml
         Whether ``azureml.core`` is there for scripts whose environment has none.
     """
@@ -263,6 +265,7 @@ class Plan:
     interfaces: tuple[str, ...] = ()
     host_suffix: str = ""
     system_metrics_s: int = 0
+    questions_per_minute: int = 4
     azureml: bool = True
 
     @property

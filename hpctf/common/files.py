@@ -96,12 +96,17 @@ def _is_member(user: int, group: int) -> bool:
 
 
 def write_atomic(
-    path: StrPath, data: bytes | str, mode: int | None = None, *, shared: bool = False
+    path: StrPath,
+    data: bytes | str,
+    mode: int | None = None,
+    *,
+    shared: bool = False,
+    durable: bool = True,
 ) -> None:
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
     The temporary file lies beside `path` (rename is atomic within one file system only) and is
-    flushed to disk before the rename. `mode` is `mode_beside`'s unless given; a `shared` file is
+    flushed to disk before the rename if the file is to be `durable`. `mode` is `mode_beside`'s unless given; a `shared` file is
     made by `share_as_folder` instead.
     """
     target = os.fspath(path)
@@ -117,7 +122,8 @@ def write_atomic(
                 share_as_folder(stream.fileno(), os.path.dirname(target))
             else:
                 os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.rename(temporary, target)
     except BaseException:
         _remove(temporary)

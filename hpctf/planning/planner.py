@@ -158,6 +158,7 @@ def make_plan(
             azureml=azureml,
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
+            questions_per_minute=site.questions_per_minute,
         ),
         (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *lacking, *alone),
         spec,

@@ -126,6 +126,11 @@ class RunFolder:
         return (self.path / SCORING).is_file()
 
     @property
+    def has_agents(self) -> bool:
+        """Whether the run's jobs are agents that share its work, none of which ends it alone."""
+        return self.is_study or self.is_scoring
+
+    @property
     def study(self) -> RunFolder | None:
         """The study that this run is a trial of, if it is one."""
         above = RunFolder(self.path.parent.parent)

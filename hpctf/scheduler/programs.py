@@ -26,7 +26,8 @@ SITE_KEYS = (
     *("name", "extends", "description", "scheduler", "runs_root", "models_root", "umask"),
     *("default_target", "targets", "directives", "drop", "mpi", "ps", "ports", "warning"),
     *("network", "environments", "containers", "trust", "modules", "prologue", "epilogue"),
-    *("pin_gpus", "azureml", "max_snapshot_mb", "system_metrics_s", "templates", "locked"),
+    *("pin_gpus", "azureml", "max_snapshot_mb", "system_metrics_s", "questions_per_minute"),
+    *("templates", "locked"),
 )
 """Keys of a site, each of which a variable may set (``HPCTF_RUNS_ROOT``, `hpctf.site.settings`)."""
 

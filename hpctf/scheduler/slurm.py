@@ -7,11 +7,15 @@ import pwd
 import re
 import time
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
 from hpctf.scheduler.commands import fields
 from hpctf.scheduler.jobs import Identity, JobStatus, liveliness
+
+if TYPE_CHECKING:
+    from hpctf.scheduler.shared_answers import SharedAnswers
 
 _SQUEUE_S = 20.0
 _SACCT_S = 10.0
@@ -48,12 +52,17 @@ class Slurm:
     """The Slurm of this machine, or another cluster of the same federation: its name for
     ``--clusters``, as sbatch --parsable gave it.
 
+    With `answers` its questions are shared with the person's other processes that follow runs, and
+    what is answered may be some seconds old.
+
     Every question raises `SchedulerError` if Slurm could not be asked, and so the answer is not
     known. That there is no accounting is an answer.
     """
 
-    def __init__(self, cluster: str | None = None) -> None:
+    def __init__(self, cluster: str | None = None, answers: SharedAnswers | None = None) -> None:
         self._clusters = commands.clusters_option(cluster)
+        self._run = answers.run if answers else commands.run
+        self._is_shared = answers is not None
         self.accounting_away = ""
         """Why sacct could not be asked in the last query; empty if it was, or has nothing to say
         anywhere here."""
@@ -72,16 +81,24 @@ class Slurm:
         wanted = sorted(jobs)
         if not wanted:
             return {}
-        # For more ids than one word can hold no filter: of a repeated option the last one alone
-        # counts, and all jobs are fetched from slurmctld either way.
-        listed = commands.words(_main_ids(wanted))
-        option = [f"--jobs={listed[0]}"] if len(listed) == 1 else []
-        known = _chosen(self._squeue(option, "--array"), jobs)
+        known = _chosen(self._squeue(self._filter(jobs), "--array"), jobs)
         unsure = [i for i in wanted if i not in known or known[i].ending == "CANCELLED"]
         accounted = self._accounted(unsure, jobs) if unsure else None
         if accounted is not None:
             self._complete(known, unsure, accounted)
         return {job_id: known[job_id] for job_id in wanted if job_id in known}
+
+    def _filter(self, jobs: Mapping[str, Identity]) -> list[str]:
+        """Return squeue's option for jobs: a question that is shared is about all of one person's.
+
+        For more ids than one word can hold there is none: of a repeated option the last one alone
+        counts, and all jobs are fetched from slurmctld either way.
+        """
+        owners = {identity.uid for identity in jobs.values()}
+        if self._is_shared and len(owners) == 1 and None not in owners:
+            return [f"--user={owners.pop()}"]
+        listed = commands.words(_main_ids(sorted(jobs)))
+        return [f"--jobs={listed[0]}"] if len(listed) == 1 else []
 
     def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
         """Return what slurmctld knows of one job, asked for by its id and nothing else.
@@ -91,7 +108,7 @@ class Slurm:
         """
         command = ["scontrol", *self._clusters, "--all", "show", "job", "--oneliner", job_id]
         try:
-            said = commands.run(command, _SQUEUE_S)
+            said = self._run(command, _SQUEUE_S)
         except SchedulerError as error:
             if not _UNKNOWN_JOB.search(error.message.removeprefix("scontrol: ")):
                 raise
@@ -198,7 +215,7 @@ class Slurm:
         command = ["squeue", *self._clusters, "--all", "--noheader", "--states=all", *more]
         columns = _SEPARATOR.join(("%i", "%T", "%r", "%V", "%U", "%j", "%o"))
         try:
-            return _rows(commands.run([*command, f"--format={columns}", *options], _SQUEUE_S))
+            return _rows(self._run([*command, f"--format={columns}", *options], _SQUEUE_S))
         except SchedulerError as error:
             if _UNKNOWN_JOB.search(error.message.removeprefix("squeue: ")):
                 return iter(())
@@ -210,7 +227,7 @@ class Slurm:
         command += [f"--delimiter={_SEPARATOR}", "--duplicates"]
         command += ["--format=JobID,State,Reason,Submit,UID,JobName,SubmitLine", *options]
         try:
-            return _rows(commands.run(command, _SACCT_S))
+            return _rows(self._run(command, _SACCT_S))
         except SchedulerError as error:
             if _DISABLED.search(error.message.removeprefix("sacct: ")):
                 return None

@@ -292,9 +292,10 @@ class Site(_Strict):
     after the step. ``pin_gpus``: a rank sees only its own GPUs. ``azureml``: scripts written for
     Azure ML find ``azureml.core``. ``max_snapshot_mb`` is the largest source folder that goes with
     a run. ``system_metrics_s`` are the seconds between two samples of what each rank uses of its
-    node (CPU, memory, GPUs); 0: none are taken. ``templates`` is a folder of templates that is
-    looked in before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``, ``targets.gpu``) that
-    no later layer and no option may change.
+    node (CPU, memory, GPUs); 0: none are taken. ``questions_per_minute`` is how often at most all
+    of a person's commands and notebooks that follow runs together ask Slurm. ``templates`` is a
+    folder of templates that is looked in before hpctf's own. ``locked`` are dotted keys
+    (``mpi.plugin``, ``targets.gpu``) that no later layer and no option may change.
     """
 
     name: str
@@ -323,6 +324,7 @@ class Site(_Strict):
     azureml: bool = True
     max_snapshot_mb: Count = 1000
     system_metrics_s: Annotated[int, Between(0, 86_400)] = 10
+    questions_per_minute: Annotated[int, Between(1, 600)] = 4
     templates: str | None = None
     locked: tuple[str, ...] = ()
 

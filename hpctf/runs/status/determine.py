@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from hpctf.common.files import write_json
 from hpctf.run_folder.documents import read_cancelled, read_final
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.rank_states import (
+    SIGNAL_BASE,
     JobRecord,
     RankState,
     describe_end,
@@ -41,6 +43,18 @@ REASONS = {
     "PREEMPTED": "it was pre-empted by another job",
 }
 """Slurm's states of a job that did not end of itself, in plain words."""
+
+_ITS_OWN = {
+    *range(1, SIGNAL_BASE),
+    *(
+        SIGNAL_BASE + number
+        for number in (
+            *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+            *(signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP),
+        )
+    ),
+}
+"""Exit statuses, in the shell's sense, of what a program did itself."""
 
 _GONE = "the scheduler no longer knows its job, which left no record of its end"
 
@@ -89,6 +103,22 @@ def determine(
     asked = not answer.away and not (answer.unsure and answer.job is None)
     if status.final and (asked or status.state == "Completed"):
         settle(folder, record, plan, status)
+    return status
+
+
+def by_its_own_word(folder: RunFolder, record: dict[str, Any]) -> RunState | None:
+    """Return the final state, and settle it, where the job's own records leave nothing to ask for:
+    it has completed, a rank has failed of itself, or hpctf has cancelled it. None otherwise: who
+    else ended it, the scheduler knows."""
+    own, plan = read_job(folder.path), folder.plan
+    if own.exit_code is None or plan["scheduler"] == "local" or folder.has_agents:
+        return None
+    ranks = tuple(read_ranks(folder.path, plan, own.attempt))
+    case = _Case(folder, record, plan, own, ranks)
+    if own.exit_code != 0 and not folder.cancelled.exists() and not case.failed_of_itself:
+        return None
+    status = case.judge(Answer(None))
+    settle(folder, record, plan, status)
     return status
 
 
@@ -154,6 +184,14 @@ class _Case(NamedTuple):
             words = "the scheduler does not know its job; its last records may still come"
             return RunState("Finalizing", words, None, self.ranks)
         return self._ended(job)
+
+    @property
+    def failed_of_itself(self) -> bool:
+        """Whether a rank's own failure is the cause, by an end that nobody outside can give it."""
+        failure = first_failure(self.ranks)
+        if failure is None or failure.asked or first_interrupted(self.ranks, self.plan):
+            return False
+        return failure.oom is not None or failure.status in _ITS_OWN
 
     def _over_by_its_own_word(self, job: JobStatus) -> bool:
         """Whether a job has ended whose state tells nothing of that: one that this hpctf does not

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
 from hpctf.run_folder.layout import TRIALS, RunFolder
+from hpctf.run_folder.ownership import private_folder
 from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler, liveliest
+
+if TYPE_CHECKING:
+    from hpctf.scheduler.shared_answers import SharedAnswers
 
 _OF_A_RANK = (
     *("role", "index", "host", "state", "exit_code", "signal", "oom"),
@@ -66,13 +70,17 @@ def ask_for(run: RunFolder, job_id: str) -> JobStatus | None:
     return scheduler_of(run).ask(job_id, identity_of(run, run.read_record()))
 
 
-def look(run: RunFolder) -> RunState:
+def look(run: RunFolder, since: float | None = None) -> RunState:
     """Return one run's status, as `statuses` does."""
-    return statuses([run])[run.id]
+    return statuses([run], since)[run.id]
 
 
-def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
+def statuses(runs: Iterable[RunFolder], since: float | None = None) -> dict[str, RunState]:
     """Return the status of every run by id, asking each scheduler once for all of its jobs.
+
+    Those who follow runs, and so ask again and again, say `since` when the answer must be (seconds
+    since the epoch); they may get what another process has been told, and have to wait for it
+    (`hpctf.scheduler.shared_answers`). Without, Slurm is asked now.
 
     A scheduler that cannot be asked is no error: what the run folders tell is returned, with the
     reason in ``RunState.away``, and nothing is settled.
@@ -85,15 +93,15 @@ def statuses(runs: Iterable[RunFolder]) -> dict[str, RunState]:
             found[run.id] = final
         else:
             still_open.append(_Open(run, run.read_record()))
-    for one, answer in _answers(_with_jobs(still_open, found)):
+    for one, answer in _answers(_with_jobs(still_open, found), since):
         _keep_submission(one, answer.job)
         found[one.run.id] = determine(one.run, one.record, one.run.plan, answer)
     return found
 
 
-def _asked_alone(one: _Open, answer: Answer) -> Answer:
+def _asked_alone(one: _Open, answer: Answer, since: float | None) -> Answer:
     """Return the scheduler's answer about one job: a list that lacks it tells nothing."""
-    asked = _scheduler(one.run.plan["scheduler"], [one])
+    asked = _scheduler(one.run.plan["scheduler"], [one], since)
     try:
         job = liveliest(asked.ask(job_id, one.identity) for job_id in one.job_ids)
     except SchedulerError as error:
@@ -191,7 +199,7 @@ def details(run: RunFolder, status: RunState) -> dict[str, Any]:
     return {**summary(run, run.read_record(), run.plan, status), "roles": roles}
 
 
-def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
+def _answers(opened: Iterable[_Open], since: float | None = None) -> Iterator[tuple[_Open, Answer]]:
     """Yield what the schedulers say of runs with jobs, for one question to each; but a job that a
     list lacks is asked for alone."""
     groups: dict[tuple[str, str | None], list[_Open]] = {}
@@ -199,14 +207,15 @@ def _answers(opened: Iterable[_Open]) -> Iterator[tuple[_Open, Answer]]:
         key = (one.run.plan["scheduler"], one.record.get("cluster"))
         groups.setdefault(key, []).append(one)
     for (scheduler, _), group in groups.items():
-        for one, answer in zip(group, _ask(scheduler, group), strict=True):
-            yield one, _asked_alone(one, answer) if needs_asking(one.run, answer) else answer
+        for one, answer in zip(group, _ask(scheduler, group, since), strict=True):
+            alone = needs_asking(one.run, answer)
+            yield one, _asked_alone(one, answer, since) if alone else answer
 
 
-def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
+def _ask(scheduler: str, group: list[_Open], since: float | None) -> list[Answer]:
     """Return what the scheduler says of each run's job."""
     identities = {job_id: one.identity for one in group for job_id in one.job_ids}
-    asked = _scheduler(scheduler, group)
+    asked = _scheduler(scheduler, group, since)
     try:
         jobs = asked.query(identities)
     except SchedulerError as error:
@@ -215,7 +224,7 @@ def _ask(scheduler: str, group: list[_Open]) -> list[Answer]:
     return [Answer(liveliest(map(jobs.get, one.job_ids)), unsure=unsure) for one in group]
 
 
-def _scheduler(kind: str, group: list[_Open]) -> Scheduler:
+def _scheduler(kind: str, group: list[_Open], since: float | None = None) -> Scheduler:
     """Return the scheduler of runs that share one."""
     if kind == "local":
         from hpctf.scheduler.local import LocalProcesses
@@ -227,4 +236,17 @@ def _scheduler(kind: str, group: list[_Open]) -> Scheduler:
         return LocalProcesses(jobs)
     from hpctf.scheduler.slurm import Slurm
 
-    return Slurm(group[0].record.get("cluster"))
+    cluster = group[0].record.get("cluster")
+    return Slurm(cluster, None if since is None else _shared(group, since))
+
+
+def _shared(group: list[_Open], since: float) -> SharedAnswers | None:
+    """Return the answers that this person's processes share; None for somebody without a home."""
+    from hpctf.scheduler.shared_answers import SharedAnswers
+
+    try:
+        folder = private_folder()
+    except RuntimeError:
+        return None
+    per_minute = max(1, min(one.run.plan["questions_per_minute"] for one in group))
+    return SharedAnswers(folder / "slurm", per_minute, since)

@@ -1,7 +1,9 @@
-"""Waiting for a run, or following it: its folder is looked at often, the scheduler seldom."""
+"""Waiting for a run, or following it: its folder is looked at often, the scheduler seldom, and not
+at all about the end of a run whose own records say how it ended."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +12,9 @@ from concurrent.futures import wait as futures_wait
 from typing import TYPE_CHECKING
 
 from hpctf.errors import SchedulerError
-from hpctf.run_folder.rank_states import JobRecord, read_job, read_ranks
+from hpctf.run_folder.rank_states import JOB_STATE, JobRecord, read_job, read_ranks
 from hpctf.runs.explain import reasons
+from hpctf.runs.status.determine import by_its_own_word
 from hpctf.runs.status.query import from_folder, look, scheduler_of
 from hpctf.runs.status.state import RunState
 
@@ -19,10 +22,15 @@ if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
     from hpctf.run_folder.logs import LogPrinter
 
+_END_LOOK_S = 0.4
+"""Seconds between two looks at the job's own record, which is one file."""
 _LOOK_S = (0.2, 2.0)
 _ASK_S = (2.0, 30.0)
-"""Shortest and longest pause between looks at the run folder, and questions to the scheduler."""
+"""Shortest and longest pause between looks at all ranks' records, and at what the scheduler says:
+how often it is really asked, `hpctf.scheduler.shared_answers` has to say."""
 _FINALIZING_S = 0.5
+_NEWER_S = 5.0
+"""How old an answer may be while the job is about to go."""
 _ASK_STUCK_S = 5.0
 
 NEVER_S = 60.0
@@ -46,20 +54,24 @@ def wait(
     SchedulerError
         The job will never start: its reason has said so for `NEVER_S`. It is still queued.
     """
-    began = ask_at = time.monotonic()
+    began = ask_at = look_at = time.monotonic()
     status: RunState | None = None
     question: _Question | None = None
     away_since = ""
     known = JobRecord()
-    stuck = _Stuck(run)
+    stuck, job = _Stuck(run), _OwnWord(run)
     while True:
         now = time.monotonic()
-        if question is None and (now >= ask_at or _has_come_to_an_end(run, status, known)):
+        own = job.end()
+        due = now >= ask_at or _has_come_to_an_end(run, status, known)
+        if own is None and question is None and due:
             known = read_job(run.path)
-            question = _Question(run)
+            question = _Question(run, job.changed(), status)
         pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
-        answer = question.answer(pause) if question else None
-        if answer is not None:
+        answer = question.answer(min(pause, _END_LOOK_S)) if question and own is None else None
+        if own is not None:
+            status = own
+        elif answer is not None:
             away_since = (away_since or time.strftime("%H:%M:%S")) if answer.away else ""
             status = stuck.looked(_keep(run, status, answer, away_since))
             now = time.monotonic()
@@ -68,8 +80,8 @@ def wait(
                 ask_in = _FINALIZING_S
             ask_at = now + (ask_in if stuck.since is None else min(ask_in, _ASK_STUCK_S))
             question = None
-        elif status is not None:
-            status = _look(run, status)
+        elif status is not None and now >= look_at:
+            status, look_at = _look(run, status), now + pause
         for printer in printers:
             printer.show(final=status is not None and status.final)
         if status is not None:
@@ -79,7 +91,38 @@ def wait(
                 return status
         stuck.refuse()
         if question is None:
-            time.sleep(pause)
+            time.sleep(min(pause, _END_LOOK_S))
+
+
+class _OwnWord:
+    """What a run's job says of its end, read when it has changed."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._file = run.state / JOB_STATE
+        self._seen: tuple[int, int] | None = None
+
+    def end(self) -> RunState | None:
+        """Return the final status, if the job's record is newer than at the last look and leaves
+        nothing to ask for (`hpctf.runs.status.determine.by_its_own_word`)."""
+        found = self._stat()
+        if found is None or (found.st_size, found.st_mtime_ns) == self._seen:
+            return None
+        self._seen = found.st_size, found.st_mtime_ns
+        record = self._run.read_record()
+        return None if record.get("job_id") is None else by_its_own_word(self._run, record)
+
+    def changed(self) -> float:
+        """Return when the job last put something on record, in seconds since the epoch, or 0."""
+        found = self._stat()
+        return 0.0 if found is None else min(found.st_mtime, time.time())
+
+    def _stat(self) -> os.stat_result | None:
+        try:  # opened: NFS then looks at its server's, and not at what it remembers (nfs(5))
+            with open(self._file, "rb") as stream:
+                return os.fstat(stream.fileno())
+        except OSError:
+            return None
 
 
 class _Stuck:
@@ -120,18 +163,21 @@ class _Question:
     In a thread that nobody waits for: neither the log nor an interrupted wait stands still.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, changed: float, status: RunState | None) -> None:
+        since = changed
+        if status is not None and status.state == "Finalizing":
+            since = max(changed, time.time() - _NEWER_S)
         self._answer: Future[RunState] = Future()
-        threading.Thread(target=self._ask, args=(run,), daemon=True).start()
+        threading.Thread(target=self._ask, args=(run, since), daemon=True).start()
 
     def answer(self, timeout: float) -> RunState | None:
         """Return the status, or None if it has not come in time."""
         done, _ = futures_wait([self._answer], timeout)
         return self._answer.result() if done else None
 
-    def _ask(self, run: RunFolder) -> None:
+    def _ask(self, run: RunFolder, since: float) -> None:
         try:
-            self._answer.set_result(look(run))
+            self._answer.set_result(look(run, since))
         except BaseException as error:
             self._answer.set_exception(error)
 

@@ -10,7 +10,6 @@ import pytest
 from hpctf import Run
 from hpctf.estimator.distribution import BACKENDS
 from hpctf.source.starter import files_of
-from tests.conftest import Person
 from tests.support.projects import hpctf
 
 pytestmark = pytest.mark.slow
@@ -44,7 +43,7 @@ def test_its_first_submission_is_planned(tmp_path: Path, backend: str) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [one for one in BACKENDS if one != "single"])
 def test_its_first_submission_trains(tmp_path: Path, backend: str, training_python: str) -> None:
     for name, text in files_of(backend, "first").items():
         (tmp_path / name).write_text(text)
@@ -59,15 +58,3 @@ def test_its_first_submission_trains(tmp_path: Path, backend: str, training_pyth
     assert losses[-1] < losses[0]
     assert "outputs/model.keras" in run.get_file_names()
     assert "train.py" not in json.dumps(run.get_file_names())
-
-
-@pytest.mark.slurm
-@pytest.mark.tensorflow
-def test_its_first_submission_trains_on_slurm(person: Person, training_python: str) -> None:
-    person.hpctf("init", "first", "-b", "collective")
-
-    words = ["--wait", "--python", training_python]
-    run = person.hpctf("submit", "first/job.yaml", *words).stdout.strip()
-
-    assert person.status(run)["state"] == "Completed"
-    assert "outputs/model.keras" in person.hpctf("files", run).stdout

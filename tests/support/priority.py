@@ -24,7 +24,7 @@ def first_on_cpu(script: str) -> Iterator[None]:
         while not done.wait(_LOOK_S):
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
-                    if f"{script}\0" in (process / "cmdline").read_text():
+                    if os.fsencode(f"{script}\0") in (process / "cmdline").read_bytes():
                         os.setpriority(os.PRIO_PROCESS, int(process.name), _FIRST)
                         # Where sessions share the CPUs first, it is the session's that counts.
                         (process / "autogroup").write_text(str(_FIRST))

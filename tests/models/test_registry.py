@@ -226,7 +226,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "is missing": lambda top: (top / "saved_model.pb").unlink(),
     "was put there": lambda top: (top / "more.pb").write_text(""),
     "cannot be read": lambda top: replace(top / "saved_model.pb", os.symlink, "/etc/hostname"),
-    "is no longer a file": lambda top: replace(top / "saved_model.pb", lambda _, p: os.mkfifo(p), ""),
+    "is no longer a file": lambda top: replace(
+        top / "saved_model.pb", lambda _, p: os.mkfifo(p), ""
+    ),
 }
 
 

@@ -23,7 +23,7 @@ _DEPLOY = (
     "name, models, InferenceConfig(...))."
 )
 _TUNE = (
-    "hpctf chooses no models by itself: vary a script's parameters with HyperDriveConfig(...), or "
+    "hpctf does not choose models: vary a script's parameters with HyperDriveConfig(...), or "
     "hpctf tune."
 )
 _STUDY = (
@@ -42,12 +42,12 @@ _SECRET = (
     "only you can read."
 )
 _BUILD = (
-    "hpctf builds environments at submission, or by hpctf env build; name packages with "
+    "hpctf builds environments at submission, or with hpctf env build; name packages with "
     "Environment.from_pip_requirements(name, file)."
 )
 _IMAGE = (
-    "Name an image that is built, Environment.from_docker_image(name, 'docker://IMAGE'): hpctf "
-    "builds none."
+    "hpctf builds no images: name an existing one with Environment.from_docker_image(name, "
+    "'docker://IMAGE')."
 )
 _CONTAINER = (
     "The container runtime's options belong in the site file (containers: {options: [...]})."
@@ -55,7 +55,7 @@ _CONTAINER = (
 _PACKAGES = "Name the packages: pip_packages=[...], or add_pip_package() and add_conda_package()."
 _WHERE_ELSE = "Pass it to ScriptRunConfig(...), or to hpctf.azureml.TensorFlow(...)."
 _REMOVE = "Remove runs with hpctf runs --rm, or archive them with hpctf archive."
-_CLOUD = "This is Azure's own; a cluster has nothing like it, so leave the line out."
+_CLOUD = "This exists only on Azure; a cluster has nothing like it, so leave the line out."
 _CHECKED = "Experiment.submit() checks it."
 _SCRIPT = (
     "Put the training into a script and submit it, with compute_target='local' to run it here."
@@ -66,7 +66,7 @@ _FRAMEWORK = (
     "hpctf trains with TensorFlow: use MpiConfiguration(...) or TensorflowConfiguration(...)."
 )
 _OTHER_FRAMEWORK = (
-    "hpctf knows TensorFlow alone: run a script of another framework with "
+    "hpctf supports TensorFlow only: run a script that uses another framework with "
     "Estimator(..., pip_packages=[...])."
 )
 _TENSORBOARD = "Start TensorBoard with hpctf tensorboard RUN."
@@ -93,7 +93,7 @@ MEMBERS: dict[str, dict[str, str]] = {
             "tag set_tags remove_tags tags"
         ),
         "Experiment.get_runs() always reads what is there now.": "refresh",
-        "Make it by its name: Experiment(ws, 'name').": "from_directory",
+        "Create it by its name: Experiment(ws, 'name').": "from_directory",
         "See docs/from-azure-ml.md.": "get_docs_url",
     },
     "Run": {
@@ -131,9 +131,7 @@ MEMBERS: dict[str, dict[str, str]] = {
             "add_dataset_references"
         ),
         "Find it by its name and version: Model(workspace, name, version=3).": "deserialize",
-        "A model's way to other formats is on its page: hpctf models show NAME.": (
-            "derived_model_ids"
-        ),
+        "hpctf models show NAME prints what a model was exported from.": ("derived_model_ids"),
     },
     "ScriptRunConfig": {},
     "TensorflowConfiguration": {},
@@ -141,7 +139,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         "Keep the settings in a job file, hpctf submit job.yaml (docs/job-files.md).": (
             "load save delete"
         ),
-        "Set it for the run: ScriptRunConfig(..., sbatch={'nice': 100}).": "priority",
+        "Set it for each run: ScriptRunConfig(..., sbatch={'nice': 100}).": "priority",
         _FRAMEWORK: "pytorch paralleltask",
         _OUTPUT: "output_data history",
         _STORE: "datacaches source_directory_data_store",
@@ -175,9 +173,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         _SITE: "attach attach_configuration detach delete deserialize update add_identity "
         "remove_identity supported_vmsizes list_usages list_quotas update_quotas "
         "provisioning_configuration",
-        "See the nodes with sinfo, and whose jobs they have with squeue.": (
-            "list_nodes get_active_runs"
-        ),
+        "See the nodes with sinfo, and their jobs with squeue.": ("list_nodes get_active_runs"),
     },
     "AmlComputeStatus": {
         _SITE: "deserialize",
@@ -224,7 +220,7 @@ MEMBERS: dict[str, dict[str, str]] = {
     "ParameterServer": {_CHECKED: "validate"},
     "TensorFlow": {_WHERE_ELSE: "run_config conda_dependencies"},
 }
-"""For each class of hpctf.azureml the members of Azure ML's that it has not."""
+"""For each class of hpctf.azureml, the members that only Azure ML's class has."""
 
 
 def expanded(table: Mapping[str, str]) -> dict[str, str]:
@@ -235,7 +231,7 @@ def expanded(table: Mapping[str, str]) -> dict[str, str]:
 OF_MODULE = expanded(
     {
         _CLOUD: "azureml azureml.core azureml.core.databricks",
-        "There is nothing to log in to: leave the line out.": "azureml.core.authentication",
+        "hpctf needs no login: leave the line out.": "azureml.core.authentication",
         _SITE: "azureml.core.compute azureml.core.compute_target",
         _BUILD: "azureml.core.environment",
         _LOGIN: "azureml.core.container_registry",
@@ -259,7 +255,7 @@ OF_MODULE = expanded(
         "Write runs to MLflow with hpctf export mlflow EXPERIMENT.": "azureml.mlflow",
         "Download the data to a folder that the nodes can read, and name it with "
         "Dataset.File.from_files('/path').": "azureml.opendatasets",
-        "This is Azure's own: leave the line out; TensorBoard starts with hpctf tensorboard RUN.": (
+        "This exists only on Azure: leave the line out. TensorBoard: hpctf tensorboard RUN.": (
             "azureml.contrib"
         ),
     }

@@ -25,7 +25,7 @@ from hpctf.errors import HpctfError, RunFolderError, UsageError, did_you_mean  #
 COMMANDS = {
     "init": ("hpctf.cli.init", "Make a project that trains: script, job file, .amlignore."),
     "submit": ("hpctf.cli.submit", "Submit a training script, or a job file."),
-    "tune": ("hpctf.cli.tune", "Run a script's hyperparameter study; look at it, stop it."),
+    "tune": ("hpctf.cli.tune", "Run a hyperparameter study of a script; view or stop it."),
     "resubmit": ("hpctf.cli.resubmit", "Submit a run again, as it was or changed."),
     "runs": ("hpctf.cli.runs", "List runs, the latest first; --rm removes them."),
     "status": ("hpctf.cli.runs", "Show the state of a run and of its ranks."),
@@ -51,8 +51,11 @@ COMMANDS = {
     "env": ("hpctf.cli.env", "Build training environments, list and remove them."),
     "site": ("hpctf.cli.site", "List, show, explain and validate sites; write one."),
     "config": ("hpctf.cli.config", "Show where each setting comes from."),
-    "completion": ("hpctf.cli.completion", "Print what lets a shell complete hpctf's commands."),
-    "migrate": ("hpctf.cli.migrate", "Change a script or notebook written for Azure ML."),
+    "completion": (
+        "hpctf.cli.completion",
+        "Print the script that completes commands in a shell.",
+    ),
+    "migrate": ("hpctf.cli.migrate", "Convert a script or notebook written for Azure ML."),
     "doctor": ("hpctf.cli.doctor", "Examine a site, from here and on its nodes."),
     "docs": ("hpctf.cli.docs", "Read the documentation, or search it."),
 }
@@ -86,7 +89,7 @@ On a new cluster, run this once: hpctf site init, then hpctf doctor
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for."""
+    """A group that imports a command's module only when the command is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -14,7 +14,7 @@ from hpctf.site.overview import JobKey, overview
 @click.argument("job", required=False, metavar="[JOB.yaml]")
 @site_option
 @set_option
-@click.option("--all", "every", is_flag=True, help="Also show values that are hpctf's defaults.")
+@click.option("--all", "every", is_flag=True, help="Also show hpctf's defaults.")
 @json_option
 def config(
     job: str | None, site: str | None, settings: tuple[str, ...], every: bool, as_json: bool

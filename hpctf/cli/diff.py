@@ -29,9 +29,11 @@ _WIDEST = 60
     "--only",
     multiple=True,
     type=click.Choice(_SECTIONS),
-    help="Only this section (repeatable).",
+    help="Only this section; can be repeated.",
 )
-@click.option("--stat", is_flag=True, help="Of code, how many lines of which files.")
+@click.option(
+    "--stat", is_flag=True, help="For code, show only how many lines changed in each file."
+)
 @json_option
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
@@ -40,7 +42,7 @@ def diff(
 ) -> None:
     """Show what differs between run A and run B: request, code, environment, metrics.
 
-    The exit code is 0 whatever differs.
+    The exit code is 0 even if they differ.
     """
     from hpctf.runs.compare.comparison import difference
 

@@ -20,7 +20,7 @@ SHOWN = 15
 
 @click.command()
 @click.argument("page", required=False)
-@click.option("--search", metavar="WORDS", help="List the places that have all of these words.")
+@click.option("--search", metavar="WORDS", help="List the places that contain all of these words.")
 @click.option("--print", "printing", is_flag=True, help="Print the page; do not open a browser.")
 def docs(page: str | None, search: str | None, printing: bool) -> None:
     """Open a page of the documentation; without PAGE, list all pages.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, given_of, json_option, say, set_option, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.common.signals import handling, interrupt
 from hpctf.common.terminal import console
 from hpctf.errors import UsageError
@@ -19,32 +20,43 @@ _JOB_ONLY = ("target", "nodes", "time_limit", "wait_at_most", "python", "env", "
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}
 
 
-@click.command()
-@site_option
-@set_option
-@click.option("--job", is_flag=True, help="Prove by a short job what only nodes can tell.")
-@click.option("--target", help="Compute target of the job.")
-@click.option("--nodes", type=int, default=2, show_default=True, help="Nodes of the job.")
-@click.option(
-    "--time",
-    "time_limit",
-    default="10",
-    metavar="TIME",
-    help="Time limit, as Slurm writes it (10).",
+@click.command(cls=GroupedCommand)
+@in_group(
+    "Site",
+    site_option,
+    set_option,
+    click.option(
+        "--write",
+        is_flag=False,
+        flag_value="",
+        default=None,
+        metavar="[FILE]",
+        help="Write the settings that were found to work into your own site file.",
+    ),
 )
-@click.option(
-    "--wait-at-most", default="10", metavar="TIME", help="How long to wait in the queue (10)."
-)
-@click.option("--python", metavar="EXE", help="Training environment to try; one with mpi4py.")
-@click.option("--env", metavar="NAME", help="The same, as 'hpctf env list' calls it.")
-@click.option("--tensorflow", is_flag=True, help="Import TensorFlow on every node, too.")
-@click.option(
-    "--write",
-    is_flag=False,
-    flag_value="",
-    default=None,
-    metavar="[FILE]",
-    help="Write what was found to work into your own site file.",
+@in_group(
+    "Job",
+    click.option("--job", is_flag=True, help="Also run a short job that checks the nodes."),
+    click.option("--target", help="Compute target of the job."),
+    click.option("--nodes", type=int, default=2, show_default=True, help="Nodes of the job."),
+    click.option(
+        "--time",
+        "time_limit",
+        default="10",
+        metavar="TIME",
+        help="Time limit of the job, as Slurm writes it (10).",
+    ),
+    click.option(
+        "--wait-at-most",
+        default="10",
+        metavar="TIME",
+        help="How long the job may wait in the queue (10).",
+    ),
+    click.option(
+        "--python", metavar="EXE", help="Training environment to try; it must have mpi4py."
+    ),
+    click.option("--env", metavar="NAME", help="The same, by its name in 'hpctf env list'."),
+    click.option("--tensorflow", is_flag=True, help="Also import TensorFlow on every node."),
 )
 @json_option
 @click.pass_context
@@ -58,9 +70,9 @@ def doctor(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Examine a site, from here and (--job) on its nodes: a table, and a remedy for each ✗.
+    """Examine a site from here and, with --job, on its nodes; show a remedy for each ✗.
 
-    Exit codes: 0 all is well, 1 something is not, 2 wrong usage, 3 Slurm cannot be asked.
+    Exit codes: 0 all is well, 1 a check failed, 2 wrong usage, 3 Slurm does not answer.
     """
     from hpctf.admin.doctor.examine import JobOptions, examine
     from hpctf.common.units import seconds_of

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, say, set_option, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.cli.training_options import asked_of, estimator_options
 from hpctf.common.notes import notify
 from hpctf.common.terminal import data
 from hpctf.common.units import clock, file_size
 from hpctf.errors import BuildError, UsageError
 from hpctf.estimator.distribution import BACKENDS
+from hpctf.estimator.parameter import ENVIRONMENT, OUTPUT, SLURM
 from hpctf.estimator.parameters import OPTIONS
 from hpctf.estimator.software import PACKAGES
 
@@ -27,23 +29,28 @@ if TYPE_CHECKING:
 
 @click.group()
 def env() -> None:
-    """Build training environments, list, show, lock and remove them."""
+    """Build, list, show, lock and remove training environments."""
 
 
-@env.command()
-@site_option
-@set_option
+@env.command(cls=GroupedCommand)
 @estimator_options(lambda parameter: parameter.name in PACKAGES)
-@click.option("--backend", type=click.Choice(BACKENDS), help="mpi: with Horovod.")
-@click.option("--use-gpu", is_flag=True, help="TensorFlow for GPUs.")
-@click.option(
-    "--locked", metavar="RUN|FILE", help="Make again what a run had, or a lock file says."
+@in_group(
+    ENVIRONMENT,
+    click.option("--backend", type=click.Choice(BACKENDS), help="mpi adds Horovod."),
+    click.option("--use-gpu", is_flag=True, help="Install TensorFlow for GPUs."),
+    click.option(
+        "--locked", metavar="RUN|FILE", help="Rebuild a run's environment, or a lock file's."
+    ),
+    click.option("--spec", metavar="FILE", help="The spec that hpctf env show --json prints."),
 )
-@click.option("--spec", metavar="FILE", help="What hpctf env show --json gives as spec.")
-@click.option("--dry-run", is_flag=True, help="Say what it would be called; build nothing.")
-@json_option
+@in_group(SLURM, site_option, set_option)
+@in_group(
+    OUTPUT,
+    click.option("--dry-run", is_flag=True, help="Print what it would be called; build nothing."),
+    json_option,
+)
 def build(site: str | None, settings: tuple[str, ...], **options: Any) -> None:
-    """Build an environment, unless it is there, and print its interpreter.
+    """Build an environment, unless it exists, and print its interpreter.
 
     TensorFlow is always in it; --backend mpi adds Horovod, built for it and this machine's MPI.
     """
@@ -192,7 +199,7 @@ def _row(one: Environment) -> dict[str, Any]:
 @json_option
 @click.argument("name")
 def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Show what an environment is made of; NAME may be a part that only it has."""
+    """Show what an environment consists of; NAME may be any part of its name that is unique."""
     one = _store(site, settings).find(name)
     record = one.record()
     if as_json:
@@ -223,10 +230,10 @@ def show(name: str, site: str | None, settings: tuple[str, ...], as_json: bool) 
 @set_option
 @click.argument("name", metavar="NAME|SPEC")
 def lock(name: str, site: str | None, settings: tuple[str, ...]) -> None:
-    """Print the exact versions of all that is in an environment.
+    """Print the exact versions of all packages of an environment.
 
-    NAME is an environment's, SPEC a file with its description. What is printed is a requirements
-    file, and what 'env build --locked FILE' makes the same again from.
+    NAME is the name of an environment, SPEC a file that describes one. The output is a requirements
+    file; 'env build --locked FILE' rebuilds the same environment from it.
     """
     store = _store(site, settings)
     if name.endswith(".json"):
@@ -239,8 +246,8 @@ def lock(name: str, site: str | None, settings: tuple[str, ...]) -> None:
 @env.command()
 @site_option
 @set_option
-@click.option("--stale", is_flag=True, help="Remove what killed builds have left.")
-@click.option("--force", is_flag=True, help="Also if a run uses it now.")
+@click.option("--stale", is_flag=True, help="Remove what interrupted builds have left.")
+@click.option("--force", is_flag=True, help="Remove it even if a run uses it now.")
 @json_option
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def remove(
@@ -251,7 +258,7 @@ def remove(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Remove environments; those that an active run of yours uses only with --force."""
+    """Remove environments; with --force, also those that an active run of yours uses."""
     from hpctf.environment.build_folder import remove as remove_one
     from hpctf.environment.build_folder import remove_stale
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from hpctf.cli.common import (
     site_option,
     with_trials,
 )
+from hpctf.common.progress import followed
 from hpctf.common.terminal import data_stream
 
 _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
@@ -23,7 +25,7 @@ _RUNS = click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=
 def export() -> None:
     """Write runs, and the trials of studies, to MLflow, TensorBoard's event files or CSV.
 
-    'to_pandas' in Python.
+    In Python, use Run.to_pandas and Experiment.to_pandas.
     """
 
 
@@ -36,7 +38,7 @@ def export() -> None:
     help="Server or database (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here).",
 )
 @click.option("--no-files", is_flag=True, help="Leave out outputs and uploaded files.")
-@click.option("--largest", metavar="SIZE", help="Leave out files that are larger: 100MB.")
+@click.option("--largest", metavar="SIZE", help="Leave out files larger than this: 100MB.")
 @site_option
 @json_option
 def mlflow(
@@ -49,7 +51,7 @@ def mlflow(
 ) -> None:
     """Write runs to an MLflow store: parameters, metrics, tags, files, child runs.
 
-    Each run is there once, however often it is exported; one that still ran is completed.
+    A run that is exported again is completed, never duplicated.
     """
     from hpctf.common.units import bytes_of_size
     from hpctf.export.mlflow_store import look_at, to_mlflow
@@ -77,7 +79,7 @@ def mlflow(
     "--to",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="A new folder, which gets one for each run.",
+    help="A new folder, with one folder per run.",
 )
 @click.option("--python", metavar="EXE", help="A Python that has TensorBoard.")
 @site_option
@@ -92,11 +94,15 @@ def tensorboard(names: tuple[str, ...], to: Path, python: str | None, site: str 
 
 @export.command("csv")
 @_RUNS
-@click.option("--runs", "wide", is_flag=True, help="A row for each run: parameters, last metrics.")
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File (else stdout).")
+@click.option(
+    "--runs", "wide", is_flag=True, help="One row per run: its parameters and last metrics."
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write (default: stdout)."
+)
 @site_option
 def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) -> None:
-    """Write all numbers of runs and their child runs as CSV, or a row for each run."""
+    """Write all numbers of runs and their child runs as CSV, or one row per run."""
     from io import StringIO
 
     from hpctf.common.files import write_atomic
@@ -105,11 +111,12 @@ def csv_(names: tuple[str, ...], wide: bool, to: Path | None, site: str | None) 
     runs = with_trials(open_runs(names, site))
     write = write_runs if wide else write_values
     if to is None:
+        shown_here = sys.stdout.isatty()
         with data_stream() as stream:
-            write(runs, stream)
+            write(runs if shown_here else followed(runs, "Writing rows"), stream)
         return
     text = StringIO()
-    number = write(runs, text)
+    number = write(followed(runs, "Writing rows"), text)
     write_atomic(to, text.getvalue().encode("utf-8", "backslashreplace"))
     say(f"{number} rows")
     click.echo(str(to))

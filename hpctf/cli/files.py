@@ -20,7 +20,7 @@ from hpctf.runs.kept_files import LEFT_BY_SCRIPT
 @run_argument
 @click.option("--role", help="Only this role's logs; 'job' is the batch script's.")
 @click.option("--index", type=int, help="Only this index of the role.")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the run ends.")
 @site_option
 def logs(
     run_name: str, role: str | None, index: int | None, follow: bool, site: str | None

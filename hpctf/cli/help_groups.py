@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from hpctf.cli.common import Command, Give, together
-from hpctf.estimator.parameter import GROUPS
 
 _GROUP = "hpctf_group"
 _OTHERS = "Options"
@@ -44,6 +43,8 @@ class GroupedCommand(click.Command):
     """
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from hpctf.estimator.parameter import GROUPS  # only for --help
+
         sections: dict[str, list[tuple[bool, tuple[str, str]]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, plain_table, say, say_unreadable, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.cli.run_options import agreed, choice_of, choice_options, yes_option
 from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
@@ -38,11 +39,16 @@ def _tell_finished(run_id: str) -> None:
     say(f"Run {run_id} was half removed, and is gone.")
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @choice_options
-@click.option("--to", metavar="FOLDER", type=Path, help="Where archives lie (default: .archive).")
-@click.option("--restore", metavar="ID|FILE", help="Bring a run back; its archive stays.")
-@click.option("--list", "listing", is_flag=True, help="List the archives.")
+@in_group(
+    "Archives",
+    click.option(
+        "--to", metavar="FOLDER", type=Path, help="Folder of the archives (default: .archive)."
+    ),
+    click.option("--list", "listing", is_flag=True, help="List the archives."),
+    click.option("--restore", metavar="ID|FILE", help="Restore a run; its archive stays."),
+)
 @yes_option
 @site_option
 @json_option
@@ -118,16 +124,16 @@ def _plain(one: Archived) -> dict[str, Any]:
     }
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @choice_options
-@click.option("--runs", "each", is_flag=True, help="A line for each run of all experiments.")
+@click.option("--runs", "each", is_flag=True, help="Print one line per run, for all experiments.")
 @site_option
 @json_option
 def du(each: bool, site: str | None, as_json: bool, **options: Any) -> None:
     """Show how much disk space runs take, the largest first.
 
-    A line for each experiment; for each run where RUN, an id, a unique prefix or @last, or another
-    option says which.
+    Prints one line per experiment. If you name runs, or an option selects some, it prints one line
+    per run. RUN is an id, a unique prefix, or @last.
     """
     from hpctf.runs.housekeeping.archives import archives
     from hpctf.runs.housekeeping.disk_usage import NOTHING, by_experiment, usage

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
-@click.option("--name", "names", multiple=True, metavar="NAME", help="Only this (repeatable).")
-@click.option("--rank", metavar="ROLE-INDEX", help="That rank's values (default: the first's).")
-@click.option("--recursive", is_flag=True, help="Child runs, too.")
+@click.option(
+    "--name", "names", multiple=True, metavar="NAME", help="Only this metric; can be repeated."
+)
+@click.option(
+    "--rank", metavar="ROLE-INDEX", help="This rank's values (default: the first rank's)."
+)
+@click.option("--recursive", is_flag=True, help="Include child runs.")
 @click.option("--json", "as_json", is_flag=True, help="All values, in JSON; NaN is null.")
 @click.option(
     "--csv", "as_csv", is_flag=True, help="All values: run, name, step, value, time, rank."

@@ -18,8 +18,8 @@ from hpctf.errors import UsageError
 def migrate(file: Path, out: Path | None, site: str | None, as_json: bool) -> None:
     """Change the import lines of a submission script or notebook written for Azure ML.
 
-    The changed file is the answer; nothing else of it changes. What hpctf cannot do is listed on
-    stderr by line, with what to write instead. Training scripts run as they are.
+    The changed file is printed on stdout; nothing else in it changes. What hpctf cannot do is
+    listed on stderr by line, with what to write instead. Training scripts run as they are.
     """
     from dataclasses import asdict
 

@@ -47,18 +47,24 @@ models.add_command(export)
 @click.option(
     "--run", "run_name", metavar="RUN", help="PATH is one of this run's files or folders."
 )
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A tag to find it by; can be repeated.",
+)
 @click.option(
     "--property",
     "properties",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A property, which never changes.",
+    help="A property, which can never change.",
 )
 @click.option("--description", help="A description for other people.")
-@click.option("--framework", help="Such as TensorFlow or Onnx (default: by its files).")
+@click.option("--framework", help="Such as TensorFlow or Onnx (default: taken from its files).")
 @click.option("--framework-version", help="The framework's version (default: the run's).")
-@click.option("--alias", "aliases", multiple=True, help="An alias that stands for it from now on.")
+@click.option("--alias", "aliases", multiple=True, help="An alias to point at this version.")
 @site_option
 @json_option
 def register(
@@ -107,8 +113,10 @@ def register(
 
 @models.command("list")
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Only those with it.")
-@click.option("--run", "run_id", metavar="ID", help="Only those that this run made.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Only models with this tag."
+)
+@click.option("--run", "run_id", metavar="ID", help="Only models that this run made.")
 @click.option("--latest", is_flag=True, help="Only each model's latest version.")
 @site_option
 @json_option
@@ -150,7 +158,7 @@ def list_(
 @site_option
 @json_option
 def show(name: str, site: str | None, as_json: bool) -> None:
-    """Show what MODEL is, what made it, and whether its files are what was registered."""
+    """Show what MODEL is, what made it, and whether its files are unchanged."""
     from hpctf.errors import UnreadableModel
     from hpctf.model import Model
 
@@ -195,7 +203,7 @@ def _lines(model: Model) -> list[tuple[str, Any]]:
 @models.command()
 @_MODEL
 @click.option("--to", "folder", default=".", show_default=True, help="Folder to copy to.")
-@click.option("-f", "--force", is_flag=True, help="Replace what has its name there.")
+@click.option("-f", "--force", is_flag=True, help="Replace a file or folder of that name.")
 @site_option
 def download(name: str, folder: str, force: bool, site: str | None) -> None:
     """Copy the file or folder of MODEL, with its checksums verified."""
@@ -223,7 +231,7 @@ def mlflow(name: str, to: str, site: str | None) -> None:
 @site_option
 @json_option
 def alias(name: str, alias: str | None, remove: bool, site: str | None, as_json: bool) -> None:
-    """Let ALIAS stand for MODEL, a version, from now on; without ALIAS, list the model's."""
+    """Point ALIAS at MODEL, a version; without ALIAS, list the model's aliases."""
     from hpctf.models.names import reference
     from hpctf.models.registry import registry_of
 
@@ -249,11 +257,11 @@ def alias(name: str, alias: str | None, remove: bool, site: str | None, as_json:
 
 @models.command()
 @click.argument("names", metavar="NAME:VERSION...", nargs=-1, required=True)
-@click.option("--all", "every", is_flag=True, help="All versions of the models that are named.")
+@click.option("--all", "every", is_flag=True, help="Remove all versions of these models.")
 @yes_option
 @site_option
 def rm(names: tuple[str, ...], every: bool, yes: bool, site: str | None) -> None:
-    """Remove versions of models. Their numbers are never given to others."""
+    """Remove versions of models. Their numbers are never used again."""
     from hpctf.models.registry import registry_of
     from hpctf.serving.record import services_root
     from hpctf.serving.uses import reason_to_stay

@@ -8,60 +8,79 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, given_of, json_option, say, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.common.terminal import visible
 from hpctf.common.units import file_size
 from hpctf.errors import UsageError
+from hpctf.estimator.parameter import OUTPUT, SLURM
 
 if TYPE_CHECKING:
     from hpctf.export.onnx_model import Export
     from hpctf.models.export.options import Variant
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("name", metavar="MODEL")
-@click.option("--out", metavar="PATH", help="A file .onnx or .tflite, or a folder (default: here).")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["onnx", "litert"]),
-    default="onnx",
-    show_default=True,
-    help="What to export to.",
+@in_group(
+    "Export",
+    click.option(
+        "--out", metavar="PATH", help="A file .onnx or .tflite, or a folder (default: here)."
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["onnx", "litert"]),
+        default="onnx",
+        show_default=True,
+        help="Format to export to.",
+    ),
+    click.option(
+        "--register",
+        is_flag=True,
+        help="Register it as the next version of NAME-onnx or NAME-litert.",
+    ),
+    click.option(
+        "--quantize",
+        type=click.Choice(["int8", "fp16"]),
+        help="Also write a smaller variant, if that is worth it.",
+    ),
+    click.option(
+        "--within",
+        type=float,
+        default=0.01,
+        show_default=True,
+        help="The variant's answers may differ by at most this much.",
+    ),
+    click.option("--opset", type=int, default=18, show_default=True, help="ONNX's operator set."),
 )
-@click.option("--opset", type=int, default=18, show_default=True, help="ONNX's operator set.")
-@click.option(
-    "--quantize",
-    type=click.Choice(["int8", "fp16"]),
-    help="Write a smaller variant besides, if it is worth it.",
+@in_group(
+    "Loading the model",
+    click.option(
+        "--python", metavar="EXE", help="Python that loads the model (default: what trained it)."
+    ),
+    click.option(
+        "--import",
+        "imports",
+        multiple=True,
+        metavar="MODULE",
+        help="A module, or FILE.py, with layers of your own (default: found in the run's code).",
+    ),
+    click.option(
+        "--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file."
+    ),
 )
-@click.option(
-    "--within",
-    type=float,
-    default=0.01,
-    show_default=True,
-    help="The largest difference allowed of the variant.",
+@in_group(SLURM, site_option)
+@in_group(
+    OUTPUT,
+    click.option("-f", "--force", is_flag=True, help="Replace files of the same names."),
+    json_option,
 )
-@click.option(
-    "--import",
-    "imports",
-    multiple=True,
-    metavar="MODULE",
-    help="A module, or FILE.py, with layers of your own (default: found in the training's code).",
-)
-@click.option("--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file.")
-@click.option("--python", metavar="EXE", help="What loads the model (default: what trained it).")
-@click.option(
-    "--register", is_flag=True, help="Register it as the next version of NAME-onnx or NAME-litert."
-)
-@click.option("-f", "--force", is_flag=True, help="Replace files that have the names.")
-@site_option
-@json_option
 def export(name: str, form: str, as_json: bool, **options: Any) -> None:
     """Export MODEL to ONNX or LiteRT, and verify that it answers as before.
 
-    The Python that trained it loads it and answers for batches of 1, 7 and 64; an environment of
-    hpctf's own converts it, and compares what ONNX Runtime answers. A model that differs by more
-    than 1e-5 (1e-3 in half precision) is refused, and nothing is written.
+    The Python that trained the model loads it, and computes its answers for batches of 1, 7 and 64.
+    An environment of hpctf's own converts it, and compares these with ONNX Runtime's answers. If
+    they differ by more than 1e-5 (1e-3 in half precision), nothing is written.
     """
     from hpctf.environment.progress import telling
     from hpctf.export.onnx_model import export_litert, export_onnx
@@ -84,7 +103,7 @@ def export(name: str, form: str, as_json: bool, **options: Any) -> None:
 
 
 def _page(made: Export) -> list[str]:
-    """Return what people are told of an export, line by line."""
+    """Return the lines that describe an export."""
     exported = made.exported
     by = ", ".join(filter(None, (f"TensorFlow {exported.tensorflow}", exported.keras)))
     opset = "" if exported.opset is None else f", opset {exported.opset}"

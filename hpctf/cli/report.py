@@ -1,4 +1,4 @@
-"""``hpctf report``: one HTML file that tells of runs."""
+"""``hpctf report``: one HTML file about runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", metavar="RUN|EXPERIMENT [RUN]...", nargs=-1, required=True)
-@click.option("--compare", is_flag=True, help="Compare the runs that are named.")
+@click.option("--compare", is_flag=True, help="Compare these runs.")
 @out_option("File to write (default: the run's id or the experiment's name, .html).")
 @click.option("--force", is_flag=True, help="Replace a file that is not a report.")
 @site_option
@@ -31,7 +31,7 @@ def report(
 ) -> None:
     """Write one HTML file on RUN or on EXPERIMENT's runs, or compare runs.
 
-    It needs no network and no server: send it to whom you like. Its path is the answer.
+    The file needs no network and no server, so you can send it to anybody. Its path is the answer.
     """
     from hpctf.report.write import MOST_RUNS, gather_all, write_report
 

@@ -1,4 +1,4 @@
-"""``hpctf resubmit``: a run once more, as it was or with some of it asked for otherwise."""
+"""``hpctf resubmit``: a run once more, as it was or with a changed request."""
 
 from __future__ import annotations
 

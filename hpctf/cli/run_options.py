@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpctf.cli.common import plain_table, say, together
+from hpctf.cli.common import plain_table, say
+from hpctf.cli.help_groups import in_group
 from hpctf.common.units import clock, file_size
 from hpctf.errors import UsageError
 from hpctf.runs.status.state import STATES
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 NAMES = ("run_names", "experiment", "states", "older_than", "larger_than", "filters")
 
 
-choice_options = together(
+choice_options = in_group(
+    "Which runs",
     click.argument("run_names", metavar="[RUN]...", nargs=-1),
     click.option("--experiment", help="Only runs of this experiment."),
     click.option(
@@ -27,16 +29,22 @@ choice_options = together(
         "states",
         multiple=True,
         type=click.Choice(STATES, case_sensitive=False),
-        help="Only runs in this state (repeatable).",
+        help="Only runs in this state; can be repeated.",
     ),
-    click.option("--older-than", metavar="AGE", help="Only runs that ended before: 30d, 12h."),
-    click.option("--larger-than", metavar="SIZE", help="Only runs that take more: 5GB, 500MB."),
+    click.option(
+        "--older-than", metavar="AGE", help="Only runs that ended longer ago than this: 30d, 12h."
+    ),
+    click.option(
+        "--larger-than",
+        metavar="SIZE",
+        help="Only runs that take more space than this: 5GB, 500MB.",
+    ),
     click.option(
         "--filter",
         "filters",
         multiple=True,
         metavar="CONDITION",
-        help="Only runs with: 'accuracy>0.9', tag:stage=final, param:lr=0.1 (repeatable).",
+        help="Only runs with 'accuracy>0.9', tag:stage=final, param:lr=0.1; can be repeated.",
     ),
 )
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")

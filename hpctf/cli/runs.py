@@ -19,6 +19,7 @@ from hpctf.cli.common import (
     site_option,
     wait_for,
 )
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.cli.run_options import choice_of, choice_options, yes_option
 from hpctf.common.secrets import hidden
 from hpctf.common.terminal import visible
@@ -32,18 +33,38 @@ if TYPE_CHECKING:
     from hpctf.runs.status.listing import Listed
 
 SHOWN = 20
-"""Runs that a listing shows unless told otherwise."""
+"""Runs that a listing shows by default."""
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @choice_options
-@click.option(
-    "-n", "--limit", type=click.IntRange(min=0), help=f"How many (default: {SHOWN}, 0: all)."
+@in_group(
+    "Table",
+    click.option(
+        *("-n", "--limit"),
+        type=click.IntRange(min=0),
+        help=f"How many runs to show (default: {SHOWN}; 0: all).",
+    ),
+    click.option(
+        "--sort",
+        metavar="NAME",
+        help="Sort by a metric, tag:KEY or param:NAME, the largest first.",
+    ),
+    click.option("--ascending", is_flag=True, help="With --sort: the smallest first."),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME",
+        help="Also show this metric, tag:KEY or param:NAME; can be repeated.",
+    ),
 )
-@click.option("--sort", metavar="NAME", help="By a metric, or tag:KEY, param:NAME; largest first.")
-@click.option("--ascending", is_flag=True, help="Smallest first.")
-@click.option("--column", "columns", multiple=True, metavar="NAME", help="Show it (repeatable).")
-@click.option("--rm", "removing", is_flag=True, help="Remove all of them that are over.")
+@in_group(
+    "Removal",
+    click.option(
+        "--rm", "removing", is_flag=True, help="Remove these runs, except those still active."
+    ),
+)
 @yes_option
 @site_option
 @json_option
@@ -224,7 +245,9 @@ def _cancel(run: Run) -> None:
 
 @click.command()
 @run_argument
-@click.option("--trust", is_flag=True, help="Read results that you have not made: they run code.")
+@click.option(
+    "--trust", is_flag=True, help="Read results that somebody else made; reading them runs code."
+)
 @site_option
 @json_option
 def result(run_name: str, trust: bool, site: str | None, as_json: bool) -> None:

@@ -32,18 +32,20 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
 @click.argument("inputs", nargs=-1)
 @in_group(
     "Scoring",
-    click.option("--out", metavar="DIR", help="Folder to write; it must not exist yet."),
+    click.option(
+        "--out", metavar="DIR", help="Folder to write the scores to; it must not exist yet."
+    ),
     click.option(
         "--resume",
         metavar="RUN",
-        help="Score what RUN has left: it was cancelled, its jobs were lost, or parts have failed.",
+        help="Score what RUN did not: it was cancelled, its jobs were lost, or parts failed.",
     ),
     click.option(
         "--format",
         type=click.Choice(("npy", "csv", "parquet")),
         default="npy",
         show_default=True,
-        help="What the scores are written as.",
+        help="File format of the scores.",
     ),
     click.option(
         "--columns", metavar="A,B,...", help="Columns that are the model's input, in order."

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpctf.cli.common import answer_json, json_option, plain_table, say, site_option
+from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.common.terminal import data
 from hpctf.common.units import clock, seconds_of
 from hpctf.errors import UsageError
+from hpctf.estimator.parameter import OUTPUT, RESOURCES, SLURM
 from hpctf.estimator.words import sbatch_options
 
 if TYPE_CHECKING:
@@ -34,37 +36,62 @@ def services() -> None:
     """
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--name", metavar="SERVICE", help="The service's name (default: the model's).")
-@click.option("--target", help="Compute target of its job (default: the site's).")
-@click.option("--time", "time_limit", metavar="TIME", help="How long each job may run: 4:00:00.")
-@click.option("--cpus-per-task", "cpus", type=click.IntRange(1), help="CPUs of its job.")
-@click.option("--mem", metavar="SIZE", help="Memory of its job, as Slurm writes it.")
-@click.option(
-    "--use-gpu/--no-gpu",
-    default=None,
-    help="Run ONNX models on a GPU (default: if the target has GPUs).",
+@in_group(
+    "Service",
+    click.option("--name", metavar="SERVICE", help="The service's name (default: the model's)."),
+    click.option(
+        "--local", is_flag=True, help="Run it as a process on this machine instead of a job."
+    ),
+    click.option("--port", type=click.IntRange(1, _LARGEST_PORT), help="Port to listen on."),
+    click.option("--stay-up", is_flag=True, help="Hand over to another job before the time limit."),
+    click.option("--overwrite", is_flag=True, help="Stop a service of that name first."),
+    click.option("--no-wait", is_flag=True, help="Do not wait until it answers."),
 )
-@click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="One more sbatch option.")
-@click.option("--stay-up", is_flag=True, help="Hand over to another job before the time limit.")
-@click.option("--local", is_flag=True, help="A process of this machine instead of a job.")
-@click.option("--port", type=click.IntRange(1, _LARGEST_PORT), help="Port to listen on.")
-@click.option(
-    "--entry-script",
-    metavar="FILE",
-    help="Script with init() and run(data), as in Azure ML; ONNX models need none.",
+@in_group(
+    "Entry script",
+    click.option(
+        "--entry-script",
+        metavar="FILE",
+        help="Script with init() and run(data), as in Azure ML; ONNX models need none.",
+    ),
+    click.option(
+        "--source-directory", metavar="DIR", help="Folder to copy along with the entry script."
+    ),
+    click.option(
+        "--environment",
+        metavar="NAME|PYTHON",
+        help="Environment of the entry script: one of hpctf env list, or an interpreter.",
+    ),
 )
-@click.option("--source-directory", metavar="DIR", help="Folder that goes with the entry script.")
-@click.option(
-    "--environment",
-    metavar="NAME|PYTHON",
-    help="Environment of the entry script: one of hpctf env list, or an interpreter.",
+@in_group(
+    RESOURCES,
+    click.option(
+        *("-t", "--time", "time_limit"),
+        metavar="TIME",
+        help="How long each job may run, such as 4:00:00.",
+    ),
+    click.option("--target", help="Compute target of its job (default: the site's)."),
+    click.option("--cpus-per-task", "cpus", type=click.IntRange(1), help="CPUs of its job."),
+    click.option("--mem", metavar="SIZE", help="Memory of its job, as Slurm writes it."),
+    click.option(
+        "--use-gpu/--no-gpu",
+        default=None,
+        help="Run ONNX models on a GPU (default: if the target has GPUs).",
+    ),
 )
-@click.option("--overwrite", is_flag=True, help="End a service of that name first.")
-@click.option("--no-wait", is_flag=True, help="Do not wait until it answers.")
-@site_option
-@json_option
+@in_group(
+    SLURM,
+    click.option(
+        "--sbatch",
+        multiple=True,
+        metavar="KEY[=VALUE]",
+        help="One more sbatch option; can be repeated.",
+    ),
+    site_option,
+)
+@in_group(OUTPUT, json_option)
 def deploy(models: tuple[str, ...], name: str | None, site: str | None, **options: Any) -> None:
     """Deploy MODEL as a service, and wait until it answers.
 
@@ -186,8 +213,10 @@ def list_(site: str | None, as_json: bool) -> None:
 
 @services.command()
 @_SERVICE
-@click.option("--data", "given", metavar="JSON|@FILE|-", help="The body; - reads stdin.")
-@click.option("--path", default="/score", help="What to call (default: /score).")
+@click.option(
+    "--data", "given", metavar="JSON|@FILE|-", help="Body of the request; - reads it from stdin."
+)
+@click.option("--path", default="/score", help="Path to call (default: /score).")
 @site_option
 def call(name: str, given: str | None, path: str, site: str | None) -> None:
     """Send a request to a service with its token, and print the answer.
@@ -220,7 +249,12 @@ def _body(given: str) -> bytes:
 
 @services.command()
 @_SERVICE
-@click.option("--lines", type=click.IntRange(1), default=100, help="The last lines (100).")
+@click.option(
+    "--lines",
+    type=click.IntRange(1),
+    default=100,
+    help="How many of the last lines to print (100).",
+)
 @site_option
 def logs(name: str, lines: int, site: str | None) -> None:
     """Print the log of a service's latest server."""
@@ -233,7 +267,7 @@ def logs(name: str, lines: int, site: str | None) -> None:
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @site_option
 def update(name: str, models: tuple[str, ...], site: str | None) -> None:
-    """Start a service anew, or with other models.
+    """Restart a service, or let it serve other models.
 
     No request fails: the new server takes over once it is ready, and the old one answers what is
     still sent to it.
@@ -246,10 +280,10 @@ def update(name: str, models: tuple[str, ...], site: str | None) -> None:
 
 @services.command()
 @click.argument("names", metavar="SERVICE...", nargs=-1, required=True)
-@click.option("--remove", is_flag=True, help="Remove the service's folder and logs, too.")
+@click.option("--remove", is_flag=True, help="Also remove the service's folder and logs.")
 @site_option
 def stop(names: tuple[str, ...], remove: bool, site: str | None) -> None:
-    """Stop services: their jobs or processes end."""
+    """Stop services, by ending their jobs or processes."""
     found = [_service(name, site) for name in names]
     for service in found:
         if remove:
@@ -265,7 +299,7 @@ def stop(names: tuple[str, ...], remove: bool, site: str | None) -> None:
     "--port",
     type=click.IntRange(1, _LARGEST_PORT),
     default=8443,
-    help="Port of your own machine (8443).",
+    help="Port on your own machine (8443).",
 )
 @site_option
 def tunnel(name: str, port: int, site: str | None) -> None:

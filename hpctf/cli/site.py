@@ -55,7 +55,7 @@ def list_sites(as_json: bool) -> None:
 @set_option
 @json_option
 def show_site(name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Show all that a site says, from all of its layers, defaults included."""
+    """Show all settings of a site, from all of its layers, defaults included."""
     from hpctf.site.loading import load_site
 
     content = public(asdict(load_site(name, settings=settings)))
@@ -100,7 +100,9 @@ def explain_site(
 
 @site.command("validate")
 @click.argument("name", required=False, metavar="[NAME|FILE]")
-@click.option("--no-sbatch", is_flag=True, help="Do not ask Slurm: the site is another cluster's.")
+@click.option(
+    "--no-sbatch", is_flag=True, help="Do not ask Slurm, because the site is another cluster's."
+)
 @set_option
 @json_option
 def validate_site(
@@ -141,7 +143,7 @@ def validate_site(
 
 
 @site.command("schema")
-@click.option("--project", is_flag=True, help="That of a project's hpctf.yaml.")
+@click.option("--project", is_flag=True, help="Print the schema of a project's hpctf.yaml instead.")
 def print_schema(project: bool) -> None:
     """Print the JSON Schema of site files, for editors."""
     from hpctf.site.json_schema import project_schema, site_schema
@@ -167,8 +169,8 @@ def text_of(value: Any) -> str:
 @click.argument("name", required=False)
 @click.option("--to", metavar="FILE", help="Write to this file.")
 @click.option("--print", "show", is_flag=True, help="Print the file's text; write nothing.")
-@click.option("--admin", is_flag=True, help="For everybody: write to the admin's folder.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--admin", is_flag=True, help="Write to the admin's folder, for everybody.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 def init(
     name: str | None, to: str | None, show: bool, admin: bool, force: bool, as_json: bool

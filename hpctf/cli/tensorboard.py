@@ -11,16 +11,19 @@ from hpctf.cli.common import open_runs, say, site_option
 @click.argument("names", metavar="RUN|EXPERIMENT...", nargs=-1, required=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default: a free one).")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address; others let others in."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any other lets other people in.",
 )
 @click.option("--python", metavar="EXE", help="A Python that has TensorBoard.")
 @site_option
 def tensorboard(
     names: tuple[str, ...], port: int | None, host: str, python: str | None, site: str | None
 ) -> None:
-    """Start TensorBoard on runs: what they have logged, and event files that they wrote.
+    """Start TensorBoard on what runs have logged, and on the event files that they wrote.
 
-    Running ones are followed. Ctrl-C ends TensorBoard, and leaves the runs alone.
+    Runs that have not ended are followed. Ctrl-C stops TensorBoard, and not the runs.
     """
     from hpctf.export.tensorboard import show, ssh_line
 

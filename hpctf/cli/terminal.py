@@ -70,7 +70,7 @@ class Screen:
     def draw(self, lines: Sequence[Text]) -> None:
         """Show lines, from the top."""
         width, height = self.size
-        new = _rendered(lines[:height], width)
+        new = rendered(lines[:height], width)
         if self._clear:
             self._clear = False
             self._shown = []
@@ -132,7 +132,7 @@ def _ended(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)  # by way of __exit__
 
 
-def _rendered(lines: Sequence[Text], width: int) -> list[str]:
+def rendered(lines: Sequence[Text], width: int) -> list[str]:
     """Return lines with the colors that the terminal has."""
     stream = io.StringIO()
     console = safe_console(stream, force_terminal=True, width=width, highlight=False)

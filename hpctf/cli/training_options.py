@@ -39,8 +39,14 @@ class Submit(GroupedCommand):
 
 run_options = in_group(
     TRAINING,
-    click.option("--name", metavar="NAME", help="What the run's id and its job begin with."),
-    click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by."),
+    click.option("--name", metavar="NAME", help="Prefix of the run's id and of its job's name."),
+    click.option(
+        "--tag",
+        "tags",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A tag to find it by; can be repeated.",
+    ),
 )
 wait_option = click.option(
     "--wait", "wait", is_flag=True, help="Wait for the end; exit 1 if it failed."

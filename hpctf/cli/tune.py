@@ -85,7 +85,7 @@ def tune() -> None:
         type=click.Choice(("maximize", "minimize"), case_sensitive=False),
         default="maximize",
         show_default=True,
-        help="Whether more of the metric is better.",
+        help="Whether to maximize or minimize the metric.",
     ),
     click.option(
         "--objective",
@@ -106,21 +106,18 @@ def tune() -> None:
         "--policy",
         default="none",
         show_default=True,
-        help="Which trials stop early: bandit:slack=0.1, median, truncation:20.",
+        help="When to stop a trial early: bandit:slack=0.1, median, truncation:20.",
     ),
     click.option(
         "--pruner",
         default="none",
         show_default=True,
-        help="One of Optuna's in place of a policy: hyperband, halving, median, percentile:25.",
+        help="An Optuna pruner instead of a policy: hyperband, halving, median, percentile:25.",
     ),
-    click.option(
-        "--enqueue",
-        multiple=True,
-        metavar="JSON",
-        help="Parameters of one of the first trials: '{\"lr\": 0.01}'; can be repeated.",
-    ),
-    click.option("--seed", type=int, help="Seed that the parameters are drawn from."),
+    click.option("--seed", type=int, help="Seed for drawing parameters."),
+)
+@in_group(
+    "Trials",
     click.option(
         "--per-node",
         type=int,
@@ -129,7 +126,7 @@ def tune() -> None:
         help="Trials that share a job, its CPUs and GPUs.",
     ),
     click.option(
-        "--per-gpu", type=int, help="The same for each GPU of a job, instead of --per-node."
+        "--per-gpu", type=int, help="Trials that share each GPU of a job, instead of --per-node."
     ),
     click.option(
         "--job-per-trial",
@@ -138,17 +135,28 @@ def tune() -> None:
         help="Make each trial a job of its own (default: if it has several processes).",
     ),
     click.option(
+        "--trial-timeout", type=int, metavar="SECONDS", help="Time after which a trial is stopped."
+    ),
+    click.option(
         "--max-duration",
         type=int,
         metavar="MINUTES",
-        help="When the study is cancelled (default: after a week).",
+        help="Time after which the study is cancelled (default: a week).",
     ),
-    click.option("--trial-timeout", type=int, metavar="SECONDS", help="When a trial is ended."),
+)
+@in_group(
+    "Earlier results",
+    click.option(
+        "--enqueue",
+        multiple=True,
+        metavar="JSON",
+        help="Parameters of one of the first trials: '{\"lr\": 0.01}'; can be repeated.",
+    ),
     click.option(
         "--resume-from",
         multiple=True,
         metavar="STUDY",
-        help="An earlier study whose results count; can be repeated, up to five times.",
+        help="An earlier study whose results count as well; can be repeated, up to five times.",
     ),
     click.option(
         "--resume-child-runs",
@@ -222,14 +230,14 @@ _OF_THE_STUDY = (
 @tune.command()
 @site_option
 @json_option
-@click.option("--all", "every", is_flag=True, help="Show every trial, not the best alone.")
+@click.option("--all", "every", is_flag=True, help="Show every trial, not only the best.")
 @click.option("--watch", is_flag=True, help="Keep the table up to date until STUDY is over.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=2.0,
     show_default=True,
-    help="With --watch: seconds between two tables.",
+    help="With --watch: seconds between updates.",
 )
 @click.argument("study")
 def status(
@@ -281,7 +289,7 @@ def status(
 def best(study: str, site: str | None, as_json: bool) -> None:
     """Print the best trial of STUDY: its id, value and parameters.
 
-    Of several objectives, those trials that no other one beats in all.
+    With several objectives, print the trials that no other trial beats in all of them.
     """
     tune_views.best(_overview(open_study(study, site)), as_json)
 
@@ -290,7 +298,7 @@ def best(study: str, site: str | None, as_json: bool) -> None:
 @site_option
 @click.argument("study")
 def stop(study: str, site: str | None) -> None:
-    """End STUDY: trials that run are ended with their grace, and none begins."""
+    """Stop STUDY: running trials get their grace period, and no more begin."""
     run = open_study(study, site)
     run.cancel()
     say(f"Study {run.id} ends. Its trials stay: hpctf tune status {run.id}")
@@ -300,7 +308,7 @@ def stop(study: str, site: str | None) -> None:
 @site_option
 @click.argument("study")
 def resume(study: str, site: str | None) -> None:
-    """Go on with STUDY, which has ended before all of its trials have."""
+    """Continue STUDY, if it ended before all of its trials did."""
     run = open_study(study, site)
     run.resume()
     say(f"Study {run.id} continues as job {run.job_id}.")

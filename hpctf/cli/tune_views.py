@@ -35,7 +35,13 @@ _FORMATS = ("csv", "json", "optuna")
 
 @click.command()
 @_STUDY
-@click.option("--param", "names", multiple=True, metavar="NAME", help="The metric over this, too.")
+@click.option(
+    "--param",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Also plot the metric over this parameter.",
+)
 @site_option
 @json_option
 def plot(name: str, names: tuple[str, ...], site: str | None, as_json: bool) -> None:
@@ -76,10 +82,12 @@ def plot(name: str, names: tuple[str, ...], site: str | None, as_json: bool) -> 
     type=click.Choice(_FORMATS),
     help="optuna is a journal that 'optuna-dashboard FILE' opens (default: as the file ends).",
 )
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File (else stdout).")
+@click.option(
+    "--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write (default: stdout)."
+)
 @site_option
 def export(name: str, form: str | None, to: Path | None, site: str | None) -> None:
-    """Write a row for each trial of STUDY as CSV or JSON, or the study as Optuna's."""
+    """Write one row per trial of STUDY as CSV or JSON, or the study for Optuna."""
     from io import StringIO
 
     from hpctf.common.files import write_atomic
@@ -113,7 +121,7 @@ def export(name: str, form: str | None, to: Path | None, site: str | None) -> No
 def report(name: str, out: Path | None, force: bool, site: str | None) -> None:
     """Write one HTML file on STUDY: history, importances, curves, trials.
 
-    It needs no network and no server. Its path is the answer.
+    The file needs no network and no server. Its path is printed on stdout.
     """
     from hpctf.report.write import write_report
 

@@ -30,7 +30,7 @@ _FOLLOWED = 16
 _LOG_BYTES = 16384
 """What is read of a log's end."""
 _PLAIN_S = 10.0
-"""Shortest time between two plain lines that tell of metrics."""
+"""Shortest time between two plain lines with metrics."""
 _ANSWER_S = 0.5
 
 
@@ -41,7 +41,7 @@ _ANSWER_S = 0.5
     type=click.FloatRange(min=0.1),
     default=1.0,
     show_default=True,
-    help="Seconds between two pictures.",
+    help="Seconds between updates.",
 )
 @site_option
 def watch(run_name: str, interval: float, site: str | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -53,7 +54,48 @@ def followed(
         shown.close()
 
 
+@contextmanager
+def measured(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """Yield what is called with the number of bytes that are done since the last call.
+
+    `total` returns how many there are in all, roughly; it is called only if somebody looks.
+    """
+    if _stream is None:
+        yield lambda amount: None
+        return
+    shown = _Shown(_stream, what, total(), in_bytes=True)
+    try:
+        yield shown.advance
+    finally:
+        shown.close()
+
+
+class Measured:
+    """A stream that calls `done` with the number of bytes that are read or written."""
+
+    def __init__(self, stream: IO[bytes], done: Callable[[int], None]) -> None:
+        self._stream, self._done = stream, done
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read as the stream does."""
+        data = self._stream.read(size)
+        self._done(len(data))
+        return data
+
+    def write(self, data: bytes, /) -> int:
+        """Write as the stream does."""
+        self._done(len(data))
+        return self._stream.write(data)
+
+    def tell(self) -> int:
+        """Return the place within the stream."""
+        return self._stream.tell()
+
+
 class _Shown:
+    _on_screen = False
+    """Whether a bar stands on the terminal: a second one within its work would overwrite it."""
+
     def __init__(self, stream: IO[str], what: str, total: int, in_bytes: bool) -> None:
         self._stream, self._what, self._total, self._in_bytes = stream, what, total, in_bytes
         self._done = 0
@@ -72,11 +114,14 @@ class _Shown:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+            _Shown._on_screen = False
 
     def _show(self) -> None:
         if not self._stream.isatty():
             share = 100 * self._done // self._total
             print(f"{self._what}: {share} %", file=self._stream, flush=True)
+            return
+        if _Shown._on_screen:
             return
         from rich.progress import (
             BarColumn,
@@ -97,8 +142,8 @@ class _Shown:
             TimeRemainingColumn(),
             console=console(self._stream),
             transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stdout=False,  # an answer goes its own way; what is said, above the bar
         )
+        _Shown._on_screen = True
         self._task = self._bar.add_task(self._what, total=self._total, completed=self._done)
         self._bar.start()

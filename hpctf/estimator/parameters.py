@@ -107,13 +107,13 @@ class Parameters(Described):
             dict,
             "NAME[=VALUE]",
             words.variables,
-            help="Variable to set; without a value, to the shell's.",
+            help="Variable to set (without a value: as in the shell).",
         ),
     )
     inputs: Parameter[Mapping[str, str] | Sequence[str] | None, dict[str, str]] = Parameter(
         TRAINING,
-        "Data to use. By name (or a list of paths): ``HPCTF_INPUT_<NAME>`` tells the script where "
-        "it lies.",
+        "Data that the script reads. By name (or a list of paths): ``HPCTF_INPUT_<NAME>`` tells "
+        "the script where it lies.",
         validators.check_inputs,
         Option("--input", dict, "NAME=PATH", path="path", aliases=("inputs",)),
     )
@@ -126,13 +126,13 @@ class Parameters(Described):
             "--resume-from",
             metavar="RUN|FOLDER",
             path="or name",
-            help="Begin with a copy of its checkpoints, and of its outputs for a script that takes "
-            "this option (as in Azure ML).",
+            help="Begin with a copy of this run's checkpoints; a script that takes --resume-from "
+            "also gets its outputs (as in Azure ML).",
         ),
     )
     azureml: _Choice = Parameter(
         TRAINING,
-        "Azure ML scripts find ``azureml.core`` (default). None: as the site says.",
+        "Let scripts import ``azureml.core`` (default). None: as the site says.",
         optional(check_flag),
         Option("--azureml/--no-azureml", bool, shown="--no-azureml"),
         overrides="azureml",
@@ -162,7 +162,7 @@ class Parameters(Described):
     )
     use_gpu: _Flag = Parameter(
         RESOURCES,
-        "Ask for GPUs. All that a node of the target has, or one per process if that is not known.",
+        "Request GPUs. All that a node of the target has, or one per process if that is not known.",
         validators.check_use_gpu,
         Option("--use-gpu", bool),
         default=False,
@@ -210,7 +210,7 @@ class Parameters(Described):
         ENVIRONMENT,
         "pip packages of an environment that hpctf builds once. With ``mpi`` it adds Horovod.",
         software.check_packages,
-        Option("--pip", list, "PACKAGE", help="A pip package of the environment; can be repeated."),
+        Option("--pip", list, "PACKAGE", help="A pip package to install; can be repeated."),
     )
     pip_requirements_file: _Path = Parameter(
         ENVIRONMENT,
@@ -223,7 +223,7 @@ class Parameters(Described):
         ENVIRONMENT,
         "conda packages of that environment.",
         software.check_packages,
-        Option("--conda", list, "PACKAGE", help="A conda package."),
+        Option("--conda", list, "PACKAGE", help="A conda package to install; can be repeated."),
     )
     conda_dependencies_file: _Path = Parameter(
         ENVIRONMENT,
@@ -256,7 +256,7 @@ class Parameters(Described):
         ENVIRONMENT,
         "Environment modules to load, after the site's.",
         software.check_modules,
-        Option("--module", list, "NAME", aliases=("modules",), help="Module to load."),
+        Option("--module", list, "NAME", aliases=("modules",), help="Environment module to load."),
     )
     custom_docker_image: _Text = Parameter(
         ENVIRONMENT, "Azure ML's way to name a `container`.", kept=False
@@ -269,7 +269,7 @@ class Parameters(Described):
     custom_docker_base_image: _Text = older_name_of("custom_docker_image", ENVIRONMENT)
     max_restarts: _Count = _count(
         FAULT_TOLERANCE,
-        "Start again at the time limit (0: never again). So often, and also when pre-empted with "
+        "How often to restart at the time limit (0: never). Also when pre-empted with "
         "a grace; the script finds its checkpoints in HPCTF_CHECKPOINT_DIR. None leaves restarts "
         "to Slurm (pre-emption, node failure); 0 forbids these, too.",
         "--max-restarts",
@@ -284,7 +284,7 @@ class Parameters(Described):
     )
     warning_signal: Parameter[str, str] = Parameter(
         FAULT_TOLERANCE,
-        "What a warned script gets (SIGTERM). The others: ``SIGINT``, ``SIGUSR1``, ``SIGUSR2``.",
+        "Signal that warns the script (SIGTERM). The others: ``SIGINT``, ``SIGUSR1``, ``SIGUSR2``.",
         partial(check_choice, allowed=_SIGNALS),
         Option("--warn-with", str, "SIGNAL", words.signal),
         default="SIGTERM",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hpctf.common.secrets import HIDDEN, is_secret
@@ -33,7 +33,7 @@ def write_values(runs: Iterable[Run], stream: TextIO, children: bool = True) -> 
     return number
 
 
-def write_runs(runs: Sequence[Run], stream: TextIO) -> int:
+def write_runs(runs: Iterable[Run], stream: TextIO) -> int:
     """Write a row for each run, as `Experiment.to_pandas` has it; return how many."""
     rows = [_without_secrets(row_of(Facts(one))) for one in listed(run.folder for run in runs)]
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -9,12 +9,13 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.artifacts import place_of
 from hpctf.client.hpctf.run_metrics import Tracked
+from hpctf.common.progress import followed
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
 from hpctf.run_folder.ownership import is_mine, open_of_run
@@ -87,7 +88,7 @@ class EventFiles:
     def __exit__(self, *_: object) -> None:
         self._writer.communicate()
 
-    def add(self, runs: Sequence[Run]) -> int:
+    def add(self, runs: Iterable[Run]) -> int:
         """Write what runs and their child runs have logged since the last time; return how many
         points."""
         assert self._writer.stdin and self._writer.stdout
@@ -168,4 +169,4 @@ def write_events(runs: Sequence[Run], folder: Path, python: str | None = None) -
             f"{str(folder)!r} is not empty: points would stand there twice.", "Name a new folder."
         )
     with EventFiles(find_python(runs, python), folder.absolute()) as files:
-        return files.add(runs)
+        return files.add(followed(runs, "Writing event files"))

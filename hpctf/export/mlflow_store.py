@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.client.hpctf.within import top_of
+from hpctf.common.progress import followed
 from hpctf.common.secrets import without_credentials
 from hpctf.errors import ExportError, UsageError
 from hpctf.export.mlflow_names import allowed_names
@@ -112,7 +113,7 @@ def to_mlflow(
     done = Done(without_credentials(target))
     found = statuses(run.folder for run in runs)
     try:
-        for run in runs:
+        for run in followed(runs, "Exporting runs"):
             if on_run:
                 on_run(run.id)
             ids: dict[str, str] = {}
@@ -301,7 +302,8 @@ class _Writer:
         self, run_id: str, files: dict[str, Path], exported: float, largest: int | None
     ) -> None:
         sizes: dict[str, dict[str, int]] = {}
-        for name, path in files.items():
+        what, sent = f"Sending files of {self._one.id}", list(files.items())
+        for name, path in followed(sent, what, size=lambda one: one[1].stat().st_size):
             about = path.stat()
             if largest is not None and about.st_size > largest:
                 self._done.left_out.append(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from hpctf.client.hpctf.values import scalar
 from hpctf.common.secrets import hide, labels, secrets_of_run
 from hpctf.common.terminal import visible_value
 from hpctf.common.units import clock, elapsed, in_short
-from hpctf.notebook.sparkline import sparkline
+from hpctf.notebook.sparkline import COLORS, sparkline
 from hpctf.run_folder.layout import RunFolder, run_folders
 from hpctf.run_folder.rank_states import first_failure, tell_failure
 from hpctf.runs.kept_files import names_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 _MINUTES = "%Y-%m-%d %H:%M"
 CURVES = 12
-"""Curves of a card; the rest are counted."""
+"""Charts of a card; the curves of the rest are counted."""
 RUNS = 20
 """Rows of an experiment's table."""
 METRICS = 6
@@ -69,6 +69,7 @@ def run_card(
         "where": _where(run, record),
         "took": _took(status, time.time()),
         "failure": _failure(run, status),
+        "notes": record.get("notes") or [],
         "ranks": [
             (rank.name, rank.host or "", rank.state, "" if rank.exit_code is None else rank.status)
             for rank in status.ranks
@@ -142,7 +143,8 @@ def experiment_card(experiment: str, root: Path) -> str:
 
 def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
     found = charts_of(series)
-    curves = [one.name for chart in found.charts for one in chart.series if is_curve(one)]
+    drawn = [list(filter(is_curve, chart.series)) for chart in found.charts]
+    charts = [lines for lines in drawn if lines]
     constants = {one.name for one in found.constants}
     single = [
         (name, _number(one.values[-1]))
@@ -150,13 +152,16 @@ def _metrics(series: Mapping[str, Series]) -> dict[str, Any]:
         if one.kind == "value" and (name in constants or not is_curve(one))
     ]
     return {
-        "curves": [
-            (name, sparkline(series[name]), _number(series[name].values[-1]))
-            for name in curves[:CURVES]
-        ],
-        "more_curves": max(0, len(curves) - CURVES),
+        "curves": [_chart(lines) for lines in charts[:CURVES]],
+        "more_curves": sum(map(len, charts[CURVES:])),
         "values": single[:FILES],
     }
+
+
+def _chart(lines: Sequence[Series]) -> tuple[list[tuple[int, str, str]], Markup]:
+    """Return the key of a chart, each line's color, name and last value, and its picture."""
+    key = [(number % COLORS, one.name, _number(one.values[-1])) for number, one in enumerate(lines)]
+    return key, sparkline(lines)
 
 
 def _where(run: RunFolder, record: dict[str, Any]) -> str:

@@ -1,8 +1,14 @@
-"""A series as a small curve within the text, in SVG."""
+"""One or several series as a small chart within the text, in SVG.
+
+It is a picture without a script, unlike the report's charts: a card also shows its curves in a
+notebook that nobody has trusted yet, on GitHub, and in a notebook exported as a page, where scripts
+do not run.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -16,41 +22,63 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 160, 36
 _EDGE = 3
 """Pixels that a stroke may need beside its points."""
+COLORS = 4
+"""Lines of one chart that look different (card.css); further ones begin again."""
 
 
-def sparkline(series: Series) -> Markup:
-    """Return a series as an SVG image over its steps; a value that is not finite is a gap."""
-    line = line_of("", series, series.times[0], most=WIDTH)
-    drawn = [_path(points) for points in _stretches(line)]
-    title = f"from {_told(line.first)} to {_told(line.last)}, {line.total} values"
+def sparkline(series: Sequence[Series]) -> Markup:
+    """Return series as one SVG image over their steps; a value that is not finite is a gap."""
+    lines = [line_of(one.name, one, one.times[0], most=WIDTH) for one in series]
+    axes = _Axes(lines)
+    drawn = [
+        _path(points, number % COLORS)
+        for number, line in enumerate(lines)
+        for points in axes.stretches(line)
+    ]
+    name = "{}: " if len(lines) > 1 else ""
+    titles = [
+        f"{name.format(line.label)}from {_told(line.first)} to {_told(line.last)}, "
+        f"{line.total} values"
+        for line in lines
+    ]
     return Markup(
         '<svg class="hpctf-curve" role="img" width="{w}" height="{h}" viewBox="0 0 {w} {h}">'
         "<title>{title}</title>{drawn}</svg>"
-    ).format(w=WIDTH, h=HEIGHT, title=title, drawn=Markup("").join(drawn))
+    ).format(w=WIDTH, h=HEIGHT, title="; ".join(titles), drawn=Markup("").join(drawn))
 
 
-def _stretches(line: Line) -> list[list[tuple[float, float]]]:
-    """Return the points in pixels, parted where a value is not finite."""
-    if line.least is None or line.most is None:
-        return []
-    low, high = line.x[0], line.x[-1]
-    found: list[list[tuple[float, float]]] = [[]]
-    for x, y in zip(line.x, line.y, strict=True):
-        if y is None:
-            found.append([])
-            continue
-        across = _EDGE + (WIDTH - 2 * _EDGE) * _share(x, low, high)
-        up = _EDGE + (HEIGHT - 2 * _EDGE) * _share(y, line.least, line.most)
-        found[-1].append((across, HEIGHT - up))
-    return [points for points in found if points]
+class _Axes:
+    """The steps and values that all lines of a chart share."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._steps = _range(step for line in lines for step in line.x)
+        self._values = _range(value for line in lines for value in (line.least, line.most))
+
+    def stretches(self, line: Line) -> list[list[tuple[float, float]]]:
+        """Return a line's points in pixels, parted where a value is not finite."""
+        found: list[list[tuple[float, float]]] = [[]]
+        for x, y in zip(line.x, line.y, strict=True):
+            if y is None:
+                found.append([])
+                continue
+            across = _EDGE + (WIDTH - 2 * _EDGE) * _share(x, *self._steps)
+            up = _EDGE + (HEIGHT - 2 * _EDGE) * _share(y, *self._values)
+            found[-1].append((across, HEIGHT - up))
+        return [points for points in found if points]
 
 
-def _path(points: list[tuple[float, float]]) -> Markup:
+def _range(values: Iterable[float | None]) -> tuple[float, float]:
+    known = [value for value in values if value is not None]
+    return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+def _path(points: list[tuple[float, float]], color: int) -> Markup:
     if len(points) == 1:
         (x, y) = points[0]
-        return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="1.5"/>').format(x, y)
+        circle = '<circle class="hpctf-line-{}" cx="{:.1f}" cy="{:.1f}" r="1.5"/>'
+        return Markup(circle).format(color, x, y)
     text = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return Markup('<polyline points="{}"/>').format(text)
+    return Markup('<polyline class="hpctf-line-{}" points="{}"/>').format(color, text)
 
 
 def _share(value: float, low: float, high: float) -> float:

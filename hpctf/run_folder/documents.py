@@ -114,6 +114,7 @@ class Record:
     trial: int | None = None
     environment: str | None = None
     build: Build | None = None
+    notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
 
 

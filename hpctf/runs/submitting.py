@@ -17,6 +17,7 @@ from hpctf._version import __version__
 from hpctf.common.files import cannot_write, make_folder
 from hpctf.common.notes import notify
 from hpctf.common.processes import user_name
+from hpctf.common.secrets import hidden
 from hpctf.common.trusted_path import check_place
 from hpctf.errors import SubmissionError
 from hpctf.planning.planner import Planned, make_plan
@@ -113,13 +114,15 @@ class Submitter:
         with prepared(planned, estimators, self.site, tell) as ready:
             more = {**self.chosen, **labels._asdict()}
             origins = [origin] if origin else origins_of(estimators, more)
-            return self._submit_ready(ready, estimators, origins, labels, tell, hand_over)
+            notes = [one.notes for one in planned]
+            return self._submit_ready(ready, estimators, origins, notes, labels, tell, hand_over)
 
     def _submit_ready(
         self,
         ready: Prepared,
         estimators: list[TensorFlow],
         origins: list[Origin],
+        notes: list[tuple[str, ...]],
         labels: Labels,
         tell: Callable[[str], None],
         hand_over: HandOver | None,
@@ -131,10 +134,10 @@ class Submitter:
         folders = [RunFolder(Path(plan.run_folder)) for plan in plans]
         made: list[tuple[RunFolder, list[Path]]] = []
         try:
-            each = zip(folders, plans, estimators, origins, strict=True)
-            for folder, plan, estimator, origin in each:
+            each = zip(folders, plans, estimators, origins, notes, strict=True)
+            for folder, plan, estimator, origin, noted in each:
                 made.append((folder, folder.make(plan.ranks(), int(plan.umask, 8))))
-                self._fill(folder, plan, estimator, origin, ready.build)
+                self._fill(folder, plan, estimator, origin, ready.build, noted)
                 write_tags(folder.path, labels.tags)
                 write_tags(folder.path, labels.properties, "property")
                 ready.keep(folder)
@@ -161,6 +164,7 @@ class Submitter:
         estimator: TensorFlow,
         origin: Origin,
         build: dict[str, Any] | None,
+        notes: tuple[str, ...],
     ) -> None:
         """Write what the run is before all else: from then on it is on record, whatever happens."""
         umask = int(plan.umask, 8)
@@ -178,6 +182,7 @@ class Submitter:
             **origin.record(plan),
             "environment": plan.environment or None,
             "build": build,
+            "notes": [hidden(note) for note in notes],
             "versions": {"hpctf": __version__, "python": sys.version.split()[0]},
         }
         folder.write_documents(json.loads(plan.to_json()), record)

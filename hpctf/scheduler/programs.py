@@ -73,8 +73,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 SLURM = Rule(
-    "Options of Slurm's commands, and what Slurm tells the tasks of a job that hpctf runs in. Kept "
-    "is where Slurm is and who asks.",
+    "They are options of Slurm's commands, or describe the task of a job in which hpctf itself "
+    "runs. Those that say where Slurm is, and who you are, stay.",
     (
         *("SLURM_*", "SLURMD_*", "SBATCH_*", "SALLOC_*", "SRUN_*", "SCRUN_*", "SQUEUE_*"),
         *("SACCT_*", "SACCTMGR_*", "SINFO_*", "SCANCEL_*", "SCONTROL_*", "SPRIO_*", "SSHARE_*"),
@@ -85,8 +85,8 @@ SLURM = Rule(
 )
 
 LAUNCHERS = Rule(
-    "Who a rank is, as MPI's launchers tell it: a new run's ranks would take it for theirs. Kept "
-    "is what tunes MPI (OMPI_MCA_btl...), which modules set.",
+    "MPI's launchers use them to tell a rank who it is; the ranks of a new run would believe them. "
+    "Those that tune MPI (OMPI_MCA_btl...), which modules set, stay.",
     (
         *("OMPI_*", "ORTE_*", "PRTE_*", "PRRTE_*", "PMIX_*", "PMI_*", "PMI2_*"),
         *("HYDRA_*", "HYDI_*", "MPI_LOCAL*", "MPIR_*", "MV2_COMM_*", "PALS_*", "ALPS_*"),
@@ -95,7 +95,7 @@ LAUNCHERS = Rule(
 )
 
 MPIRUN = Rule(
-    "What mpirun tells its own processes in the form of options that tune MPI.",
+    "They look like options that tune MPI, but mpirun sets them for its own processes.",
     (
         *("OMPI_MCA_ess*", "OMPI_MCA_orte_*", "OMPI_MCA_pmix*", "OMPI_MCA_initial_wdir"),
         *("OMPI_MCA_shmem_RUNTIME_*", "OMPI_MCA_mca_base_component_path", "OMPI_MCA_PREFIXES"),
@@ -105,14 +105,14 @@ MPIRUN = Rule(
 )
 
 RUN = Rule(
-    "What hpctf tells the ranks of a run: a run that is submitted from within another one has its "
-    "own, in a folder of its own. Kept are a person's own settings.",
+    "hpctf sets them for the ranks of a run; a run that is submitted from within another one gets "
+    "its own. Your own settings stay.",
     ("HPCTF_*", "SUBMITIT_*", "AZUREML_DATAREFERENCE_*", "TF_CONFIG", "PWD", "OLDPWD"),
     (*SETTINGS, *_OF_SITES),
 )
 
 RANK = Rule(
-    "Within a rank of a run alone: what hpctf has set there for this run.",
+    "Cleared only within a rank: hpctf has set them there for that run.",
     (
         *("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONUNBUFFERED", "HOROVOD_TIMELINE", "GRPC_FAIL_FAST"),
         *("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include"),
@@ -121,17 +121,18 @@ RANK = Rule(
 )
 
 GPUS = Rule(
-    "The GPUs of the machine where hpctf runs; those of the job are Slurm's to name.",
+    "They name the GPUs of the machine where hpctf runs; Slurm names those of the job.",
     ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
 )
 
 PYTHON = Rule(
-    "Where Python looks for modules, and how it starts.",
+    "They change where Python looks for modules, and how it starts.",
     ("PYTHON*", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"),
 )
 
 BUILD = Rule(
-    "What is installed, and where to. Kept is where packages come from and how they are reached.",
+    "They change what is installed, and where. Those that say where packages come from, and how to "
+    "reach them, stay.",
     (
         *("PIP_*", "UV_*", "CONDA_*", "_CONDA_*", "_CE_*", "MAMBA_*", "PIPX_*"),
         *("CONDARC", "MAMBARC"),
@@ -152,18 +153,19 @@ BUILD = Rule(
 )
 
 GIT = Rule(
-    "Which repository is looked at, and with what. Kept are the person's configuration and trust.",
+    "They choose another repository or other programs. Your configuration, and whom you trust, "
+    "stay.",
     ("GIT_*",),
     ("GIT_CONFIG*", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH"),
     {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
 )
 
 STEP = Rule(
-    "Options of srun that the job itself does not set, in what starts a step of it.",
+    "They are options of srun that the job itself does not set.",
     ("SRUN_*", "SLURM_MPI_TYPE"),
 )
 
-PARSED = Rule("The language of what hpctf reads.", ("LANGUAGE",), (), {"LC_ALL": "C"})
+PARSED = Rule("They change the language of what hpctf reads.", ("LANGUAGE",), (), {"LC_ALL": "C"})
 
 _OUTSIDE = (SLURM, LAUNCHERS, MPIRUN, RUN)
 

@@ -53,7 +53,7 @@ def will_build(planned: Planned, site: Site) -> list[str]:
     if planned.spec is None or _is_ready(planned.spec, site):
         return []
     where = "in a job before the run" if _in_a_job(site) else "here, before the run is submitted"
-    return [f"environment {planned.spec.key} is not there yet: it is built {where}"]
+    return [f"Environment {planned.spec.key} does not exist yet: hpctf builds it {where}."]
 
 
 @contextlib.contextmanager

@@ -201,10 +201,10 @@ def document(answers: dict[tuple[str, str], str]) -> str:
     lines = [
         "# Azure ML's names, one by one",
         "",
-        "Made by tests/azureml/test_names.py from the wheels of "
+        "tests/azureml/test_names.py makes this page from the wheels of "
         + ", ".join(f"`{name}` {version}" for name, version in versions.items())
         + ".",
-        "What has a sentence raises an error with that sentence when it is used.",
+        "A name beside a sentence raises an error with that sentence when it is used.",
         "",
     ]
     for name in SURFACE["classes"]:

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from hpctf import Experiment, TensorFlow, UsageError
 from hpctf.estimator.parameter import GROUPS
+from tests.support.every_command import leaves
 from tests.support.projects import hpctf, project
 
 pytestmark = pytest.mark.slow
@@ -358,7 +360,17 @@ def test_options_are_listed_in_groups_with_the_usual_ones_first(home: Path) -> N
         ("-h", "--help"),
     ]
     assert "\nResources:\n  -n, --nodes" in said
-    assert "\nStudy:\n" in hpctf("tune", "start", "--help", cwd=home).stdout
+
+
+def test_every_long_list_of_options_is_in_groups() -> None:
+    for path, command in leaves():
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        own = [one for one in options if one.name not in ("site", "as_json")]
+        said = command.get_help(click.Context(command, info_name=path[-1]))
+        in_a_row = re.split(r"^\w[\w ]*:$", said, flags=re.MULTILINE)
+        most = max(len(re.findall(r"^  -", part, re.MULTILINE)) for part in in_a_row)
+        assert len(own) <= 8 or most < len(own), (path, said)
+        assert most <= 13, (path, said)
 
 
 def test_short_forms_are_the_same_options(home: Path) -> None:

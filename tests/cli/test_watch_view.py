@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpctf.cli.curves import Curve, legend, plot
+from hpctf.cli.terminal import rendered
 from hpctf.cli.watch_view import View, log_lines, paint, used_now
 from hpctf.client.hpctf.series import Series
 from hpctf.run_folder.rank_states import RankState
@@ -48,6 +50,18 @@ def view(ranks: int = 2, metrics: int = 3, log: int = 50, **more: Any) -> View:
         log=[f"line {number} 文字" for number in range(log)],
     )
     return found._replace(**more)
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
+def test_the_screen_has_colors_unless_there_is_no_color(
+    monkeypatch: pytest.MonkeyPatch, no_color: str, colored: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+
+    screen = "".join(rendered(paint(view(), 100, 30), 100))
+
+    assert bool(re.search(r"\x1b\[(?:\d*;)*[349]\d[;m]", screen)) == colored
 
 
 def text_of(seen: View, width: int = 100, height: int = 30) -> str:

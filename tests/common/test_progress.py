@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -48,6 +50,33 @@ def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert "Copying" in said and "600 bytes" in said
     assert said.endswith("\x1b[2K") or "\x1b[?25h" in said
+
+
+def test_a_bar_has_colors_unless_there_is_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_AFTER_S", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    color = re.compile(r"\x1b\[(?:\d*;)*[349]\d[;m]")
+    assert color.search(of(Terminal()))
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not color.search(of(Terminal()))
+
+
+def test_what_is_said_meanwhile_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_AFTER_S", 0.0)
+    stream = Terminal()
+    progress.show_on(stream)
+
+    for number in progress.followed([1, 2, 3], "Copying"):
+        for _ in progress.followed([1, 2, 3], "Within"):
+            pass
+        print(f"Copied {number}", file=sys.stderr)
+
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()).replace("\r", "\n")
+    assert {"Copied 2", "Copied 3"} <= set(lines.split("\n"))
+    after = stream.getvalue().partition("Copied 2")[2]
+    assert "Copying" in after and "Within" not in after
 
 
 def test_work_that_fails_takes_its_bar_away(monkeypatch: pytest.MonkeyPatch) -> None:

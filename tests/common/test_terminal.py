@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ LOOKS = [
 NOT_HERE = {"archive", "completion", "doctor", "init", "migrate", "resubmit", "tensorboard"}
 """Commands that say nothing of a run's own words, start something or take the run away."""
 
+PAINTED = ["doctor --site local"]
+"""Commands that paint on a terminal, and say nothing of a run's own words."""
+COLOR = re.compile(rb"\x1b\[(?:[0-9]*;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
+
 EXIT = {
     **dict.fromkeys(("why EVIL", "models export m", "submit", "tune", "score", "docs"), b"2"),
     **dict.fromkeys(("wait", "watch", "result"), b"1"),
@@ -152,7 +157,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
-def looks(runs: list[Run], folder: Path, tty: bool, **variables: str) -> dict[str, Any]:
+def looks(
+    runs: list[Run], folder: Path, tty: bool, which: Sequence[str] = LOOKS, **variables: str
+) -> dict[str, Any]:
     """Run every command once, and return what each has written."""
     folder.mkdir(exist_ok=True)
     places = {"RUN": runs[0].id, "OTHER": runs[1].id, "DIR": str(folder), "EVIL": HOSTILE}
@@ -162,7 +169,7 @@ def looks(runs: list[Run], folder: Path, tty: bool, **variables: str) -> dict[st
             word = word.replace(name, value.replace("\0", "").replace("\ud800", ""))
         return word
 
-    words = [[filled(word) for word in look.split()] for look in LOOKS]
+    words = [[filled(word) for word in look.split()] for look in which]
     head = f"FOLDER, TTY = {str(folder)!r}, {tty}\nWORDS = {words!a}\n"
     env = {**os.environ, "HPCTF_RUNS_ROOT": str(runs[0].folder.root), "HPCTF_SITE": "local"}
     env |= {"TERM": "xterm", "COLUMNS": "100", **variables}
@@ -176,7 +183,7 @@ def looks(runs: list[Run], folder: Path, tty: bool, **variables: str) -> dict[st
     assert done.returncode == 0, done.stderr
     return {
         look: tuple((folder / f"{number}.{name}").read_bytes() for name in ("out", "err", "code"))
-        for number, look in enumerate(LOOKS)
+        for number, look in enumerate(which)
     }
 
 
@@ -221,12 +228,29 @@ def test_a_notebooks_card_is_utf_8(runs: list[Run]) -> None:
     check_harmless("card", card.encode("utf-8"), "utf-8")
 
 
-def test_on_a_terminal_only_hpctf_moves_and_paints(runs: list[Run], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def on_a_terminal(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What every command writes on a terminal."""
+    which = [*LOOKS, *PAINTED]
+    return looks(runs, tmp_path_factory.mktemp("terminal"), True, which, LC_ALL="C.UTF-8")
+
+
+def test_on_a_terminal_only_hpctf_moves_and_paints(on_a_terminal: dict[str, Any]) -> None:
     ours = r"\x1b\[[0-9;]*m|\r(?=\n)|\x1b\[\?(?:25|1049)[lh]|\x1b\[[0-9]*[KJA]|\x1b\[[0-9;]+H|\r"
-    for look, (out, _, _) in looks(runs, tmp_path / "a", True, LC_ALL="C.UTF-8").items():
+    for look, (out, _, _) in on_a_terminal.items():
         assert out or look.startswith(("cancel", "env")), look
         check_harmless(look, out, "utf-8", ours)
         assert b"\x1b]" not in out
+
+
+def test_what_has_colors_has_none_with_no_color(
+    runs: list[Run], on_a_terminal: dict[str, Any], tmp_path: Path
+) -> None:
+    painted = [look for look, (out, _, _) in on_a_terminal.items() if COLOR.search(out)]
+    assert {*PAINTED, "metrics RUN --plot", "wait RUN"} <= {*painted}
+
+    for look, (out, _, _) in looks(runs, tmp_path, True, painted, NO_COLOR="1").items():
+        assert out and not COLOR.search(out), look
 
 
 def test_a_log_goes_into_a_file_as_it_is(runs: list[Run], tmp_path: Path) -> None:

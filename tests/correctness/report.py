@@ -14,8 +14,8 @@ _SCRIPTS = "../tests/correctness/scripts"
 
 _HEAD = """# Correctness
 
-Every backend with every Keras, and with TensorFlow alone: it trains right, or it is refused. Made
-from a run of `tests/correctness` on a real Slurm of four nodes, {date}:
+Each backend, with each Keras and with TensorFlow alone, either trains correctly or is refused.
+This page comes from a run of `tests/correctness` on a real Slurm cluster of four nodes, {date}:
 
     make correctness
 
@@ -23,33 +23,33 @@ from a run of `tests/correctness` on a real Slurm of four nodes, {date}:
 {slurm}.
 
 {matrix}
-One small network learns the handwritten digits in 12 steps of 64 images, by gradient descent with
-momentum. N ranks, which begin with weights of their own, have every N-th image of a step each.
+One small network learns handwritten digits in 12 steps of 64 images, by gradient descent with
+momentum. Each of N ranks begins with different weights, and gets every N-th image of a step.
 
-- *Between ranks* is the largest difference between their weights afterwards: 0 is to the bit.
+- *Between ranks* is the largest difference between their weights afterwards; 0 means identical.
 - *From one process* is the largest difference from the weights of a single process that takes all
-  64 images of each step. The bound is {exact}: a float32 has 24 significant bits, so that a sum in
-  another order is off by 6e-8 of its largest part, and momentum counts each of the 12 steps up to
-  ten times. Without an exchange of gradients the difference is above {wrong}. For `single` it is
-  that between a Keras and TensorFlow alone.
-- *Clipping* is by `global_clipnorm`, which goes wrong unless the exchange comes first.
-- Workers of `ps` wait for nobody. There it is the difference between the losses on all images after
-  300 steps without momentum. The bound is half of what one process lacks that takes half
-  of the steps, in the same run of the tests.
+  64 images of each step. The bound is {exact}: a float32 has 24 significant bits, so a sum in
+  another order is off by 6e-8 of its largest term, and momentum counts each of the 12 steps up
+  to ten times. Unless ranks exchange gradients, the difference is above {wrong}. For `single`, it
+  is the difference between this Keras and TensorFlow alone.
+- *Clipping* uses `global_clipnorm`, which is wrong unless ranks exchange gradients first.
+- Workers of `ps` do not wait for each other. For them, the number is the difference between the
+  losses on all images after 300 steps without momentum. The bound is half the difference that a
+  single process shows after half of the steps, in the same run of the tests.
 """
 
 _REFUSED = """
 `fit` of Keras 3 fails under `ParameterServerStrategy` and `MultiWorkerMirroredStrategy`, and
-Horovod's own Keras module does not average under it. [backends.md](backends.md#keras) and
-[horovod.md](horovod.md) say what to write instead.
+Horovod's own Keras module does not average gradients under Keras 3.
+[backends.md](backends.md#keras) and [horovod.md](horovod.md) show what to write instead.
 """
 
 _OPTED = """
-Who says so in the run's environment (`--env`) gets what is refused, at their own risk. An optimizer
-that miscounts its steps is off in Adam's first steps, and in schedules of the learning rate.
+A variable in the run's environment (`--env`) allows what is refused otherwise, at your own risk. An
+optimizer that miscounts its steps gets Adam's first steps and learning rate schedules wrong.
 
-Nobody has to opt for the last one, it is Horovod's own way: under tf-keras its callback broadcasts
-after the first step. Begin with the same seed on all ranks, or call
+The last case needs no variable, because Horovod itself works this way: under tf-keras, its callback
+broadcasts after the first step. Use the same seed on all ranks, or call
 `horovod.tensorflow.broadcast_variables(model.variables, root_rank=0)` before `fit`.
 """
 
@@ -82,9 +82,9 @@ class Correctness(Measurements):
         )
         parts = [
             head,
-            "## Right\n\n" + _right(right),
+            "## Trains correctly\n\n" + _right(right),
             f"## Refused\n{_REFUSED}\n" + _refused(refused),
-            f"## Opted for\n{_OPTED}\n" + _opted(opted),
+            f"## Allowed at your own risk\n{_OPTED}\n" + _opted(opted),
         ]
         _FILE.write_text("\n".join(parts))
         terminalreporter.write_line(f"{_FILE}: measured anew.")
@@ -119,12 +119,12 @@ def _right(rows: list[tuple[Any, ...]]) -> str:
 
 def _refused(rows: list[tuple[Any, ...]]) -> str:
     cells = [[f"`{backend}`", *others] for backend, *others in dict.fromkeys(rows)]
-    return table("backend | with | what | refused | in the words", cells)
+    return table("backend | with | what | refused | message", cells)
 
 
 def _opted(rows: list[tuple[Any, ...]]) -> str:
     cells = [[what, does, str(ranks), *_figures(*figures)] for what, does, ranks, *figures in rows]
-    return table("what | is | ranks | between ranks | from one process", cells)
+    return table("what | result | ranks | between ranks | from one process", cells)
 
 
 def _figures(between: float | None, alone: float | None) -> list[str]:

@@ -35,7 +35,7 @@ def test_horovods_own_module_averages_nothing_under_keras_3(
     [right] = trainings.of(ALONE).weights("fit")
     assert between(found) > WRONG, "Horovod averages now: is it still to be refused?"
     how = "mpi, Keras 3, Horovod's own module with `HPCTF_ALLOW_HOROVOD_KERAS=1`"
-    note(request.node, how, "wrong, in silence", ranks, between(found), apart(found[0], right))
+    note(request.node, how, "silently wrong", ranks, between(found), apart(found[0], right))
 
 
 def test_keras_3_in_a_collective_loop_is_right_but_for_clipping(
@@ -49,7 +49,7 @@ def test_keras_3_in_a_collective_loop_is_right_but_for_clipping(
         assert between(found) == 0
         assert distance > WRONG if clips else distance <= EXACT
         how = "collective, Keras 3, a loop" + (" that clips gradients" if clips else "")
-        does = "wrong, in silence: it clips before the exchange" if clips else "right"
+        does = "silently wrong: it clips before the exchange" if clips else "right"
         opted = f"{how}, with `TF_USE_LEGACY_KERAS=0`"
         note(request.node, opted, does, 2, between(found), distance)
 
@@ -63,7 +63,7 @@ def test_keras_3_in_a_coordinators_loop_miscounts_its_steps(
     distance = abs(found["loop"] - right["loop"])
     assert distance <= trainings.loss_bound
     how = "ps, Keras 3, a loop, with `TF_USE_LEGACY_KERAS=0`"
-    counts = f"its optimizer counts {found['counted']} of {found['steps']} steps, in silence"
+    counts = f"its optimizer silently counts {found['counted']} of {found['steps']} steps"
     note(request.node, how, counts, 2, None, distance)
 
 

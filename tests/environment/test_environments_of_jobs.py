@@ -253,7 +253,7 @@ def test_a_het_job_waits_for_its_environment_as_a_whole(builder: Person) -> None
 
 def test_a_dry_run_builds_nothing_and_names_the_interpreter(builder: Person) -> None:
     done = builder.hpctf("submit", "--dry-run", "--pip", "tiny", "train.py")
-    assert "is not there yet: it is built in a job before the run" in done.stderr
+    assert "does not exist yet: hpctf builds it in a job before the run" in done.stderr
     assert f"training_python={builder.home}/store/tf2.21-py3." in done.stdout
     assert not (builder.home / "store").exists()
 

@@ -10,20 +10,19 @@ _FILE = DOCS / "reliability.md"
 
 _HEAD = """# Reliability
 
-Each fault below is really injected by the tests in `tests/faults/`, on a real Slurm of four nodes
-({slurm}, {python}). This table is made from a run of them, {date}:
+The tests in `tests/faults/` inject each fault below into a real Slurm cluster of four nodes
+({slurm}, {python}). These tables come from their run on {date}:
 
     make reliability
 
-The seconds go from the fault to the moment hpctf tells the right state, in the slowest of a fault's
-cases. They hold for the test cluster, whose time-outs are short (KillWait 5 s, SlurmdTimeout 10 s)
-and whose machine has two cores; where Slurm itself decides how long something takes, yours take
-longer.
+*Seconds* is the time from the fault until hpctf reports the right state, in the slowest case of a
+fault. The test cluster has short time-outs (KillWait 5 s, SlurmdTimeout 10 s) and runs on a machine
+with two cores. Where Slurm itself decides how long something takes, your cluster may take longer.
 """
 
 _ROOMS = {
-    "test_state": "The truth about state",
-    "test_absence": "Absence is no evidence",
+    "test_state": "Telling the right state",
+    "test_absence": "When Slurm does not know",
     "test_failures": "Failures",
     "test_restarts": "Pre-emption, requeue, resume",
     "test_time_limits": "Time limits",

@@ -50,7 +50,7 @@ LISTS = {
 }
 
 
-@pytest.mark.fault("a list of jobs lacks a queued job", "asks for that very job: Queued")
+@pytest.mark.fault("squeue's list lacks a queued job", "asks about that job alone: Queued")
 def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
     run = submit(person, *LATER)
     job = str(person.status(run)["job_id"])
@@ -99,7 +99,9 @@ def test_a_list_that_lacks_a_queued_job(person: Person, clock: Clock) -> None:
     assert told(person, run)[0] == "Canceled"
 
 
-@pytest.mark.fault("a state that hpctf does not know", "is shown as it is; the run is not over")
+@pytest.mark.fault(
+    "Slurm reports a state that hpctf does not know", "shows it as it is; the run is not over"
+)
 def test_a_state_of_a_newer_slurm(person: Person, clock: Clock) -> None:
     run = submit(person, *LATER)
     long_ago(person, run)

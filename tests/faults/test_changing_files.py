@@ -67,7 +67,9 @@ def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-@pytest.mark.fault("a file is written while it is copied", "copies it again; else names it")
+@pytest.mark.fault(
+    "a file is written while it is copied", "copies it again; if that fails too, names the file"
+)
 def test_a_log_that_is_written_all_the_time_is_named(
     source: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("words", "culprit", "ranks", "crash"), CASES)
-@pytest.mark.fault("a rank crashes, others ignore signals", "its exit code; all gone in 10 s")
+@pytest.mark.fault(
+    "a rank crashes, and others ignore signals", "reports its exit code; all are gone in 10 s"
+)
 def test_the_first_failure_is_told_and_everything_ends(
     person: Person, clock: Clock, words: list[str], culprit: str, ranks: int, crash: str
 ) -> None:
@@ -115,7 +117,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("text", "words"), WORDS, ids=["module", "name", "library", "syntax"])
-@pytest.mark.fault("the script cannot be imported", "says so in Python's words")
+@pytest.mark.fault("the script cannot be imported", "quotes Python's error")
 def test_import_errors_are_told(person: Person, clock: Clock, text: str, words: str) -> None:
     script = person.write("proj/train.py", text)
     clock.injected()
@@ -126,7 +128,9 @@ def test_import_errors_are_told(person: Person, clock: Clock, text: str, words: 
     assert words in person.hpctf("why", "@last").stdout
 
 
-@pytest.mark.fault("a program of another machine, or of none", "says exec format error")
+@pytest.mark.fault(
+    "a program built for another kind of machine, or for none", "reports the exec format error"
+)
 def test_an_exec_format_error_is_told(person: Person, clock: Clock) -> None:
     program = person.write("proj/program", "")
     program.write_bytes(b"\x7fELF\x02\x01\x01" + b"\0" * 60)
@@ -179,7 +183,7 @@ def test_an_hpctf_python_that_is_gone(person: Person, clock: Clock) -> None:
     assert person.status(made.stdout.strip())["exit_code"] == 127
 
 
-@pytest.mark.fault("an environment module that is not there", "fails before training")
+@pytest.mark.fault("an environment module does not exist", "fails before training")
 def test_a_missing_environment_module(person: Person, clock: Clock) -> None:
     functions = "module() { echo \"Unable to locate a modulefile for '$2'\" >&2; return 1; }"
     site = person.write("site.yaml", "name: modular\nmodules: [openmpi/9]\n")
@@ -196,7 +200,7 @@ def test_a_missing_environment_module(person: Person, clock: Clock) -> None:
     assert "module load openmpi/9 failed on node n" in person.hpctf("why", "@last").stdout
 
 
-@pytest.mark.fault("out of memory", "says so, with the memory asked for and used")
+@pytest.mark.fault("a rank runs out of memory", "says so, with the memory requested and used")
 def test_out_of_memory(person: Person, clock: Clock) -> None:
     script = person.write(
         "proj/eat.py", "print('eating', flush=True)\nfood = bytearray(400_000_000)\n"
@@ -221,7 +225,7 @@ def states_of(folder: Path, rank: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.fault("a worker of a coordinator's training crashes", "starts it in its place")
+@pytest.mark.fault("a worker of a parameter-server run crashes", "starts it again")
 def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     trainer: Person, clock: Clock
 ) -> None:
@@ -248,7 +252,9 @@ def test_a_crashed_worker_comes_back_while_the_chief_trains_on(
     assert [f"epoch {n}:" in text for n in range(1, 41)] == [True] * 40
 
 
-@pytest.mark.fault("a worker crashes more often than it may", "its last exit code is the run's")
+@pytest.mark.fault(
+    "a worker crashes more often than allowed", "the run ends with its last exit code"
+)
 def test_a_worker_that_crashes_too_often_fails_the_run(person: Person, clock: Clock) -> None:
     script = person.write(
         "proj/crash.py",
@@ -270,7 +276,7 @@ def test_a_worker_that_crashes_too_often_fails_the_run(person: Person, clock: Cl
 
 
 @pytest.mark.tensorflow
-@pytest.mark.fault("Keras with BackupAndRestore, requeued twice", "every epoch once")
+@pytest.mark.fault("Keras with BackupAndRestore, requeued twice", "trains every epoch exactly once")
 def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
     words = ["--max-restarts", "3", "--env", "DIGITS_PAUSE=1"]
     words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
@@ -293,7 +299,10 @@ def test_keras_goes_on_from_its_backup(trainer: Person, clock: Clock) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.fault("a coordinator's training is warned", "its ps serve to the end; resumes")
+@pytest.mark.fault(
+    "a parameter-server run is warned of its end",
+    "its ps tasks serve until the end; the run resumes",
+)
 def test_a_coordinator_is_warned_and_goes_on(trainer: Person, clock: Clock) -> None:
     words = ["--backend", "ps", "--workers", "1", "--max-restarts", "2"]
     words += ["--python", trainer.env["HPCTF_EXAMPLE_PYTHON"]]
@@ -320,7 +329,7 @@ def running_on_n2(person: Person) -> str:
     return run
 
 
-@pytest.mark.fault("slurmd killed under a running step", "the run goes on")
+@pytest.mark.fault("slurmd is killed during a step", "the run continues")
 def test_a_killed_slurmd_does_not_end_the_training(
     person: Person, faults: Faults, clock: Clock
 ) -> None:
@@ -333,7 +342,7 @@ def test_a_killed_slurmd_does_not_end_the_training(
     assert person.status(run)["state"] == "Completed"
 
 
-@pytest.mark.fault("slurmd crashes under a running step and is started again", "the run goes on")
+@pytest.mark.fault("slurmd crashes under a running step and is started again", "the run continues")
 def test_a_slurmd_that_crashes_is_started_again(
     person: Person, faults: Faults, clock: Clock
 ) -> None:

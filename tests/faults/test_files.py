@@ -59,7 +59,9 @@ def refused_by_cli(source: Path, root: Path, **env: str) -> str:
     return done.stderr
 
 
-@pytest.mark.fault("the disk of the runs is full", "says so with what is needed; leaves nothing")
+@pytest.mark.fault(
+    "the disk of the runs is full", "says how much space is needed; leaves nothing behind"
+)
 def test_a_snapshot_that_does_not_fit_is_told_with_what_is_free(
     source: Path, tmp_path: Path, clock: Clock
 ) -> None:

@@ -50,7 +50,7 @@ def epochs_of(run: Run, rank: int = 0) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-@pytest.mark.fault("time limit of a run on this machine", "warns, starts again, resumes")
+@pytest.mark.fault("time limit of a run on this machine", "warns, restarts, resumes")
 def test_the_time_limit_of_a_local_run(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_killed_controller_takes_its_ranks_along(
     assert status.state == "Failed"
 
 
-@pytest.mark.fault("hpctf killed as a local run begins", "finds the run by its own record")
+@pytest.mark.fault("hpctf is killed as a local run begins", "finds the run by its record")
 def test_a_local_run_whose_submission_was_cut_is_found_again(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:
@@ -157,7 +157,9 @@ def test_a_local_run_whose_submission_was_cut_is_found_again(
     assert run.job_id == record["job_id"]
 
 
-@pytest.mark.fault("hpctf killed while a local launcher starts", "waits for it, then says lost")
+@pytest.mark.fault(
+    "hpctf is killed while a local launcher starts", "waits for it, then reports the run as lost"
+)
 def test_a_local_run_is_not_lost_while_its_launcher_may_start(
     experiment: Experiment, tmp_path: Path, clock: Clock
 ) -> None:

@@ -123,7 +123,9 @@ HOLDERS = {
 }
 
 
-@pytest.mark.fault("a port is taken on the last rank's host only", "the whole group moves")
+@pytest.mark.fault(
+    "a port is taken on the last rank's host only", "the whole group moves to other ports"
+)
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
 def test_a_foreign_program_makes_the_whole_group_move(
     person: Person, clock: Clock, holder: dict[str, object]
@@ -143,7 +145,9 @@ def test_a_foreign_program_makes_the_whole_group_move(
     }
 
 
-@pytest.mark.fault("ports of parameter servers and workers are taken", "the whole group moves")
+@pytest.mark.fault(
+    "ports of parameter servers and workers are taken", "the whole group moves to other ports"
+)
 @pytest.mark.parametrize("placement", ["hetjob", "shared"])
 def test_parameter_servers_move_too(person: Person, clock: Clock, placement: str) -> None:
     words = ["--backend", "ps", "--workers", "2", "--ps", "1", "--ps-mode", "script"]
@@ -186,7 +190,7 @@ def test_a_range_without_a_free_block_is_told_before_training_starts(
     assert "trained" not in person.hpctf("logs", "@last").stdout
 
 
-@pytest.mark.fault("another run has the only port there is", "says which job has it")
+@pytest.mark.fault("another run has the only port", "says which job has it")
 def test_a_port_of_another_run_names_its_job(person: Person, clock: Clock) -> None:
     words = ["--backend", "collective", "--sbatch", "nodelist=n1", "--site", site(person, 1)]
     first, job = submit_later(person, *words, seconds=30)
@@ -203,7 +207,7 @@ def test_a_port_of_another_run_names_its_job(person: Person, clock: Clock) -> No
     person.hpctf("wait", first, check=False)
 
 
-@pytest.mark.fault("two runs start together and want the same ports", "each has ports of its own")
+@pytest.mark.fault("two runs start together and want the same ports", "each gets its own ports")
 @pytest.mark.parametrize(
     ("room", "sizes"), [(2, (1, 1)), (4, (1, 2)), (8, (2, 2))], ids=["2", "4", "8"]
 )
@@ -299,7 +303,9 @@ def test_a_taken_reserved_port_moves_the_group_to_the_sites_range(
     assert found == {"worker": [f"n3:{first}", f"n4:{first}"]}
 
 
-@pytest.mark.fault("the site reserves ports, but Slurm has none to reserve", "fails with its words")
+@pytest.mark.fault(
+    "the site reserves ports, but Slurm has none to reserve", "fails with Slurm's message"
+)
 def test_a_slurm_without_ports_to_reserve(person: Person, faults: Faults, clock: Clock) -> None:
     reserving = site(person, 8, reserved="true")
     script = person.write("proj/ok.py", "print('trained')\n")
@@ -337,7 +343,9 @@ def test_a_rank_that_starts_late_is_waited_for(person: Person, clock: Clock) -> 
     assert ports_of(found) == {Ports(FIRST, FIRST + 7).block(job, 1)}
 
 
-@pytest.mark.fault("a run is cancelled whose ranks wait for one that hangs", "all end at once")
+@pytest.mark.fault(
+    "a run is cancelled while its ranks wait for one that hangs", "all end immediately"
+)
 def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
     person: Person, clock: Clock
 ) -> None:
@@ -356,7 +364,7 @@ def test_waiting_for_the_others_ends_when_the_run_is_cancelled(
         assert (ended["event"], ended["asked"]) == ("ended", "SIGTERM")
 
 
-@pytest.mark.fault("a port is taken under a local run", "the whole group moves")
+@pytest.mark.fault("a port of a local run is taken", "the whole group moves to other ports")
 def test_local_runs_move_too(person: Person, clock: Clock) -> None:
     text = f"name: here\nscheduler: local\nports: {{first: {FIRST}, last: {FIRST + 3}}}\n"
     script = person.write("proj/serve.py", SERVE)
@@ -385,7 +393,7 @@ print("connected", sorted(resolver.cluster_spec().as_dict()))
 
 
 @pytest.mark.tensorflow
-@pytest.mark.fault("a port is taken under TensorFlow's servers", "they start on the next block")
+@pytest.mark.fault("a port of TensorFlow's servers is taken", "they start on the next block")
 def test_tensorflows_own_servers_start_on_the_next_block(
     person: Person, clock: Clock, training_python: str
 ) -> None:

@@ -85,7 +85,7 @@ def test_no_restart_when_forbidden(person: Person, faults: Faults, clock: Clock)
     assert starts(person, run) == 1
 
 
-@pytest.mark.fault("pre-empted with a grace instead of a requeue", "requeues itself")
+@pytest.mark.fault("pre-empted with a grace period instead of a requeue", "requeues itself")
 def test_preemption_that_cancels(person: Person, faults: Faults, clock: Clock) -> None:
     runs = {}
     with faults.settings():  # a slurmctld that forgets the partition's changes afterwards
@@ -100,7 +100,7 @@ def test_preemption_that_cancels(person: Person, faults: Faults, clock: Clock) -
 
 
 @pytest.mark.parametrize("how", ["hpctf", "scancel"])
-@pytest.mark.fault("cancelled while it may restart", "Canceled, and stays so")
+@pytest.mark.fault("cancelled although it may restart", "Canceled, and stays so")
 def test_a_cancelled_run_does_not_come_back(person: Person, clock: Clock, how: str) -> None:
     run = begin(person, *KINDS["collective"])
     wait_until(lambda: bool(epochs_of(person, run)))

@@ -78,7 +78,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-@pytest.mark.fault("slurmdbd is down", "needs no accounting")
+@pytest.mark.fault("slurmdbd is down", "works without accounting")
 def test_slurmdbd_down(person: Person, faults: Faults, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print(1)\n")
     with faults.stopped("slurmdbd"):
@@ -90,7 +90,7 @@ def test_slurmdbd_down(person: Person, faults: Faults, clock: Clock) -> None:
 
 @pytest.mark.fault(
     "no accounting at all, and slurmctld has forgotten the job",
-    "tells the end from the run folder: completed, or cancelled as slurmstepd says",
+    "reads the end from the run folder: completed, or cancelled as slurmstepd reported",
 )
 def test_no_accounting_and_a_job_that_was_purged(
     person: Person, faults: Faults, clock: Clock
@@ -115,7 +115,8 @@ def test_no_accounting_and_a_job_that_was_purged(
 
 @pytest.mark.parametrize("whose", ["root's", "the person's own"])
 @pytest.mark.fault(
-    "the job's id is another job's now", "user, submission time, name and script tell them apart"
+    "another job now has the job's id",
+    "distinguishes them by user, submission time, name and script",
 )
 def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock, whose: str) -> None:
     run, job = running(person)
@@ -140,8 +141,8 @@ def test_a_job_id_used_again(person: Person, faults: Faults, clock: Clock, whose
 
 
 @pytest.mark.fault(
-    "slurmctld is away while a run goes on and ends",
-    "`wait` says so and since when, goes on with the log, and tells the end from the run folder",
+    "slurmctld is down while a run continues and ends",
+    "`wait` says since when, keeps printing the log, and reads the end from the run folder",
 )
 def test_slurmctld_away(
     person: Person, faults: Faults, clock: Clock, pool: ThreadPoolExecutor
@@ -164,7 +165,7 @@ def test_slurmctld_away(
     assert told(person, run) == ("Completed", ""), "what was told as final stays so"
 
 
-@pytest.mark.fault("a node fails", "Failed with the cause; Queued if Slurm starts it again")
+@pytest.mark.fault("a node fails", "Failed, with the cause; Queued if Slurm restarts it")
 def test_a_node_failure(person: Person, faults: Faults, clock: Clock) -> None:
     onto = ["--sbatch", "nodelist=n4"]
     lost, _ = running(person, *onto, "--max-restarts", "0")
@@ -209,7 +210,7 @@ def test_requeued_and_held(person: Person, clock: Clock, pool: ThreadPoolExecuto
     assert waiting.result(timeout=HANGS_S).returncode == 0
 
 
-@pytest.mark.fault("somebody else cancels the job", "Canceled, with who did it")
+@pytest.mark.fault("somebody else cancels the job", "Canceled, and by whom")
 def test_cancelled_by_somebody_else(person: Person, clock: Clock) -> None:
     run, job = running(person)
     clock.injected()
@@ -244,7 +245,7 @@ def test_a_job_that_vanished(person: Person, clock: Clock) -> None:
     assert "the scheduler no longer knows its job" in told(person, run)[1]
 
 
-@pytest.mark.fault(f"{MANY} runs are looked at", "one squeue, and at most one sacct")
+@pytest.mark.fault(f"{MANY} runs are listed", "calls squeue once, and sacct at most once")
 def test_one_question_for_many_runs(person: Person, clock: Clock) -> None:
     run = submit(person, "--sbatch", "begin=2099-01-01")
     source = person.folder(run)

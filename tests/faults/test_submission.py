@@ -110,7 +110,7 @@ def signal_in_mid_copy(person: Person, number: int, clock: Clock) -> subprocess.
 @pytest.mark.parametrize(
     "text", [BEFORE, AFTER], ids=["before Slurm has the job", "once Slurm has the job"]
 )
-@pytest.mark.fault("hpctf killed while sbatch is at work", "finds the job by its name")
+@pytest.mark.fault("hpctf is killed while sbatch runs", "finds the job by its name")
 def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: str) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
     env = slow_sbatch(person, text)
@@ -127,7 +127,9 @@ def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: 
     assert person.status(run["id"])["job_id"] == jobs_by_name(person)[run["id"]]
 
 
-@pytest.mark.fault("hpctf killed at any point of a submission", "one job or none, and says which")
+@pytest.mark.fault(
+    "hpctf is killed at any point of a submission", "there is one job or none, and hpctf says which"
+)
 def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "import time\ntime.sleep(600)\n")
     for number in range(200):
@@ -158,7 +160,7 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
     person.hpctf("cancel", *[run["id"] for run in known])
 
 
-@pytest.mark.fault("hpctf killed before sbatch", "Failed: its submission was cut short")
+@pytest.mark.fault("hpctf is killed before sbatch", "Failed: its submission was interrupted")
 def test_killed_before_sbatch_there_is_no_job(person: Person, clock: Clock) -> None:
     signal_in_mid_copy(person, signal.SIGKILL, clock)
     waited = person.hpctf("wait", "@last", check=False)
@@ -199,7 +201,9 @@ FAILING = (
 )
 
 
-@pytest.mark.fault("a wrapper of sbatch's fails once Slurm has the job", "finds it by its name")
+@pytest.mark.fault(
+    "a wrapper around sbatch fails after Slurm has the job", "finds the job by its name"
+)
 def test_a_wrapper_that_fails_after_the_job_was_handed_over(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
     clock.injected()
@@ -211,7 +215,9 @@ def test_a_wrapper_that_fails_after_the_job_was_handed_over(person: Person, cloc
     assert len(jobs_by_name(person)) == len(FAILING)
 
 
-@pytest.mark.fault("a wrapper of sbatch's fails, and hands the job over later", "keeps the folder")
+@pytest.mark.fault(
+    "a wrapper around sbatch fails, and submits the job later", "keeps the run folder"
+)
 def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
     later = "(sleep 3; exec /usr/bin/sbatch {words}) >/dev/null 2>&1 &\n"
@@ -232,7 +238,7 @@ def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -
 
 
 @pytest.mark.fault(
-    "the job of a run that was called lost comes after all", "the run and its folder stay"
+    "the job of a run that was reported lost appears after all", "the run and its folder stay"
 )
 def test_a_job_that_comes_after_its_run_was_called_lost(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
@@ -268,7 +274,7 @@ def test_a_job_that_comes_after_its_run_was_called_lost(person: Person, clock: C
     assert person.status()["state"] == "Canceled"
 
 
-@pytest.mark.fault("slurmctld is down at submission", "says so and leaves nothing")
+@pytest.mark.fault("slurmctld is down at submission", "says so, and leaves nothing behind")
 def test_submitting_without_a_controller(person: Person, faults: Faults, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print(1)\n")
     with faults.stopped("slurmctld"):
@@ -296,7 +302,7 @@ def test_submissions_side_by_side_share_nothing(person: Person, clock: Clock) ->
     assert {run["id"]: run["job_id"] for run in runs(person)} == jobs_by_name(person)
 
 
-@pytest.mark.fault("Ctrl-C while sbatch is at work", "the job's id is on record all the same")
+@pytest.mark.fault("Ctrl-C while sbatch runs", "records the job's id all the same")
 def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
     submitting = begin(person, "submit", script, **slow_sbatch(person, AFTER))
@@ -312,7 +318,7 @@ def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock)
     person.hpctf("wait", run["id"])
 
 
-@pytest.mark.fault("Ctrl-C while files are copied", "nothing is left")
+@pytest.mark.fault("Ctrl-C while files are copied", "leaves nothing behind")
 def test_ctrl_c_before_sbatch_leaves_nothing(person: Person, clock: Clock) -> None:
     submitting = signal_in_mid_copy(person, signal.SIGINT, clock)
     clock.right()

@@ -74,7 +74,7 @@ def test_restarts_are_counted(limited: Limited, clock: Clock) -> None:
     assert starts(person, run) == 2
 
 
-@pytest.mark.fault("a script that ignores its warning", "is ended when its grace is over")
+@pytest.mark.fault("a script ignores its warning", "is ended after its grace period")
 def test_a_stubborn_script_is_ended_after_its_grace(limited: Limited, clock: Clock) -> None:
     person, run = limited.person, limited.stubborn
     clock.injected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hpctf import Run
 run = Run.get_context()
 for step in range(6):
     run.log("loss<b>", 1 / (step + 1), step)
+    run.log("val_loss<b>", 2 / (step + 1), step)
     run.log("holes", float("nan") if step == 2 else step, step)
 run.log("seconds", 4.5)
 run.tag("kind", "<script>alert(1)</script>")
@@ -79,7 +81,8 @@ def test_a_run_is_a_card_with_its_curves_and_a_line_of_text(run: Run, tmp_path: 
     card = shown["data"]["text/html"]
     assert run.id in card and 'class="hpctf-state hpctf-completed">Completed<' in card
     assert card.count("<svg") == 2
-    assert "from 1 to 0.1667, 6 values" in card
+    assert "loss&lt;b&gt;: from 1 to 0.1667, 6 values" in card
+    assert "val_loss&lt;b&gt;: from 2 to 0.3333, 6 values" in card
     assert "epoch" not in card and "1 child run<" in card
     assert "seconds <b>4.5</b>" in card
     assert shown["data"]["text/plain"] == repr(run)
@@ -88,6 +91,27 @@ def test_a_run_is_a_card_with_its_curves_and_a_line_of_text(run: Run, tmp_path: 
 def test_a_value_that_is_not_finite_parts_the_curve(run: Run) -> None:
     holes = run._repr_html_().partition("holes")[2].partition("</svg>")[0]
     assert holes.count("<polyline") == 2
+
+
+def test_training_and_validation_of_a_metric_are_one_chart_on_one_scale(run: Run) -> None:
+    chart = run._repr_html_().partition("loss&lt;b&gt;")[2].partition("</svg>")[0]
+    train, val = re.findall(r'<polyline class="hpctf-line-([01])" points="[\d.]+,([\d.]+) ', chart)
+    assert train[0] == "0" and val[0] == "1"
+    assert float(train[1]) > float(val[1])  # pixels count downwards
+
+
+def test_notes_of_a_submission_are_on_record_and_in_the_card(tmp_path: Path) -> None:
+    noted: list[str] = []
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj/train.py").write_text("")
+    estimator = TensorFlow(
+        tmp_path / "proj", entry_script="train.py", python=sys.executable, node_count=2
+    )
+    run = Experiment("cards", "local", tmp_path / "runs").submit(estimator, on_note=noted.append)
+
+    assert noted and run.folder.read_record()["notes"] == noted
+    assert noted[0][:20] in run._repr_html_()
+    run.wait_for_completion()
 
 
 def test_names_and_values_are_text_never_markup(run: Run) -> None:

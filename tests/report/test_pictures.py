@@ -1,4 +1,4 @@
-"""The pictures in docs/gallery.md, docs/report.md and docs/export.md (`make pictures`)."""
+"""The pictures in docs/gallery.md, report.md, watch.md and export.md (`make pictures`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from rich.text import Text
 
 from hpctf import Experiment, MultiWorker, Run, TensorFlow
 from hpctf.report.write import write_report
@@ -20,7 +21,7 @@ from tests.support.exported import (
     tensorboard,
     with_mlflow,
 )
-from tests.support.pictures import COLUMNS, paint_terminal
+from tests.support.pictures import COLUMNS, paint_screen, paint_terminal, screen_of_watch
 from tests.support.projects import hpctf, project
 
 if TYPE_CHECKING:
@@ -31,7 +32,15 @@ LARGEST = 150_000
 
 
 @pytest.fixture(scope="module")
-def trained(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+def watched() -> list[Text]:
+    """The screen of `hpctf watch` while the last of `trained` trained."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(
+    training_python: str, watched: list[Text], tmp_path_factory: pytest.TempPathFactory
+) -> list[Run]:
     """Digits, learned by one process, and by two workers together."""
     experiment = Experiment("digits", "local", tmp_path_factory.mktemp("trained") / "runs")
     asked: list[tuple[str, dict[str, Any]]] = [
@@ -44,6 +53,7 @@ def trained(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> l
             ROOT / "examples/digits", entry_script=script, python=training_python, **options
         )
         runs.append(experiment.submit(estimator))
+        watched[:] = screen_of_watch(runs[-1])
         runs[-1].wait_for_completion()
     return runs
 
@@ -89,6 +99,15 @@ def test_the_picture_of_the_command_line_shows_a_real_training(
     paint_terminal(pictures / "command-line.svg", said)
     assert "Completed" in said[commands[0]] and "accuracy" in said[commands[1]]
     assert (pictures / "command-line.svg").stat().st_size < LARGEST
+
+
+def test_the_picture_of_watch_shows_a_real_training(
+    trained: list[Run], watched: list[Text], pictures: Path
+) -> None:
+    paint_screen(pictures / "watch.svg", watched)
+    said = "\n".join(line.plain for line in watched)
+    assert trained[-1].id in said and "worker-1" in said and "accuracy" in said
+    assert (pictures / "watch.svg").stat().st_size < LARGEST
 
 
 def test_the_picture_of_why_shows_a_real_failure(pictures: Path, tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from hpctf import Run
+from hpctf.cli.watch import Watcher
+from hpctf.cli.watch_view import paint
+from hpctf.runs.status.wait import Following
 from tests.conftest import ROOT
 
 PICTURES = ROOT / "docs/pictures"
@@ -26,8 +31,30 @@ def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return PICTURES if request.config.getoption("--pictures", default=False) else tmp_path
 
 
-COLUMNS = 100
-"""Width of a terminal in a picture."""
+COLUMNS, LINES = 100, 30
+"""Size of a terminal in a picture."""
+
+
+def screen_of_watch(run: Run) -> list[Text]:
+    """Return what `hpctf watch` shows of a run that is half through, or over."""
+    watcher = Watcher(run, Following(run.folder))
+    while True:
+        status = watcher.status()
+        if status is not None:
+            view = watcher.view(status)
+            half = view.progress is not None and view.progress.epoch * 2 >= view.progress.epochs
+            if half or status.final:
+                return paint(view, COLUMNS, LINES)
+        time.sleep(0.1)
+
+
+def paint_screen(file: Path, lines: Iterable[Text]) -> None:
+    """Paint lines of a terminal into an SVG file."""
+    console = Console(record=True, file=io.StringIO(), width=COLUMNS, force_terminal=True)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    file.parent.mkdir(exist_ok=True)
+    console.save_svg(str(file), title="hpctf watch")
 
 
 def paint_terminal(file: Path, said: Mapping[str, str]) -> None:

@@ -15,19 +15,25 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from hpctf.common.files import CONFIDENTIAL, PRIVATE_FILE, cannot_write, same_bytes
 from hpctf.common.locks import lock
-from hpctf.common.progress import followed
+from hpctf.common.progress import Measured, followed, measured
 from hpctf.errors import RunFolderError, RunNotFound, UsageError, shown
 from hpctf.run_folder.layout import ARCHIVES, RunFolder, check_name, only_one
 from hpctf.run_folder.ownership import SEAL, is_mine, seal, signature
 from hpctf.runs.housekeeping.removal import Guard, Tell, take_away
-from hpctf.runs.housekeeping.unpacking import experiment_and_id, read_through, unpack, without_seal
+from hpctf.runs.housekeeping.unpacking import (
+    Readable,
+    experiment_and_id,
+    read_through,
+    unpack,
+    without_seal,
+)
 
 SUFFIX = ".tar.gz"
 _PART = ".part"
@@ -156,8 +162,9 @@ def _restore(root: Path, file: Path, stream: BinaryIO) -> RunFolder:
             "Remove it first (hpctf runs --rm RUN), or leave it as it is.",
         )
     stream.seek(0)
-    verifying = Verifying(stream)
-    unpack(verifying, folder.path)
+    with measured(f"Restoring {run_id}", lambda: os.fstat(stream.fileno()).st_size) as done:
+        verifying = Verifying(Measured(stream, done))
+        unpack(verifying, folder.path)
     if verifying.is_signed():
         made = folder.path.stat()
         seal(folder.path)
@@ -193,8 +200,9 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
                 raise _in_use(part)  # another hpctf finished it between opening and locking
             stream.truncate(0)
             try:
-                _write(stream, folder)
-                _compare(part, folder)
+                with measured(f"Archiving {folder.id}", lambda: 2 * _size(folder.path)) as done:
+                    _write(stream, folder, done)
+                    _compare(part, folder, done)
                 os.rename(part, file)
             except BaseException:
                 os.unlink(part)
@@ -205,12 +213,19 @@ def _archive(root: Path, folder: RunFolder, into: Path) -> Archived:
     return _archived(file)
 
 
-def _write(stream: BinaryIO, folder: RunFolder) -> None:
+def _size(folder: Path) -> int:
+    return sum(os.lstat(path).st_size for path in _paths(folder))
+
+
+def _write(stream: BinaryIO, folder: RunFolder, done: Callable[[int], None]) -> None:
     """Write the archive, as open to others as the folder and all that is confidential in it, and
     have it on the disk."""
     confided = os.path.lexists(folder.path / CONFIDENTIAL)
     os.fchmod(stream.fileno(), PRIVATE_FILE if confided else folder.path.stat().st_mode & 0o666)
-    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=_LEVEL) as tar:
+    with (
+        gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=_LEVEL) as zipped,
+        tarfile.open(fileobj=Measured(zipped, done), mode="w:") as tar,  # type: ignore[arg-type]
+    ):
         tar.add(folder.path, f"{folder.experiment}/{folder.id}", filter=without_seal)
     stream.flush()
     if is_mine(folder.path):
@@ -219,13 +234,13 @@ def _write(stream: BinaryIO, folder: RunFolder) -> None:
     os.fsync(stream.fileno())
 
 
-def _compare(file: Path, folder: RunFolder) -> None:
+def _compare(file: Path, folder: RunFolder, done: Callable[[int], None]) -> None:
     """Read an archive back, and refuse it unless it is what the folder is."""
     above = folder.root
     found = set()
     with open(file, "rb") as stream, read_through(stream) as tar:
         for member in tar:
-            if not _same(tar, member, above):
+            if not _same(tar, member, above, done):
                 raise _changed(folder, above / member.name)
             found.add(str(above / member.name))
     missing = set(_paths(folder.path)) - found - {str(folder.path / SEAL)}
@@ -233,7 +248,9 @@ def _compare(file: Path, folder: RunFolder) -> None:
         raise _changed(folder, Path(min(missing)))
 
 
-def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, above: Path) -> bool:
+def _same(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, above: Path, done: Callable[[int], None]
+) -> bool:
     path = above / member.name
     try:
         if member.issym():
@@ -243,8 +260,9 @@ def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, above: Path) -> bool:
         if not member.isreg():
             return member.isdir() == path.is_dir()
         content: Any = tar.extractfile(member)
+        counted: Any = Measured(content, done)
         with open(path, "rb") as original:
-            return same_bytes(content, original)
+            return same_bytes(counted, original)
     except FileNotFoundError:
         return False
 
@@ -323,7 +341,7 @@ class Verifying:
     What is verified is what was read, even if somebody writes the file meanwhile.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
         self._last = b""

@@ -12,25 +12,26 @@ _FILE = DOCS / "onnx.md"
 
 _HEAD = """# Exported kinds of models
 
-What `hpctf models export` makes of each kind of model ([models](models.md#export-to-onnx)), with
-the TensorFlow and Keras that wrote it. Made from a run of `tests/models/export`, {date}:
+How closely `hpctf models export` ([models](models.md#export-to-onnx)) reproduces each kind of
+model, with the TensorFlow and Keras that saved it. This page comes from a run of
+`tests/models/export`, {date}:
 
     make correctness
 
-The numbers are the largest difference between what the model answers and what ONNX Runtime answers,
-for batches of 1, 7 and 64. The bound is 1e-05, and 1e-03 for the model in mixed precision.
-TensorFlow 2.15 adds up in half precision on CPUs: what differs by more there is nearer to the model
-in single precision than the model's own answers, and is exported (`hpctf models export` says how
-near).
+Each number is the largest difference between the model's answers and those of ONNX Runtime, for
+batches of 1, 7 and 64. The bound is 1e-05, and 1e-03 for the model in mixed precision. On CPUs,
+TensorFlow 2.15 adds up in half precision. A model that differs by more there is exported only if
+the exported one is closer to the model in single precision than the model itself is;
+`hpctf models export` prints both differences.
 
 """
 
 _VARIANTS = """
 ## Smaller variants
 
-What `--quantize int8` and `--quantize fp16` make of them with TensorFlow 2.21 and `--within 0.05`:
-the size of the model and of its variant, and the largest difference to the model. The models are
-tiny, so what a variant adds to the graph may weigh more than what it saves.
+The results of `--quantize int8` and `--quantize fp16` with TensorFlow 2.21 and `--within 0.05`:
+the size of the model and of its variant, and the largest difference from the model. The models are
+tiny, so a variant may add more to the graph than it saves.
 
 """
 

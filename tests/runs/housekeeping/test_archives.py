@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from hpctf import Run, UsageError
+from hpctf.common import progress
 from hpctf.errors import RunFolderError
 from hpctf.run_folder.ownership import SEAL
 from hpctf.runs.housekeeping import archives as module
@@ -81,6 +83,23 @@ def test_an_archived_run_comes_back_as_it_was(run: Run, tmp_path: Path) -> None:
     again = Run(run.folder.path)
     assert (again.get_details(), again.results()) == (details, results)
     assert os.listdir(run.folder.path.parent) == [run.id]
+
+
+def test_the_progress_of_a_large_run_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_AFTER_S", "_EVERY_S"):
+        monkeypatch.setattr(progress, name, 0.0)
+    (run.folder.path / "outputs/weights").write_bytes(os.urandom(4 << 20))
+    said = io.StringIO()
+    progress.show_on(said)
+    try:
+        archive(run.folder.root, [run.folder])
+        restore(run.folder.root, run.id)
+    finally:
+        progress.show_on(None)
+
+    for what in ("Archiving", "Restoring"):
+        shares = [int(share) for share in re.findall(rf"{what} {run.id}: (\d+) %", said.getvalue())]
+        assert shares == sorted(shares) and len(shares) > 3 and shares[-1] > 60
 
 
 def test_from_python(run: Run) -> None:

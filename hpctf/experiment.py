@@ -169,7 +169,7 @@ class Experiment:
         *,
         tags: Mapping[str, Any] | None = None,
     ) -> list[Run]:
-        """Submit trainings of one size as one job array, each a run of its own with the same tags.
+        """Submit runs of one size as one job array, each a run of its own with the same tags.
 
         Raises
         ------

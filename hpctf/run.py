@@ -138,7 +138,7 @@ class Run(Reading):
         return {rank: columns(one) for rank, one in read_samples(self.folder.path, ranks).items()}
 
     def get_efficiency(self) -> Efficiency | None:
-        """Return what the run has used against what it asked for, node by node; None if nothing was
+        """Return what the run has used against what it requested, node by node; None if nothing was
         sampled (``system_metrics_s: 0`` in the site file)."""
         from hpctf.tracking.efficiency import efficiency
 

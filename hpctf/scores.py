@@ -168,6 +168,6 @@ def resume_scoring(
 
 
 def site_of(run: Run) -> ChosenSite:
-    """Return the site of a scoring run, as it was asked for."""
+    """Return the site of a scoring run, as it was requested."""
     asked = run.folder.read_record()["request"] or {}
     return ChosenSite(asked.get("site"), asked.get("settings") or [])

@@ -262,7 +262,7 @@ class Webservice:
         Parameters
         ----------
         status
-            How it is, where that has been asked for many services at once (`statuses`).
+            How it is, where that has been requested many services at once (`statuses`).
         """
         status = status or status_of(self.folder)
         definition = self.folder.definition()

@@ -100,5 +100,5 @@ def _missing(instance: Any, member: str) -> Any:
 
 
 def _of_class(cls: type, member: str) -> Any:
-    """Return what a class has by a name, not asked for an object; None if it has nothing."""
+    """Return what a class has by a name, without an object; None if it has nothing."""
     return next((vars(base)[member] for base in cls.__mro__ if member in vars(base)), None)

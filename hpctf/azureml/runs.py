@@ -170,7 +170,7 @@ class Run(run.Run):
 
     def get_details(self) -> dict[str, Any]:
         """Return hpctf's details, and with Azure ML's names id, state, target, tags, properties,
-        logs, and what was asked for: ``details["runDefinition"]["arguments"]``."""
+        logs, and what was requested: ``details["runDefinition"]["arguments"]``."""
         details = super().get_details()
         request = self.folder.read_record().get("request") or {}
         definition = {

@@ -1,7 +1,7 @@
 """What a person's configuration of uv and of conda says of where packages come from.
 
 Such a configuration also chooses what is installed and where to (``target``, ``prefix``,
-``create_default_packages``), which would make another environment of the one that was asked for.
+``create_default_packages``), which would make another environment of the one that was requested.
 So neither program reads it: hpctf does, and gives them a file of its own with the keys below,
 which say where packages are and how they are reached. It is private: addresses hold passwords.
 """

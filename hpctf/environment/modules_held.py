@@ -48,7 +48,7 @@ _BESIDE_TENSORFLOW = frozenset([
     "pkg_resources", "six", "tensorflow_estimator", "termcolor", "typing_extensions", "urllib3",
     "werkzeug", "wheel", "wrapt"
 ])  # fmt: skip
-"""Modules of environments in which nothing was asked for but a TensorFlow of 2.15 to 2.21."""
+"""Modules of environments in which nothing was requested but a TensorFlow of 2.15 to 2.21."""
 
 _WITH_HOROVOD = frozenset(["horovod", "mpi4py", "psutil", "yaml", "cffi", "pycparser"])
 

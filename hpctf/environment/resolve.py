@@ -49,7 +49,7 @@ class SoftwareRequest:
 
 
 def spec_for(asked: SoftwareRequest, site: Site) -> EnvironmentSpec:
-    """Return the environment that is asked for, as it would be built on a site.
+    """Return the environment that is requested, as it would be built on a site.
 
     Raises
     ------

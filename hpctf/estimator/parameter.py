@@ -239,7 +239,7 @@ class _Docstring:
 
 
 class _Signature:
-    """The constructor's signature, made of the entries and their types when it is asked for."""
+    """The constructor's signature, made of the entries and their types when it is requested."""
 
     def __get__(self, instance: object, owner: type[Described]) -> Signature:
         from inspect import Parameter as Named

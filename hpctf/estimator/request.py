@@ -1,4 +1,4 @@
-"""What was asked for, as plain data: it goes on record, and makes the same estimator again."""
+"""What was requested, as plain data: it goes on record, and makes the same estimator again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpctf.estimator.tensorflow import TensorFlow
 _LABELS = ("tags", "properties")
 _MAPPINGS = ("script_params", "environment_variables", "inputs", "sbatch", *_LABELS)
 CHANGES = (*CHANGEABLE, *_LABELS)
-"""What may be asked for otherwise when a run is submitted again."""
+"""What may be requested differently when a run is submitted again."""
 
 
 def request_of(estimator: TensorFlow) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def estimator_from(
 
 
 def changed(request: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request with some things asked for otherwise. Mappings take in what is given; of a
+    """Return a request with some things requested differently. Mappings take in what is given; of a
     script's arguments those given replace all.
 
     Raises

@@ -217,7 +217,7 @@ def check_flag(parameter: str, value: bool) -> bool:
 
 
 def check_use_gpu(parameter: str, value: bool, gpus: int | None) -> bool:
-    """Return whether GPUs are asked for, be it by their number alone."""
+    """Return whether GPUs are requested, be it by their number alone."""
     if check_flag(parameter, value) and gpus == 0:
         raise UsageError(f"{parameter} is set, but gpus_per_node is 0.", "Give one of the two.")
     return value or bool(gpus)

@@ -1,4 +1,4 @@
 """Runs in the tools that people have: MLflow, TensorBoard, CSV.
 
-Nothing here is imported before it is asked for: MLflow takes seconds.
+Nothing here is imported before it is requested: MLflow takes seconds.
 """

@@ -1,4 +1,4 @@
-"""TensorBoard on runs: what they have logged, and the event files that the trainings wrote."""
+"""TensorBoard on runs: what they have logged, and the event files that the runs wrote."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _port(host: str, port: int | None) -> int:
 
 
 def _link(runs: Sequence[Run], top: Path) -> None:
-    """Link the rooms in which trainings write event files, as far as they are there by now."""
+    """Link the rooms in which runs write event files, as far as they are there by now."""
     # Not those of somebody else's run: TensorBoard follows links, which may lead anywhere.
     for run in filter(lambda run: is_mine(run.folder.path), runs):
         for name, room in ROOMS.items():

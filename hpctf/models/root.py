@@ -24,7 +24,7 @@ def models_root_of(
     Raises
     ------
     SiteError
-        The site has locked its models root, and another one is asked for.
+        The site has locked its models root, and another one is requested.
     """
     found = site if isinstance(site, Site) else load_site(site)
     chosen = models_root or os.environ.get("HPCTF_MODELS_ROOT")

@@ -94,7 +94,7 @@ def run_local(run_folder: str) -> int:
 
 
 def _end_what_is_left() -> None:
-    """Kill what the trainings left running: a child of theirs that made itself a daemon is ours
+    """Kill what the runs left running: a child of theirs that made itself a daemon is ours
     now (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     while left := _children():
         for pid in left:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "system"
 FIRST_S = 1.0
-"""When the first sample is taken, at the latest: short trainings have one, too."""
+"""When the first sample is taken, at the latest: short runs have one, too."""
 _LAST_WORD_S = 1.0
 """How long the rank's end waits for a sample that is being taken."""
 _SHORTEST_S = 0.1

@@ -24,7 +24,7 @@ REQUEUE_S = 15
 
 
 def gpus_per_node(asked: Resources, group: Group, name: str, target: Target, pin: bool) -> int:
-    """Return how many GPUs each node of the group is asked for.
+    """Return how many GPUs are requested on each node of the group.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def job_directives(
     leads: bool,
     dropped: Collection[str] = (),
 ) -> dict[str, object]:
-    """Return what a job as a whole is asked for: that it may be requeued, and how it is warned.
+    """Return what is requested for a job as a whole: that it may be requeued, and how it is warned.
 
     Every component says that it may be requeued; the one that `leads` is warned for all.
 

@@ -227,7 +227,7 @@ def _check_nodes(nodes: int, name: str, most: int | None, site: Site) -> None:
 def _spec(
     estimator: TensorFlow, site: Site, read: _Read
 ) -> tuple[EnvironmentSpec | None, tuple[str, ...]]:
-    """Return the environment to build, if one is, and why where nobody has asked for it."""
+    """Return the environment to build, if one is, and why where nobody has requested it."""
     missing: list[str] = []
     if not names_packages(estimator):
         from hpctf.environment.libraries import missing_from

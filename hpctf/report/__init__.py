@@ -1,1 +1,1 @@
-"""One HTML file that tells of a run, or of several over each other: `hpctf report`."""
+"""One HTML file about a run, or about several in the same charts: `hpctf report`."""

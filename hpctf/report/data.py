@@ -1,4 +1,4 @@
-"""What a report tells of one run, gathered through `Run`; nothing here knows of HTML."""
+"""What a report says about one run, gathered through `Run`; nothing here knows of HTML."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _LONGEST_SCRIPT = 1_000_000
 
 
 def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str, Any]:
-    """Return all that a report tells of a run as plain data, without what is secret.
+    """Return everything that a report says about a run as plain data, without what is secret.
 
     ``why`` is what `Run.why` tells of one that did not complete; ``curves`` have a line for each
     rank, ``of_children`` one for each child run; ``system`` is what the ranks used while they ran,
-    ``used`` that in words, node by node, against what was asked for. ``command`` is what was typed
+    ``used`` that in words, node by node, against what was requested. ``command`` is what was typed
     to submit it. Times are seconds since the epoch, but within lines; ``queued`` are the seconds
     until the first rank's start, ``duration`` those from then to the end, or until now.
 
@@ -222,7 +222,7 @@ def _columns_shown(columns: dict[str, list[Any]]) -> dict[str, tuple[str, str, f
 
 
 def _used(efficiency: Efficiency | None) -> list[list[str]]:
-    """Return, a node a row, its name, and what was used and asked for of cores, memory, GPUs."""
+    """Return a row per node: its name, and what it used and requested of cores, memory, GPUs."""
     rows = []
     for node in efficiency.nodes if efficiency else ():
         gpus = "" if node.gpu_use is None else f"busy {node.gpu_use:.0f} % of the time"

@@ -1,4 +1,4 @@
-"""What a report tells of one study, besides what its card does: curves and settings."""
+"""What a report says about one study, besides what its card does: curves and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CURVES = 40
 
 
 def gather_study(run: Run) -> dict[str, Any]:
-    """Return all that a report tells of a study as plain data, without what is secret."""
+    """Return everything that a report says about a study as plain data, without what is secret."""
     study = Study(run.folder)
     record = run.folder.read_record()
     found = study_facts(study)

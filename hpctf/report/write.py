@@ -20,7 +20,7 @@ MOST_RUNS = 50
 
 
 def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return what the report tells of each run; several share the room of the page's lines."""
+    """Return what the report says about each run; several share the room of the page's lines."""
     if len(runs) == 1 and runs[0].folder.is_study:
         from hpctf.report.study import gather_study
 

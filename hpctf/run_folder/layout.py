@@ -89,7 +89,7 @@ class RunFolder:
     final = _Place("state/final.json")
     """The settled state, once it is settled."""
     cancelled = _Place("state/cancel.json")
-    """That, when and by whom cancelling was asked for."""
+    """That, when and by whom cancelling was requested."""
     outputs = _Place("outputs")
     metrics = _Place(JOURNALS)
     """The ranks' journals of what was logged."""

@@ -79,7 +79,7 @@ def resubmission(
     Parameters
     ----------
     changes
-        What is asked for otherwise, by the estimator's names (`hpctf.estimator.request.changed`).
+        What is requested differently, by the estimator's names (`hpctf.estimator.request.changed`).
     site, settings
         Another site, and keys to set besides those that were set then.
     experiment, name

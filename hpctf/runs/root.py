@@ -20,7 +20,7 @@ def runs_root_of(site: Site | str | None, runs_root: str | os.PathLike[str] | No
     Raises
     ------
     SiteError
-        The site has locked its runs root, and another one is asked for.
+        The site has locked its runs root, and another one is requested.
     """
     chosen = runs_root or os.environ.get("HPCTF_RUNS_ROOT")
     if not chosen or not isinstance(site, (str, type(None))):

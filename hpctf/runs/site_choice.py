@@ -16,7 +16,7 @@ from hpctf.site.settings import Settings
 
 @dataclass(frozen=True)
 class ChosenSite:
-    """A site by the words that it was asked for with, so that they can be said again.
+    """A site by the words that it was requested with, so that they can be said again.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class Submitter:
         adapt: Callable[[Planned], Planned] | None = None,
         hand_over: HandOver | None = None,
     ) -> list[RunFolder]:
-        """Submit trainings, and return their run folders; see `hpctf.Experiment.submit`.
+        """Submit runs, and return their run folders; see `hpctf.Experiment.submit`.
 
         Parameters
         ----------

@@ -38,7 +38,7 @@ class JobStatus(NamedTuple):
 
 
 def liveliest(jobs: Iterable[JobStatus | None]) -> JobStatus | None:
-    """Return the job that tells of a run which has several; None if none of them is known."""
+    """Return the job that stands for a run with several; None if none of them is known."""
     return max((job for job in jobs if job is not None), key=liveliness, default=None)
 
 
@@ -94,7 +94,7 @@ class Scheduler(Protocol):
         """Return what is known of the jobs, by id. That one is left out is no sign of its end."""
 
     def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
-        """Return what is known of one job, which is asked for by its id alone; None says that the
+        """Return what is known of one job, which is queried by its id alone; None says that the
         scheduler is sure not to know it (any more). Raises `SchedulerError` if it did not answer,
         or not in a way that tells."""
 

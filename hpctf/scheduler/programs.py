@@ -1,6 +1,6 @@
 """The environment and the folder of every program that hpctf starts: one table, one function.
 
-What was asked for holds, whatever the person's shell exports. Slurm's commands take options from
+What was requested holds, whatever the person's shell exports. Slurm's commands take options from
 variables (sbatch(1), INPUT ENVIRONMENT VARIABLES), and so do uv, pip, conda, git, MPI's launchers
 and Python; and where hpctf itself runs within a job or a run of its own, the variables of that one
 would be taken for the new one's. So each program gets the person's environment without all that

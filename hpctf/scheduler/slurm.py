@@ -101,7 +101,7 @@ class Slurm:
         return [f"--jobs={listed[0]}"] if len(listed) == 1 else []
 
     def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
-        """Return what slurmctld knows of one job, asked for by its id and nothing else.
+        """Return what slurmctld knows of one job, queried by its id alone.
 
         None if it has no job of that id, or another one: the only sign, beside accounting's word,
         that a job without a state is over.
@@ -279,7 +279,7 @@ def _time(text: str) -> float | None:
 
 def _chosen(rows: Iterator[JobStatus], identities: Mapping[str, Identity]) -> dict[str, JobStatus]:
     """Key the jobs that are meant by their leaders' ids; of one that has been requeued, which has
-    several rows, the latest start. An array that is asked for as one job is told by one task."""
+    several rows, the latest start. An array that is requested as one job is told by one task."""
     found: dict[str, JobStatus] = {}
     for row in rows:
         key = leader(row.job_id)

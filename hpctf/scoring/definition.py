@@ -43,7 +43,7 @@ class Definition:
     resumed
         The runs that this one goes on with: it may replace their output.
     python
-        The interpreter that was asked for.
+        The interpreter that was requested.
     """
 
     run: str

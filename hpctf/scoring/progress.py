@@ -165,7 +165,7 @@ class Progress:
             self.failed[task.number] = str(record.get("reason", ""))
 
     def _of(self, record: Mapping[str, Any]) -> Task | None:
-        """Return the task that a record tells of, unless it is of an earlier start of it."""
+        """Return the task that a record is about, unless it is of an earlier start of it."""
         task = self.running.get(int(record["task"]))
         return task if task is not None and task.attempt == record["attempt"] else None
 

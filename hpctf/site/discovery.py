@@ -134,7 +134,7 @@ def _upwards(source: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 def find_layers(asked: SiteQuery, inputs: Inputs) -> Layers:
-    """Return all layers of the site that is asked for; `hpctf.site.loading.load_site` says what it
+    """Return all layers of the site that is requested; `hpctf.site.loading.load_site` says what it
     raises."""
     project = None
     if asked.project is not None:

@@ -114,7 +114,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 class Layers:
     """All layers of a site, in the order in which they merge.
 
-    ``name`` is what the site was asked for by: a name, or a path; ``first`` the position of the
+    ``name`` is what the site was requested by: a name, or a path; ``first`` the position of the
     first layer that is its own, after those of the site it extends. ``problems`` has a line for
     each variable that makes no layer.
     """

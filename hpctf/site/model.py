@@ -71,7 +71,7 @@ class Target(_Strict):
     processes hpctf may place on a node, ``gpus`` how many GPUs a node has (0: none; absent: not
     known, so not checked), and ``gpu_request`` the directive that asks for them (none: a node comes
     with all of its GPUs). ``gpu_type`` is Slurm's name for their kind. ``cpus_per_task`` and
-    ``mem`` (a node's, as Slurm writes it) are asked for where the person does not say.
+    ``mem`` (a node's, as Slurm writes it) are requested where the person does not say.
     ``cpus_per_gpu`` are a GPU's share of a node's CPUs: a job with GPUs asks for that many, shared
     out among its tasks, where one without asks for ``cpus_per_task``. ``time_limit`` is what a job
     gets where the person does not say, as Slurm writes it. ``directives`` are added to the job's,
@@ -157,7 +157,7 @@ class PortRange(_Strict):
 
 @dataclass(frozen=True)
 class WarningSettings(_Strict):
-    """How trainings that restart are warned before their time limit.
+    """How runs that restart are warned before their time limit.
 
     ``signal`` is what Slurm sends to the ranks (``sbatch --signal``), ``grace_s`` the seconds that
     a script has from the warning on.

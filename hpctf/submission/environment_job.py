@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 _OF_THE_PERSON = ("account", "qos", "partition", "reservation", "constraint", "clusters")
-"""What the build is asked for as well where a person asks for it for the training: without their
+"""What the build is requested as well where a person asks for it for the training: without their
 account it would not start."""
 
 
@@ -157,12 +157,12 @@ def _folder_of(logs: Path, name: str, job_id: str) -> str:
 
 
 def joined_dependency(own: str | None, job_id: str) -> str:
-    """Return a ``--dependency`` that waits for a build's success besides what is asked for.
+    """Return a ``--dependency`` that waits for a build's success besides what is requested.
 
     Raises
     ------
     SiteError
-        Any of several is asked for, which cannot be joined with one that must be (sbatch(1)).
+        Any of several is requested, which cannot be joined with one that must be (sbatch(1)).
     """
     after = f"afterok:{job_id}"
     if not own:

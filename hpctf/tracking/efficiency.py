@@ -1,4 +1,4 @@
-"""What a run has used of its nodes, against what it asked for."""
+"""What a run has used of its nodes, against what it requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
 
 
 class Requested(NamedTuple):
-    """What one node was asked for; None where the run did not say, or took all that there is."""
+    """What one node was requested; None where the run did not say, or took all that there is."""
 
     cpus: int | None
     memory: int | None
@@ -40,7 +40,7 @@ class NodeUse:
     gpu_memory_peak, gpu_memory_total
         Bytes of the GPU that was fullest.
 
-    What was not asked for, or could not be observed, is None.
+    What was not requested, or could not be observed, is None.
     """
 
     host: str
@@ -76,13 +76,13 @@ class Efficiency:
 
     @property
     def cpu_asked(self) -> int | None:
-        """Cores asked for on all nodes; None if for one it is not known."""
+        """Cores requested on all nodes; None if for one it is not known."""
         asked = [node.cpu_asked for node in self.nodes]
         return None if None in asked else sum(cpus or 0 for cpus in asked)
 
     @property
     def fullest(self) -> NodeUse:
-        """The node that used most of the memory it was asked for, or most memory."""
+        """The node that used most of the memory that was requested, or most memory."""
         return max(self.nodes, key=lambda node: (node.memory_peak or 0) / (node.memory_asked or 1))
 
     @property
@@ -92,7 +92,7 @@ class Efficiency:
         return sum(known) / len(known) if known else None
 
     def __str__(self) -> str:
-        """In one line: what was used of what was asked for; memory is the fullest node's."""
+        """In one line: what was used of what was requested; memory is the fullest node's."""
         if len(self.nodes) == 1:
             return str(self.nodes[0])
         held = max(self.nodes, key=lambda node: node.gpu_memory_peak or 0)
@@ -105,7 +105,7 @@ class Efficiency:
 
 
 def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
-    """Return what a run has used against what it asked for; None if nothing was sampled."""
+    """Return what a run has used against what it requested; None if nothing was sampled."""
     samples = read_samples(folder, [f"{role}-{index}" for role, index in ranks_of(plan)])
     hosts: dict[str, dict[str, Samples]] = defaultdict(dict)
     for rank, mine in samples.items():
@@ -119,7 +119,7 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
 
 
 def asked(plan: dict[str, Any], role: str) -> Requested:
-    """Return what each node of a role's component was asked for, by the plan's directives.
+    """Return what each node of a role's component was requested, by the plan's directives.
 
     Of CPUs a task has one where nobody says more (sbatch(1), --cpus-per-task). Not known are a
     site's defaults of memory, and what a node has that a job got whole (``exclusive``, ``mem=0``).

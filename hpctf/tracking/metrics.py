@@ -65,7 +65,7 @@ class Reading:
         """Return all that was logged by name, with steps and times.
 
         Scalars in TensorBoard's event files below ``./logs`` and ``./outputs`` are among them,
-        unless one rank's alone are asked for: files say nothing of ranks.
+        unless one rank's alone are requested: files say nothing of ranks.
         """
         found = self._tracked.series(rank)
         return found if rank is not None else {**self.event_series(), **found}

@@ -21,7 +21,7 @@ from hpctf.run_folder.ownership import open_of_run
 
 _FILE = re.compile(r"\.out\.tfevents\.(?P<time>\d+)")
 _ROOMS = ("snapshot/logs", "outputs")
-"""Where trainings write event files: their ``./logs`` and ``./outputs``."""
+"""Where runs write event files: their ``./logs`` and ``./outputs``."""
 _ENDS = ("train", "validation", "test", "eval")
 """Folders that a writer's name ends in: part of a metric's name, even if there is but one."""
 

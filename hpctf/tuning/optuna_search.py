@@ -1,4 +1,4 @@
-"""A study of Optuna's: trials are asked for, told, and judged by a pruner. It imports Optuna.
+"""A study of Optuna's: trials are requested, told, and judged by a pruner. It imports Optuna.
 
 What Optuna would get wrong on a cluster is put right here:
 

@@ -198,7 +198,7 @@ class Progress:
         return f"{trials}: {', '.join(parts)}"
 
     def _of(self, record: Mapping[str, Any]) -> Entry | None:
-        """Return the trial that a record tells of, unless it is of an earlier start of it."""
+        """Return the trial that a record is about, unless it is of an earlier start of it."""
         trial = self.trials.get(record.get("trial", -1))
         if trial is None or trial.is_over or record.get("attempt") != trial.attempt:
             return None

@@ -58,7 +58,7 @@ def examine(
 
 
 def asked_for(site_name: str | None) -> str:
-    """Return what a site is asked for by where no option names one."""
+    """Return which site is used where no option names one."""
     try:
         return site_name or os.environ.get("HPCTF_SITE") or default_name()
     except HpctfError:  # of the project's hpctf.yaml: it is told as the site's

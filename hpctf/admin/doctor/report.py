@@ -49,7 +49,7 @@ def skipped(name: str, reason: str, remedy: str = "") -> Check:
 class Report:
     """All checks of one examination, and the settings that were found to work.
 
-    ``site`` is its name and ``asked`` what it was asked for by, a name or a file; ``measured``
+    ``site`` is its name and ``asked`` what it was requested by, a name or a file; ``measured``
     holds the figures of the job by kind; ``proposals`` settings by dotted key, of which those
     that ``settings`` has locked may not be written.
     """

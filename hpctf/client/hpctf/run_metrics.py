@@ -1,7 +1,7 @@
 """What a run has tracked, read from its folder: by its own training, and from the login side.
 
 A rank writes a journal of its own (`journal`). Of a name that several ranks have logged, the first
-rank's values are given unless another one is asked for.
+rank's values are given unless another one is requested.
 """
 
 import json

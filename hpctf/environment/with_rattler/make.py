@@ -93,7 +93,7 @@ def _check(record: Any) -> None:
 
 
 async def _solved(job: dict[str, Any], client: Any) -> list[Any]:
-    """Return the packages that fulfil what is asked for."""
+    """Return the packages that fulfil what is requested."""
     import rattler
     from rattler.exceptions import GatewayError
 

@@ -1,4 +1,4 @@
-"""Workers for MultiWorkerMirroredStrategy, one a node unless more are asked for."""
+"""Workers for MultiWorkerMirroredStrategy, one per node unless more are requested."""
 
 from __future__ import annotations
 

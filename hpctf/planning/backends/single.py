@@ -9,7 +9,7 @@ from hpctf.site.model import Site, Target
 
 
 def lay_out(estimator: TensorFlow, site: Site, name: str, target: Target) -> Layout:
-    """One task; more nodes than one are allocated when asked for, and the idle ones told of."""
+    """One task; more nodes are allocated if requested, and a note names the idle ones."""
     if estimator.process_count_per_node != 1:
         refuse(estimator, "process_count_per_node")
     if estimator.worker_count != 1:

@@ -44,7 +44,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Difference:
-    """What two runs do not share, section by section; None: not asked for.
+    """What two runs do not share, section by section; None: not requested.
 
     ``runs`` are their ids. Of metrics there are the last values of all, also of those that agree.
     """

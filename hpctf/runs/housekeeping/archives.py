@@ -1,4 +1,4 @@
-"""Runs put away: each as one compressed file, which brings it back as it was.
+"""Archived runs: each is one compressed file, which brings it back as it was.
 
 An archive lies in ``<runs root>/.archive/<experiment>/<run id>.tar.gz``, or in another folder's
 ``<experiment>``. The run's folder goes only once the archive is whole on the disk and has been read

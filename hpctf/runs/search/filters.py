@@ -72,7 +72,7 @@ class Condition:
 
 
 class Facts:
-    """What a run of a listing can be chosen and sorted by, read when it is asked for."""
+    """What a run of a listing can be chosen and sorted by, read when it is requested."""
 
     def __init__(self, run: Listed) -> None:
         self.run = run

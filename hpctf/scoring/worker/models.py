@@ -8,7 +8,7 @@ from .errors import Fatal, Wrong
 
 _MOST_ROWS = 1024
 _MOST_BYTES = 64 << 20
-"""How large a batch is at most, unless its size is asked for: rows, and bytes of the inputs."""
+"""How large a batch is at most, unless its size is requested: rows, and bytes of the inputs."""
 
 
 class Input(NamedTuple):

@@ -17,7 +17,7 @@ rows and offset."""
 
 _ROWS = 10_000
 _BYTES = 256 << 20
-"""The size of a part, unless it is asked for: its rows, and the bytes of its inputs at most."""
+"""The size of a part, unless it is requested: its rows, and the bytes of its inputs at most."""
 
 
 def make_plan(folder: str, definition: Dict[str, Any], inputs: List[Input]) -> Dict[str, Any]:

@@ -31,7 +31,7 @@ class Connection(HttpToolsProtocol):
         self._answered: Any = None
         """The request that the application works on; others of this client may have come since."""
         self.gathered: Gathered | None = None
-        """A body for which there is room: its parts need not be asked for."""
+        """A body for which there is room: its parts need not be requested."""
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._is_in_headers = True

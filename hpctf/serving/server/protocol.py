@@ -148,7 +148,7 @@ def _named(one: Mapping[str, Any], known: Mapping[str, TensorSpec], what: str) -
 def _outputs(
     document: Mapping[str, Any], known: Mapping[str, TensorSpec]
 ) -> tuple[tuple[TensorSpec, bool], ...]:
-    """Return the outputs that are asked for: all, unless some are named."""
+    """Return the outputs that are requested: all, unless some are named."""
     binary = _parameters(document).get("binary_data_output", False) is True
     asked = document.get("outputs")
     if not asked and asked in (None, []):

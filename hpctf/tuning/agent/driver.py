@@ -29,7 +29,7 @@ LOOK_S = 0.25
 _EACH_S = 0.02
 """The same for each of many trials: looking must not be all that the file system does."""
 _ASK_S = 10.0
-"""How often Slurm is asked for all trials, in one question."""
+"""How often Slurm is asked about all trials, in one question."""
 LEASE_LOOK_S = 0.5
 """How often one that waits for its place looks whether the driver is alive."""
 _AT_A_TIME = 5

@@ -67,7 +67,7 @@ class TrialJob(TrialWatch):
         return self._job_id is not None
 
     def is_to_be_asked(self) -> bool:
-        """Whether Slurm should be asked for its job now: it is about to be over."""
+        """Whether Slurm should be asked about its job now: it is about to be over."""
         is_ending = self._has_ended or self._cancelled_at is not None
         now = time.monotonic()
         if not is_ending or not self.is_submitted or now < self._ask_at:

@@ -144,7 +144,7 @@ def gpu_share(plan: dict[str, Any], me: Identity, env: Mapping[str, str]) -> dic
 
     The node's GPUs are split evenly, in order, between its ranks that use GPUs; roles that use
     none see none. Nothing changes in a job without GPUs, when pinning is switched off, or where
-    Slurm has given each rank its own. Where no GPUs were requested of Slurm, since a node comes with
+    Slurm has given each rank its own. Where no GPUs were requested, since a node comes with
     all of them, it names none: they are counted from 0.
     """
     if not any(component["gpus_per_node"] for component in plan["components"]):

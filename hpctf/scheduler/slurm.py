@@ -279,7 +279,7 @@ def _time(text: str) -> float | None:
 
 def _chosen(rows: Iterator[JobStatus], identities: Mapping[str, Identity]) -> dict[str, JobStatus]:
     """Key the jobs that are meant by their leaders' ids; of one that has been requeued, which has
-    several rows, the latest start. An array that is requested as one job is told by one task."""
+    several rows, the latest start. An array that is queried as one job is told by one task."""
     found: dict[str, JobStatus] = {}
     for row in rows:
         key = leader(row.job_id)

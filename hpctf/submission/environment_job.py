@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 _OF_THE_PERSON = ("account", "qos", "partition", "reservation", "constraint", "clusters")
-"""What the build is requested as well where a person asks for it for the training: without their
+"""What the build requests, too, where a person requests it for the training: without their
 account it would not start."""
 
 

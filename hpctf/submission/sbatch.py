@@ -70,7 +70,7 @@ def sbatch(
     SubmissionError
         Slurm refused in its own words, or there is no sbatch: there is no job.
     NoAnswer
-        There may be a job: neither sbatch nor Slurm, which was requested it, said otherwise.
+        There may be a job: neither sbatch nor Slurm, which was asked about it, said otherwise.
     """
     began = time.time()
     process = _start(command, umask, folder)

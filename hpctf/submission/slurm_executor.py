@@ -58,7 +58,7 @@ class QueueWatcher(core.InfoWatcher):
                 self._finished.add(job_id)
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
-        """Return Slurm's state of a job; ``UNKNOWN`` until it has been requested."""
+        """Return Slurm's state of a job; ``UNKNOWN`` until Slurm has been asked."""
         return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:

@@ -14,7 +14,7 @@ from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
 
 
 class Requested(NamedTuple):
-    """What one node was requested; None where the run did not say, or took all that there is."""
+    """What was requested of one node; None where the run did not say, or took all that there is."""
 
     cpus: int | None
     memory: int | None
@@ -119,7 +119,7 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
 
 
 def asked(plan: dict[str, Any], role: str) -> Requested:
-    """Return what each node of a role's component was requested, by the plan's directives.
+    """Return what was requested of each node of a role's component, by the plan's directives.
 
     Of CPUs a task has one where nobody says more (sbatch(1), --cpus-per-task). Not known are a
     site's defaults of memory, and what a node has that a job got whole (``exclusive``, ``mem=0``).

@@ -157,7 +157,7 @@ def runner_of(
     Raises
     ------
     UsageError
-        Agents cannot, and were requested; or the site has no job arrays.
+        Agents were requested, but cannot run its trials; or the site has no job arrays.
     """
     is_alone = estimator.backend == "single"
     if job_per_trial is False and not is_alone:

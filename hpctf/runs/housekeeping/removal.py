@@ -251,7 +251,7 @@ def _ended_long_ago(folder: RunFolder) -> bool:
 def _may_be_queued(run: Listed) -> bool:
     """Whether a run that is over may have its job in the queue: begun again, or never ended.
 
-    One that has left no record of its own end was called over by others, and is requested
+    One that has left no record of its own end was called over by others, and is asked about
     however long ago that was.
     """
     try:

@@ -62,10 +62,10 @@ _GONE = "the scheduler no longer knows its job, which left no record of its end"
 class Answer(NamedTuple):
     """What the scheduler answered about one run.
 
-    ``job`` is the run's job, or None if the answer does not tell of it. ``away`` says why the
+    ``job`` is the run's job, or None if the answer does not name it. ``away`` says why the
     scheduler could not be asked at all, ``unsure`` that it may know more later, since its
-    accounting could not be asked, and ``gone`` that it was requested this very job, and is sure not
-    to know it.
+    accounting could not be asked, and ``gone`` that it was asked about this very job, and is sure
+    not to know it.
     """
 
     job: JobStatus | None
@@ -75,7 +75,7 @@ class Answer(NamedTuple):
 
 
 def needs_asking(folder: RunFolder, answer: Answer) -> bool:
-    """Whether the scheduler must be requested this run's job alone before the run can be called
+    """Whether the scheduler must be asked about this run's job alone before the run can be called
     over: its list did not tell of it, and the job has left no record of its end."""
     return not answer.away and answer.job is None and read_job(folder.path).exit_code is None
 

@@ -201,7 +201,7 @@ def details(run: RunFolder, status: RunState) -> dict[str, Any]:
 
 def _answers(opened: Iterable[_Open], since: float | None = None) -> Iterator[tuple[_Open, Answer]]:
     """Yield what the schedulers say of runs with jobs, for one question to each; but a job that a
-    list lacks is requested alone."""
+    list lacks is queried alone."""
     groups: dict[tuple[str, str | None], list[_Open]] = {}
     for one in opened:
         key = (one.run.plan["scheduler"], one.record.get("cluster"))

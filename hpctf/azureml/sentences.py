@@ -255,7 +255,7 @@ OF_MODULE = expanded(
         "Write runs to MLflow with hpctf export mlflow EXPERIMENT.": "azureml.mlflow",
         "Download the data to a folder that the nodes can read, and name it with "
         "Dataset.File.from_files('/path').": "azureml.opendatasets",
-        "This exists only on Azure: leave the line out. TensorBoard: hpctf tensorboard RUN.": (
+        "This exists only on Azure; to start TensorBoard, run hpctf tensorboard RUN.": (
             "azureml.contrib"
         ),
     }

@@ -106,8 +106,8 @@ def write_atomic(
     """Write `data` so that a reader sees the old file or the whole new one, never a part.
 
     The temporary file lies beside `path` (rename is atomic within one file system only) and is
-    flushed to disk before the rename if the file is to be `durable`. `mode` is `mode_beside`'s unless given; a `shared` file is
-    made by `share_as_folder` instead.
+    flushed to disk before the rename if the file is to be `durable`. `mode` is `mode_beside`'s
+    unless given; a `shared` file is made by `share_as_folder` instead.
     """
     target = os.fspath(path)
     mode = PRIVATE_FILE if shared else mode_beside(target) if mode is None else mode

@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from hpctf import Experiment, Run, TensorFlow
+from hpctf.runs.site_choice import ChosenSite
 from tests.conftest import ROOT, run_python
 from tests.support.waiting import HANGS_S
 
@@ -105,9 +106,10 @@ def test_notes_of_a_submission_are_on_record_and_in_the_card(tmp_path: Path) -> 
     (tmp_path / "proj").mkdir()
     (tmp_path / "proj/train.py").write_text("")
     estimator = TensorFlow(
-        tmp_path / "proj", entry_script="train.py", python=sys.executable, node_count=2
+        tmp_path / "proj", entry_script="train.py", python=sys.executable, mem="1G"
     )
-    run = Experiment("cards", "local", tmp_path / "runs").submit(estimator, on_note=noted.append)
+    site = ChosenSite("local", ("drop=[mem]",))
+    run = Experiment("cards", site, tmp_path / "runs").submit(estimator, on_note=noted.append)
 
     assert noted and run.folder.read_record()["notes"] == noted
     assert noted[0][:20] in run._repr_html_()

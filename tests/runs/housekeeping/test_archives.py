@@ -194,8 +194,8 @@ def test_a_run_that_changes_meanwhile_stays(
 ) -> None:
     write = module._write
 
-    def written_while_somebody_writes(stream: Any, folder: Any) -> None:
-        write(stream, folder)
+    def written_while_somebody_writes(stream: Any, folder: Any, done: Any) -> None:
+        write(stream, folder, done)
         change(folder.outputs / "said.txt")
 
     monkeypatch.setattr(module, "_write", written_while_somebody_writes)
@@ -381,10 +381,10 @@ def test_archiving_several_keeps_what_was_done_before_a_failure(
     other = copy()
     write = module._write
 
-    def full_for_the_second(stream: Any, folder: Any) -> None:
+    def full_for_the_second(stream: Any, folder: Any, done: Any) -> None:
         if folder.id == run.id:
             raise OSError(28, os.strerror(28))
-        write(stream, folder)
+        write(stream, folder, done)
 
     monkeypatch.setattr(module, "_write", full_for_the_second)
     with pytest.raises(RunFolderError, match="is full"):

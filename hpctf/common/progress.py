@@ -73,23 +73,23 @@ def measured(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], No
 class Measured:
     """A stream that calls `done` with the number of bytes that are read or written."""
 
-    def __init__(self, stream: IO[bytes], done: Callable[[int], None]) -> None:
+    def __init__(self, stream: Any, done: Callable[[int], None]) -> None:
         self._stream, self._done = stream, done
 
     def read(self, size: int = -1, /) -> bytes:
         """Read as the stream does."""
-        data = self._stream.read(size)
+        data: bytes = self._stream.read(size)
         self._done(len(data))
         return data
 
     def write(self, data: bytes, /) -> int:
         """Write as the stream does."""
         self._done(len(data))
-        return self._stream.write(data)
+        return int(self._stream.write(data))
 
     def tell(self) -> int:
         """Return the place within the stream."""
-        return self._stream.tell()
+        return int(self._stream.tell())
 
 
 class _Shown:

@@ -224,7 +224,7 @@ def _write(stream: BinaryIO, folder: RunFolder, done: Callable[[int], None]) -> 
     os.fchmod(stream.fileno(), PRIVATE_FILE if confided else folder.path.stat().st_mode & 0o666)
     with (
         gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=_LEVEL) as zipped,
-        tarfile.open(fileobj=Measured(zipped, done), mode="w:") as tar,  # type: ignore[arg-type]
+        tarfile.open(fileobj=Measured(zipped, done), mode="w:") as tar,  # type: ignore[call-overload]
     ):
         tar.add(folder.path, f"{folder.experiment}/{folder.id}", filter=without_seal)
     stream.flush()

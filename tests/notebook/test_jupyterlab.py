@@ -97,7 +97,7 @@ def test_the_widget_follows_a_run_while_other_cells_are_executed(
         card.locator("summary", has_text="Ranks").click()
         go_on.touch()
         card.locator("h3 .hpctf-completed").wait_for()
-        assert card.locator("svg polyline").count() == 3
+        assert card.locator("svg polyline").count() == 4
         assert card.locator("details").first.get_attribute("open") is not None
         assert card.locator("script").count() == 0
         width = card.evaluate("one => [one.scrollWidth, one.clientWidth]")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from hpctf.common.absence import absence_of
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.estimator.parameter import Option
 from hpctf.estimator.parameters import OPTIONS
@@ -78,7 +79,7 @@ def _content(path: Path) -> dict[Any, Any]:
         content = parse_yaml(text, as_written=True)
     except FileNotFoundError:
         raise UsageError(
-            f"The job file {named(path)} {problem}: it does not exist.",
+            f"The job file {named(path)} {problem}: it {absence_of(path)}.",
             "Check the path; hpctf init makes a project with a job file.",
         ) from None
     except NotReadable as error:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.absence import absence_of
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
 
@@ -34,7 +35,8 @@ def space_of_options(params: tuple[str, ...], file: str | None) -> dict[str, Any
         try:
             text = read_text(Path(file).expanduser())
         except FileNotFoundError:
-            raise UsageError(f"--space {file} does not exist.") from None
+            absence = absence_of(Path(file).expanduser())
+            raise UsageError(f"--space {file} {absence}.", "Check the path.") from None
         except NotReadable as error:
             raise UsageError(f"--space {file} cannot be read: {error}.") from None
         found.update(parse_space(text, file))

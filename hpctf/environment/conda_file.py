@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.absence import absence_of
 from hpctf.common.secrets import hidden, is_secret
 from hpctf.environment.requirements import Reader
 from hpctf.errors import UsageError, did_you_mean, shown
@@ -168,7 +169,7 @@ def read_conda_file(path: Path) -> tuple[str, dict[str, Any]]:
         content = parse_yaml(text)
     except FileNotFoundError:
         raise UsageError(
-            f"The conda file {named(path)} does not exist.",
+            f"The conda file {named(path)} {absence_of(path)}.",
             "Check the path of --conda-file (conda_dependencies_file).",
         ) from None
     except NotReadable as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctf.common.absence import absence_of
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.site.yaml_files import NotReadable, named, parse_toml, read_text
 
@@ -137,7 +138,7 @@ class Reader:
         except FileNotFoundError:
             by = f"{asked_by}: the" if asked_by else "The"
             raise UsageError(
-                f"{by} requirements file {named(path)} does not exist.", "Check the path."
+                f"{by} requirements file {named(path)} {absence_of(path)}.", "Check the path."
             ) from None
         except NotReadable as error:
             raise UsageError(error.told("requirements file", path)) from None
@@ -322,7 +323,7 @@ def digest_of(path: str, where: str = "local package") -> str:
                     digest.update(Path(file).read_bytes())
     except FileNotFoundError:
         raise UsageError(
-            f"{where}: {shown(path)} does not exist.",
+            f"{where}: {shown(path)} {absence_of(path)}.",
             "Name a file, relative to the requirements file's folder.",
         ) from None
     except OSError as error:

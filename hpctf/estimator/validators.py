@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.absence import absence_of
 from hpctf.common.command_line import check_path, check_sum, check_word
 from hpctf.common.units import UNLIMITED_S
 from hpctf.errors import UsageError, did_you_mean, shown
@@ -52,7 +53,7 @@ def check_source_directory(
         return None if function else Path.cwd()
     folder = _absolute(parameter, source_directory)
     if not os.path.isdir(folder):
-        what = "is not a folder" if os.path.exists(folder) else _absence(folder)
+        what = "is not a folder" if os.path.exists(folder) else absence_of(folder)
         raise UsageError(
             f"{parameter} {shown(str(folder))} {what}.", "Name the folder that holds the script."
         )
@@ -94,7 +95,7 @@ def check_entry_script(
         beside = script.parent.glob("*.py") if os.path.isdir(script.parent) else ()
         near = [str(path.relative_to(folder)) for path in beside]
         raise UsageError(
-            f"{parameter} {shown(relative)} {_absence(script)} in {str(folder)!r}."
+            f"{parameter} {shown(relative)} {absence_of(script)} in {str(folder)!r}."
             f"{did_you_mean(relative, near)}"
         )
     try:
@@ -177,7 +178,7 @@ def check_inputs(
         absolute = _absolute(f"{parameter}[{name!r}]", path)
         if not os.path.exists(absolute):
             raise UsageError(
-                f"{parameter}[{name!r}]: {shown(str(absolute))} {_absence(absolute)}.",
+                f"{parameter}[{name!r}]: {shown(str(absolute))} {absence_of(absolute)}.",
                 "Check the path: the compute nodes must see it, too.",
             )
         if str(name).upper() in {known.upper() for known in paths}:
@@ -284,12 +285,3 @@ def _absolute(parameter: str, path: str | os.PathLike[str]) -> Path:
         raise UsageError(f"{parameter} must be a path, not {shown(path)}.")
     check_path(parameter, path)
     return Path(os.path.expanduser(path)).absolute()
-
-
-def _absence(path: Path) -> str:
-    try:
-        path.stat()
-    except OSError as error:
-        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            return f"cannot be reached: {error.strerror}"
-    return "does not exist"

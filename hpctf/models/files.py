@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpctf.client.hpctf.within import NotWithin
+from hpctf.common.absence import problem_of
 from hpctf.common.command_line import check_path
 from hpctf.common.files import follow_umask, make_folder
 from hpctf.common.folders import remove_tree
@@ -58,9 +59,10 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
     """
     check_path("The model", path)
     top = Path(os.path.abspath(path))
-    if not top.exists():
+    problem = problem_of(top)
+    if problem is not None:
         raise UsageError(
-            f"The model {os.fspath(path)!r} does not exist.",
+            f"The model {os.fspath(path)!r} {problem}.",
             "Check the path; hpctf files RUN lists what a run has written.",
         )
     if children is not None and not top.is_dir():
@@ -80,7 +82,7 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
 
 def _child(top: Path, name: str) -> Path:
     place = Path(os.path.normpath(top / name))
-    if not place.is_relative_to(top) or not place.exists():
+    if not place.is_relative_to(top) or not os.path.lexists(place):
         raise UsageError(
             f"The model's folder {str(top)!r} has no {name!r}.",
             "List its files, and name one of them.",
@@ -93,7 +95,7 @@ def _below(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         yield _regular(place)
         return
-    for folder, folders, names in os.walk(place):
+    for folder, folders, names in os.walk(place, onerror=_refuse_unread):
         for name in folders:
             if os.path.islink(os.path.join(folder, name)):
                 raise UsageError(
@@ -104,11 +106,22 @@ def _below(place: Path) -> Iterator[Path]:
             yield _regular(Path(folder, name))
 
 
+def _refuse_unread(error: OSError) -> None:
+    """Refuse a folder that cannot be listed: a model would be registered without what is in it."""
+    problem = problem_of(error.filename) or f"cannot be read: {error.strerror}"
+    raise UsageError(
+        f"The model's folder {error.filename!r} {problem}.",
+        "Ask its owner to give you access (chmod), or name what belongs to the model "
+        "(child_paths).",
+    )
+
+
 def _regular(path: Path) -> Path:
-    if not path.is_file():
+    problem = problem_of(path)
+    if problem is not None:
         raise UsageError(
-            f"{str(path)!r} is not a file, so it cannot be registered.",
-            "Copy what it stands for into the model's folder.",
+            f"Cannot register the model: {str(path)!r} {problem}.",
+            "Put a file that you may read in its place, or remove it.",
         )
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,19 @@ class Resources:
             requeue=None if restarts is None else restarts > 0,
             sbatch=estimator.sbatch,
         )
+
+
+def notes_without_slurm(asked: Resources, what: str) -> Iterator[str]:
+    """Yield a note for each thing that is requested of Slurm, where `what` is no job."""
+    wishes = {
+        "A time limit": asked.time_s,
+        "A number of CPUs": asked.cpus,
+        "An amount of memory": asked.mem,
+        **{f"--sbatch {key}": value for key, value in asked.sbatch.items()},
+    }
+    for wish, value in wishes.items():
+        if value not in (None, False):
+            yield f"{wish} has no effect: {what} is on this machine, not in a Slurm job."
 
 
 def _checked(options: Mapping[str, object]) -> dict[str, object]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpctf.client.hpctf.run_metrics import Tracked
+from hpctf.common.absence import absence_of
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, follow_umask_below
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.estimator.script_options import takes_option
@@ -114,7 +115,7 @@ def resumption_of(resume_from: object, root: Path, *, takes_outputs: bool = Fals
             if _RUN_ID.search(one.id):
                 _find_run(one.path.parent.parent, one.id)  # archived, or removed
         raise UsageError(
-            f"resume_from: the folder {shown(str(folder.path))} does not exist.",
+            f"resume_from: the folder {shown(str(folder.path))} {absence_of(folder.path)}.",
             "Name a run, or a folder of checkpoints.",
         )
     if takes_outputs and folder.path == above.outputs and os.path.isfile(above.record_file):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpctf.common.absence import problem_of
 from hpctf.common.files import read_json
 from hpctf.errors import UsageError, did_you_mean, shown
 
@@ -35,6 +36,7 @@ def input_files(named: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 def _files_of(path: str) -> list[str]:
     if os.path.isdir(path):
+        _check_readable(path)
         inside = sorted(os.path.join(path, name) for name in os.listdir(path))
         files = [name for name in inside if name.lower().endswith(ENDINGS)]
         if not files:
@@ -46,8 +48,11 @@ def _files_of(path: str) -> list[str]:
     if os.path.lexists(path):
         return [path]
     matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
-    files = [name for name in matches if os.path.isfile(name)]
+    files = [name for name in matches if not os.path.isdir(name)]
     if not files:
+        problem = problem_of(path)
+        if problem not in ("does not exist", None):
+            raise UsageError(f"Cannot score {shown(path)}: it {problem}.", "Check the path.")
         what = "No file matches" if glob.has_magic(path) else "There is no file"
         near = ""
         if os.path.isdir(os.path.dirname(path)):
@@ -62,15 +67,22 @@ def _check(path: str) -> None:
             f"Cannot score {shown(path)}: its name does not end in {_ENDINGS}.",
             "Convert it to one of them; images and the like to an array, a row for each.",
         )
-    try:
-        with open(path, "rb") as stream:
-            is_empty = not stream.read(1)
-    except OSError as error:
+    _check_readable(path)
+    if os.path.isdir(path):
         raise UsageError(
-            f"Cannot read {shown(path)}: {error.strerror}.", "Name a file that you can read."
-        ) from None
-    if is_empty:
+            f"Cannot score {shown(path)}: it is a folder, although its name ends like a file's.",
+            "Name the files in it.",
+        )
+    if not os.path.getsize(path):
         raise UsageError(f"Cannot score {shown(path)}: the file is empty.", "Leave it out.")
+
+
+def _check_readable(path: str) -> None:
+    problem = problem_of(path)
+    if problem is not None:
+        raise UsageError(
+            f"Cannot score {shown(path)}: it {problem}.", "Name files that you may read."
+        )
 
 
 def output_folder(out: str | os.PathLike[str], replaces: Sequence[str] = ()) -> str:

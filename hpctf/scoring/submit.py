@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from hpctf.errors import UsageError, shown
 from hpctf.estimator.request import as_json, request_of
 from hpctf.estimator.tensorflow import TensorFlow
 from hpctf.models.training_code import checked_imports, unpack
+from hpctf.planning.resources import Resources, notes_without_slurm
 from hpctf.runs.provenance import Origin
 from hpctf.scheduler.programs import ask, environment_of
 from hpctf.scoring.definition import FORMATS, Definition, Scoring, write_definition
@@ -129,6 +130,9 @@ def submit_scoring(
         python=runtime.python,
         **{**request.resources, "modules": list(dict.fromkeys(modules))},
     )
+    if is_local:
+        for note in notes_without_slurm(replace(Resources.of(estimator), cpus=None), "the run"):
+            tell(note)
     model = {
         "id": version.id,
         "kind": version.record.kind,

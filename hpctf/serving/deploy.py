@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpctf.common.absence import problem_of
+from hpctf.common.command_line import check_path
 from hpctf.common.files import cannot_write, make_folder
 from hpctf.common.folders import remove_tree
+from hpctf.common.notes import notify
 from hpctf.common.trusted_path import check_chosen, check_tree
 from hpctf.environment.interpreters import inspect
 from hpctf.environment.own import own_python
@@ -19,7 +22,7 @@ from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.environment.store import Store
 from hpctf.errors import UsageError
 from hpctf.models.version import Version
-from hpctf.planning.resources import Resources
+from hpctf.planning.resources import Resources, notes_without_slurm
 from hpctf.serving.launch import check_can_stay_up, start_server
 from hpctf.serving.onnx_file import onnx_file
 from hpctf.serving.record import (
@@ -146,6 +149,11 @@ def deploy(
         drain_s=asked.drain_s,
     )
     check_can_stay_up(definition)
+    if definition.is_local:
+        if resources.target is not None:
+            find_target(site, resources.target)
+        for note in notes_without_slurm(resources, "the service"):
+            notify(note)
 
     if exists:
         stop(service)
@@ -255,10 +263,12 @@ def _check(models: Sequence[Version], script: InferenceConfig | Entry | None, si
 
 
 def _check_there(script: InferenceConfig, site: Site) -> None:
-    source, name = _source(script)
-    if not (source / name).is_file():
+    named = Path(script.source_directory or "", script.entry_script)
+    check_path("The entry script", named)
+    problem = "is a folder" if os.path.isdir(named) else problem_of(named)
+    if problem is not None:
         raise UsageError(
-            f"There is no entry script {name!r} in {str(source)!r}.",
+            f"The entry script {str(named)!r} {problem}.",
             "Name the script relative to source_directory.",
         )
     _python(script.environment, "", site)
@@ -267,8 +277,8 @@ def _check_there(script: InferenceConfig, site: Site) -> None:
 def _source(script: InferenceConfig) -> tuple[Path, str]:
     """Return the folder that goes with the script, and the script's path in it."""
     if script.source_directory is not None:
-        return Path(script.source_directory).resolve(), script.entry_script
-    path = Path(script.entry_script).resolve()
+        return Path(os.path.realpath(script.source_directory)), script.entry_script
+    path = Path(os.path.realpath(script.entry_script))
     return path.parent, path.name
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from hpctf.common.absence import absence_of
 from hpctf.common.notes import notify
 from hpctf.common.paths import SITE_CONFIGS, config_folder
 from hpctf.common.trusted_path import ONLY_ME, Trusted, check_chosen, check_place, doubts
@@ -239,7 +240,7 @@ def _file_layer(path: Path, inputs: Inputs) -> Layer:
     text = inputs.read(path)
     if text is None:
         raise SiteError(
-            f"The site file {named(path)} does not exist.",
+            f"The site file {named(path)} {absence_of(path)}.",
             "Check the path, or write a site file: hpctf site init.",
         )
     check_site_file(path)

@@ -184,11 +184,20 @@ def test_what_is_no_model_makes_no_version(root: Path, tmp_path: Path, file: Pat
     (tmp_path / "linked/folder").symlink_to(tmp_path / "empty")
     (tmp_path / "piped").mkdir()
     os.mkfifo(tmp_path / "piped/pipe")
+    (tmp_path / "dead").symlink_to("elsewhere")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/weights").symlink_to("elsewhere")
+    (tmp_path / "round").symlink_to("round")
     for path, said in {
         "nowhere": "does not exist",
         "empty": "holds no files",
         "linked": "a link to a folder",
-        "piped": "is not a file",
+        "piped": "piped/pipe' is a named pipe, not a file",
+        "piped/pipe": "is a named pipe",
+        "dead": "dead' is a link to 'elsewhere', which does not exist",
+        "dead/model.keras": "dead' is a link to 'elsewhere', which does not exist",
+        "inside": "inside/weights' is a link to 'elsewhere', which does not exist",
+        "round": "links in its path lead round in a circle",
         "no\0where": "NUL",
     }.items():
         with pytest.raises(UsageError, match=said):

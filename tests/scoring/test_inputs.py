@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,21 @@ def test_files_keep_their_order_and_those_of_folders_and_patterns_are_sorted(fil
         ("empty.csv", "the file is empty"),
         ("notes.txt", "does not end in .npy, .npz, .csv or .parquet"),
         ("nothing", "The folder .* has no files that end in"),
+        ("dead.npy", "it is a link to 'gone', which does not exist"),
+        ("links", "dead.csv.*it is a link to 'gone', which does not exist"),
+        ("links/*", "dead.csv.*it is a link to 'gone', which does not exist"),
+        ("nested", "inside.npy'?: it is a folder, although"),
+        ("round/a.npy", "links in its path lead round"),
+        ("pipe.npy", "it is a named pipe"),
     ],
 )
 def test_what_holds_no_rows_is_refused(files: Path, name: str, words: str) -> None:
-    (files / "nothing").mkdir()
+    for folder in ("nothing", "links", "nested/inside.npy"):
+        (files / folder).mkdir(parents=True)
+    (files / "dead.npy").symlink_to("gone")
+    (files / "links/dead.csv").symlink_to("gone")
+    (files / "round").symlink_to("round")
+    os.mkfifo(files / "pipe.npy")
     with pytest.raises(UsageError, match=words):
         input_files([files / name])
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import hpctf
+from hpctf import Model
 from hpctf.errors import UsageError
 from hpctf.runs.status.query import look
-from tests.scoring.conftest import Here
+from tests.scoring.conftest import RECORDED, Here
 from tests.support.projects import hpctf as command
 from tests.support.waiting import wait_until
 
@@ -134,6 +135,28 @@ def _run(python: str, code: str, cwd: Path) -> str:
     done = subprocess.run([python, "-c", code], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_names_of_any_kind_and_fewer_rows_than_processes(here: Here) -> None:
+    """Inputs and outputs have blanks, line breaks and letters of other scripts; a file is empty."""
+    Model.register(RECORDED / "names.onnx", "names")
+    head = '"größe in cm",more,"two\nlines"\n'
+    (here.home / "ä b.csv").write_text(f"{head}2,x,3\n4,y,5\n", encoding="utf-8")
+    (here.home / "none.csv").write_text(head, encoding="utf-8")
+    words = ("score", "names", "none.csv", "ä b.csv", "--out", "der Ausgang", "--per-node", "4")
+    done = command(*words, "--rows-per-part", "1", "--time", "60", **here.place)
+    assert done.returncode == 0, done.stderr
+    assert "A time limit has no effect: the run is on this machine" in done.stderr
+    out = here.home / "der Ausgang"
+    assert np.load(out / "predictions-得分.npy").tolist() == [5, 9]
+    assert np.load(out / "predictions-输出.npy").tolist() == [6, 20]
+    files = json.loads((out / "rows.json").read_text())["files"]
+    assert [(Path(one["file"]).name, one["rows"]) for one in files] == [
+        ("none.csv", 0),
+        ("ä b.csv", 2),
+    ]
+    refused = command("score", "names", "none.csv", "--out", "out", **here.place)
+    assert refused.returncode == 2 and "The files have no rows" in refused.stderr
 
 
 def test_what_does_not_fit_the_model_is_refused_before_anything_is_submitted(here: Here) -> None:

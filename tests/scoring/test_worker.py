@@ -12,7 +12,7 @@ np = pytest.importorskip("numpy")
 
 from hpctf.scoring.worker.errors import Fatal, Wrong  # noqa: E402
 from hpctf.scoring.worker.inputs import open_source  # noqa: E402
-from hpctf.scoring.worker.joining import join  # noqa: E402
+from hpctf.scoring.worker.joining import join, npy_files  # noqa: E402
 from hpctf.scoring.worker.models import Input, Model  # noqa: E402
 from hpctf.scoring.worker.parts import write_part  # noqa: E402
 from hpctf.scoring.worker.picks import picks_of, take  # noqa: E402
@@ -104,6 +104,9 @@ def test_arrays_are_inputs_by_their_names(tmp_path: Path) -> None:
         ("x.csv", "a,b\n1,2\n", ROW, "takes 3 values .* the number of columns is 2"),
         ("x.csv", "\n", ROW, "does not name columns"),
         ("x.csv", "x\n1\n", ROW, "the column of its name holds one"),
+        ("x.csv", "a,b,a\n1,2,3\n", ROW, "it has 2 columns 'a'"),
+        ("x.csv", "a,b,c\n", ROW, "no rows"),
+        ("x.npy", np.zeros((0, 3)), ROW, "no rows"),
     ],
 )
 def test_what_does_not_fit_is_told(
@@ -116,7 +119,8 @@ def test_what_does_not_fit_is_told(
         np.savez(path, **content)
     else:
         np.save(path, content)
-    with pytest.raises(Fatal, match=f"Cannot score {path}: .*{words}"):
+    begin = "The files have" if words == "no rows" else f"Cannot score {path}: .*"
+    with pytest.raises(Fatal, match=f"{begin}.*{words}"):
         make_plan(str(tmp_path), definition(tmp_path, path), inputs)
 
 
@@ -175,6 +179,15 @@ def test_rows_of_failed_parts_are_missing_in_their_place(tmp_path: Path) -> None
     assert (failed["first"], failed["rows"], failed["reason"]) == (2, 2, "bad")
     assert join(str(tmp_path), asked, plan, {"1": "bad"}) == {"rows": 5}, "it was joined before"
     assert {path.name for path in tmp_path.iterdir()} == {"out", "parts"}
+
+
+def test_outputs_of_any_name_have_a_file_each() -> None:
+    assert npy_files(["a b"]) == ["predictions.npy"]
+    names = ["größe", "得分", "a b", "a/b", "a_b", "x" * 300]
+    files = npy_files(names)
+    assert files[:3] == ["predictions-größe.npy", "predictions-得分.npy", "predictions-a_b.npy"]
+    assert len(set(files)) == len(names) and "/" not in "".join(files)
+    assert max(len(file.encode()) for file in files) < 255
 
 
 def test_somebody_elses_output_is_not_touched(tmp_path: Path) -> None:

@@ -134,8 +134,16 @@ def test_a_script_that_does_not_begin_is_a_service_that_failed(site: Site, tmp_p
     with pytest.raises(ServiceError, match="failed as it began: KeyError: 'weights'"):
         service.wait_for_deployment(timeout_s=HANGS_S)
     assert service.state == "failed"
-    with pytest.raises(UsageError, match=r"no entry script 'nothing\.py'"):
+    with pytest.raises(UsageError, match=r"entry script 'nothing\.py' does not exist"):
         deploy_service("fails", [], InferenceConfig("nothing.py"), site=site)
+    (tmp_path / "dead.py").symlink_to("gone.py")
+    (tmp_path / "round.py").symlink_to("round.py")
+    for name, said in {
+        "dead.py": "is a link to 'gone.py'",
+        "round.py": "links in its path",
+    }.items():
+        with pytest.raises(UsageError, match=f"{name}' .*{said}"):
+            deploy_service("fails", [], InferenceConfig(name, tmp_path), site=site)
     nowhere = InferenceConfig(config.entry_script, environment="/no/python")
     with pytest.raises(UsageError, match="is not a Python"):
         deploy_service("fails", [], nowhere, overwrite=True, site=site, runs_root=tmp_path / "runs")
@@ -168,7 +176,7 @@ def test_a_script_written_for_azure_ml_deploys_and_calls_it(
         primary, _ = service.get_keys()
         service.regen_key("Primary")
         assert service.get_keys()[0] != primary
-        with pytest.raises(UsageError, match=r"no entry script 'nothing\.py'"):
+        with pytest.raises(UsageError, match=r"entry script 'nothing\.py' does not exist"):
             service.update(inference_config=InferenceConfig("nothing.py"))
     finally:
         service.delete()

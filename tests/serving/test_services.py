@@ -166,7 +166,12 @@ def test_commands_deploy_call_and_stop(root: Path, onnx_files: Path, tmp_path: P
         return done
 
     command("models", "register", "Digits_2", onnx_files / "digits.onnx")
-    said = command("models", "deploy", "Digits_2")
+    unused = ("--time", "4:00:00", "--mem", "2G", "--cpus-per-task", "2", "--sbatch", "qos=long")
+    unknown = command("models", "deploy", "Digits_2", "--target", "gpus", code=2)
+    assert "has no compute target 'gpus'" in unknown.stderr
+    said = command("models", "deploy", "Digits_2", *unused)
+    for what in ("A time limit", "An amount of memory", "A number of CPUs", "--sbatch qos"):
+        assert f"{what} has no effect: the service is on this machine" in said.stderr
     try:
         assert said.stdout == "digits-2\n"
         assert "Service digits-2 is ready: https://127.0.0.1:" in said.stderr

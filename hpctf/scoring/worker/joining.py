@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from functools import partial
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ ROWS = "rows.json"
 """File of the output: which rows are of which file, and which could not be scored."""
 
 _NAME = "predictions"
+
+_LONGEST = 200
+"""Bytes of an output's name in a file's name, which has 255 at most."""
 
 
 class Output(NamedTuple):
@@ -154,9 +157,20 @@ def _outputs(folder: str, numbers: List[int]) -> List[Output]:
     return list(found.values())
 
 
-def _file_of(name: str, count: int) -> str:
-    words = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-    return f"{_NAME}.npy" if count == 1 else f"{_NAME}-{words}.npy"
+def npy_files(names: Sequence[str]) -> List[str]:
+    """Return the files that outputs are written to: letters and digits of any script stay, and
+    names that are alike then are numbered."""
+    if len(names) == 1:
+        return [f"{_NAME}.npy"]
+    found: List[str] = []
+    for name in names:
+        words = re.sub(r"[^\w.-]", "_", name).encode()[:_LONGEST].decode(errors="ignore")
+        file, count = f"{_NAME}-{words}.npy", 1
+        while file in found:
+            count += 1
+            file = f"{_NAME}-{words}-{count}.npy"
+        found.append(file)
+    return found
 
 
 def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int, is_whole: bool) -> None:
@@ -164,9 +178,8 @@ def _write_npy(place: str, outputs: List[Output], parts: Any, rows: int, is_whol
         outputs = [one._replace(dtype=_with_nan(one.dtype)) for one in outputs]
     with contextlib.ExitStack() as stack:
         streams = []
-        for one in outputs:
-            path = os.path.join(place, _file_of(one.name, len(outputs)))
-            streams.append(stack.enter_context(open(path, "xb")))
+        for one, file in zip(outputs, npy_files([one.name for one in outputs])):
+            streams.append(stack.enter_context(open(os.path.join(place, file), "xb")))
             head = np.lib.format.header_data_from_array_1_0(np.empty((0, *one.tail), one.dtype))
             np.lib.format.write_array_header_2_0(streams[-1], {**head, "shape": (rows, *one.tail)})
         for count, found in parts():

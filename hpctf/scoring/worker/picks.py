@@ -1,5 +1,6 @@
 """Which arrays or columns of a file are which inputs of the model, and whether they fit."""
 
+from collections import Counter
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
@@ -24,7 +25,12 @@ def picks_of(inputs: List[Input], source: Source, columns: List[str]) -> Picks:
         Something is missing, or does not fit.
     """
     if source.columns is not None:
-        return _of_columns(inputs, source, source.columns, columns)
+        picks = _of_columns(inputs, source, source.columns, columns)
+        times = Counter(source.columns)
+        for name in (name for names in picks.values() for name in names):
+            if times[name] > 1:
+                raise Wrong(f"it has {times[name]} columns {name!r}: give each a name of its own")
+        return picks
     assert source.arrays is not None
     found = _of_arrays(inputs, list(source.arrays))
     for one in inputs:

@@ -6,46 +6,29 @@ the weights lie in a file of their own, since a file of protobuf's ends at 2 GB.
 each model the ``opset``, or why it is ``refused``.
 """
 
+import gc
 import logging
 import os
 import re
+import tempfile
 import traceback
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import onnx
+import tensorflow as tf
 from hpctf_answers import answer_request, first_line
 from hpctf_names import dim_names, shown
-from onnx import external_data_helper
-from tf2onnx import tf_loader, utils
-from tf2onnx.convert import _convert_common
-from tf2onnx.graph import Node
+from hpctf_weights import Weights, put_into_file, put_into_model, size_of, take_out
+from tf2onnx import optimizer, tf_loader, utils
 from tf2onnx.handler import tf_op
+from tf2onnx.tfonnx import process_tf_graph
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operations ONNX Runtime has."""
-
-_PAGE = 4096
-"""Where a tensor begins in a file of weights, so that it can be mapped."""
-
-# tf2onnx 1.17 calls it for large models, and numpy 2 has dropped it.
-if not hasattr(np, "product"):
-    vars(np)["product"] = np.prod
-
-
-_update_proto = Node.update_proto
-
-
-def _update_all_but_constants(node: Any, external_tensor_storage: Any = None) -> None:
-    """Leave out constants, which become initializers: each of tf2onnx's optimisers would copy all
-    weights, and a model of 2.3 GB takes more than 23 GB of memory."""
-    if not node.is_const():
-        _update_proto(node, external_tensor_storage)
-
-
-Node.update_proto = _update_all_but_constants
 
 
 @tf_op("Erfc")
@@ -96,11 +79,13 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
     complaints = Complaints()
     logging.getLogger("tf2onnx").addHandler(complaints)
     try:
-        model, tensors = convert(job)
-        complaints.nodes += [[node.op_type, node.name] for node in unknown_nodes(model)]
-        if complaints.nodes:
-            raise Refused("")
-        save(model, tensors, job["to"], job["external_from"])
+        beside = os.path.dirname(job["to"])
+        with tempfile.NamedTemporaryFile(dir=beside) as file, Weights(file).in_use() as weights:
+            model = convert(job, weights)
+            complaints.nodes += [[node.op_type, node.name] for node in unknown_nodes(model)]
+            if complaints.nodes:
+                raise Refused("")
+            save(model, weights, job["to"], job["external_from"])
     except Exception as error:  # of tf2onnx, which has no exceptions of its own
         if not isinstance(error, Refused):
             traceback.print_exc()
@@ -114,30 +99,41 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
     return {"opset": max(one.version for one in model.opset_import if not one.domain)}
 
 
-def convert(job: Dict[str, Any]) -> Tuple[Any, Dict[str, bytes]]:
-    """Return the ONNX model of a SavedModel, with its dimensions named, and if it is large what its
-    tensors hold, by their locations."""
-    large = _size(job["saved_model"]) >= job["external_from"]
-    graph, inputs, outputs, tables, renamed = tf_loader.from_saved_model(
-        *(job["saved_model"], None, None, None, ["serving_default"], None, large),
-        return_initialized_tables=True,
-        return_tensors_to_rename=True,
-    )
-    model, storage = _convert_common(
-        graph,
-        name="a SavedModel",
-        opset=job["opset"],
-        input_names=inputs,
-        output_names=outputs,
-        large_model=large,
-        tensors_to_rename=renamed,
-        initialized_tables=tables,
-    )
+def convert(job: Dict[str, Any], weights: Weights) -> Any:
+    """Return the ONNX model of a SavedModel, which refers to weights; its dimensions are named."""
+    graph, inputs, outputs, tables, renamed = _frozen(job, weights)
+    contents = take_out(graph, outputs)
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph, name="")
+        converted = process_tf_graph(
+            whole,
+            opset=job["opset"],
+            input_names=inputs,
+            output_names=outputs,
+            const_node_values=contents,
+            tensors_to_rename=renamed,
+            initialized_tables=tables,
+        )
+        model = optimizer.optimize_graph(converted).make_model("converted from a SavedModel")
     _name_dims(model)
     for key, value in job["metadata"].items():
         model.metadata_props.add(key=key, value=value)
     model.producer_name = "hpctf"
-    return model, storage.name_to_tensor_data if large else {}
+    return model
+
+
+def _frozen(job: Dict[str, Any], weights: Weights) -> Any:
+    """Return a SavedModel's graph without variables, the names of its inputs and outputs, its
+    tables, and names to change."""
+    large = _size(job["saved_model"]) >= job["external_from"]
+    with mock.patch.object(tf_loader, "convert_variables_to_constants_large_model", weights.freeze):
+        found = tf_loader.from_saved_model(
+            *(job["saved_model"], None, None, None, ["serving_default"], None, large),
+            return_initialized_tables=True,
+            return_tensors_to_rename=True,
+        )
+    gc.collect()  # TensorFlow's objects, which hold the variables, refer to each other
+    return found
 
 
 def _size(folder: str) -> int:
@@ -181,35 +177,13 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(inner)
 
 
-def save(model: Any, tensors: Dict[str, bytes], path: str, external_from: int) -> None:
-    """Write a model; from so many bytes on with its weights in ``PATH.data``.
-
-    Parameters
-    ----------
-    tensors
-        What tensors hold that are not in the model. They are taken out of it as they are written.
-    """
-    weights = path + ".data"
-    if tensors:
-        with open(weights, "wb") as stream:
-            for tensor in external_data_helper._get_all_tensors(model):
-                if not external_data_helper.uses_external_data(tensor):
-                    continue
-                name = external_data_helper.ExternalDataInfo(tensor).location
-                stream.seek(-stream.tell() % _PAGE, os.SEEK_CUR)
-                begin = stream.tell()
-                size = stream.write(tensors.pop(name))
-                del tensor.external_data[:]
-                tensor.raw_data = b""
-                external_data_helper.set_external_data(
-                    tensor, os.path.basename(weights), begin, size
-                )
-                tensor.ClearField("raw_data")
-        onnx.save(model, path)
-        return
-    outside = model.ByteSize() >= external_from
-    more = {"location": os.path.basename(weights), "all_tensors_to_one_file": True}
-    onnx.save(model, path, save_as_external_data=outside, **(more if outside else {}))
+def save(model: Any, weights: Weights, path: str, external_from: int) -> None:
+    """Write a model; from so many bytes on with its weights in ``PATH.data``."""
+    if size_of(model) >= external_from:
+        put_into_file(model, weights, path + ".data")
+    else:
+        put_into_model(model, weights)
+    onnx.save(model, path)
 
 
 if __name__ == "__main__":

@@ -69,14 +69,17 @@ def _is_half(model: Loaded) -> bool:
 def write(model: Loaded, to: str) -> None:
     """Write a SavedModel whose one signature has the names of the model's inputs and outputs."""
     module = tf.Module()
-    module.model = model.tracked
 
     def serve(*tensors: Any) -> Dict[str, Any]:
         return {name: tf.identity(one) for name, one in zip(model.outputs, model.call(*tensors))}
 
     module.serve = tf.function(serve, input_signature=model.inputs, autograph=False)
+    function = module.serve.get_concrete_function()
     # LiteRT's converter takes the values of those variables alone that lie right here.
-    module.held = list(module.serve.get_concrete_function().graph.variables)
+    module.held = list(function.graph.variables)
+    handles = {id(variable.handle) for variable in module.held}
+    if any(id(captured) not in handles for captured in function.captured_inputs):
+        module.model = model.tracked  # it has tables; Keras' variables are written twice then
     tf.saved_model.save(module, to, signatures={"serving_default": module.serve})
 
 

@@ -133,6 +133,33 @@ def test_weights_that_one_file_cannot_hold_lie_beside_it(outcomes: dict[str, Out
     assert not weights_of(exported(outcomes["cnn"]).path).exists()
 
 
+def test_every_kind_can_be_converted_with_its_weights_outside_the_graph(
+    outcomes: dict[str, Outcome], exporting: Python, folder: Path, tensorflow: str
+) -> None:
+    """As a model of more than 2 GB is."""
+    if tensorflow != NEWEST:
+        return  # the SavedModels of each are alike
+    asked = json.loads((folder / "exported/convert.json").read_text())["models"]
+    jobs = [{**job, "to": f"{job['to']}.outside", "external_from": 1} for job in asked]
+    found = run("convert", exporting, jobs, folder)
+    converted = [job for job, answer in zip(jobs, found, strict=True) if "refused" not in answer]
+    assert len(converted) == len(EXPORTED)
+    checks = [
+        {
+            "onnx": job["to"],
+            "reference": str(Path(job["saved_model"]).with_name("reference.npz")),
+            "within": MOST if "mixed" not in job["to"] else MOST_OF_HALF,
+            "layers": [],
+        }
+        for job in converted
+    ]
+    assert not [
+        answer for answer in run("verify", exporting, checks, folder) if "refused" in answer
+    ]
+    names = [path.name for path in (folder / "exported").iterdir()]
+    assert not [name for name in names if name.startswith("tmp")], "the weights' file is removed"
+
+
 def test_a_variant_is_kept_where_it_is_worth_it(outcomes: dict[str, Outcome]) -> None:
     kept = exported(outcomes["large"]).variant
     assert kept is not None and kept.kept and kept.path is not None and kept.path.exists()

@@ -30,6 +30,10 @@ from tf2onnx.tfonnx import process_tf_graph
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operations ONNX Runtime has."""
 
+_IN_FILE = 256 * 2**20
+"""From how many bytes on a SavedModel's weights never are in TensorFlow's graph, which holds 2 GB
+at most and is copied by its optimiser."""
+
 
 @tf_op("Erfc")
 class Erfc:
@@ -102,7 +106,7 @@ def _answer(job: Dict[str, Any]) -> Dict[str, Any]:
 def convert(job: Dict[str, Any], weights: Weights) -> Any:
     """Return the ONNX model of a SavedModel, which refers to weights; its dimensions are named."""
     graph, inputs, outputs, tables, renamed = _frozen(job, weights)
-    contents = take_out(graph, outputs)
+    contents = take_out(graph)
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(graph, name="")
         converted = process_tf_graph(
@@ -125,7 +129,7 @@ def convert(job: Dict[str, Any], weights: Weights) -> Any:
 def _frozen(job: Dict[str, Any], weights: Weights) -> Any:
     """Return a SavedModel's graph without variables, the names of its inputs and outputs, its
     tables, and names to change."""
-    large = _size(job["saved_model"]) >= job["external_from"]
+    large = _size(job["saved_model"]) >= min(job["external_from"], _IN_FILE)
     with mock.patch.object(tf_loader, "convert_variables_to_constants_large_model", weights.freeze):
         found = tf_loader.from_saved_model(
             *(job["saved_model"], None, None, None, ["serving_default"], None, large),

@@ -7,7 +7,7 @@ looks at the values maps them.
 
 import contextlib
 import os
-from typing import Any, Container, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, Sequence
 from unittest import mock
 
 import numpy as np
@@ -84,6 +84,7 @@ class Weights:
         converter = Converter(func=function, lower_control_flow=False, aggressive_inlining=True)
         with mock.patch.object(tensor_util, "make_tensor_proto", self._tensorflow_proto):
             graph, _ = convert_to_constants._replace_variables_by_constants(converter)
+        _pass_by_identities(graph, [tensor.name for tensor in function.outputs])
         return tf_loader.fix_freezing_errors_part2(graph)
 
     def _tensorflow_proto(self, values: Any, dtype: Any = None, *more: Any, **others: Any) -> Any:
@@ -136,7 +137,7 @@ def _is_large(array: Any) -> bool:
     return array.dtype.kind in "fiub" and array.nbytes > _LARGE
 
 
-def take_out(graph: Any, outputs: Sequence[str]) -> Dict[str, bytes]:
+def take_out(graph: Any) -> Dict[str, bytes]:
     """Take the references out of a graph of TensorFlow's, by the names of their nodes.
 
     TensorFlow would take them for values. tf2onnx gives them back to the constants, as
@@ -148,13 +149,16 @@ def take_out(graph: Any, outputs: Sequence[str]) -> Dict[str, bytes]:
         if tensor is not None and tensor.tensor_content.startswith(_MARK):
             found[node.name] = tensor.tensor_content
             tensor.tensor_content = b""
-    _pass_by_identities(graph, found, outputs)
     return found
 
 
-def _pass_by_identities(graph: Any, constants: Container[str], outputs: Sequence[str]) -> None:
-    """Let operations take constants themselves, not what passes them on: tf2onnx would compute
-    that, and keep it in memory. TensorFlow's optimiser, which does it, is not run on references."""
+def _pass_by_identities(graph: Any, outputs: Sequence[str]) -> None:
+    """Let operations take constants and tables themselves, not what passes them on.
+
+    tf2onnx would compute that, and keep it in memory; and it finds no table behind it. TensorFlow's
+    optimiser, which does this, does not know references.
+    """
+    first = {node.name for node in graph.node if node.op in ("Const", "Placeholder")}
     passed: Dict[str, str] = {}
     while True:
         more = {
@@ -162,7 +166,7 @@ def _pass_by_identities(graph: Any, constants: Container[str], outputs: Sequence
             for node in graph.node
             if node.op == "Identity"
             and node.name not in passed
-            and (node.input[0] in constants or node.input[0] in passed)
+            and (node.input[0] in first or node.input[0] in passed)
         }
         if not more:
             break
@@ -177,6 +181,7 @@ def _pass_by_identities(graph: Any, constants: Container[str], outputs: Sequence
         ]
         del node.input[:]
         node.input.extend(inputs)
+        node.attr.pop("_class", None)  # the nodes that it belongs to
     kept = type(graph)(node=nodes)
     del graph.node[:]
     graph.node.extend(kept.node)

@@ -59,7 +59,7 @@ def _closed(path: str) -> str:
 
 def _above(path: str) -> list[str]:
     """Return the folders above a path, the topmost first."""
-    found = []
+    found: list[str] = []
     folder = os.path.dirname(path)
     while folder and folder not in found:
         found.insert(0, folder)

@@ -7,7 +7,7 @@ looks at the values maps them.
 
 import contextlib
 import os
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, Sequence, Tuple
 from unittest import mock
 
 import numpy as np
@@ -48,7 +48,7 @@ class Weights:
     def write(self, array: Any) -> int:
         """Write an array, and return where it begins."""
         self._file.seek(-self._file.seek(0, os.SEEK_END) % _PAGE, os.SEEK_CUR)
-        begin = self._file.tell()
+        begin = int(self._file.tell())
         self._file.write(np.ascontiguousarray(array).data.cast("B"))
         self._file.flush()
         return begin
@@ -66,7 +66,7 @@ class Weights:
     def read(self, begin: int, size: int) -> bytes:
         """Return a part of the file."""
         self._file.seek(begin)
-        return self._file.read(size)
+        return bytes(self._file.read(size))
 
     def freeze(self, function: Any) -> Any:
         """Return the graph of a function, with its variables as constants in the file."""
@@ -216,8 +216,8 @@ def size_of(model: Any) -> int:
     return int(model.ByteSize()) + sum(size for _, _, size in _references(model))
 
 
-def _references(model: Any) -> Iterator[Any]:
+def _references(model: Any) -> Iterator[Tuple[Any, int, int]]:
     for tensor in external_data_helper._get_all_tensors(model):
         if external_data_helper.uses_external_data(tensor):
             info = external_data_helper.ExternalDataInfo(tensor)
-            yield tensor, info.offset or 0, info.length
+            yield tensor, info.offset or 0, info.length or 0

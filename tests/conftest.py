@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.cluster.fixture import TEST_USER, Cluster, CommandFailed, cluster  # 
 from tests.support.browser import browser  # noqa: F401  (fixture)
 from tests.support.built import build_environment, build_tools
 from tests.support.forking import Forking
+from tests.support.priority import together_on_cpus
 from tests.support.projects import imported
 from tests.support.waiting import HANGS_S
 
@@ -115,7 +116,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         held.append(ExitStack())
         held[0].enter_context(shared_cluster.use(alone=_breaks_the_cluster(item)))
     try:
-        return (yield)
+        with together_on_cpus() if _trains_here(item) else nullcontext():
+            return (yield)
     finally:
         if held and (nextitem is None or _holding(nextitem) != _holding(item)):
             held.pop().close()
@@ -123,6 +125,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def _holding(item: pytest.Item) -> tuple[Path, bool]:
     return item.path, _breaks_the_cluster(item)
+
+
+def _trains_here(item: pytest.Item) -> bool:
+    """Whether a test starts trainings of its own: the jobs of the cluster come first anyway."""
+    marks = {mark.name for mark in item.iter_markers()}
+    return "tensorflow" in marks and "slurm" not in marks
 
 
 def _breaks_the_cluster(item: pytest.Item) -> bool:

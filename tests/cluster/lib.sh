@@ -127,10 +127,15 @@ logs_of() { find "$CLUSTER_DIR/logs" -name "$1.*" -size +0 | sort | paste -sd ' 
 
 # start_daemon NAME COMMAND...: COMMAND must end by exec'ing the daemon in the foreground, so
 # that the process id stays the one recorded here. It gets a clean environment, as on a real node.
+#
+# Ranks wait for each other on the CPU, and get on only while all of them have one: what else this
+# machine does, such as other tests, makes a training take several times its CPU time. So Slurm and
+# its jobs come first (slurm.conf(5), PropagatePrioProcess: tasks have slurmd's priority).
+NICE=-10
 start_daemon() {
     local name=$1
     shift
-    setsid env --chdir=/ --ignore-environment LANG=C.UTF-8 \
+    setsid nice -n "$NICE" env --chdir=/ --ignore-environment LANG=C.UTF-8 \
         PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin \
         HPCTF_CLUSTER_DIR="$CLUSTER_DIR" SLURM_CONF="$CONF/slurm.conf" \
         MYSQL_UNIX_PORT="$DATABASE_SOCKET" \

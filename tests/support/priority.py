@@ -13,6 +13,26 @@ _FIRST = -20
 _LOOK_S = 0.05
 
 
+_TOGETHER = -10
+"""What the ranks of a training get that a test starts itself, as the cluster's jobs do
+(tests/cluster/lib.sh says why)."""
+
+
+@contextlib.contextmanager
+def together_on_cpus() -> Iterator[None]:
+    """Let what this thread starts come before other tests, where this user may say so."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, min(before, _TOGETHER))
+    except PermissionError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 @contextlib.contextmanager
 def first_on_cpu(script: str) -> Iterator[None]:
     """Let the processes that run a script have CPUs of their own, as ranks have on real nodes: the

@@ -106,7 +106,7 @@ def test_the_picture_of_watch_shows_a_real_training(
 ) -> None:
     paint_screen(pictures / "watch.svg", watched)
     said = "\n".join(line.plain for line in watched)
-    assert trained[-1].id in said and "worker-1" in said and "accuracy" in said
+    assert trained[-1].id in said and "worker-1" in said and "loss" in said
     assert (pictures / "watch.svg").stat().st_size < LARGEST
 
 

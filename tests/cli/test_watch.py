@@ -164,7 +164,7 @@ def test_the_end_is_told_on_the_normal_screen(run: Run, terminal: Any) -> None:
     end(run)
     assert seen.ends() == 0
     told = seen.sent[seen.sent.index(NORMAL) :].decode()
-    assert f"{run.id}: Completed: worker 2 completed" in told
+    assert f"{run.id}: Completed: 2 workers completed" in told
     assert "epoch 12 of 12, loss 0.1667, val_loss 0.1833, accuracy 0.8571" in told
     assert f"used {run.get_efficiency()}" in told
     assert f"folder {run.folder.path}" in told
@@ -180,11 +180,11 @@ def test_a_failure_is_told_as_wait_does(run: Run, terminal: Any) -> None:
 
 def test_a_dumb_terminal_gets_lines(run: Run, terminal: Any) -> None:
     seen = terminal(term="dumb", columns=160)
-    seen.shows("Running: worker 2 running", "epoch 6 of 12, loss 0.1667")
+    seen.shows("Running: 2 workers running", "epoch 6 of 12, loss 0.1667")
     end(run)
     assert seen.ends() == 0
     assert b"\x1b" not in seen.sent
-    seen.shows("Completed: worker 2 completed")
+    seen.shows("Completed: 2 workers completed")
 
 
 def test_a_pipe_gets_lines_of_what_changes(run: Run, tmp_path: Path) -> None:
@@ -206,6 +206,6 @@ def test_a_pipe_gets_lines_of_what_changes(run: Run, tmp_path: Path) -> None:
         end(run)
         seen += watch.stdout
     assert watch.returncode == 0
-    states = [line for line in seen if "worker 2" in line]
+    states = [line for line in seen if "2 workers" in line]
     assert "Running" in states[0] and "Completed" in states[-1]
     assert "\x1b" not in "".join(seen)

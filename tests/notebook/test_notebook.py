@@ -181,5 +181,5 @@ def test_show_follows_the_run_while_the_kernel_is_free(tmp_path: Path, without: 
 def test_outside_a_notebook_show_prints_a_line(run: Run) -> None:
     done = run_python("-c", f"from hpctf import Run; Run({str(run.folder.path)!r}).show()")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{run.id}: Completed: worker 1 completed; ")
+    assert done.stdout.startswith(f"{run.id}: Completed: 1 worker completed; ")
     assert "seconds 4.5" in done.stdout and done.stdout.count("\n") == 1

@@ -102,5 +102,5 @@ def test_a_run_is_watched_from_the_login_node(person: Person) -> None:
     words = ["--backend", "collective", "--nodes", "2", script]
     run = person.hpctf("submit", *words).stdout.strip()
     told = person.hpctf("watch", run).stdout
-    assert "Running: worker 2 running" in told
-    assert f"{run}: Completed: worker 2 completed" in told
+    assert "Running: 2 workers running" in told
+    assert f"{run}: Completed: 2 workers completed" in told

@@ -80,15 +80,22 @@ def placed(folder: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(status: RunState) -> str:
-    """Return ``Running (Resources): chief 1 running, worker 2 running``."""
+    """Return ``Running (Resources): 1 chief running, 2 workers running``."""
     reason = f" ({status.reason})" if status.reason and not status.final else ""
     return f"{status.state}{reason}: {ranks_in_words(status)}"
 
 
 def ranks_in_words(status: RunState) -> str:
-    """Return ``chief 1 running, worker 2 running``."""
+    """Return ``1 chief running, 2 workers running``."""
     counts = Counter((rank.role, rank.state) for rank in status.ranks)
-    return ", ".join(f"{role} {n} {_WORDS[state]}" for (role, state), n in counts.items())
+    return ", ".join(
+        f"{number} {_several(role) if number > 1 else role} {_WORDS[state]}"
+        for (role, state), number in counts.items()
+    )
+
+
+def _several(role: str) -> str:
+    return role if role.endswith("s") else f"{role}s"
 
 
 _WORDS = {

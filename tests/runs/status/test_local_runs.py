@@ -205,7 +205,7 @@ def test_wait_shows_the_state_on_a_terminal(tmp_path: Path) -> None:
     shown = subprocess.run(
         ["script", "-qec", words, "/dev/null"], capture_output=True, text=True, env=env
     )
-    assert "Running: worker 1 running" in shown.stdout
+    assert "Running: 1 worker running" in shown.stdout
     assert shown.returncode == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import secrets
@@ -15,6 +16,7 @@ from hpctf.common.command_line import check_path
 from hpctf.common.files import cannot_write, make_folder
 from hpctf.common.folders import remove_tree
 from hpctf.common.notes import notify
+from hpctf.common.numbered import hidden_name
 from hpctf.common.trusted_path import check_chosen, check_tree
 from hpctf.environment.interpreters import inspect
 from hpctf.environment.own import own_python
@@ -125,13 +127,10 @@ def deploy(
     asked = deployment or Deployment(is_local=site.scheduler == "local")
     check_service_name(name)
     service = ServiceFolder(root / name)
+    before = _inode(service.path)
     exists = os.path.lexists(service.path / TOKENS)
     if exists and not overwrite and status_of(service).state in ("waiting", "starting", "ready"):
-        raise UsageError(
-            f"There is a service {name} already.",
-            f"Stop it (hpctf services stop {name}), replace it (--overwrite), or pass another "
-            "--name.",
-        )
+        raise _taken(name)
     _check(models, script, site)
     if script is not None:
         _check_there(script, site)
@@ -157,16 +156,53 @@ def deploy(
 
     if exists:
         stop(service)
-    remove_tree(service.path)
+    _take_name(service, before)
     try:
-        service.path.parent.mkdir(parents=True, exist_ok=True)
-        make_folder(service.path)
         service.write_keys({which: secrets.token_urlsafe(_TOKEN_BYTES) for which in KEYS})
         _start(service, definition, script, site)
     except BaseException:
         remove_tree(service.path)
         raise
     return service
+
+
+def _take_name(service: ServiceFolder, before: int | None) -> None:
+    """Make a service's folder in the place of the one that was there before: of several who deploy
+    it at once one gets it, and no server is left without its folder.
+
+    Parameters
+    ----------
+    before
+        The inode of the folder that was looked at; None: there was none.
+    """
+    place = service.path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if before is not None:
+        aside = place.with_name(hidden_name())
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place, aside)
+            if _inode(aside) != before:
+                os.rename(aside, place)
+                raise _taken(service.name)
+        remove_tree(aside)
+    try:
+        make_folder(place)
+    except FileExistsError:
+        raise _taken(service.name) from None
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return os.lstat(folder).st_ino
+    except OSError:
+        return None
+
+
+def _taken(name: str) -> UsageError:
+    return UsageError(
+        f"There is a service {name} already.",
+        f"Stop it (hpctf services stop {name}), replace it (--overwrite), or pass another --name.",
+    )
 
 
 def _resources(asked: Deployment, site: Site) -> Resources:

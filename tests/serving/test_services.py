@@ -283,6 +283,37 @@ def test_what_cannot_be_served_is_refused_and_nothing_is_left(
     assert not (root / ".services").exists()
 
 
+def test_of_two_who_deploy_a_service_at_once_one_does(
+    root: Path, onnx_files: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No server starts: nobody would know of the other one's."""
+    model = Model.register(onnx_files / "digits.onnx", "digits", site=site)
+    both, came = threading.Barrier(2, timeout=HANGS_S), []
+    started: list[Path] = []
+    monkeypatch.setattr("hpctf.serving.deploy.own_python", lambda *_: both.wait())
+    monkeypatch.setattr(
+        "hpctf.serving.deploy.start_server", lambda service, server, _: started.append(server)
+    )
+
+    def deploy() -> None:
+        try:
+            Model.deploy("twins", [model], site=site)
+            came.append("")
+        except UsageError as error:
+            came.append(error.message)
+
+    for count in (1, 2):  # the second time in the place of a service that has ended
+        threads = [threading.Thread(target=deploy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(came) == ["", "There is a service twins already."]
+        assert len(started) == count and started[-1].is_dir()
+        came.clear()
+    assert [path.name for path in (root / ".services").iterdir()] == ["twins"]
+
+
 def on_slurm(site: Site) -> Site:
     return replace(site, scheduler="slurm", name="here")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hpctf.common.files import cannot_write
 from hpctf.common.folders import remove_tree
 from hpctf.common.notes import notify
-from hpctf.common.numbered import hidden_name
+from hpctf.common.numbered import hidden_name, remove_abandoned
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.errors import UsageError
 from hpctf.model import Model, about_of
@@ -144,7 +143,7 @@ def _export(
             f"No Python that trained {found.id} is on record with TensorFlow: hpctf's own "
             "environment for exports loads it. To choose another: --python EXE"
         )
-    with _work_folder(target) as folder:
+    with _work_folder(target, found.registry.root) as folder:
         code = unpack(found.folder, chosen, folder / ".code", bool(options.imports))
         stem = f"{found.name}-{found.version}" if target is None else target.stem
         source = Source(found.id, stem, found.path, found.record.kind, *(code or ()))
@@ -186,24 +185,24 @@ def _refuse_existing(target: Path, options: Options) -> None:
 
 
 @contextlib.contextmanager
-def _work_folder(target: Path | None) -> Iterator[Path]:
-    """Yield a folder of one's own, on the file system of the target. It is removed, and so are
-    folders above it that were made for an export that has failed."""
+def _work_folder(target: Path | None, root: Path) -> Iterator[Path]:
+    """Yield a folder of one's own, on the file system of the target, or of the models root if the
+    export is only registered: a /tmp in memory would not hold a large model. It is removed, and so
+    are folders above it that were made for an export that has failed."""
+    above = root if target is None else target.parent
     made: Path | None = None
     new: list[Path] = []
     try:
         if target is None:
-            made = Path(tempfile.mkdtemp(prefix="hpctf-export-"))
-        else:
-            parents = (target.parent, *target.parent.parents)
-            new = [folder for folder in parents if not folder.exists()]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            place = target.parent / hidden_name()
-            place.mkdir(mode=0o700)
-            made = place
+            remove_abandoned(root)  # of exports that were killed
+        new = [folder for folder in (above, *above.parents) if not folder.exists()]
+        above.mkdir(parents=True, exist_ok=True)
+        place = above / hidden_name()
+        place.mkdir(mode=0o700)
+        made = place
         yield made
     except OSError as error:
-        raise cannot_write(made or (target or Path(tempfile.gettempdir())).parent, error) from None
+        raise cannot_write(made or above, error) from None
     finally:
         if made is not None:
             with contextlib.suppress(OSError):

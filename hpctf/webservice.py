@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from hpctf.site.model import Site
 
 _PAUSE_S = 0.05
-_ENDED = {
-    "failed": "failed to start",
-    "stopped": "was stopped before it was ready",
-    "gone": "ended before it was ready",
-}
 _SLOWER_S = 5.0
 
 
@@ -159,7 +154,7 @@ class Webservice:
                 return
             if shown in ("failed", "stopped", "gone"):
                 raise ServiceError(
-                    f"Service {self.name} {_ENDED[shown]}. "
+                    f"Service {self.name} is not ready: it is {shown}. "
                     f"{status.server.error or self._last_words()}".rstrip(),
                     f"See its log: hpctf services logs {self.name}",
                 )

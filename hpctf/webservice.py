@@ -24,8 +24,8 @@ from hpctf.site.loading import load_site
 if TYPE_CHECKING:
     from hpctf.site.model import Site
 
-_PAUSE_S = 0.05
-_SLOWER_S = 5.0
+_PAUSE_S = (0.05, 1.0)
+"""Shortest and longest pause between two looks at a service that is not ready yet."""
 
 
 class Webservice:
@@ -164,9 +164,7 @@ class Webservice:
                     f"Service {self.name} is not ready after {timeout_s:g} s: it is {shown}.",
                     "It continues: wait again, or stop it: hpctf services stop " + self.name,
                 )
-            # Slurm is asked each time for a job: seldom, once it has not begun at once.
-            is_job = status.job is not None and status.job.job_id is not None
-            time.sleep(_SLOWER_S if is_job and took > _SLOWER_S else 1.0 if is_job else _PAUSE_S)
+            time.sleep(min(_PAUSE_S[1], max(_PAUSE_S[0], took / 60)))
 
     def _last_words(self) -> str:
         return " ".join(self.get_logs(3).splitlines())

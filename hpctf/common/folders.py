@@ -58,3 +58,13 @@ def file_system(path: str | os.PathLike[str], mounts: str = MOUNTS) -> str:
         if inside and len(where) >= len(best):
             best, kind = where, words[2]
     return kind
+
+
+def private_folder() -> Path | None:
+    """Return where hpctf keeps what is the user's alone; None for somebody without a home."""
+    import platformdirs
+
+    try:
+        return Path(platformdirs.user_state_dir("hpctf"))
+    except RuntimeError:
+        return None

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from hpctf.client.hpctf.within import is_readable_within, open_file
 from hpctf.common.files import PRIVATE_FILE, tail, write_atomic
+from hpctf.common.folders import private_folder
 from hpctf.common.processes import name_of_user
 from hpctf.errors import RunFolderError
 
@@ -116,23 +117,14 @@ def has_file(path: str | os.PathLike[str]) -> bool:
     return is_readable_within(path, is_mine)
 
 
-def private_folder() -> Path:
-    """Return where hpctf keeps what is the user's alone. Raises `RuntimeError` where nobody has a
-    home."""
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("hpctf"))
-
-
 def _code(key: bytes, run_id: str) -> bytes:
     return hmac.new(key, b"run\0" + os.fsencode(run_id), hashlib.sha256).hexdigest().encode()
 
 
 def _key(make: bool = False) -> bytes | None:
     """Return the user's key; None if there is none, or others could have read or written it."""
-    try:
-        folder = private_folder()
-    except RuntimeError:
+    folder = private_folder()
+    if folder is None:
         return None
     if make and not os.path.lexists(folder / "key"):
         with contextlib.suppress(OSError):

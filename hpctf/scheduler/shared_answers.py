@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpctf.common.files import PRIVATE_FILE, write_atomic
+from hpctf.common.folders import private_folder
 from hpctf.common.locks import locked
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import commands
+
+PER_MINUTE = 4
+"""Questions that a person's processes put together, unless their site says otherwise."""
 
 _WINDOW_S = 60.0
 _SHARE = 0.75
@@ -56,6 +60,14 @@ class _Asked(NamedTuple):
     times: tuple[float, ...] = ()
     not_before: float = 0.0
     silence_s: float = 0.0
+
+
+def of_this_person(since: float, per_minute: int = PER_MINUTE) -> SharedAnswers | None:
+    """Return the answers that this person's processes share; None for somebody without a home."""
+    folder = private_folder()
+    if folder is None:
+        return None
+    return SharedAnswers(folder / "slurm", max(1, per_minute), since)
 
 
 class SharedAnswers:

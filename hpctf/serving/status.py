@@ -16,6 +16,7 @@ from hpctf.common.processes import start_time
 from hpctf.errors import SchedulerError
 from hpctf.scheduler import states
 from hpctf.scheduler.jobs import Identity, JobStatus
+from hpctf.scheduler.shared_answers import SharedAnswers, of_this_person
 from hpctf.scheduler.slurm import Slurm
 from hpctf.serving.instance import ServerState, current, read_state
 from hpctf.serving.launch import Job, read_job
@@ -78,8 +79,16 @@ def status_of(service: ServiceFolder, known: _Known = MappingProxyType({})) -> S
 
 
 def of_latest(service: ServiceFolder) -> Status:
-    """Return how the latest server of a service is, whether it answers already or not."""
-    return _of_server(service.servers()[-1])
+    """Return how the latest server of a service is, whether it answers already or not. For those
+    who ask again and again: what Slurm says of its job may be some seconds old
+    (`hpctf.scheduler.shared_answers`), but is no older than what the server says."""
+    folder = service.servers()[-1]
+    job, since = read_job(folder), min(read_state(folder).since, time.time())
+    if job is None or job.job_id is None:
+        return _of_server(folder)
+    answers = of_this_person(max(since, job.submitted))
+    state = _asked(job.cluster, {job.job_id: job}, answers)[job.job_id]
+    return _of_server(folder, {(job.cluster, job.job_id): state})
 
 
 def ending_of(service: ServiceFolder) -> str | None:
@@ -122,10 +131,14 @@ def _of_job(job: Job | None, known: _Known = MappingProxyType({})) -> str:
     return found or _asked(job.cluster, {job.job_id: job})[job.job_id]
 
 
-def _asked(cluster: str | None, jobs: Mapping[str, Job]) -> dict[str, str]:
+def _asked(
+    cluster: str | None, jobs: Mapping[str, Job], answers: SharedAnswers | None = None
+) -> dict[str, str]:
     """Return the states of jobs by their ids, from Slurm."""
     try:
-        rows = Slurm(cluster).query({job_id: _identity(job) for job_id, job in jobs.items()})
+        rows = Slurm(cluster, answers).query(
+            {job_id: _identity(job) for job_id, job in jobs.items()}
+        )
     except SchedulerError:
         return dict.fromkeys(jobs, "unknown")
     return {job_id: _of_row(job, rows.get(job_id)) for job_id, job in jobs.items()}

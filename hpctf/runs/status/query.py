@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.errors import SchedulerError
 from hpctf.run_folder.layout import TRIALS, RunFolder
-from hpctf.run_folder.ownership import private_folder
 from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
@@ -241,12 +240,6 @@ def _scheduler(kind: str, group: list[_Open], since: float | None = None) -> Sch
 
 
 def _shared(group: list[_Open], since: float) -> SharedAnswers | None:
-    """Return the answers that this person's processes share; None for somebody without a home."""
-    from hpctf.scheduler.shared_answers import SharedAnswers
+    from hpctf.scheduler.shared_answers import of_this_person
 
-    try:
-        folder = private_folder()
-    except RuntimeError:
-        return None
-    per_minute = max(1, min(one.run.plan["questions_per_minute"] for one in group))
-    return SharedAnswers(folder / "slurm", per_minute, since)
+    return of_this_person(since, min(one.run.plan["questions_per_minute"] for one in group))

@@ -216,7 +216,9 @@ def told(variant: Variant) -> str:
         return f"not kept: {variant.why.split(':')[0]}"
     sizes = f"{file_size(variant.bytes_before)} to {file_size(variant.bytes)}"
     kept = "" if variant.kept else "not kept: "
-    return f"{kept}{sizes}, {variant.largest:.1e}"
+    assert variant.seconds and variant.seconds_before
+    speed = f"{variant.seconds_before / variant.seconds:.2f} × as fast"
+    return f"{kept}{sizes}, {speed}, {variant.largest:.1e}"
 
 
 def test_what_answers_otherwise_is_refused_and_half_precision_is_smaller(

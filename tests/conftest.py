@@ -42,6 +42,7 @@ PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
 _TOGETHER = ("tests/faults/", "tests/correctness/")
 """Folders whose files wait for each other, or share what they train."""
+_TRAINING = "hpctf/files that train here"
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -95,11 +96,21 @@ def _turn(item: pytest.Item) -> int:
     ].index(True)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note for `_Files` which files train here."""
+    files = {item.nodeid.partition("::")[0] for item in session.items if _trains_here(item)}
+    if session.config.cache is not None:
+        session.config.cache.set(_TRAINING, sorted(files))
+
+
 class _Files(LoadFileScheduling):
-    """Gives each process a file at a time, and all tests of a folder of `_TOGETHER` to one."""
+    """Gives each process a file at a time, and to one process all tests of a folder of `_TOGETHER`,
+    and all files that train here: trainings side by side would wait for each other's ranks."""
 
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
+        if scope in self.config.cache.get(_TRAINING, []):
+            return _TRAINING
         return next((folder for folder in _TOGETHER if scope.startswith(folder)), scope)
 
 

@@ -236,6 +236,8 @@ class Plan:
         Seconds between two samples of what each rank uses of its node; 0: none are taken.
     questions_per_minute
         How often at most a person's processes that follow runs ask Slurm.
+    co2_g_per_kwh
+        Grams of CO2 of the site's power; 0: not known.
     azureml
         Whether ``azureml.core`` is there for scripts whose environment has none.
     """
@@ -266,6 +268,7 @@ class Plan:
     host_suffix: str = ""
     system_metrics_s: int = 0
     questions_per_minute: int = 4
+    co2_g_per_kwh: int = 0
     azureml: bool = True
 
     @property

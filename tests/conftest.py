@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def _turn(item: pytest.Item) -> int:
     ].index(True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells of what was collected, and scheduling begins
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note for `_Files` which files train here."""
     files = {item.nodeid.partition("::")[0] for item in session.items if _trains_here(item)}
@@ -107,9 +109,13 @@ class _Files(LoadFileScheduling):
     """Gives each process a file at a time, and to one process all tests of a folder of `_TOGETHER`,
     and all files that train here: trainings side by side would wait for each other's ranks."""
 
+    @cached_property
+    def _training(self) -> frozenset[str]:
+        return frozenset(self.config.cache.get(_TRAINING, []))
+
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
-        if scope in self.config.cache.get(_TRAINING, []):
+        if scope in self._training:
             return _TRAINING
         return next((folder for folder in _TOGETHER if scope.startswith(folder)), scope)
 

@@ -1,4 +1,4 @@
-"""The GPUs that a rank sees: how busy they are, and how full their memory is.
+"""The GPUs that a rank sees: how busy they are, how full their memory is, and the energy they use.
 
 By NVIDIA's management library (NVML) through nvidia-ml-py, imported only where there seems to be a
 GPU. Nothing goes wrong where that fails: the file of samples says why, once.
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _CHOSEN = "CUDA_VISIBLE_DEVICES"
 _OF_A_CONTAINER = "NVIDIA_VISIBLE_DEVICES"
+_ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
+"""Millijoules since the driver was loaded: of Volta and later, but not of a part of a GPU (MIG)."""
 _NONE = ("", "-1", "none", "void", "NoDevFiles")
 
 
@@ -29,6 +31,7 @@ class Gpus:
         self.about: dict[str, Any] = {}
         self._nvml: Any = None
         self._devices: list[Any] = []
+        self._energy: list[int | None] = []
         if not are_there(env):
             return
         try:
@@ -38,11 +41,13 @@ class Gpus:
             self._nvml = pynvml
             self._devices = [self._device(name) for name in _names(env, pynvml)]
             self.about["gpus"] = [self._name(device) for device in self._devices]
+            self._energy = [self._ask(_ENERGY, device) for device in self._devices]
         except Exception as error:  # no package, no driver, no such device: NVML's are many
             self.about["no_gpus"] = f"{type(error).__name__}: {error}"
 
     def row(self) -> dict[str, Any]:
-        """Return use (percent of the time since NVML's last look) and memory (bytes) of each."""
+        """Return use (percent of the time since NVML's last look), memory (bytes) and energy
+        (joules since the first look) of each."""
         found: dict[str, Any] = {}
         for number, device in enumerate(self._devices):
             # Each of its own: a part of a GPU (MIG) knows its memory, but not its use.
@@ -53,6 +58,11 @@ class Gpus:
             if held is not None:
                 found[f"gpu{number}_memory"] = int(held.used)
                 found[f"gpu{number}_memory_total"] = int(held.total)
+            began = self._energy[number]
+            if began is not None:
+                energy = self._ask(_ENERGY, device)
+                if energy is not None and energy >= began:  # the driver may have been loaded anew
+                    found[f"gpu{number}_energy"] = (energy - began) // 1000
         return found
 
     def _ask(self, question: str, device: Any) -> Any:

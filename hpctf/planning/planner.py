@@ -159,6 +159,7 @@ def make_plan(
             host_suffix="" if site.scheduler == "local" else site.network.host_suffix,
             system_metrics_s=site.system_metrics_s,
             questions_per_minute=site.questions_per_minute,
+            co2_g_per_kwh=site.co2_g_per_kwh,
         ),
         (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *lacking, *alone),
         spec,

@@ -225,7 +225,8 @@ def _used(efficiency: Efficiency | None) -> list[list[str]]:
     """Return a row per node: its name, and what it used and requested of cores, memory, GPUs."""
     rows = []
     for node in efficiency.nodes if efficiency else ():
-        gpus = "" if node.gpu_use is None else f"busy {node.gpu_use:.0f} % of the time"
+        busy = "" if node.gpu_use is None else f"busy {node.gpu_use:.0f} % of the time"
+        gpus = ", ".join(filter(None, [busy, node.energy]))
         rows.append(
             [
                 node.host,

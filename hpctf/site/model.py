@@ -293,9 +293,10 @@ class Site(_Strict):
     Azure ML find ``azureml.core``. ``max_snapshot_mb`` is the largest source folder that goes with
     a run. ``system_metrics_s`` are the seconds between two samples of what each rank uses of its
     node (CPU, memory, GPUs); 0: none are taken. ``questions_per_minute`` is how often at most all
-    of a person's commands and notebooks that follow runs together ask Slurm. ``templates`` is a
-    folder of templates that is looked in before hpctf's own. ``locked`` are dotted keys
-    (``mpi.plugin``, ``targets.gpu``) that no later layer and no option may change.
+    of a person's commands and notebooks that follow runs together ask Slurm. ``co2_g_per_kwh``
+    are the grams of CO2 of the site's power; 0: not known. ``templates`` is a folder of templates
+    that is looked in before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``,
+    ``targets.gpu``) that no later layer and no option may change.
     """
 
     name: str
@@ -325,6 +326,7 @@ class Site(_Strict):
     max_snapshot_mb: Count = 1000
     system_metrics_s: Annotated[int, Between(0, 86_400)] = 10
     questions_per_minute: Annotated[int, Between(1, 600)] = 4
+    co2_g_per_kwh: Annotated[int, Between(0, 5_000)] = 0
     templates: str | None = None
     locked: tuple[str, ...] = ()
 

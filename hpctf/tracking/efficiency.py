@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.common.units import bytes_of, memory_size
+from hpctf.common.units import bytes_of, in_short, memory_size
 from hpctf.run_folder.rank_states import ranks_of
 from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
+
+_KWH = 3_600_000
+"""Joules of a kilowatt-hour."""
 
 
 class Requested(NamedTuple):
@@ -39,6 +42,8 @@ class NodeUse:
         GPUs, and the percent of the time that they were busy, on average.
     gpu_memory_peak, gpu_memory_total
         Bytes of the GPU that was fullest.
+    gpu_energy
+        Joules that the GPUs used, by their own counters, all that ran on them meanwhile included.
 
     What was not requested, or could not be observed, is None.
     """
@@ -55,6 +60,12 @@ class NodeUse:
     gpu_use: float | None
     gpu_memory_peak: int | None
     gpu_memory_total: int | None
+    gpu_energy: int | None = None
+
+    @property
+    def energy(self) -> str:
+        """What its GPUs used, in words; empty if that is not known."""
+        return _kwh(self.gpu_energy) if self.gpu_energy else ""
 
     def __str__(self) -> str:
         """In one line: ``1.9 of 2 cores on average, 3.1 GB of 64 GB of memory``."""
@@ -64,9 +75,27 @@ class NodeUse:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """What a run has used, node by node, in the order of its ranks."""
+    """What a run has used, node by node, in the order of its ranks.
+
+    ``co2_g_per_kwh`` are the grams of CO2 that the site's power has, 0 where nobody has said so.
+    """
 
     nodes: tuple[NodeUse, ...]
+    co2_g_per_kwh: float = 0.0
+
+    @property
+    def gpu_energy(self) -> int | None:
+        """Joules that the GPUs of all nodes used; None if for a node that has any it is not known:
+        part of it would pass for all."""
+        with_gpus = [node for node in self.nodes if node.gpu_use is not None or node.gpu_energy]
+        known = [node.gpu_energy for node in with_gpus if node.gpu_energy is not None]
+        return sum(known) if known and len(known) == len(with_gpus) else None
+
+    @property
+    def co2_g(self) -> float | None:
+        """Grams of CO2 for the energy of the GPUs; None if one of the two is not known."""
+        joules = self.gpu_energy
+        return joules / _KWH * self.co2_g_per_kwh if joules and self.co2_g_per_kwh else None
 
     @property
     def cpu_mean(self) -> float | None:
@@ -94,14 +123,22 @@ class Efficiency:
     def __str__(self) -> str:
         """In one line: what was used of what was requested; memory is the fullest node's."""
         if len(self.nodes) == 1:
-            return str(self.nodes[0])
+            return ", ".join([str(self.nodes[0]), *self._energy_words()])
         held = max(self.nodes, key=lambda node: node.gpu_memory_peak or 0)
         words = [
             _cores(self.cpu_mean, self.cpu_asked),
             f"{_memory(self.fullest)} on {self.fullest.host}",
             *_gpu_words(self.gpu_use, held),
+            *self._energy_words(),
         ]
         return ", ".join(words)
+
+    def _energy_words(self) -> list[str]:
+        joules, grams = self.gpu_energy, self.co2_g
+        if not joules:
+            return []
+        co2 = f" ({in_short(grams / 1000)} kg of CO2)" if grams is not None else ""
+        return [f"{_kwh(joules)} by the GPUs{co2}"]
 
 
 def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
@@ -115,7 +152,8 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
             there.all.append(sample)
     if not hosts:
         return None
-    return Efficiency(tuple(_node(host, ranks, plan) for host, ranks in hosts.items()))
+    nodes = tuple(_node(host, ranks, plan) for host, ranks in hosts.items())
+    return Efficiency(nodes, plan.get("co2_g_per_kwh", 0))
 
 
 def asked(plan: dict[str, Any], role: str) -> Requested:
@@ -160,6 +198,7 @@ def _node(host: str, ranks: dict[str, Samples], plan: dict[str, Any]) -> NodeUse
         gpu_use=use,
         gpu_memory_peak=held,
         gpu_memory_total=total,
+        gpu_energy=_gpu_energy(ranks),
     )
 
 
@@ -207,6 +246,25 @@ def _gpus(ranks: dict[str, Samples]) -> tuple[float | None, int | None, int | No
     means = [sum(uses) / len(uses) for uses in busy.values()]
     peak, total = max(held.values(), default=(None, None))
     return round(sum(means) / len(means), 1) if means else None, peak, total
+
+
+def _gpu_energy(ranks: dict[str, Samples]) -> int | None:
+    """Return the joules of all GPUs; one that several ranks see is counted once, and each start of
+    a rank counts from 0."""
+    used: dict[tuple[str, int], int] = defaultdict(int)
+    for rank, mine in ranks.items():
+        for one in mine.all:
+            for number in gpu_numbers(one.row):
+                known = number < len(one.gpus)
+                gpu = one.gpus[number] if known else f"{rank} {number}"
+                joules = one.row.get(f"gpu{number}_energy")
+                if joules is not None:
+                    used[gpu, one.start] = max(used[gpu, one.start], int(joules))
+    return sum(used.values()) if used else None
+
+
+def _kwh(joules: int) -> str:
+    return f"{in_short(joules / _KWH)} kWh"
 
 
 def _cores(mean: float | None, asked_for: int | None) -> str:

@@ -30,8 +30,9 @@ class Sample(NamedTuple):
     ``row`` has ``cpu`` (cores in use, on average of the ``seconds`` before ``time``), ``memory``
     and ``memory_peak`` (bytes), ``memory_count`` (how that was counted: ``cgroup``, ``pss`` or
     ``rss``), ``processes``, and of each GPU ``gpu0_use`` (percent), ``gpu0_memory`` and
-    ``gpu0_memory_total`` (bytes); what could not be asked is missing. ``gpus`` are the GPUs' names
-    and ids.
+    ``gpu0_memory_total`` (bytes), and ``gpu0_energy`` (joules since the rank's start); what could
+    not be asked is missing. ``gpus`` are the GPUs' names and ids, ``start`` counts the rank's
+    starts.
     """
 
     time: float
@@ -39,6 +40,7 @@ class Sample(NamedTuple):
     host: str
     row: dict[str, Any]
     gpus: tuple[str, ...] = ()
+    start: int = 0
 
 
 class Opened(TypedDict, total=False):
@@ -75,6 +77,7 @@ class Samples:
         self.every_s = 0.0
         self._host = ""
         self._gpus: tuple[str, ...] = ()
+        self._starts = 0
         self._at = 0.0
 
     def take(self, record: dict[str, Any]) -> None:
@@ -86,12 +89,14 @@ class Samples:
         if at is None:
             return
         if opened is not None:
+            self._starts += 1
             self._host = opened.get("host", "")
             self._gpus = tuple(opened.get("gpus", ()))
             self.every_s = opened.get("every_s", 0.0)
         elif row is not None:
             seconds = max(0.0, at - self._at)
-            self.all.append(Sample(at, seconds, self._host, _numbers(row), self._gpus))
+            told = (self._host, _numbers(row), self._gpus, self._starts)
+            self.all.append(Sample(at, seconds, *told))
         else:
             return
         self._at = at

@@ -257,6 +257,13 @@ def nvmlDeviceGetUtilizationRates(device):
     return namedtuple("Use", "gpu memory")(10 * int(device[-1]), 5)
 def nvmlDeviceGetMemoryInfo(device):
     return namedtuple("Memory", "total free used")(80 << 30, 79 << 30, 1 << 30)
+used = 7_000_000_000
+def nvmlDeviceGetTotalEnergyConsumption(device):
+    if "MIG" in device:
+        raise NVMLError("Not Supported")
+    global used
+    used += 1_500_000
+    return used
 """
 """Stands for NVIDIA's library, since no machine of the tests has a GPU: names and forms are those
 of nvidia-ml-py 13."""
@@ -280,6 +287,19 @@ def test_a_ranks_own_gpus_are_counted_from_zero(chosen: str | None, uses: list[i
     assert [row[f"gpu{number}_use"] for number in range(len(uses))] == uses
     assert (row["gpu0_memory"], row["gpu0_memory_total"]) == (1 << 30, 80 << 30)
     assert gpus.about["gpus"][0] == f"A100 GPU-{uses[0] // 10}"
+
+
+@pytest.mark.usefixtures("nvml")
+def test_the_energy_counts_from_the_ranks_start() -> None:
+    gpus = Gpus({"CUDA_VISIBLE_DEVICES": "0"})
+    assert [gpus.row()["gpu0_energy"] for _ in range(3)] == [1500, 3000, 4500]
+
+
+@pytest.mark.usefixtures("nvml")
+def test_a_counter_that_begins_anew_tells_no_energy() -> None:
+    gpus = Gpus({"CUDA_VISIBLE_DEVICES": "0"})
+    sys.modules["pynvml"].used = 0  # type: ignore[attr-defined]
+    assert "gpu0_energy" not in gpus.row()
 
 
 @pytest.mark.usefixtures("nvml")

@@ -99,6 +99,29 @@ def test_a_gpu_that_two_ranks_see_is_counted_once(tmp_path: Path) -> None:
     assert str(node).endswith("GPUs busy 50 % of the time, 30 GB of 80 GB of a GPU's memory")
 
 
+def test_energy_is_that_of_each_gpu_once_over_all_starts(tmp_path: Path) -> None:
+    gpu = {"gpu0_use": 50, "gpu1_use": 50}
+    rows = [{**gpu, "gpu0_energy": n * 900_000, "gpu1_energy": n * 900_000} for n in (1, 2)]
+    for rank in ("worker-0", "worker-1"):
+        write(tmp_path, rank, "n1", rows, gpus=["A100 GPU-1", "A100 GPU-2"])
+        write(tmp_path, rank, "n1", rows[:1], gpus=["A100 GPU-1", "A100 GPU-2"])
+    used = used_by(tmp_path, {**plan_of(gpus_per_node=2), "co2_g_per_kwh": 400})
+    assert used.gpu_energy == 2 * (1_800_000 + 900_000)
+    assert used.co2_g == pytest.approx(600)
+    assert "1.5 kWh by the GPUs (0.6 kg of CO2)" in str(used)
+    plain = used_by(tmp_path, plan_of(gpus_per_node=2))
+    assert plain.co2_g is None
+    assert str(plain).endswith("1.5 kWh by the GPUs")
+
+
+def test_energy_that_is_known_of_some_nodes_alone_is_not_told(tmp_path: Path) -> None:
+    write(tmp_path, "worker-0", "n1", [{"gpu0_use": 50, "gpu0_energy": 900_000}], gpus=["A"])
+    write(tmp_path, "worker-1", "n2", [{"gpu0_use": 50}], gpus=["B"])
+    used = used_by(tmp_path, plan_of(nodes=2, gpus_per_node=1))
+    assert used.gpu_energy is None
+    assert "kWh" not in str(used)
+
+
 def test_a_rank_that_came_back_elsewhere_counts_on_both_nodes(tmp_path: Path) -> None:
     write(tmp_path, "worker-0", "n1", [{"cpu": 4.0, "memory": GB}])
     write(tmp_path, "worker-0", "n2", [{"cpu": 2.0, "memory": GB}])

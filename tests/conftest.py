@@ -41,9 +41,9 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
-_TOGETHER = ("tests/faults/", "tests/correctness/")
-"""Folders whose files wait for each other, or share what they train."""
-_TRAINING = "hpctf/files that train here"
+_TOGETHER = ("tests/faults/",)
+"""Folders whose files wait for each other."""
+_TRAINING = "hpctf/trainings"
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -85,13 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    marks = {mark.name for mark in item.iter_markers()}
+    marks = _marks(item)
     return [
         _breaks_the_cluster(item),
-        "index" in marks and "slurm" not in marks,
-        "tensorflow" in marks and "slurm" not in marks,
-        "slow" in marks and "slurm" not in marks,
         {"slurm", "tensorflow"} <= marks,
+        "tensorflow" in marks,
+        "index" in marks and "slurm" not in marks,
+        "slow" in marks and "slurm" not in marks,
         "slurm" in marks,
         True,
     ].index(True)
@@ -99,25 +99,29 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist tells of what was collected, and scheduling begins
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note for `_Files` which files train here."""
-    files = {item.nodeid.partition("::")[0] for item in session.items if _trains_here(item)}
+    """Note for `_Files` which files train, and where."""
+    where = {
+        item.nodeid.partition("::")[0]: "here" if _trains_here(item) else "on the cluster"
+        for item in session.items
+        if "tensorflow" in _marks(item)
+    }
     if session.config.cache is not None:
-        session.config.cache.set(_TRAINING, sorted(files))
+        session.config.cache.set(_TRAINING, where)
 
 
 class _Files(LoadFileScheduling):
     """Gives each process a file at a time, and to one process all tests of a folder of `_TOGETHER`,
-    and all files that train here: trainings side by side would wait for each other's ranks."""
+    all files that train here, and all that train on the cluster: trainings side by side would take
+    each other the CPUs on which their ranks wait for each other."""
 
     @cached_property
-    def _training(self) -> frozenset[str]:
-        return frozenset(self.config.cache.get(_TRAINING, []))
+    def _training(self) -> dict[str, str]:
+        return dict(self.config.cache.get(_TRAINING, {}))
 
     def _split_scope(self, nodeid: str) -> str:
-        scope: str = super()._split_scope(nodeid)
-        if scope in self._training:
-            return _TRAINING
-        return next((folder for folder in _TOGETHER if scope.startswith(folder)), scope)
+        file: str = super()._split_scope(nodeid)
+        folder = next((folder for folder in _TOGETHER if file.startswith(folder)), file)
+        return folder if folder != file else self._training.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -146,8 +150,12 @@ def _holding(item: pytest.Item) -> tuple[Path, bool]:
 
 def _trains_here(item: pytest.Item) -> bool:
     """Whether a test starts trainings of its own: the jobs of the cluster come first anyway."""
-    marks = {mark.name for mark in item.iter_markers()}
+    marks = _marks(item)
     return "tensorflow" in marks and "slurm" not in marks
+
+
+def _marks(item: pytest.Item) -> set[str]:
+    return {mark.name for mark in item.iter_markers()}
 
 
 def _breaks_the_cluster(item: pytest.Item) -> bool:

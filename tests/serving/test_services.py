@@ -205,7 +205,7 @@ def test_slurm_is_asked_once_for_all_services(
     asked: list[list[str]] = []
 
     class Counts:
-        def __init__(self, cluster: str | None) -> None:
+        def __init__(self, cluster: str | None, answers: object = None) -> None:
             assert cluster is None
 
         def query(self, jobs: dict[str, object]) -> dict[str, object]:

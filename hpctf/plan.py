@@ -191,6 +191,44 @@ class Interruption:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A run that must have ended before another one starts.
+
+    Parameters
+    ----------
+    run, folder
+        Its id and its run folder.
+    when
+        How it must have ended: ``ok``, ``any`` or ``failed``.
+    job_id
+        The job that Slurm is to wait for; empty if the run had ended before.
+    """
+
+    run: str
+    folder: str
+    when: str
+    job_id: str = ""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """An input that an earlier run writes: its name, and the path within that run's folder."""
+
+    name: str
+    run: str
+    folder: str
+    path: str
+
+    @property
+    def file(self) -> str:
+        """The path of what is handed over."""
+        return f"{self.folder}/{self.path}"
+
+    def __str__(self) -> str:
+        return f"@{self.run}/{self.path}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a run will do.
 
@@ -240,6 +278,10 @@ class Plan:
         Grams of CO2 of the site's power; 0: not known.
     azureml
         Whether ``azureml.core`` is there for scripts whose environment has none.
+    after
+        The runs that it follows, whether Slurm waits for them or they had ended before.
+    handovers
+        Those of its inputs that earlier runs write.
     """
 
     run_id: str
@@ -270,6 +312,8 @@ class Plan:
     questions_per_minute: int = 4
     co2_g_per_kwh: int = 0
     azureml: bool = True
+    after: tuple[Earlier, ...] = ()
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def tasks(self) -> int:
@@ -310,6 +354,8 @@ class Plan:
             container = Container(**_tuples(raw["entry"].container))
             raw["entry"] = replace(raw["entry"], container=container)
         raw["interruption"] = Interruption(**raw["interruption"])
+        raw["after"] = tuple(Earlier(**one) for one in raw.get("after", ()))
+        raw["handovers"] = tuple(Handover(**one) for one in raw.get("handovers", ()))
         return cls(**_tuples(raw))
 
 

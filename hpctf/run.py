@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hpctf.common.files import tail
-from hpctf.errors import TrainingFailed, UsageError, did_you_mean
-from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines
+from hpctf.errors import UsageError, did_you_mean
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.logs import LogPrinter
-from hpctf.run_folder.ownership import end_of_log
-from hpctf.run_folder.rank_states import first_failure, ranks_of, tell_failure
+from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import copy_file, names_of
 from hpctf.runs.status.query import details, look, scheduler_of
 from hpctf.runs.status.state import RunState
@@ -24,6 +20,7 @@ from hpctf.tracking.metrics import Reading
 if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
     from hpctf.client.hpctf.run_context import Run as RunContext
+    from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.model import Model
     from hpctf.runs.explain.why import Explanation
     from hpctf.site.model import Site
@@ -198,26 +195,11 @@ class Run(Reading):
 
     def raise_for(self, status: RunState) -> None:
         """Raise `TrainingFailed` with the whole story unless the status is Completed."""
-        if status.state == "Completed":
-            return
-        from hpctf.runs.explain.why import says_more
+        from hpctf.runs.failure import failure_of
 
-        hint = f"hpctf why {self.id} says more." if says_more(self.folder, status) else None
-        failure = first_failure(status.ranks)
-        ending = f"Run {self.id} {_ENDINGS.get(status.state, status.state)}"
-        if failure and failure.asked is None and status.state == "Failed":
-            told = tell_failure(failure, self.folder.path, status.ranks)
-            raise TrainingFailed(f"{ending}: {told}", hint)
-        message = f"{ending}: {status.reason}."
-        log, last = self.folder.job_log, tail(self.folder.job_log, LOOK_BACK)
-        if not last:
-            with contextlib.suppress(OSError):
-                log = self.folder.build_log
-                last = end_of_log(log, self.folder.path, LOOK_BACK)
-        if last and status.state == "Failed":
-            said = "\n".join(f"  {line}" for line in failure_lines(last, 10))
-            message += f"\nFrom {log}:\n{said}"
-        raise TrainingFailed(message, hint)
+        failure = failure_of(self.folder, status)
+        if failure is not None:
+            raise failure
 
     def cancel(self) -> None:
         """Cancel the run; one that has ended stays as it is.
@@ -255,6 +237,31 @@ class Run(Reading):
         trust = bool(changes.pop("trust", False))
         again = resubmission(self.folder, changes, trust=trust, **where)
         return Run(again.submit(on_note))
+
+    def then(
+        self,
+        estimator: TensorFlow,
+        when: str = "ok",
+        on_note: Callable[[str], None] | None = None,
+        **where: Any,
+    ) -> Run:
+        """Submit a training that starts once this run has ended, and return its run.
+
+        Parameters
+        ----------
+        when
+            How this run must end: ``ok`` (it completed), ``any`` or ``failed``.
+        on_note, where
+            As in `Experiment.submit`: ``experiment``, ``site`` (this run's), ``name``, ``tags``.
+
+        Raises
+        ------
+        UsageError, SchedulerError
+            This run has ended otherwise, or Slurm cannot wait for it.
+        """
+        from hpctf.runs.successor import Successor
+
+        return Run(Successor(**where).submit_after(self.folder, estimator, when, on_note))
 
     def register_model(
         self,

@@ -99,7 +99,7 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         how = _OPTIONS[name].path if name in _OPTIONS else ""
         if isinstance(value, dict) and how:
-            seen[name] = {key: _from(base, path) for key, path in value.items()}
+            seen[name] = {key: _input_from(base, path) for key, path in value.items()}
             continue
         path = _from(base, value) if how else ""
         looks_like_one = how == "path" or (
@@ -110,6 +110,11 @@ def _beside(base: Path, options: dict[str, Any]) -> dict[str, Any]:
     if "source_dir" in options and "script" in options:
         seen["script"] = options["script"]  # lies in source_dir
     return seen
+
+
+def _input_from(base: Path, path: str) -> str:
+    """Return an input's path as seen from `base`; ``@RUN/outputs`` is a run's, wherever that is."""
+    return path if path.startswith("@") else _from(base, path)
 
 
 def _from(base: Path, path: str) -> str:

@@ -167,7 +167,7 @@ def tune() -> None:
 )
 @script_options("the trials")
 @run_options
-@estimator_options(lambda parameter: parameter.name != "resume_from")
+@estimator_options(lambda parameter: parameter.name not in ("resume_from", "after"))
 @in_group(SLURM, site_option, set_option)
 @in_group(OUTPUT, wait_option, dry_run_option, json_option)
 @click.argument("script")

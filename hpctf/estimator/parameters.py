@@ -15,6 +15,7 @@ from typing import Any
 from hpctf.common.units import seconds_of
 from hpctf.estimator import software, validators, words
 from hpctf.estimator.distribution import BACKENDS, SETTINGS, Distribution
+from hpctf.estimator.earlier_runs import check_after
 from hpctf.estimator.parameter import (
     DISTRIBUTION,
     ENVIRONMENT,
@@ -113,7 +114,8 @@ class Parameters(Described):
     inputs: Parameter[Mapping[str, str] | Sequence[str] | None, dict[str, str]] = Parameter(
         TRAINING,
         "Data that the script reads. By name (or a list of paths): ``HPCTF_INPUT_<NAME>`` tells "
-        "the script where it lies.",
+        "the script where it lies. ``@RUN/outputs/FILE`` is what an earlier run writes, and waits "
+        "for that run to complete.",
         validators.check_inputs,
         Option("--input", dict, "NAME=PATH", path="path", aliases=("inputs",)),
     )
@@ -295,6 +297,18 @@ class Parameters(Described):
         validators.check_options,
         Option(
             "--sbatch", dict, "KEY[=VALUE]", words.sbatch_options, help="One more sbatch option."
+        ),
+    )
+    after: Parameter[object, list[str]] = Parameter(
+        SLURM,
+        "Runs that must have ended before this one starts. Runs, ids or folders; ``RUN:any`` for "
+        "any end, ``RUN:failed`` for a failure, else they must have completed.",
+        check_after,
+        Option(
+            "--after",
+            list,
+            "RUN[:ok|any|failed]",
+            help="Start once this run has completed (any: ended; failed: failed); can be repeated.",
         ),
     )
     timeline: _Flag = Parameter(

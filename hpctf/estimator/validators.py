@@ -14,6 +14,7 @@ from hpctf.common.absence import absence_of
 from hpctf.common.command_line import check_path, check_sum, check_word
 from hpctf.common.units import UNLIMITED_S
 from hpctf.errors import UsageError, did_you_mean, shown
+from hpctf.estimator.earlier_runs import FileOfRun
 from hpctf.site.yaml_files import NotReadable, check_program, named
 
 LONGEST_NAME = 255
@@ -158,7 +159,10 @@ def check_environment(parameter: str, variables: Mapping[str, object] | None) ->
 def check_inputs(
     parameter: str, inputs: Mapping[str, str] | Sequence[str] | None
 ) -> dict[str, str]:
-    """Return the inputs' absolute paths by name; a path without a name is named after its stem."""
+    """Return the inputs' absolute paths by name; a path without a name is named after its stem.
+
+    What an earlier run writes (``@RUN/PATH``) stays as it is named.
+    """
     if isinstance(inputs, Mapping):
         named = list(inputs.items())
     else:
@@ -175,10 +179,12 @@ def check_inputs(
                 f"{parameter}[{name!r}] is {shown(path)}, which names no path.",
                 "Leave the input out, or name its path.",
             )
-        absolute = _absolute(f"{parameter}[{name!r}]", path)
-        if not os.path.exists(absolute):
+        label = f"{parameter}[{name!r}]"
+        of_run = isinstance(path, str) and FileOfRun.parse(label, path)
+        absolute = path if of_run else _absolute(label, path)
+        if not of_run and not os.path.exists(absolute):
             raise UsageError(
-                f"{parameter}[{name!r}]: {shown(str(absolute))} {absence_of(absolute)}.",
+                f"{label}: {shown(str(absolute))} {absence_of(Path(absolute))}.",
                 "Check the path: the compute nodes must see it, too.",
             )
         if str(name).upper() in {known.upper() for known in paths}:

@@ -57,12 +57,19 @@ class Origin:
     spec: EnvironmentSpec | None = None
 
     def record(self, plan: Plan) -> dict[str, Any]:
-        """Return its part of ``run.json``."""
+        """Return its part of ``run.json``: earlier runs by their whole ids."""
+        inputs = {one.name: str(one) for one in plan.handovers}
+        request = {
+            **self.request,
+            "resume_from": plan.resumes,
+            "after": [f"{one.run}:{one.when}" for one in plan.after],
+            "inputs": {**(self.request.get("inputs") or {}), **inputs},
+        }
         return {
             "source_directory": self.source_directory,
             "git_commit": None if self.git is None else self.git["commit"],
             "git": self.git,
-            "request": {**self.request, "resume_from": plan.resumes},
+            "request": request,
             "parameters": self.parameters,
             "resubmitted_from": self.resubmitted_from,
         }

@@ -112,7 +112,8 @@ def resubmission(
         require_mine(run.path, "its code, its environment and its site's shell lines")
     record = run.read_record()
     _refuse_unless_lost(run, record)
-    request = changed(_request(run, record), changes or {})
+    # What it followed has ended, or was never to be waited for twice.
+    request = changed({**_request(run, record), "after": []}, changes or {})
     _refuse_without_secrets(run, request)
     chosen = _site(run, record, request, site, settings, keep)
     found = chosen.load()

@@ -24,6 +24,7 @@ from hpctf.planning.planner import Planned, make_plan
 from hpctf.run_folder.layout import RunFolder, check_name, new_run_id
 from hpctf.run_folder.ownership import OTHERS_WRITE, seal
 from hpctf.runs.checkpoints import begun_with, copy_checkpoints
+from hpctf.runs.following import Looks, following
 from hpctf.runs.provenance import Origin, origins_of
 from hpctf.runs.root import runs_root_of
 from hpctf.runs.site_choice import ChosenSite
@@ -61,21 +62,32 @@ class Submitter:
     runs_root: Path
 
     def plan(
-        self, estimator: TensorFlow, name: str | None = None, *, origin: Origin | None = None
+        self,
+        estimator: TensorFlow,
+        name: str | None = None,
+        *,
+        origin: Origin | None = None,
+        looks: Looks | None = None,
     ) -> Planned:
-        """Return what submitting the estimator would do; nothing is written."""
+        """Return what submitting the estimator would do; nothing is written.
+
+        `looks` has the states of earlier runs that have been looked at already.
+        """
+        found = following(estimator, looks or Looks(self.runs_root))
         run_id = new_run_id(self.experiment if name is None else check_name("run", name))
         planned = make_plan(
-            estimator,
+            found.estimator,
             self.site,
             run_id=run_id,
             experiment=self.experiment,
             run_folder=str(self.runs_root / self.experiment / run_id),
             spec=None if origin is None else origin.spec,
         )
-        plan, resuming = begun_with(planned.plan, estimator, self.runs_root)
+        waiting = found.applied(planned.plan, self.site)
+        plan, resuming = begun_with(waiting, estimator, self.runs_root)
         notes = [
             *planned.notes,
+            *found.notes,
             *resuming,
             *will_build(planned, self.site),
             *_private_places(planned),
@@ -103,7 +115,8 @@ class Submitter:
         hand_over
             Hands run folders that are ready to the scheduler; by default, each is a job.
         """
-        planned = [self.plan(estimator, name, origin=origin) for estimator in estimators]
+        looks = Looks(self.runs_root)
+        planned = [self.plan(one, name, origin=origin, looks=looks) for one in estimators]
         if adapt is not None:
             planned = [adapt(one) for one in planned]
         tell = on_note or notify

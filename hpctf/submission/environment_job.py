@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from hpctf.common.paths import ENVIRONMENT_JOB
 from hpctf.common.units import seconds_of
 from hpctf.environment.build_job import BUILD
 from hpctf.environment.store import LOGS, Store
-from hpctf.errors import SchedulerError, SiteError
+from hpctf.errors import SchedulerError
 from hpctf.plan import Plan
 from hpctf.planning.resources import Resources
 from hpctf.scheduler.jobs import Identity
@@ -154,23 +153,3 @@ def _folder_of(logs: Path, name: str, job_id: str) -> str:
     except OSError:
         return ""
     return str(logs / named) if named.startswith(f"{name}-") and os.sep not in named else ""
-
-
-def joined_dependency(own: str | None, job_id: str) -> str:
-    """Return a ``--dependency`` that waits for a build's success besides what is requested.
-
-    Raises
-    ------
-    SiteError
-        Any of several is requested, which cannot be joined with one that must be (sbatch(1)).
-    """
-    after = f"afterok:{job_id}"
-    if not own:
-        return after
-    if "?" in own:
-        raise SiteError(
-            f"--sbatch dependency={own} waits for any of several jobs, which cannot be joined with "
-            "the job that builds the environment.",
-            "Build it first: hpctf env build; or wait for all of them, with commas.",
-        )
-    return own if re.search(rf"\b{after}\b", own) else f"{own},{after}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctf.common.files import write_json
+from hpctf.submission.dependencies import waiting_for
 
 if TYPE_CHECKING:
     from hpctf.environment.spec import EnvironmentSpec
@@ -108,15 +109,12 @@ def prepared(
 
 def _after(plan: Plan, job_id: str) -> Plan:
     """Return a plan whose job begins once another one has succeeded, and goes if it has not."""
-    from hpctf.submission.environment_job import joined_dependency
-
-    # Every component of a heterogeneous job waits as its first one does (measured, Slurm 22.05).
-    first, *others = plan.components
-    own = dict(first.directives)
-    dependency = joined_dependency(own.get("dependency"), job_id)
-    wanted = {**own, "dependency": dependency, "kill-on-invalid-dep": "yes"}
-    waiting = replace(first, directives=tuple(wanted.items()))
-    return replace(plan, components=(waiting, *others))
+    return waiting_for(
+        plan,
+        [f"afterok:{job_id}"],
+        "the job that builds the environment",
+        "Build it first: hpctf env build; or wait for all of them, with commas.",
+    )
 
 
 def _is_ready(spec: EnvironmentSpec, site: Site) -> bool:

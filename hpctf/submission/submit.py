@@ -94,7 +94,10 @@ def render_for(plans: Sequence[Plan], *, keep: bool = True) -> str:
                 "Use --ps-placement shared, or submit the runs one by one.",
             )
         if _size(plan) != _size(plans[0]):
-            raise UsageError("The runs of an array must request the same resources.")
+            raise UsageError(
+                "The runs of an array must request the same resources, wait for the same runs "
+                "and read the same files of earlier runs."
+            )
     return render(plans[0], tuple(plan.run_folder for plan in plans), keep=keep)
 
 
@@ -105,5 +108,6 @@ def _size(plan: Plan) -> Plan:
         run_folder="",
         resumed_from=None,
         resumed_outputs=None,
+        after=(),
         entry=replace(plan.entry, command=(), environment={}),
     )

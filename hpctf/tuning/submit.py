@@ -269,13 +269,24 @@ def estimator_of(config: HyperDriveConfig, site: Site) -> TensorFlow:
             "A study cannot continue from a run's checkpoints (resume_from).",
             "Let the script load them itself, from an input: inputs={'start': RUN_FOLDER}.",
         )
+    if estimator.after:
+        raise _cannot_wait(estimator.after[0].rpartition(":")[0])
     return estimator
+
+
+def _cannot_wait(run: str) -> UsageError:
+    return UsageError(
+        f"A study cannot wait for another run ({run}): its jobs come and go.",
+        "Wait for that run, and start the study then: hpctf wait RUN && hpctf tune start ...",
+    )
 
 
 def adapted(
     planned: Planned, site: Site, estimator: TensorFlow, definition: Definition
 ) -> tuple[Planned, Plan | None]:
     """Return the plan of a study, made of a trial's; and the trial's, if each is a job."""
+    for earlier in planned.plan.after:
+        raise _cannot_wait(earlier.run)
     if definition.runner == "driver":
         return for_driver(planned, site, estimator), for_trials(planned.plan)
     return for_agents(planned, site, definition, jobs_of(definition)), None

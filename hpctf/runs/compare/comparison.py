@@ -19,7 +19,10 @@ from hpctf.tracking.metrics import Reading
 SECTIONS = ("parameters", "code", "environment", "metrics")
 
 _NOT_COMPARED = {"function", "resume_from", "script_params", "arguments"}
-_OF_ONE_RUN = {"run_id", "run_folder", "experiment", "version", "entry", "environment"}
+_OF_ONE_RUN = {
+    *("run_id", "run_folder", "experiment", "version", "entry", "environment"),
+    *("after", "handovers"),
+}
 """Keys of a plan that say which run it is, or what the request says, too."""
 
 

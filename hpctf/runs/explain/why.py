@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hpctf.common.units import clock
-from hpctf.errors import SchedulerError
+from hpctf.errors import HpctfError, SchedulerError
 from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines, without_frames
+from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import end_of_log
 from hpctf.run_folder.rank_states import (
     RankState,
@@ -21,15 +24,13 @@ from hpctf.run_folder.rank_states import (
 from hpctf.runs.explain import log_patterns
 from hpctf.runs.explain.job_info import Figures
 from hpctf.runs.status.determine import REASONS
+from hpctf.runs.status.earlier import ended_otherwise, not_ended, what_it_waits_for
 from hpctf.runs.status.job_log import awaits_environment
 from hpctf.runs.status.query import look, scheduler_of
 from hpctf.runs.status.state import RunState
 from hpctf.scheduler import states
 from hpctf.scheduler.commands import UNSET
 from hpctf.scheduler.jobs import Identity
-
-if TYPE_CHECKING:
-    from hpctf.run_folder.layout import RunFolder
 
 _LINES = 60
 """Lines at the end of a log that are searched for a cause that hpctf knows."""
@@ -107,6 +108,9 @@ def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
         return _building(run, build, status, told)
     if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
         return Explanation(status.state, told)
+    waits = what_it_waits_for(run.plan)
+    if waits and status.reason == waits:
+        return _following(run, status)
     why = pending.explain(run.job_id, status.reason, _figures(run))
     reason = f" (Slurm says {status.reason})" if status.reason else ""
     details, requeued = why.details, read_job(run.path).requeued
@@ -115,6 +119,27 @@ def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
     advice = (why.advice,) if why.advice else ()
     told = f"Run {run.id} waits: {why.meaning}{reason}."
     return Explanation(status.state, told, details, advice, page_path(why.page))
+
+
+def _following(run: RunFolder, status: RunState) -> Explanation:
+    """Tell how far the runs are that a run waits for, and what else it depends on."""
+    from hpctf.runs.explain import pending
+
+    assert run.job_id is not None
+    earlier = {one["job_id"]: RunFolder(Path(one["folder"])) for one in not_ended(run.plan)}
+    details = []
+    for job_id, one in earlier.items():
+        words = f"Run {one.id} (job {job_id})"
+        with contextlib.suppress(HpctfError, OSError):  # it is gone, or somebody else's
+            state = look(one)
+            reason = f" ({state.reason})" if state.reason and not state.final else ""
+            words += f" is {state.state}{reason}"
+        details.append(f"{words}.")
+    others = pending.explain(run.job_id, "Dependency", _figures(run))
+    ours = tuple(f"It waits for job {job_id.partition('_')[0]} " for job_id in earlier)
+    details += [line for line in others.details if not line.startswith(ours)]
+    told = f"Run {run.id} {status.reason}."
+    return Explanation(status.state, told, tuple(details), page=page_path(others.page))
 
 
 def _building(run: RunFolder, build: dict[str, Any], status: RunState, told: str) -> Explanation:
@@ -157,7 +182,10 @@ def _progress(run: RunFolder, status: RunState) -> Iterator[str]:
 
 def _failed(run: RunFolder, status: RunState, told: str) -> Explanation:
     if status.state == "Canceled":
-        return Explanation(status.state, told)
+        advice: tuple[str, ...] = ()
+        if status.reason == ended_otherwise(run.plan):
+            advice = (f"Correct that run, then submit this one again: hpctf resubmit {run.id}",)
+        return Explanation(status.state, told, advice=advice)
     cause = _cause(run, status)
     facts, ways_out = tuple(cause.facts), tuple(cause.advice)
     return Explanation(status.state, told, facts, ways_out, page_path(cause.page))

@@ -20,6 +20,7 @@ from hpctf.run_folder.rank_states import (
     read_job,
     read_ranks,
 )
+from hpctf.runs.status.earlier import ended_otherwise, waited_for, what_it_waits_for
 from hpctf.runs.status.job_log import awaits_environment, from_log, why_not_built
 from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler import states
@@ -172,8 +173,12 @@ class _Case(NamedTuple):
         job = answer.job
         if job is not None and job.active and not self._over_by_its_own_word(job):
             return self._active(job)
+        gone = job is None and answer.gone
         if job is None or job.active:
             job = from_log(self.folder, str(self.record["job_id"]))
+        why = self._why_never_started(job, gone)
+        if why:
+            return RunState("Canceled", why, None, self.ranks)
         if self._unbuilt and not self._cancelled_by_somebody(job):
             words = why_not_built(self.folder, self.record)
             if words or not self._lately():
@@ -207,13 +212,31 @@ class _Case(NamedTuple):
         """Slurm itself takes the job of a run away whose build has failed: by nobody."""
         return self.folder.cancelled.exists() or bool(job and (job.by or job.told_later))
 
+    def _why_never_started(self, job: JobStatus | None, gone: bool) -> str:
+        """Return which earlier run's end keeps this one from starting: Slurm has taken its job away
+        (``--kill-on-invalid-dep``), or forgotten it since. Empty if that is not what happened."""
+        is_others = self.own.started or self.folder.cancelled.exists() or bool(job and job.by)
+        if is_others or not waited_for(self.plan):
+            return ""
+        if job is None:
+            return ended_otherwise(self.plan) if gone else ""
+        if job.ending != "CANCELLED":
+            return ""
+        by_slurm = job.reason == "DependencyNeverSatisfied"
+        if job.told_later and not by_slurm:
+            return ""
+        names = " and ".join(one["run"] for one in waited_for(self.plan))
+        unknown = f"run {names}, which it was to follow, did not end as it had to"
+        return ended_otherwise(self.plan) or (unknown if by_slurm else "")
+
     def _active(self, job: JobStatus) -> RunState:
         kind = states.kind(job.state)
         if kind == states.QUEUED:  # what an earlier start has left behind does not count
             if job.reason.startswith("Dependency") and self._unbuilt:
                 words = f"its environment is built by job {self.record['build']['job_id']}"
                 return RunState("Preparing", words, None, self.ranks)
-            return RunState("Queued", _reason(job), None, self.ranks)
+            waits = what_it_waits_for(self.plan) if job.reason == "Dependency" else ""
+            return RunState("Queued", waits or _reason(job), None, self.ranks)
         if self.own.exit_code is not None:
             words = "" if kind in states.KINDS.values() else _reason(job)
             return RunState("Finalizing", words, self.own.exit_code, self.ranks)

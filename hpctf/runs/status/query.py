@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hpctf.errors import SchedulerError
+from hpctf.errors import HpctfError, SchedulerError
 from hpctf.run_folder.layout import TRIALS, RunFolder
+from hpctf.run_folder.rank_states import read_job
 from hpctf.runs.status.determine import Answer, determine, needs_asking, never_submitted, settled
+from hpctf.runs.status.earlier import not_ended
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler, liveliest
@@ -22,6 +25,10 @@ _OF_A_RANK = (
     *("attempt", "restarts", "started", "ended"),
 )
 """What of a rank's state `details` tells."""
+
+
+_LONGEST_CHAIN = 50
+"""Runs that follow each other whose ends are looked up at once, at most."""
 
 
 class _Open(NamedTuple):
@@ -74,7 +81,9 @@ def look(run: RunFolder, since: float | None = None) -> RunState:
     return statuses([run], since)[run.id]
 
 
-def statuses(runs: Iterable[RunFolder], since: float | None = None) -> dict[str, RunState]:
+def statuses(
+    runs: Iterable[RunFolder], since: float | None = None, *, above: tuple[str, ...] = ()
+) -> dict[str, RunState]:
     """Return the status of every run by id, asking each scheduler once for all of its jobs.
 
     Those who follow runs, and so ask again and again, say `since` when the answer must be (seconds
@@ -83,6 +92,8 @@ def statuses(runs: Iterable[RunFolder], since: float | None = None) -> dict[str,
 
     A scheduler that cannot be asked is no error: what the run folders tell is returned, with the
     reason in ``RunState.away``, and nothing is settled.
+
+    `above` are the ids of runs that wait for these, and are being looked at.
     """
     found: dict[str, RunState] = {}
     still_open: list[_Open] = []
@@ -94,8 +105,20 @@ def statuses(runs: Iterable[RunFolder], since: float | None = None) -> dict[str,
             still_open.append(_Open(run, run.read_record()))
     for one, answer in _answers(_with_jobs(still_open, found), since):
         _keep_submission(one, answer.job)
+        if answer.job is None or not answer.job.active:
+            _settle_earlier(one, since, above)
         found[one.run.id] = determine(one.run, one.record, one.run.plan, answer)
     return found
+
+
+def _settle_earlier(one: _Open, since: float | None, above: tuple[str, ...]) -> None:
+    """Have the ends on record of those runs that a run waited for whose job is no longer there:
+    they may be why it never started."""
+    if read_job(one.run.path).started or one.run.id in above or len(above) >= _LONGEST_CHAIN:
+        return
+    earlier = [RunFolder(Path(known["folder"])) for known in not_ended(one.run.plan)]
+    with contextlib.suppress(HpctfError, OSError):  # it is gone, or somebody else's
+        statuses(earlier, since, above=(*above, one.run.id))
 
 
 def _asked_alone(one: _Open, answer: Answer, since: float | None) -> Answer:

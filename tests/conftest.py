@@ -41,9 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
-_TOGETHER = ("tests/faults/",)
-"""Folders whose files wait for each other."""
-_TRAINING = "hpctf/trainings"
+_SCOPES = "hpctf/scopes"
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -88,10 +86,10 @@ def _turn(item: pytest.Item) -> int:
     marks = _marks(item)
     return [
         _breaks_the_cluster(item),
-        {"slurm", "tensorflow"} <= marks,
-        "tensorflow" in marks,
+        _trains_here(item),
         "index" in marks and "slurm" not in marks,
         "slow" in marks and "slurm" not in marks,
+        {"slurm", "tensorflow"} <= marks,
         "slurm" in marks,
         True,
     ].index(True)
@@ -99,34 +97,36 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist tells of what was collected, and scheduling begins
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note for `_Files` which files train, and where."""
-    where = {
-        item.nodeid.partition("::")[0]: "here" if _trains_here(item) else "on the cluster"
-        for item in session.items
-        if "tensorflow" in _marks(item)
-    }
+    """Note for `_Scopes` what goes to one process: files that train (those of tests/faults do
+    little of it), and tests that break the cluster, which would wait for each other."""
+    scopes = {}
+    for item in session.items:
+        if _breaks_the_cluster(item):
+            scopes[item.nodeid] = "break the cluster"
+        elif "tensorflow" in _marks(item) and "faults" not in item.path.parts:
+            where = "here" if _trains_here(item) else "on the cluster"
+            scopes[item.nodeid.partition("::")[0]] = f"train {where}"
     if session.config.cache is not None:
-        session.config.cache.set(_TRAINING, where)
+        session.config.cache.set(_SCOPES, scopes)
 
 
-class _Files(LoadFileScheduling):
-    """Gives each process a file at a time, and to one process all tests of a folder of `_TOGETHER`,
-    all files that train here, and all that train on the cluster: trainings side by side would take
-    each other the CPUs on which their ranks wait for each other."""
+class _Scopes(LoadFileScheduling):
+    """Gives each process a file at a time, and to one process all tests that break the cluster, all
+    files that train here, and all that train on the cluster: trainings side by side would take each
+    other the CPUs on which their ranks wait for each other."""
 
     @cached_property
-    def _training(self) -> dict[str, str]:
-        return dict(self.config.cache.get(_TRAINING, {}))
+    def _known(self) -> dict[str, str]:
+        return dict(self.config.cache.get(_SCOPES, {}))
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        folder = next((folder for folder in _TOGETHER if file.startswith(folder)), file)
-        return folder if folder != file else self._training.get(file, file)
+        return self._known.get(nodeid) or self._known.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
-    return _Files(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scopes:
+    return _Scopes(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -121,6 +121,8 @@ class Client:
         if not hmac.compare_digest(found, str(state.fingerprint)):
             with contextlib.suppress(OSError):
                 made.close()
+            if self._is_handed_over(state):
+                raise _HandedOver("another server of it is taking over")
             raise ServiceError(
                 f"What answers at {self._uri} is not service {self._service.name}: its certificate "
                 f"has the fingerprint {found}, and not {state.fingerprint}.",
@@ -128,6 +130,15 @@ class Client:
             )
         self._connection = made
         return made
+
+    def _is_handed_over(self, state: ServerState) -> bool:
+        """Whether the record was of a server that another one follows, which may have its port."""
+        latest = self._service.servers()[-1:]
+        return answering(self._service) != state or latest != [current(self._service.path)]
+
+
+class _HandedOver(OSError):
+    """The server that answers is not yet the one that the record names."""
 
 
 def check_goes_on(service: ServiceFolder) -> None:

@@ -105,7 +105,7 @@ def test_the_first_failure_is_told_and_everything_ends(
     assert person.status(run)["exit_code"] == code
     why = person.hpctf("why", run).stdout
     assert f"{culprit} on n" in why and told in why and said in why
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
 
 
 WORDS = [

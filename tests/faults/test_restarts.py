@@ -114,7 +114,7 @@ def test_a_cancelled_run_does_not_come_back(person: Person, clock: Clock, how: s
     assert done.returncode == 1
     assert person.status(run)["state"] == "Canceled"
     assert starts(person, run) == 1
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
 
 
 def test_a_script_may_choose_its_signal(person: Person) -> None:

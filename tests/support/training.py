@@ -8,6 +8,7 @@ import pytest
 
 from hpctf import Run
 from tests.conftest import Person
+from tests.support.waiting import wait_until
 
 ENOUGH = 0.9
 """Accuracy on the held-out digits that every backend must reach, of which guessing reaches 0.1.
@@ -31,7 +32,7 @@ def train(trainer: Person, script: str, *words: str) -> dict[str, float]:
     assert [(one["role"], one["index"]) for one in results] == [
         (role["role"], role["index"]) for role in status["roles"]
     ]
-    assert trainer.jobs() == []
+    wait_until(lambda: trainer.jobs() == [])
     metrics: dict[str, float] = json.loads(trainer.output("metrics.json", run))
     assert metrics["accuracy"] >= ENOUGH
     if "epochs" in metrics:

@@ -64,7 +64,7 @@ def test_the_first_failure_ends_the_job_with_its_own_exit_code(
     ranks = {(role["role"], role["index"]): role for role in status["roles"]}
     role, _, index = culprit.partition("-")
     assert ranks[role, int(index)]["exit_code"] == 7
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
 
 
 def test_slurm_itself_reports_the_exit_code_of_the_rank_that_failed(person: Person) -> None:
@@ -93,7 +93,7 @@ def test_parameter_servers_end_once_chief_and_workers_have(person: Person) -> No
     person.hpctf("submit", *words, "--wait", script)
     states = {(role["role"], role["index"]): role["state"] for role in person.status()["roles"]}
     assert set(states.values()) == {"Completed"}
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
 
 
 def test_a_crashing_parameter_server_fails_the_job_at_once(person: Person) -> None:
@@ -145,7 +145,7 @@ def test_cancel_ends_every_process_and_says_so(person: Person) -> None:
     assert done.returncode == 1
     assert "was cancelled" in done.stderr
     assert person.status(run)["state"] == "Canceled"
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
     again = person.hpctf("cancel", run)
     assert "has ended already" in again.stderr
 
@@ -245,7 +245,7 @@ def test_an_srun_that_does_not_end_is_ended_once_every_rank_has(person: Person) 
     run = person.hpctf("submit", *words, "--wait", script).stdout.strip()
     assert person.status(run)["state"] == "Completed"
     assert "srun has not: ending it" in person.hpctf("logs", run, "--role", "job").stdout
-    assert person.jobs() == []
+    wait_until(lambda: person.jobs() == [])
 
 
 def test_a_requeued_run_starts_afresh_and_completes(person: Person) -> None:

@@ -59,14 +59,14 @@ def wait(
     question: _Question | None = None
     away_since = ""
     known = JobRecord()
-    stuck, job = _Stuck(run), _OwnWord(run)
+    stuck, record = _Stuck(run), _JobsRecord(run)
     while True:
         now = time.monotonic()
-        own = job.end()
-        due = now >= ask_at or _has_come_to_an_end(run, status, known)
+        own = record.end()
+        due = now >= ask_at or _has_come_to_an_end(record.job, status, known)
         if own is None and question is None and due:
-            known = read_job(run.path)
-            question = _Question(run, job.changed(), status)
+            known = record.job
+            question = _Question(run, record.changed, status)
         pause = min(_LOOK_S[1], max(_LOOK_S[0], (now - began) / 60))
         answer = question.answer(min(pause, _END_LOOK_S)) if question and own is None else None
         if own is not None:
@@ -94,35 +94,38 @@ def wait(
             time.sleep(min(pause, _END_LOOK_S))
 
 
-class _OwnWord:
-    """What a run's job says of its end, read when it has changed."""
+class _JobsRecord:
+    """What a run's job has put on record, read when that has changed."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
         self._file = run.state / JOB_STATE
-        self._seen: tuple[int, int] | None = None
+        self._seen = self._stamp()
+        self.job = read_job(run.path)
 
     def end(self) -> RunState | None:
-        """Return the final status, if the job's record is newer than at the last look and leaves
-        nothing to ask for (`hpctf.runs.status.determine.by_its_own_word`)."""
-        found = self._stat()
-        if found is None or (found.st_size, found.st_mtime_ns) == self._seen:
+        """Return the final status if the job has told its end since the last look, and leaves
+        nothing to ask for (`hpctf.runs.status.determine.by_its_own_word`). What stood there before
+        the first look may be of a start that Slurm has put back into the queue."""
+        seen = self._stamp()
+        if seen == self._seen:
             return None
-        self._seen = found.st_size, found.st_mtime_ns
+        self._seen, self.job = seen, read_job(self._run.path)
         record = self._run.read_record()
         return None if record.get("job_id") is None else by_its_own_word(self._run, record)
 
+    @property
     def changed(self) -> float:
-        """Return when the job last put something on record, in seconds since the epoch, or 0."""
-        found = self._stat()
-        return 0.0 if found is None else min(found.st_mtime, time.time())
+        """When the job last put something on record, in seconds since the epoch; 0 if never."""
+        return min(self._seen[1] / 1e9, time.time())
 
-    def _stat(self) -> os.stat_result | None:
+    def _stamp(self) -> tuple[int, int]:
         try:  # opened: NFS then looks at its server's, and not at what it remembers (nfs(5))
             with open(self._file, "rb") as stream:
-                return os.fstat(stream.fileno())
+                found = os.fstat(stream.fileno())
         except OSError:
-            return None
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
 
 class _Stuck:
@@ -193,11 +196,10 @@ def _keep(run: RunFolder, before: RunState | None, answer: RunState, away_since:
     return known._replace(reason=words, away=answer.away)
 
 
-def _has_come_to_an_end(run: RunFolder, status: RunState | None, known: JobRecord) -> bool:
+def _has_come_to_an_end(own: JobRecord, status: RunState | None, known: JobRecord) -> bool:
     """Whether the job has left a verdict that it had not when the scheduler was last asked."""
     if status is None or status.away or status.state == "Finalizing":
         return False
-    own = read_job(run.path)
     return own.exit_code is not None and own != known
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,24 @@ def test_an_srun_that_does_not_end_is_ended_once_every_rank_has(person: Person) 
     assert person.status(run)["state"] == "Completed"
     assert "srun has not: ending it" in person.hpctf("logs", run, "--role", "job").stdout
     wait_until(lambda: person.jobs() == [])
+
+
+def test_what_a_job_said_before_it_was_put_back_into_the_queue_is_no_end(person: Person) -> None:
+    """Nobody has looked meanwhile, so that nothing is settled yet."""
+    run = person.hpctf("submit", person.write("proj/fail.py", EXIT_7)).stdout.strip()
+    job = json.loads((person.folder(run) / "run.json").read_text())["job_id"]
+    wait_until(lambda: person.jobs() == [])
+    person.cluster.run("scontrol", "requeuehold", job)
+
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(person.hpctf, "wait", run, check=False)
+        wait_until(lambda: "Queued" in person.hpctf("status", run).stdout)
+        person.hpctf("cancel", run)
+        done = waiting.result()
+
+    assert done.returncode == 1
+    assert "was cancelled" in done.stderr
+    assert "exit code 7" not in done.stderr
 
 
 def test_a_requeued_run_starts_afresh_and_completes(person: Person) -> None:

@@ -9,6 +9,7 @@ import click
 
 from hpctf.cli.common import answer_json, given_of, json_option, say, site_option
 from hpctf.cli.help_groups import GroupedCommand, in_group
+from hpctf.cli.layer_options import LAYERS
 from hpctf.common.terminal import visible
 from hpctf.common.units import file_size
 from hpctf.errors import UsageError
@@ -58,16 +59,7 @@ if TYPE_CHECKING:
     click.option(
         "--python", metavar="EXE", help="Python that loads the model (default: what trained it)."
     ),
-    click.option(
-        "--import",
-        "imports",
-        multiple=True,
-        metavar="MODULE",
-        help="A module, or FILE.py, with layers of your own (default: found in the run's code).",
-    ),
-    click.option(
-        "--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file."
-    ),
+    *LAYERS,
 )
 @in_group(SLURM, site_option)
 @in_group(

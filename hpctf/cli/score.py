@@ -8,6 +8,7 @@ import click
 
 from hpctf.cli.common import given_of, json_option, open_run, say, set_option, site_option
 from hpctf.cli.help_groups import GroupedCommand, in_group
+from hpctf.cli.layer_options import LAYERS
 from hpctf.cli.training_options import asked_of, estimator_options, hand_in, run_options
 from hpctf.errors import TrainingFailed, UsageError
 from hpctf.estimator.parameter import OUTPUT, RESOURCES, SLURM, TRAINING
@@ -54,16 +55,7 @@ def _wanted(parameter: Parameter[Any, Any]) -> bool:
         "--rows-per-part", type=int, help="Rows scored at a time (default: by their size)."
     ),
     click.option("--batch-size", type=int, help="Rows given to the model at a time."),
-    click.option(
-        "--import",
-        "imports",
-        multiple=True,
-        metavar="MODULE",
-        help="A module, or FILE.py, with layers of your own (default: found in the run's code).",
-    ),
-    click.option(
-        "--allow-code", is_flag=True, help="Load Lambda layers: their code is in the file."
-    ),
+    *LAYERS,
     click.option("--local", is_flag=True, help="Score on this machine, without Slurm."),
     click.option("--no-wait", is_flag=True, help="Return once the run is submitted."),
 )

@@ -83,12 +83,9 @@ def of_latest(service: ServiceFolder) -> Status:
     who ask again and again: what Slurm says of its job may be some seconds old
     (`hpctf.scheduler.shared_answers`), but is no older than what the server says."""
     folder = service.servers()[-1]
-    job, since = read_job(folder), min(read_state(folder).since, time.time())
-    if job is None or job.job_id is None:
-        return _of_server(folder)
-    answers = of_this_person(max(since, job.submitted))
-    state = _asked(job.cluster, {job.job_id: job}, answers)[job.job_id]
-    return _of_server(folder, {(job.cluster, job.job_id): state})
+    job, said = read_job(folder), read_state(folder)
+    since = max(min(said.since, time.time()), 0.0 if job is None else job.submitted)
+    return _of_server(folder, answers=of_this_person(since))
 
 
 def ending_of(service: ServiceFolder) -> str | None:
@@ -105,11 +102,13 @@ def ending_of(service: ServiceFolder) -> str | None:
     return ending
 
 
-def _of_server(folder: Path, known: _Known = MappingProxyType({})) -> Status:
+def _of_server(
+    folder: Path, known: _Known = MappingProxyType({}), answers: SharedAnswers | None = None
+) -> Status:
     said, job = read_state(folder), read_job(folder)
     if said.state in ("failed", "stopped"):
         return Status(said.state, said, job, folder)  # type: ignore[arg-type]
-    state = _of_job(job, known)
+    state = _of_job(job, known, answers)
     if state == "running":
         state = "ready" if said.state == "ready" else "starting"
     elif state == "over":
@@ -119,7 +118,9 @@ def _of_server(folder: Path, known: _Known = MappingProxyType({})) -> Status:
     return Status(state, said, job, folder)  # type: ignore[arg-type]
 
 
-def _of_job(job: Job | None, known: _Known = MappingProxyType({})) -> str:
+def _of_job(
+    job: Job | None, known: _Known = MappingProxyType({}), answers: SharedAnswers | None = None
+) -> str:
     """Return ``waiting``, ``running``, ``over`` or ``unknown``."""
     if job is None:
         return "over"
@@ -128,7 +129,7 @@ def _of_job(job: Job | None, known: _Known = MappingProxyType({})) -> str:
             return "unknown"
         return "running" if _runs(job) else "over"
     found = known.get((job.cluster, job.job_id))
-    return found or _asked(job.cluster, {job.job_id: job})[job.job_id]
+    return found or _asked(job.cluster, {job.job_id: job}, answers)[job.job_id]
 
 
 def _asked(

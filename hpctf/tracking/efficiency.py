@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpctf.common.units import bytes_of, in_short, memory_size
 from hpctf.run_folder.rank_states import ranks_of
-from hpctf.tracking.samples import Samples, gpu_numbers, read_samples
+from hpctf.tracking.samples import Sample, Samples, gpu_numbers, read_samples
 
 _KWH = 3_600_000
 """Joules of a kilowatt-hour."""
@@ -227,22 +228,27 @@ def _memory_peak(mine: Samples) -> int:
     return max((int(one) for one in held if one), default=0)
 
 
+def _of_each_gpu(ranks: dict[str, Samples]) -> Iterator[tuple[str, str, Sample]]:
+    """Yield each sample of each GPU that a rank sees: which GPU it is, whichever rank sees it, and
+    what that rank calls it."""
+    for rank, mine in ranks.items():
+        for one in mine.all:
+            for number in gpu_numbers(one.row):
+                known = number < len(one.gpus)
+                yield one.gpus[number] if known else f"{rank} {number}", f"gpu{number}", one
+
+
 def _gpus(ranks: dict[str, Samples]) -> tuple[float | None, int | None, int | None]:
     """Return (mean use, most memory of a GPU, that GPU's memory); one that several ranks see is
     counted once."""
     busy: dict[str, list[float]] = defaultdict(list)
     held: dict[str, tuple[int, int]] = {}
-    for rank, mine in ranks.items():
-        for one in mine.all:
-            for number in gpu_numbers(one.row):
-                known = number < len(one.gpus)
-                gpu = one.gpus[number] if known else f"{rank} {number}"
-                name = f"gpu{number}"
-                if f"{name}_use" in one.row:
-                    busy[gpu].append(one.row[f"{name}_use"])
-                if f"{name}_memory" in one.row:
-                    now = (one.row[f"{name}_memory"], one.row.get(f"{name}_memory_total", 0))
-                    held[gpu] = max(held.get(gpu, now), now)
+    for gpu, name, one in _of_each_gpu(ranks):
+        if f"{name}_use" in one.row:
+            busy[gpu].append(one.row[f"{name}_use"])
+        if f"{name}_memory" in one.row:
+            now = (one.row[f"{name}_memory"], one.row.get(f"{name}_memory_total", 0))
+            held[gpu] = max(held.get(gpu, now), now)
     means = [sum(uses) / len(uses) for uses in busy.values()]
     peak, total = max(held.values(), default=(None, None))
     return round(sum(means) / len(means), 1) if means else None, peak, total
@@ -252,14 +258,10 @@ def _gpu_energy(ranks: dict[str, Samples]) -> int | None:
     """Return the joules of all GPUs; one that several ranks see is counted once, and each start of
     a rank counts from 0."""
     used: dict[tuple[str, int], int] = defaultdict(int)
-    for rank, mine in ranks.items():
-        for one in mine.all:
-            for number in gpu_numbers(one.row):
-                known = number < len(one.gpus)
-                gpu = one.gpus[number] if known else f"{rank} {number}"
-                joules = one.row.get(f"gpu{number}_energy")
-                if joules is not None:
-                    used[gpu, one.start] = max(used[gpu, one.start], int(joules))
+    for gpu, name, one in _of_each_gpu(ranks):
+        joules = one.row.get(f"{name}_energy")
+        if joules is not None:
+            used[gpu, one.start] = max(used[gpu, one.start], int(joules))
     return sum(used.values()) if used else None
 
 

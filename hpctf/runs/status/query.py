@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hpctf.errors import HpctfError, SchedulerError
 from hpctf.run_folder.layout import TRIALS, RunFolder
@@ -16,9 +16,6 @@ from hpctf.runs.status.earlier import not_ended
 from hpctf.runs.status.lost_submissions import fates, identity_of
 from hpctf.runs.status.state import RunState, summary
 from hpctf.scheduler.jobs import Identity, JobStatus, Scheduler, liveliest
-
-if TYPE_CHECKING:
-    from hpctf.scheduler.shared_answers import SharedAnswers
 
 _OF_A_RANK = (
     *("role", "index", "host", "state", "exit_code", "signal", "oom"),
@@ -259,10 +256,9 @@ def _scheduler(kind: str, group: list[_Open], since: float | None = None) -> Sch
     from hpctf.scheduler.slurm import Slurm
 
     cluster = group[0].record.get("cluster")
-    return Slurm(cluster, None if since is None else _shared(group, since))
-
-
-def _shared(group: list[_Open], since: float) -> SharedAnswers | None:
+    if since is None:
+        return Slurm(cluster)
     from hpctf.scheduler.shared_answers import of_this_person
 
-    return of_this_person(since, min(one.run.plan["questions_per_minute"] for one in group))
+    per_minute = min(one.run.plan["questions_per_minute"] for one in group)
+    return Slurm(cluster, of_this_person(since, per_minute))

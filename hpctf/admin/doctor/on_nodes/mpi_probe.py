@@ -68,15 +68,16 @@ def pairs(comm: Any, mpi: Any) -> list[dict[str, Any]]:
             elif rank == second:
                 follow(comm, mpi, first)
         meet(comm)
-        for pair, new in (
-            (pair, new) for found in comm.allgather(ours) for pair, new in found.items()
-        ):
+        everybodys = (found.items() for found in comm.allgather(ours))
+        for pair, new in itertools.chain.from_iterable(everybodys):
             old = best.get(pair, new)
             best[pair] = {
                 "latency_s": min(old["latency_s"], new["latency_s"]),
                 "bandwidth": max(old["bandwidth"], new["bandwidth"]),
             }
         turns = seem_slow(best)
+        if not turns:
+            break
     return [{"ranks": pair, **best[pair]} for pair in sorted(best) if pair[0] == rank]
 
 

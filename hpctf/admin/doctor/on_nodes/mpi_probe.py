@@ -55,7 +55,7 @@ def main(prefix: str) -> int:
 
 def pairs(comm: Any, mpi: Any) -> list[dict[str, Any]]:
     """Return latency and bandwidth of the pairs in which this rank is the first. What seems slow is
-    measured again: a CPU that is busy for a moment is no slow link."""
+    measured again: the CPU may have been busy for a moment, which says nothing of the link."""
     rank = comm.Get_rank()
     best: dict[tuple[int, int], dict[str, float]] = {}
     turns = list(itertools.combinations(range(comm.Get_size()), 2))

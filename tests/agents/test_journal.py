@@ -227,7 +227,7 @@ def test_a_hundred_kills_of_appenders_lose_no_trial(tmp_path: Path) -> None:
             number, _, value = line.partition(" ")
             assert int(number) not in told, "two agents had the same trial"
             told[int(number)] = float(value)
-    assert len(told) > 100
+    assert len(told) >= 100, "one before each kill"
 
     study = optuna.load_study(study_name="study", storage=storage_of(journal))
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))

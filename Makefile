@@ -6,7 +6,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 PYTEST_ARGS ?=
 # The tests' many processes import the same: whatever the shell says, it is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: demo unit test test-here test-debian13 reliability correctness pictures docs lint hooks clean
+.PHONY: demo unit test test-here test-debian13 reliability correctness bench pictures docs lint hooks clean
 
 .venv/.installed: setup.cfg pyproject.toml tools/venv
 	tools/venv .venv $(EDITABLE) .
@@ -66,6 +66,14 @@ correctness: .venv/.test
 	tools/debian-packages
 	.venv/bin/python -m pytest tests/correctness --correctness
 	.venv/bin/python -m pytest tests/models/export/test_kinds.py --exports
+
+# Measures what is not measured yet, and writes docs/performance.md; BENCH_ARGS="--only submit" renews
+# a row (python -m benchmarks --help).
+BENCH_ARGS ?=
+
+bench: .venv/.test
+	tools/debian-packages
+	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 # Writes the pages' pictures in docs/pictures, of real trainings.
 pictures: .venv/.test

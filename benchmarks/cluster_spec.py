@@ -1,76 +1,122 @@
-"""How long one rank of a large job takes to make its TF_CONFIG.
+"""TF_CONFIG of a large job
 
-    python benchmarks/cluster_spec.py
-
-Prints the best and the median of 30 runs, from Slurm's variables to the JSON text, and what
-importing the module costs in a fresh interpreter.
+What a rank takes from Slurm's variables to the text of TF_CONFIG, beside TensorFlow's
+SlurmClusterResolver; and what the client takes from an estimator to the batch script. In a process
+that has imported both.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from hpctf.cluster_spec import Ports, cluster, role_of, tasks_from_environment, tf_config
+from benchmarks.bench import Bench, CannotMeasure, run
+from benchmarks.figures import Figure, Goal, value
+from benchmarks.peers import TRAINING, python_of
+from hpctf import TensorFlow
+from hpctf.cluster_spec import Ports, cluster, role_of, tasks_from_environment
+from hpctf.planning.planner import make_plan
+from hpctf.site.loading import load_site
+from hpctf.submission.script import render
 
-TASKS = 10_000
-ROLES = [("chief", 1), ("ps", 99), ("worker", 9_900)]
+NEEDS = (TRAINING,)
+QUICK = True
+SIZES = (10, 100, 1_000, 10_000)
+PER_HOST = 64
+ONE, MANY, SCRIPT = "one task per host", "64 tasks per host", "batch script"
+RESOLVER = "SlurmClusterResolver, one task per host"
+GOALS = (
+    Goal("TF_CONFIG of 10,000 tasks ≤ 30 ms, one per host", value(ONE, 10_000), most=30),
+    Goal("TF_CONFIG of 10,000 tasks ≤ 30 ms, 64 per host", value(MANY, 10_000), most=30),
+    Goal("batch script of 10,000 tasks ≤ 30 ms", value(SCRIPT, 10_000), most=30),
+)
+RESOLVE = """
+import json, time
+from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+
+for turn in range(4):
+    began = time.perf_counter()
+    resolver = SlurmClusterResolver(auto_set_gpu=False)
+    json.dumps(resolver.cluster_spec().as_dict())
+    if turn:
+        print((time.perf_counter() - began) * 1e3)
+"""
 
 
-def environment(hosts: str, tasks_per_node: str) -> dict[str, str]:
+def measure(bench: Bench) -> Iterator[Figure]:
+    for size in bench.of(SIZES, (10, 10_000)):
+        yield from bench.in_turn(
+            {
+                ONE: lambda size=size: milliseconds(lambda: config(size, 1)),  # type: ignore[misc]
+                MANY: lambda size=size: milliseconds(lambda: config(size, PER_HOST)),  # type: ignore[misc]
+                SCRIPT: lambda size=size: milliseconds(lambda: script(bench, size)),  # type: ignore[misc]
+            },
+            "ms",
+            rounds=15,
+            size=size,
+            size_of="tasks",
+        )
+    if not bench.quick:
+        for size in SIZES:
+            yield resolved(python_of(TRAINING), size)
+
+
+def resolved(python: Path, size: int) -> Figure:
+    """Measure TensorFlow's own resolver, in a process of its own."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        printed = run(python, "-c", RESOLVE, **environment(size, 1), **quiet)
+    except CannotMeasure as error:
+        return Figure(RESOLVER, "ms", size=size, size_of="tasks", reason=str(error))
+    return Figure(RESOLVER, "ms", tuple(map(float, printed.split())), size, "tasks")
+
+
+def environment(tasks: int, per_host: int) -> dict[str, str]:
+    """Return Slurm's variables of a job with so many tasks."""
+    hosts, rest = divmod(tasks, per_host)
+    counts = [f"{per_host}(x{hosts})"] * (hosts > 0) + [str(rest)] * (rest > 0)
     return {
         "SLURM_JOB_ID": "4711",
         "SLURM_PROCID": "0",
-        "SLURM_STEP_NODELIST": hosts,
-        "SLURM_STEP_NUM_TASKS": str(TASKS),
-        "SLURM_STEP_TASKS_PER_NODE": tasks_per_node,
+        "SLURM_LOCALID": "0",
+        "SLURM_STEP_NODELIST": f"n[00001-{hosts + (rest > 0):05}]",
+        "SLURM_STEP_NUM_TASKS": str(tasks),
+        "SLURM_STEP_TASKS_PER_NODE": ",".join(counts),
     }
 
 
-def one_task_a_host() -> None:
-    """The same steps as `tf_config`; the text is too long for Linux, so it is only measured."""
-    tasks = tasks_from_environment(environment(f"n[00001-{TASKS}]", f"1(x{TASKS})"))
-    addresses = cluster(ROLES, tasks, Ports().block("4711", 1))
-    role, index = role_of(ROLES, 0)
+def config(size: int, per_host: int) -> None:
+    """The same steps as `hpctf.cluster_spec.tf_config`, which refuses a text that is too long for
+    Linux."""
+    roles = [("chief", 1), ("ps", size // 100), ("worker", size - 1 - size // 100)]
+    tasks = tasks_from_environment(environment(size, per_host))
+    addresses = cluster(roles, tasks, Ports().block("4711", min(size, per_host)))
+    role, index = role_of(roles, 0)
     json.dumps({"cluster": addresses, "task": {"type": role, "index": index}})
 
 
-def many_tasks_a_host() -> None:
-    tf_config(ROLES, environment("n[1-157]", "64(x156),16"))
-
-
-def milliseconds(what: Callable[[], None]) -> list[float]:
-    times = []
-    for _ in range(30):
-        start = time.perf_counter()
-        what()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
-
-
-def import_milliseconds() -> float:
-    script = (
-        "import hpctf, time; start = time.perf_counter(); import hpctf.cluster_spec; "
-        "print((time.perf_counter() - start) * 1e3)"
+def script(bench: Bench, size: int) -> None:
+    """From an estimator to the text of its batch script."""
+    (bench.folder / "train.py").touch()
+    estimator = TensorFlow(
+        bench.folder,
+        entry_script="train.py",
+        distributed_backend="collective",
+        node_count=size,
+        python=sys.executable,
     )
-    return statistics.median(
-        float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(11)
+    run_folder = str(bench.folder / "run")
+    planned = make_plan(
+        estimator, load_site("slurm"), run_id="r", experiment="e", run_folder=run_folder
     )
+    render(planned.plan)
 
 
-def main() -> None:
-    for name, what in [
-        (f"{TASKS:,} tasks, one a host", one_task_a_host),
-        (f"{TASKS:,} tasks, 64 a host", many_tasks_a_host),
-    ]:
-        times = milliseconds(what)
-        print(f"{name}: best {min(times):.1f} ms, median {statistics.median(times):.1f} ms")
-    print(f"import hpctf.cluster_spec: {import_milliseconds():.1f} ms")
-
-
-if __name__ == "__main__":
-    main()
+def milliseconds(what: Callable[[], None]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    what()
+    return (time.perf_counter() - began) * 1e3

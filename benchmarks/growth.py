@@ -24,13 +24,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.ranks import widen  # noqa: E402
 from hpctf import Experiment, Run, TensorFlow  # noqa: E402
-from hpctf.node import thinning  # noqa: E402
 from hpctf.node.completion import Ends  # noqa: E402
-from hpctf.node.identity import Identity  # noqa: E402
-from hpctf.node.process import Ended  # noqa: E402
-from hpctf.node.rank import FOLLOW_S, Rank  # noqa: E402
-from hpctf.node.signals import Signals  # noqa: E402
+from hpctf.node.rank import FOLLOW_S  # noqa: E402
 from hpctf.runs.housekeeping.disk_usage import sizes_of  # noqa: E402
 
 DAY_S = 86_400
@@ -77,51 +74,6 @@ def trained(folder: Path, code: str = "", over: bool = True) -> Run:
     return run
 
 
-def widen(run: Run, ranks: int, seconds: float, ended: bool) -> None:
-    """Give a run more ranks, with the states and samples that they have after some time."""
-    plan = json.loads(run.folder.plan_file.read_text())
-    plan["roles"][0]["count"] = ranks
-    run.folder.plan_file.write_text(json.dumps(plan))
-    for index in range(ranks):
-        me = Identity(index, 0, ranks, "worker", index, f"n{index // 8}")
-        rank = Rank(plan, me, str(run.folder.path), Signals.__new__(Signals))
-        if index:
-            rank._record_start(1000 + index)
-        for _ in range(int(seconds / 30)):
-            rank.beat()
-        if ended and index:
-            rank._record("ended", **Ended(0, None, None)._asdict(), oom=None, full=False)
-    system = run.folder.metrics / "system"
-    system.mkdir(exist_ok=True)
-    sample(system / "worker-0.jsonl", seconds)
-    for index in range(1, ranks):
-        shutil.copy(system / "worker-0.jsonl", system / f"worker-{index}.jsonl")
-
-
-def sample(path: Path, seconds: float) -> None:
-    """Write a sample each 10 s, thinned as a rank's wrapper does."""
-    row = {
-        "cpu": 3.921,
-        "memory": 6_115_640_320,
-        "memory_count": "cgroup",
-        "memory_peak": 6_117_202_944,
-        "processes": 13,
-        "gpu0_use": 85,
-        "gpu0_memory": 30_000_000_000,
-        "gpu0_memory_total": 85_000_000_000,
-    }
-    begin = time.time() - seconds
-    opened = {"attempt": 0, "host": "n0", "pid": 1, "every_s": 10}
-    lines = [json.dumps({"opened": opened, "time": begin})]
-    for n in range(int(seconds / 10)):
-        lines.append(json.dumps({"name": "system", "row": row, "time": begin + 10 * (n + 1)}))
-        if len(lines) > thinning.MOST:
-            path.write_text("\n".join(lines) + "\n")
-            thinning.thin(str(path))
-            lines = path.read_text().splitlines()
-    path.write_text("\n".join(lines) + "\n")
-
-
 def logged(run: Run, points: int) -> None:
     """Fill a journal with points of four names."""
     with (run.folder.metrics / "worker-0.jsonl").open("w") as journal:
@@ -153,13 +105,13 @@ def main() -> None:
 
     going = trained(folder, "import time\ntime.sleep(3600)", over=False)
     try:
-        widen(going, 64, 7 * DAY_S / part, ended=False)
+        widen(going.folder.path, 64, 7 * DAY_S / part, ended=False)
         tell("status, 7 days, 64 ranks, running", lambda: ("status", going.id))
     finally:
-        widen(going, 1, 0, ended=False)
+        widen(going.folder.path, 1, 0, ended=False)
         going.cancel()
     run = trained(folder)
-    widen(run, 16, 7 * DAY_S / part, ended=True)
+    widen(run.folder.path, 16, 7 * DAY_S / part, ended=True)
     tell("status, 7 days, 16 ranks, completed", lambda: ("status", run.id))
     states_of_a_large_run(folder, part)
     follow(run, rounds)
@@ -210,7 +162,7 @@ def change(final: Path, experiment: str) -> None:
 def states_of_a_large_run(folder: Path, part: int) -> None:
     """Tell what the states of 1,024 ranks take after 30 days."""
     large = trained(folder)
-    widen(large, 1024 // part, 0, ended=True)
+    widen(large.folder.path, 1024 // part, 0, ended=True)
     size = sizes_of(large.folder.state).total / 1e6
     print(f"{'state folder, 1,024 ranks, any time':46} {size:9.1f} MB on the disk", flush=True)
     large.delete()

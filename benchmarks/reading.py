@@ -1,6 +1,6 @@
 """What reading back costs: the last metrics of a thousand runs, with short journals and long ones.
 
-    python benchmarks/reading.py FOLDER [--runs N] [--rounds N] [--events FILE]
+    python -m benchmarks.reading FOLDER [--runs N] [--rounds N] [--events FILE]
 
 One run is trained on this machine for each case; the others are copies of its folder, with a
 journal for each rank. A killed one has logged thousands of lines a second, and left a journal that
@@ -21,8 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from listing import FIRST_MS, forget
-
+from benchmarks.listing import FIRST_MS, forget
 from hpctf import Experiment, TensorFlow
 
 NAMES = 5

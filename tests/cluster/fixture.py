@@ -181,7 +181,7 @@ def up(nodes: int | None = None, *, temporary: bool = False) -> Cluster:
     """
     options = [] if nodes is None else [f"--nodes={nodes}"]
     _script("up", *options, *(["--temporary"] if temporary else []))
-    return _standing_cluster()
+    return standing()
 
 
 def down() -> None:
@@ -282,7 +282,8 @@ def _directory() -> Path:
     return Path(os.environ.get("HPCTF_CLUSTER_DIR", "/var/lib/hpctf-test-cluster"))
 
 
-def _standing_cluster() -> Cluster:
+def standing() -> Cluster:
+    """Return the cluster that stands."""
     directory = _directory()
     count = int((directory / "conf" / "node_count").read_text())
     return Cluster(

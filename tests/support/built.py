@@ -94,7 +94,7 @@ def build_tools() -> subprocess.CompletedProcess[str]:
     """
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    return _kept("tools", [*setup["options"]["install_requires"].split(), *TOOLS])
+    return kept("tools", [*setup["options"]["install_requires"].split(), *TOOLS])
 
 
 CLIENTS = (
@@ -111,10 +111,14 @@ entry scripts."""
 
 def build_clients() -> subprocess.CompletedProcess[str]:
     """Build an environment with `CLIENTS`, as `build_tools` does."""
-    return _kept("clients", list(CLIENTS))
+    return kept("clients", list(CLIENTS))
 
 
-def _kept(name: str, wanted: list[str]) -> subprocess.CompletedProcess[str]:
+def kept(name: str, wanted: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Build an environment with what is wanted, by uv with these options, unless it is kept.
+
+    Its interpreter is what the answer's stdout holds.
+    """
     digest = hashlib.sha256("\n".join([sys.executable, *wanted]).encode()).hexdigest()[:10]
     home = CACHE / f"{name}-{digest}"
     python = home / "bin/python"
@@ -127,7 +131,7 @@ def _kept(name: str, wanted: list[str]) -> subprocess.CompletedProcess[str]:
         uv = [sys.executable, "-m", "uv"]
         for words in (
             [*uv, "venv", "--clear", "--python", sys.executable, str(home)],
-            [*uv, "pip", "install", "--python", str(python), *wanted],
+            [*uv, "pip", "install", "--python", str(python), *options, *wanted],
         ):
             made = subprocess.run(words, capture_output=True, text=True)
             if made.returncode:

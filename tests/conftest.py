@@ -42,6 +42,7 @@ IN_CI = os.environ.get("CI") == "true"
 PYENV = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
 """Where more versions of CPython are, if anywhere: Debian has one alone."""
 _SCOPES = "hpctf/scopes"
+_TRAIN_LITTLE = {"admin", "environment", "faults", "site"}
 _HELD = pytest.StashKey[list[ExitStack]]()
 """What this process holds of the cluster: one use of it, or nothing."""
 
@@ -97,13 +98,13 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist tells of what was collected, and scheduling begins
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note for `_Scopes` what goes to one process: files that train (those of tests/faults do
-    little of it), and tests that break the cluster, which would wait for each other."""
+    """Note for `_Scopes` what goes to one process: files that train, but for folders that do little
+    of it, and tests that break the cluster, which would wait for each other."""
     scopes = {}
     for item in session.items:
         if _breaks_the_cluster(item):
             scopes[item.nodeid] = "break the cluster"
-        elif "tensorflow" in _marks(item) and "faults" not in item.path.parts:
+        elif "tensorflow" in _marks(item) and _TRAIN_LITTLE.isdisjoint(item.path.parts):
             where = "here" if _trains_here(item) else "on the cluster"
             scopes[item.nodeid.partition("::")[0]] = f"train {where}"
     if session.config.cache is not None:

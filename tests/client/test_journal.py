@@ -82,18 +82,18 @@ def fork_a_rank_that_logs_for_ever(folder: Path, told: Path, rank: int, attempt:
         os._exit(1)
 
 
-def test_64_ranks_that_are_killed_lose_no_record(tmp_path: Path) -> None:
+def test_ranks_that_are_killed_lose_no_record(tmp_path: Path) -> None:
     """Each rank notes outside of the journal what it has logged, and is killed at some moment: a
     later one when it has logged more. Eight run at a time: together they log a million records a
     second, each of which is read again."""
-    for attempt, first in itertools.product(range(2), range(0, 64, 8)):
+    for attempt, first in itertools.product(range(2), range(0, 16, 8)):
         ranks = {}
         for rank in range(first, first + 8):
             told = tmp_path / f"told-{rank}"
             ranks[rank] = fork_a_rank_that_logs_for_ever(tmp_path / "run", told, rank, attempt)
         for rank, process in ranks.items():
             told = tmp_path / f"told-{rank}"
-            while not told.exists() or int(told.read_bytes() or b"-1") < 50 * rank:
+            while not told.exists() or int(told.read_bytes() or b"-1") < 200 * rank:
                 assert os.waitpid(process, os.WNOHANG) == (0, 0)
                 sleep(0.001)
             os.kill(process, signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_64_ranks_that_are_killed_lose_no_record(tmp_path: Path) -> None:
             assert all(value == n / 3 for n, value in enumerate(series.values))
             assert last_of(str(journal)).series["loss"].steps == series.steps[-1:]
             told.unlink()
-    assert len(list((tmp_path / "run/metrics").iterdir())) == 64
+    assert len(list((tmp_path / "run/metrics").iterdir())) == 16
 
 
 @pytest.mark.parametrize("number", [1, 5000])

@@ -34,6 +34,7 @@ COMMANDS = {
     "wait": ("hpctf.cli.runs", "Wait for a run to end."),
     "cancel": ("hpctf.cli.runs", "Cancel runs."),
     "result": ("hpctf.cli.runs", "Print every rank's result."),
+    "shell": ("hpctf.cli.shell", "Open a shell where a run's rank runs."),
     "logs": ("hpctf.cli.files", "Print the logs of a run."),
     "files": ("hpctf.cli.files", "List a run's outputs and logs."),
     "download": ("hpctf.cli.files", "Copy a run's files."),
@@ -61,7 +62,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Train": ("init", "submit", "tune", "resubmit", "cancel"),
-    "Follow": ("runs", "status", "watch", "why", "logs", "wait"),
+    "Follow": ("runs", "status", "watch", "why", "logs", "wait", "shell"),
     "Results": ("metrics", "result", "files", "download", "diff", "report", "tag"),
     "Models": ("models", "score", "services"),
     "Keep": ("export", "tensorboard", "archive", "du"),

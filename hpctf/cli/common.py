@@ -171,7 +171,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def wait_for(run: Run, show_output: bool = False) -> RunState:
     """Wait for a run with progress on stderr: a live line on a terminal, plain lines in a pipe."""
     try:
-        with _progress() as on_change:
+        with progress() as on_change:
             return run.wait_for_completion(
                 show_output, raise_on_error=False, on_change=on_change, stream=sys.stderr
             )
@@ -181,8 +181,8 @@ def wait_for(run: Run, show_output: bool = False) -> RunState:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[RunState, float], None]]:
-    """Yield what `Run.wait_for_completion` is to call at every look."""
+def progress() -> Iterator[Callable[[RunState, float], None]]:
+    """Yield what `Run.wait_for_completion` is to call at every look, on stderr."""
     from hpctf.runs.status.state import describe
 
     last = ""

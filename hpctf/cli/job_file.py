@@ -18,7 +18,7 @@ from hpctf.site.yaml_files import NotReadable, named, parse_yaml, printable, rea
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
-_NOT_KEYS = ("dry_run", "as_json", "settings")
+_NOT_KEYS = ("dry_run", "as_json", "settings", "interactive")
 
 _OPTIONS = {
     **{key: option for key, (_, option) in OPTIONS.items()},

@@ -137,7 +137,8 @@ def list_(
         answer_json([model.get_details() for model in found])
         return
     if not found:
-        say("There are no such models.")
+        chosen = name or wanted or run_id
+        say("There are no such models." if chosen else "No model is registered yet.")
         return
     rows = [
         (

@@ -12,6 +12,7 @@ import click
 
 from hpctf.cli.common import given_of, set_option, site_option
 from hpctf.cli.help_groups import in_group
+from hpctf.cli.interactive import USUAL_TIME, interactive_option, refuse_actions, work_in
 from hpctf.cli.job_file import JOB_SUFFIXES, read_job_file
 from hpctf.cli.training_options import (
     Submit,
@@ -26,7 +27,7 @@ from hpctf.cli.training_options import (
 )
 from hpctf.common.command_line import check_path
 from hpctf.errors import UsageError
-from hpctf.estimator.parameter import SLURM
+from hpctf.estimator.parameter import OUTPUT, SLURM
 
 
 @click.command(cls=Submit)
@@ -35,6 +36,7 @@ from hpctf.estimator.parameter import SLURM
 @estimator_options()
 @in_group(SLURM, site_option, set_option)
 @action_options
+@in_group(OUTPUT, interactive_option)
 @click.argument("script")
 @click.argument("args", metavar="[ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -47,15 +49,19 @@ def submit(context: click.Context, /, script: str, **options: Any) -> None:
     if script.endswith(JOB_SUFFIXES):
         given = {**read_job_file(Path(script), submit.params), **given}
         script = given.pop("script", None)
-    _submit(script, given)
+    context.exit(_submit(script, given))
 
 
-def _submit(script: str | None, options: dict[str, Any]) -> None:
+def _submit(script: str | None, options: dict[str, Any]) -> int:
     from hpctf.estimator.request import estimator_from
     from hpctf.experiment import Experiment
     from hpctf.runs.site_choice import ChosenSite
 
-    actions = take_actions(options)
+    actions, interactive = take_actions(options), options.pop("interactive", False)
+    if interactive:
+        refuse_actions(actions)
+        if options.get("time") is None:
+            options["time"] = USUAL_TIME
     site, settings = options.pop("site", None), options.pop("settings", None)
     experiment, run_name = options.pop("experiment", None), options.pop("name", None)
     tags = asked_of({"tags": options.pop("tags", ())})["tags"]
@@ -64,11 +70,14 @@ def _submit(script: str | None, options: dict[str, Any]) -> None:
     if experiment is None:
         experiment = experiment_of(script)
     chosen = ChosenSite(site, settings, estimator.source_directory, not actions["dry_run"])
+    if interactive:
+        return work_in(experiment, chosen, estimator, run_name, tags)
     exp = Experiment(experiment, chosen)
     if actions["dry_run"]:
         show_plan(exp.plan(estimator, run_name), actions["as_json"])
-        return
+        return 0
     hand_in(partial(exp.submit, estimator, name=run_name, tags=tags), exp.site.name, actions)
+    return 0
 
 
 def experiment_of(script: str | None) -> str:

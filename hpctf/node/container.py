@@ -65,21 +65,33 @@ def contained(
     `place` the path, without its ending, of a file in the run folder for the rank's variables.
     """
     wanted = {name: env[name] for name in env if name in persons or _OF_THE_LAUNCHER.match(name)}
+    folder = os.path.join(env["HPCTF_RUN_FOLDER"], "snapshot")
+    file = file_of(place)
+    text = _of_image(container.get("variables", "")) + _shell(wanted, folder)
+    write_atomic(file, text, 0o600)
+    words, outside = entered(container, env, uses_gpu)
+    return [*words, "/bin/sh", file, *command], outside
+
+
+def file_of(place: str) -> str:
+    """Return the file that sets a rank's variables inside; `place` is its path without ending."""
+    return f"{place}.env"
+
+
+def entered(
+    container: Mapping[str, Any], env: Mapping[str, str], uses_gpu: bool
+) -> tuple[list[str], dict[str, str]]:
+    """Return the words that run a command in a container, and the runtime's own environment."""
     outside = {name: value for name, value in env.items() if name not in _OF_THE_HOST}
     if "LD_LIBRARY_PATH" in env:
         outside["LD_LIBRARY_PATH"] = env["LD_LIBRARY_PATH"]  # the runtime's own, of its module
-    folder = os.path.join(env["HPCTF_RUN_FOLDER"], "snapshot")
-    file = f"{place}.env"
-    text = _of_image(container.get("variables", "")) + _shell(wanted, folder)
-    write_atomic(file, text, 0o600)
     words = list(container["command"])
     words += container["gpu_options"] if uses_gpu else ()
     for bind in _folders(env):
         words += ["--bind", bind]
     for name in container.get("hides", ()):
         outside.pop(name, None)
-    words += [container["image"], *container.get("after", ())]
-    return [*words, "/bin/sh", file, *command], outside
+    return [*words, container["image"], *container.get("after", ())], outside
 
 
 def activated(command: Sequence[str], python: str) -> list[str] | None:

@@ -29,6 +29,10 @@ if __name__ == "__main__":
             from hpctf.node.conclude import conclude
 
             sys.exit(conclude(run_folder, int(rest[0])))
+        if action == "shell":
+            from hpctf.node.shell import enter
+
+            enter(run_folder, rest[0], rest[1:])
         if action == "clear":
             from hpctf.node.leftovers import end_earlier_steps
 

@@ -33,7 +33,7 @@ from hpctf.planning.directives import (
 from hpctf.planning.keras import settle_keras
 from hpctf.planning.locked_options import refuse_locked_options
 from hpctf.planning.missing_modules import check_modules
-from hpctf.planning.resources import Resources
+from hpctf.planning.resources import Resources, notes_without_slurm
 from hpctf.run_folder import worlds
 from hpctf.scheduler.programs import ask, chosen_by_shell, shell_notes
 from hpctf.scheduler.sbatch_options import check_directive_value, check_run_folder
@@ -114,6 +114,8 @@ def make_plan(
         )
     if site.scheduler == "slurm":
         notes += shell_notes(os.environ, dict(components[0].directives))
+    else:  # where a time limit is kept, too
+        notes += notes_without_slurm(replace(asked, time_s=None), "the run")
     _check_clusters(components)
     if site.scheduler == "slurm":
         check_directive_value("job name", run_id)

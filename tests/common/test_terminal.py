@@ -57,6 +57,7 @@ LOOKS = [
     "wait RUN",
     "watch RUN",
     "result RUN",
+    "shell RUN",
     "logs RUN",
     "logs RUN --role job",
     "files RUN",
@@ -105,7 +106,9 @@ PAINTED = ["doctor --site local"]
 COLOR = re.compile(rb"\x1b\[(?:[0-9]*;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
 
 EXIT = {
-    **dict.fromkeys(("why EVIL", "models export m", "submit", "tune", "score", "docs"), b"2"),
+    **dict.fromkeys(
+        ("why EVIL", "shell", "models export m", "submit", "tune", "score", "docs"), b"2"
+    ),
     **dict.fromkeys(("wait", "watch", "result"), b"1"),
 }
 

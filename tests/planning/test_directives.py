@@ -74,6 +74,16 @@ def test_what_a_person_asks_for_and_the_site_drops_is_told(source: Path) -> None
     assert planned(source, dropping("mem", "time")).notes == ()
 
 
+def test_what_this_machine_cannot_grant_is_told(source: Path) -> None:
+    asked: dict[str, Any] = {"mem": "9G", "cpus_per_task": 4, "sbatch": {"exclusive": True}}
+    theirs = planned(source, site_of("local"), max_run_duration_seconds=60, **asked)
+    assert theirs.notes == tuple(
+        f"{what} has no effect: the run is on this machine, not in a Slurm job."
+        for what in ("A number of CPUs", "An amount of memory", "--sbatch exclusive")
+    )
+    assert theirs.plan.time_limit_s == 60
+
+
 def test_a_time_limit_that_no_script_says_is_no_limit(source: Path) -> None:
     theirs = planned(source, dropping("time"), max_run_duration_seconds=60)
     assert "time" not in options(theirs.plan)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -84,7 +84,7 @@ class CannotMeasure(Exception):
     """A case does not work, for the reason that the page shows."""
 
 
-def run(*command: str | Path, **variables: str) -> str:
+def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
     """Run a program and return what it printed.
 
     Raises
@@ -94,6 +94,7 @@ def run(*command: str | Path, **variables: str) -> str:
     """
     done = subprocess.run(
         [str(word) for word in command],
+        cwd=cwd,
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -104,6 +105,21 @@ def run(*command: str | Path, **variables: str) -> str:
         print(f"{command}:\n{done.stdout}{done.stderr}", file=sys.stderr)
         raise CannotMeasure(f"exit code {done.returncode}: {lines[-1][:200]}")
     return done.stdout
+
+
+def printed_by(command: Sequence[str], within_s: float, **variables: str) -> tuple[int, str]:
+    """Run a program, and return its exit code and all that it printed; raise
+    `subprocess.TimeoutExpired` if it takes longer."""
+    done = subprocess.run(
+        command,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=within_s,
+    )
+    return done.returncode, done.stdout
 
 
 def timed(*command: str | Path, **variables: str) -> float:

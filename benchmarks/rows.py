@@ -14,11 +14,17 @@ from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
 
 ROWS = (
+    "first_step",
     "submit",
+    "launch",
+    "ends",
+    "load",
     "listing",
     "cluster_spec",
     "snapshots",
     "wrapper",
+    "many_nodes",
+    "controller",
 )
 SLURM = "slurm"
 """A row that needs the test cluster, and is measured by its ordinary user: root's calls could not
@@ -56,4 +62,4 @@ def nodes(row: Row) -> int:
 
 def in_quick(row: Row) -> bool:
     """Return whether a row can be measured within seconds, without Slurm and TensorFlow."""
-    return not needs(row) or getattr(row, "QUICK", False)
+    return getattr(row, "QUICK", not needs(row))

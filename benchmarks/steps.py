@@ -1,23 +1,26 @@
-"""Steps a second under hpctf, beside the same script in a batch script written by hand.
+"""Steps per second while training
 
-    python benchmarks/steps.py FOLDER --python EXE [--rounds N] [--steps N]
-
-FOLDER lies on the file system that the nodes share; EXE is the Python of an environment with
-TensorFlow and Horovod. Needs a Slurm with three free nodes (`tests/cluster/up` makes one). On `mpi`
-two ranks train with Horovod, on `ps` a chief, two workers and a parameter server, in jobs that take
-turns. The script times its own steps, after those that trace and warm up; the start is not in it.
+The same script under hpctf and in a batch script written by hand, in jobs that take turns: `mpi` is
+2 ranks with Horovod, `ps` a chief, 2 workers and a parameter server, `collective` 2 workers with
+MultiWorkerMirroredStrategy. The script times its own steps, after those that trace and warm up.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.bench import Bench, CannotMeasure, printed_by
+from benchmarks.figures import Figure, Goal, ratio
+from benchmarks.peers import TRAINING, python_of
+from benchmarks.queue import wait_until_empty
+
+NEEDS = ("slurm", TRAINING)
+STEPS = 600
+HANGS_S = 300
 
 COMMON = """
 import json, os, sys, time
@@ -31,9 +34,11 @@ labels = tf.constant(random.integers(0, 10, 64))
 sizes = [784, 512, 512, 10]
 
 
-def variables():
+def variables(aggregation=tf.VariableAggregation.NONE):
     return [
-        tf.Variable(tf.random.stateless_normal(shape, seed=[1, n]) * 0.05)
+        tf.Variable(
+            tf.random.stateless_normal(shape, seed=[1, n]) * 0.05, aggregation=aggregation
+        )
         for n, shape in enumerate(zip(sizes, sizes[1:]))
     ]
 
@@ -108,6 +113,34 @@ taken = time.perf_counter() - began
 open(report, "w").write(json.dumps(steps / taken))
 """
 
+COLLECTIVE = """
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+with strategy.scope():
+    layers = variables(tf.VariableAggregation.MEAN)
+
+
+def replica():
+    with tf.GradientTape() as tape:
+        loss = loss_of(layers)
+    for layer, gradient in zip(layers, tape.gradient(loss, layers)):
+        layer.assign_sub(0.01 * gradient)  # exchanges what all replicas subtract
+
+
+@tf.function
+def step():
+    strategy.run(replica)
+
+
+for _ in range(20):
+    step()
+began = time.perf_counter()
+for _ in range(steps):
+    step()
+taken = time.perf_counter() - began
+if strategy.cluster_resolver.task_id == 0:
+    open(report, "w").write(json.dumps(steps / taken))
+"""
+
 MPI_BY_HAND = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks-per-node=1 --output={folder}/by-hand.log
 srun --mpi=pmix {python} {script} {steps} {report}
@@ -132,83 +165,64 @@ EOF
 srun --het-group=0 --distribution=block bash -c "$task" : --het-group=1 bash -c "$task"
 """
 
+COLLECTIVE_BY_HAND = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks-per-node=1 --output={folder}/by-hand.log
+read -r -d '' task <<'EOF'
+hosts=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
+workers=$(printf '"%s:23450", "%s:23450"' "${{hosts[@]}}")
+me=$(printf '"type": "worker", "index": %s' "$SLURM_PROCID")
+export TF_CONFIG="{{\\"cluster\\": {{\\"worker\\": [$workers]}}, \\"task\\": {{$me}}}}"
+{python} {script} {steps} {report}
+EOF
+srun bash -c "$task"
+"""
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a folder that the nodes share")
-    parser.add_argument("--python", required=True, help="the training's Python")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--backend", choices=["mpi", "ps"], action="append")
-    given = parser.parse_args()
-    bench = Bench(given.folder.absolute(), given.python, given.steps)
-    for backend in given.backend or ["mpi", "ps"]:
-        table(backend, bench.cases(backend), given.rounds)
+SCRIPTS = {"mpi": MPI, "ps": PS, "collective": COLLECTIVE}
+BY_HAND = {"mpi": MPI_BY_HAND, "ps": PS_BY_HAND, "collective": COLLECTIVE_BY_HAND}
+WORDS = {
+    "mpi": ("--nodes", "2"),
+    "ps": ("--workers", "2", "--ps", "1", "--nodes", "3", "--ps-placement", "hetjob"),
+    "collective": ("--nodes", "2"),
+}
+GOALS = tuple(
+    Goal(f"≥ 0.99 of by hand, {name}", ratio(f"`{name}`, hpctf", f"`{name}`, by hand"), least=0.99)
+    for name in SCRIPTS
+)
 
 
-class Bench:
-    """The scripts of both ways, and how they are run."""
-
-    def __init__(self, folder: Path, python: str, steps: int) -> None:
-        (folder / "proj").mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._python = python
-        self._steps = str(steps)
-        self._report = folder / "steps.json"
-
-    def cases(self, backend: str) -> dict[str, Callable[[], float]]:
-        """Return what is measured of a backend, by name."""
-        script = self._folder / f"proj/{backend}.py"
-        script.write_text(COMMON + {"mpi": MPI, "ps": PS}[backend])
-        batch = self._folder / f"{backend}.sbatch"
-        text = {"mpi": MPI_BY_HAND, "ps": PS_BY_HAND}[backend]
-        values = {"folder": self._folder, "python": self._python, "script": script}
-        batch.write_text(text.format(**values, steps=self._steps, report=self._report))
-        return {
-            "by hand": lambda: self._measured("sbatch", str(batch)),
-            "hpctf": lambda: self._measured(*self._hpctf(backend), str(script), *self._words()),
+def measure(bench: Bench) -> Iterator[Figure]:
+    folder, python = bench.folder, python_of(TRAINING)
+    report = folder / "steps.json"
+    for backend, text in SCRIPTS.items():
+        script = folder / f"{backend}.py"
+        script.write_text(COMMON + text)
+        batch = folder / f"{backend}.sbatch"
+        values = {"folder": folder, "python": python, "script": script}
+        batch.write_text(BY_HAND[backend].format(**values, steps=STEPS, report=report))
+        words = [sys.executable, "-m", "hpctf", "submit", "--wait", "--site", "slurm"]
+        words += ["--backend", backend, *WORDS[backend], "--python", str(python), str(script)]
+        words += ["--", str(STEPS), str(report)]
+        by_hand = f"`{backend}`, by hand"
+        cases = {
+            by_hand: partial(speed, bench, ["sbatch", "--wait", str(batch)]),
+            f"`{backend}`, hpctf": partial(speed, bench, words),
         }
-
-    def _hpctf(self, backend: str) -> list[str]:
-        words = [sys.executable, "-m", "hpctf", "submit", "--wait", "--backend", backend]
-        counts = {
-            "mpi": ["--nodes", "2"],
-            "ps": ["--workers", "2", "--ps", "1", "--nodes", "3", "--ps-placement", "hetjob"],
-        }
-        return [*words, "--python", self._python, *counts[backend]]
-
-    def _words(self) -> list[str]:
-        return ["--", self._steps, str(self._report)]
-
-    def _measured(self, *command: str) -> float:
-        """Run a job to its end and return its steps a second."""
-        self._report.unlink(missing_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True)
-        while subprocess.check_output(["squeue", "--me", "--noheader"]):
-            time.sleep(0.5)
-        if not self._report.exists():
-            sys.exit(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
-        speed: float = json.loads(self._report.read_text())
-        return speed
+        yield from bench.in_turn(cases, "steps/s", rounds=7, base=by_hand)
 
 
-def table(title: str, cases: dict[str, Callable[[], float]], rounds: int) -> None:
-    """Run the cases in turn, and print medians and the ratio round by round."""
-    found: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in range(rounds):
-        for name in sorted(cases, reverse=bool(turn % 2)):  # neither always comes first
-            found[name].append(cases[name]())
-    print(f"\n{title} (steps a second, {rounds} rounds)")
-    for name, speeds in found.items():
-        low, high = min(speeds), max(speeds)
-        print(f"  {name:10} median {statistics.median(speeds):8.1f}  ({low:.1f} to {high:.1f})")
-    by_hand, under_hpctf = found.values()
-    ratios = sorted(b / a for a, b in zip(by_hand, under_hpctf, strict=True))
-    print(
-        f"  ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})", flush=True
-    )
-
-
-if __name__ == "__main__":
-    main()
+def speed(bench: Bench, command: list[str]) -> float:
+    """Run a job to its end and return its steps per second."""
+    report = bench.folder / "steps.json"
+    report.unlink(missing_ok=True)
+    try:
+        _, text = printed_by(command, HANGS_S, HPCTF_RUNS_ROOT=str(bench.folder / "runs"))
+    except subprocess.TimeoutExpired:
+        raise CannotMeasure(f"has not ended after {HANGS_S} s") from None
+    finally:
+        subprocess.run(["scancel", "--me"], check=True)
+        wait_until_empty()
+    if not report.exists():
+        print(text, file=sys.stderr)
+        raise CannotMeasure("it did not come to its last step")
+    found: float = json.loads(report.read_text())
+    return found

@@ -1,6 +1,6 @@
 """Measures all rows, and writes docs/performance.md: ``make bench``.
 
-    python -m benchmarks [--only ROW ...] [--quick] [--results FOLDER] [--page FILE]
+    python -m benchmarks [--only ROW ...] [--quick] [--rounds N] [--results FOLDER] [--page FILE]
 
 A row that this machine has measured with the same code of hpctf is not measured again, so that what
 was interrupted goes on; --only renews rows. Each result is kept in benchmarks/results, with its
@@ -40,6 +40,7 @@ class Runner:
 
     results: Path
     quick: bool
+    rounds: int
 
     def kept(self, name: str) -> Result | None:
         """Return what a row has measured, or None."""
@@ -57,6 +58,7 @@ class Runner:
         variables = peers.build(need for need in needs if need != rows.SLURM)
         with place(rows.SLURM in needs, rows.nodes(row)) as (folder, prefix):
             words = [*prefix, sys.executable, "-m", "benchmarks.row", name, str(folder)]
+            words += ["--rounds", str(self.rounds)]
             done = subprocess.run(
                 [*words, *(["--quick"] if self.quick else [])],
                 cwd=ROOT,
@@ -97,11 +99,9 @@ def place(on_cluster: bool, nodes: int) -> Iterator[tuple[Path, list[str]]]:
 
 def environment(on_cluster: bool) -> dict[str, str]:
     """Return the variables of a row's process: nothing of the caller's sites and runs."""
-    variables = {name: text for name, text in os.environ.items() if not name.startswith("HPCTF_")}
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    if on_cluster:
-        variables = cluster.standing().environment(cluster.TEST_USER, variables)
-    return variables
+    variables = cluster.standing().environment(cluster.TEST_USER) if on_cluster else os.environ
+    left_out = ("HPCTF_", "PYTHONDONTWRITEBYTECODE")
+    return {name: text for name, text in variables.items() if not name.startswith(left_out)}
 
 
 def main() -> None:
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, without Slurm, TensorFlow and peers"
     )
+    parser.add_argument("--rounds", type=int, default=1_000, help="at most so many rounds")
     parser.add_argument("--list", action="store_true", help="print the rows' names")
     parser.add_argument("--page-only", action="store_true", help="write the page of what is kept")
     parser.add_argument("--results", type=Path, help="where results are kept")
@@ -122,7 +123,8 @@ def main() -> None:
         print("\n".join(rows.ROWS))
         return
 
-    runner = Runner(given.results or (QUICK / "results" if given.quick else RESULTS), given.quick)
+    default = QUICK / "results" if given.quick else RESULTS
+    runner = Runner(given.results or default, given.quick, given.rounds)
     failed = []
     if not given.page_only:
         failed = [name for name in wanted(runner, given.only) if not runner.measure(name)]

@@ -29,14 +29,21 @@ class Bench:
         An empty folder; the nodes share it, if the row needs Slurm.
     quick
         Whether sizes and rounds are small, without Slurm, TensorFlow and other launchers.
+    most_rounds
+        The most rounds, for a trial of a row.
     """
 
     folder: Path
     quick: bool = False
+    most_rounds: int = 1_000
 
     def of(self, full: T, quick: T) -> T:
         """Return the one or the other."""
         return quick if self.quick else full
+
+    def rounds(self, count: int) -> int:
+        """Return how many rounds to measure of so many."""
+        return 1 if self.quick else min(count, self.most_rounds)
 
     def in_turn(
         self,
@@ -53,7 +60,7 @@ class Bench:
         of them; the first round does not count. A case that fails has its reason."""
         values: dict[str, list[float]] = {case: [] for case in cases}
         reasons: dict[str, str] = {}
-        for turn in range(self.of(rounds, 1) + warm_up):
+        for turn in range(self.rounds(rounds) + warm_up):
             for case, run in cases.items():
                 if case in reasons:
                     continue

@@ -34,7 +34,8 @@ if {fails} and rank == 0:
     time.sleep(120)
 with open({folder!r} + "/ended-" + os.environ["SLURM_JOB_ID"] + "-" + str(rank), "w") as file:
     file.write(str(time.time()))
-sys.exit(3 if {fails} else 0)
+if {fails}:
+    sys.exit(3)
 """
 
 

@@ -35,14 +35,14 @@ _NEMO_RUN = """
 import sys
 import nemo_run as run
 folder, python, script, wait = sys.argv[1:]
+run.config.set_nemorun_home(folder)
 executor = run.SlurmExecutor(
-    account=None,
+    account="bench",
     partition="normal",
     nodes=2,
     ntasks_per_node=1,
     time="00:10:00",
     mem=None,
-    tunnel=run.LocalTunnel(job_dir=folder),
     packager=run.Packager(),
 )
 script = run.Script(inline=python + " " + script)
@@ -104,10 +104,9 @@ class Launch:
 
     def torchx(self) -> Command:
         """TorchX's command line, with its component for any program."""
-        options = f"job_dir={self.folder}/torchx,partition=normal,nomem=true"
         words = ["-c", "from torchx.cli.main import main; main()", "run", "--scheduler", "slurm"]
         words += ["--wait"] if self.wait else []
-        words += ["-cfg", options, "utils.sh", "--num_replicas", "2"]
+        words += ["-cfg", "partition=normal,nomem=true", "utils.sh", "--num_replicas", "2"]
         return [python_of("torchx"), *words, self.python, self.script]
 
     def nemo_run(self) -> Command:

@@ -54,7 +54,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     words = [HPCTF, "submit", "--site", "slurm", "--backend", "mpi", "--nodes", str(NODES)]
     words += ["--procs-per-node", str(PER_NODE)]
     starts, memory, states, cancelled, answers = [], [], [], [], []
-    for _ in range(3):
+    for _ in range(bench.rounds(3)):
         began = time.time()
         name = run(*words, script, "--", "sleep", **variables).strip()
         begun = all_begun(folder, 300)

@@ -1,13 +1,15 @@
 """Measures one row, in a process of its own: what it has imported and changed is gone afterwards.
 
-    python -m benchmarks.row NAME FOLDER [--quick]
+    python -m benchmarks.row NAME FOLDER [--quick] [--rounds N]
 
 Writes its figures to FOLDER/figures.jsonl, one JSON object each.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +19,20 @@ from benchmarks.figures import Figure
 from benchmarks.rows import load
 
 
-def main(name: str, folder: Path, *words: str) -> None:
+def main() -> None:
     """Measure a row."""
-    scratch = folder / "scratch"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1_000)
+    given = parser.parse_args()
+    scratch = given.folder / "scratch"
     scratch.mkdir()
-    with (folder / "figures.jsonl").open("w") as file:
-        for figure in load(name).measure(Bench(scratch, "--quick" in words)):
+    os.chdir(scratch)
+    bench = Bench(scratch, given.quick, given.rounds)
+    with (given.folder / "figures.jsonl").open("w") as file:
+        for figure in load(given.name).measure(bench):
             print(json.dumps(asdict(figure)), file=file, flush=True)
             print(f"  {shown(figure)}", file=sys.stderr, flush=True)
 
@@ -35,4 +45,4 @@ def shown(figure: Figure) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
+    main()

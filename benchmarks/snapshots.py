@@ -50,7 +50,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 def copied(bench: Bench, source: Path, prefix: str, size: int | None) -> Iterator[Figure]:
     """Measure the copies of a folder."""
     values: dict[str, list[float]] = {FIRST: [], AGAIN: [], PLAIN: []}
-    for number in range(bench.of(5, 1)):
+    for number in range(bench.rounds(5)):
         runs = bench.folder / "runs/e"
         runs.mkdir(parents=True)
         values[FIRST].append(snapshot(source, runs / f"first{number}"))

@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         bench.folder / "proj", entry_script="train.py", arguments=[str(seconds + 30)]
     )
     own, shared, shares = [], [], []
-    for _ in range(bench.of(5, 1)):
+    for _ in range(bench.rounds(5)):
         experiment = Experiment("wrapped", site="local", runs_root=bench.folder / "runs")
         run = experiment.submit(estimator, on_note=lambda note: None)
         log = run.folder.logs / "worker-0.log"

@@ -127,7 +127,13 @@ def main() -> None:
     runner = Runner(given.results or default, given.quick, given.rounds)
     failed = []
     if not given.page_only:
-        failed = [name for name in wanted(runner, given.only) if not runner.measure(name)]
+        for name in wanted(runner, given.only):
+            try:
+                if not runner.measure(name):
+                    failed.append(name)
+            except RuntimeError as error:  # the cluster does not come up
+                print(f"  {error}", file=sys.stderr)
+                failed.append(name)
     results = {name: result for name in rows.ROWS if (result := runner.kept(name))}
     if results and not runner.quick:
         os.environ.update(peers.build(["matplotlib"]))

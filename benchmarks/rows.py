@@ -15,6 +15,7 @@ from benchmarks.figures import Figure, Goal
 
 ROWS = (
     "first_step",
+    "trials",
     "submit",
     "launch",
     "ends",
@@ -22,6 +23,7 @@ ROWS = (
     "listing",
     "cluster_spec",
     "snapshots",
+    "steps",
     "wrapper",
     "many_nodes",
     "controller",

@@ -7,6 +7,7 @@ GPU. Nothing goes wrong where that fails: the file of samples says why, once.
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Gpus:
         if not are_there(env):
             return
         try:
+            if sys.flags.no_site:  # the wrapper's Python has looked for no packages yet
+                import site
+
+                site.main()
             import pynvml
 
             pynvml.nvmlInit()

@@ -3,7 +3,7 @@
 It takes its role from its rank, starts the person's process (or TensorFlow's standard server)
 with the environment that follows, passes signals on, starts a crashed worker again if the plan
 says so, ends once the deciding roles have ended if its own does not decide, and records how it
-went. submitit, which keeps the result, is imported while the training is already on its way.
+went. What keeps the result is imported while the training is already on its way.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Rank:
             sampler = self._sampler(child)
             self._keeper = self._keeper or _result_keeper(self._run_folder, self._me)
             if sampler is not None:
-                sampler.start()  # by now the packages of hpctf's own Python are found
+                sampler.start()
             ended = child.wait(Watch(self, child))
             if sampler is not None:
                 sampler.finish()
@@ -342,10 +342,7 @@ def _is_full(folder: str) -> bool:
 
 
 def _result_keeper(run_folder: str, me: identity.Identity) -> ResultKeeper:
-    """Return submitit's side of the rank."""
-    import site
-
-    site.main()  # -S kept site-packages away until now
+    """Return what keeps the rank's result."""
     from hpctf.node.result import ResultKeeper
 
     return ResultKeeper(run_folder, me)

@@ -1,9 +1,8 @@
 """A controller of 5,000 nodes and 16,000 jobs
 
 Slurm's own slurmctld with 5,000 nodes that are all down, so that nothing runs and every job waits:
-16,000 of them, of which 1,000 were submitted one by one and the rest as tasks of arrays. Commands
-as whole processes; `hpctf runs` lists runs of which each has a waiting job of its own, with the
-calls that the controller has answered meanwhile.
+16,000 of them, as tasks of 16 arrays. Commands as whole processes; `hpctf runs` lists runs of which
+each has a waiting job of its own, with the calls that the controller has answered meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ from benchmarks.queue import calls
 
 NEEDS = ("slurm",)
 NODES_DOWN = 5_000
-ALONE, ARRAYS = 1_000, 15
+RACK = 250
+ARRAYS, TASKS = 16, 1_000
 RUNS = (10, 100, 1_000)
 LIST, CALLS = "`hpctf runs`, all waiting", "calls of the controller"
 GOALS = (
@@ -66,9 +66,8 @@ def measure(bench: Bench) -> Iterator[Figure]:
         os.environ["SLURM_CONF"] = str(conf)
         variables = {"HPCTF_RUNS_ROOT": str(folder / "runs"), "HPCTF_SITE": "slurm"}
         sbatch = ["sbatch", "--parsable", "--wrap=true", "--output=/dev/null"]
-        jobs = [run(*sbatch).strip() for _ in range(ALONE)]
-        for _ in range(ARRAYS):
-            run(*sbatch, "--array=0-999")
+        arrays = [run(*sbatch, f"--array=0-{TASKS - 1}").strip() for _ in range(ARRAYS)]
+        jobs = [f"{arrays[0]}_{task}" for task in range(TASKS)]
         count = len(run("squeue", "--noheader", "--array").splitlines())
         yield Figure("jobs in the queue", "jobs", (float(count),))
 
@@ -102,9 +101,9 @@ def controller(folder: Path) -> Iterator[Path]:
     munge = Path(os.environ["SLURM_CONF"]).parent.parent / "munge/munge.socket"
     words = {"host": os.uname().nodename, "user": getpass.getuser(), "munge": munge}
     lines = [CONF.format(folder=folder, **words)]
-    for number in range(NODES_DOWN):
-        address = f"127.1.{number // 250}.{number % 250 + 1}"
-        name = f"NodeName=d{number + 1:04} NodeAddr={address}"
+    for rack in range(NODES_DOWN // RACK):
+        first = rack * RACK + 1
+        name = f"NodeName=d[{first:04}-{first + RACK - 1:04}] NodeAddr=127.1.{rack}.[1-{RACK}]"
         lines.append(f"{name} CPUs=16 RealMemory=64000 State=DOWN\n")
     nodes = f"Nodes=d[0001-{NODES_DOWN}]"
     lines.append(f"PartitionName=normal {nodes} Default=YES MaxTime=INFINITE State=UP\n")

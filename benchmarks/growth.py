@@ -1,35 +1,32 @@
-"""What grows: long runs, many ranks, points, files and runs, and what commands need for them.
+"""Commands on what grows
 
-    python benchmarks/growth.py FOLDER [--rounds N] [--quick]
-
-A run of this machine is trained, and its folder then filled with what a long or large one leaves,
-by the same code as in a job. Each command is a process of its own, told of with its seconds, start
-included, and the memory that it held at most. --quick takes a tenth of everything.
+Long runs, many points, large logs and many files: a run of this machine is trained, and its folder
+then filled with what a long or large one leaves, by the same code as in a job. Each command is a
+process of its own: its seconds, and the most memory that it held.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, Goal, value
+from benchmarks.ranks import widen
+from hpctf import Experiment, Run, TensorFlow
+from hpctf.node.completion import Ends
+from hpctf.node.rank import FOLLOW_S
+from hpctf.runs.housekeeping.disk_usage import sizes_of
 
-from benchmarks.ranks import widen  # noqa: E402
-from hpctf import Experiment, Run, TensorFlow  # noqa: E402
-from hpctf.node.completion import Ends  # noqa: E402
-from hpctf.node.rank import FOLLOW_S  # noqa: E402
-from hpctf.runs.housekeeping.disk_usage import sizes_of  # noqa: E402
-
+QUICK = False
+LONG, FOLLOWED = "`status`, 7 days, 64 ranks, running", "a ps rank that waits"
+GOALS = (Goal("`status` of 64 ranks that train for 7 days ≤ 1 s", value(LONG), most=1.0),)
 DAY_S = 86_400
 HPCTF = """
 import sys
@@ -44,7 +41,7 @@ finally:
 
 def command(folder: Path, *words: str | Path) -> tuple[float, float]:
     """Run an hpctf command, and return its seconds and the most megabytes that it held."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCTF_RUNS_ROOT": str(folder / "runs")}
+    env = {**os.environ, "HPCTF_RUNS_ROOT": str(folder / "runs")}
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", HPCTF, *words],
@@ -85,73 +82,66 @@ def logged(run: Run, points: int) -> None:
                 journal.write(f'{{"name":"{name}","value":{value},"step":{n},"time":{at:.3f}}}\n')
 
 
-def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything, once")
-    given = parser.parse_args()
-    part = 10 if given.quick else 1
-    rounds = 1 if given.quick else given.rounds
-    folder = given.folder.absolute()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def measure(bench: Bench) -> Iterator[Figure]:
+    folder = bench.folder
 
-    def tell(what: str, words: Callable[[], tuple[Any, ...]], times: int = rounds) -> None:
-        seen = [command(folder, *words()) for _ in range(times)]
-        took, held = (statistics.median(column) for column in zip(*seen, strict=True))
-        print(f"{what:46} {took:7.2f} s {held:7.0f} MB", flush=True)
+    def told(case: str, words: Callable[[], tuple[str | Path, ...]]) -> Iterator[Figure]:
+        seen = [command(folder, *words()) for _ in range(bench.rounds(5))]
+        for unit, values in zip(("s", "MB"), zip(*seen, strict=True), strict=True):
+            yield Figure(case, unit, tuple(values))
 
     going = trained(folder, "import time\ntime.sleep(3600)", over=False)
     try:
-        widen(going.folder.path, 64, 7 * DAY_S / part, ended=False)
-        tell("status, 7 days, 64 ranks, running", lambda: ("status", going.id))
+        widen(going.folder.path, 64, 7 * DAY_S, ended=False)
+        yield from told(LONG, lambda: ("status", going.id))
     finally:
         widen(going.folder.path, 1, 0, ended=False)
         going.cancel()
     run = trained(folder)
-    widen(run.folder.path, 16, 7 * DAY_S / part, ended=True)
-    tell("status, 7 days, 16 ranks, completed", lambda: ("status", run.id))
-    states_of_a_large_run(folder, part)
-    follow(run, rounds)
+    widen(run.folder.path, 16, 7 * DAY_S, ended=True)
+    yield from told("`status`, 7 days, 16 ranks, completed", lambda: ("status", run.id))
+    yield Figure("state of 1,024 ranks, any time", "MB", (state_mb(folder),))
+    yield Figure(FOLLOWED, "% of a core", followed(run, bench.rounds(5)))
 
     large = trained(folder)
     with (large.folder.metrics / "worker-0.jsonl").open("a") as journal:
-        text = "x" * (32_000_000 // part)
-        for name, value in (("loss", 0.5), ("long", text)):
-            journal.write(json.dumps({"name": name, "value": value, "time": 1.0}) + "\n")
+        for name, logged_value in (("loss", 0.5), ("long", "x" * 32_000_000)):
+            record = {"name": name, "value": logged_value, "time": 1.0}
+            journal.write(json.dumps(record) + "\n")
     (large.folder.state / "last.json").unlink(missing_ok=True)
-    tell("runs --sort, a line of 32 MB", lambda: ("runs", "--sort", "loss"))
+    yield from told("`runs --sort`, a line of 32 MB", lambda: ("runs", "--sort", "loss"))
     large.folder.metrics.joinpath("worker-0.jsonl").write_text("")
-
-    for n in range(2000 // part):
-        (large.folder.outputs / f"part-{n}").write_text(str(n))
+    for number in range(2000):
+        (large.folder.outputs / f"part-{number}").write_text(str(number))
     to = iter(range(1000))
-    tell("download, 2,000 files", lambda: ("download", large.id, "--to", f"to-{next(to)}"))
+    download = ("download", large.id, "--to")
+    yield from told("`download`, 2,000 files", lambda: (*download, f"to-{next(to)}"))
     line = "step 1234 loss 0.123456789 accuracy 0.987654321\n"
     with (large.folder.logs / "worker-0.log").open("w") as log:
         for _ in range(100):
-            log.write(line * (276_000_000 // part // len(line) // 100))
-    tell("logs, 276 MB", lambda: ("logs", large.id))
+            log.write(line * (276_000_000 // len(line) // 100))
+    yield from told("`logs`, 276 MB", lambda: ("logs", large.id))
     large.delete()
 
-    logged(run, 2_000_000 // part)
-    tell("metrics, 2,000,000 points", lambda: ("metrics", run.id))
-    tell("report, the same", lambda: ("report", run.id, "--force"))
+    logged(run, 2_000_000)
+    yield from told("`metrics`, 2,000,000 points", lambda: ("metrics", run.id))
+    yield from told("`report`, 2,000,000 points", lambda: ("report", run.id, "--force"))
     run.delete()
+    yield from archived(folder)
 
+
+def archived(folder: Path) -> Iterator[Figure]:
+    """Archive many runs, copies of one."""
     small = trained(folder)
-    for number in (100 // part, 800 // part):
-        for n in range(number):
-            shutil.copytree(
-                small.folder.path, folder / f"runs/many{number}/r_{n}_aaaaaa", symlinks=True
-            )
-        words = ("archive", "--experiment", f"many{number}", "--yes")
-        for n in range(number):
-            change(folder / f"runs/many{number}/r_{n}_aaaaaa/state/final.json", f"many{number}")
-        tell(f"archive, {number} runs", lambda words=words: words, 1)  # type: ignore[misc]
-    shutil.rmtree(folder, ignore_errors=True)
+    for count in (100, 800):
+        experiment = f"many{count}"
+        for number in range(count):
+            copy = folder / f"runs/{experiment}/r_{number}_aaaaaa"
+            shutil.copytree(small.folder.path, copy, symlinks=True)
+            change(copy / "state/final.json", experiment)
+        seconds, held = command(folder, "archive", "--experiment", experiment, "--yes")
+        yield Figure(f"`archive`, {count} runs", "s", (seconds,))
+        yield Figure(f"`archive`, {count} runs", "MB", (held,))
 
 
 def change(final: Path, experiment: str) -> None:
@@ -159,26 +149,22 @@ def change(final: Path, experiment: str) -> None:
     final.write_text(json.dumps({**json.loads(final.read_text()), "experiment": experiment}))
 
 
-def states_of_a_large_run(folder: Path, part: int) -> None:
-    """Tell what the states of 1,024 ranks take after 30 days."""
+def state_mb(folder: Path) -> float:
+    """Return the megabytes that the states of 1,024 ranks take."""
     large = trained(folder)
-    widen(large.folder.path, 1024 // part, 0, ended=True)
+    widen(large.folder.path, 1024, 0, ended=True)
     size = sizes_of(large.folder.state).total / 1e6
-    print(f"{'state folder, 1,024 ranks, any time':46} {size:9.1f} MB on the disk", flush=True)
     large.delete()
+    return size
 
 
-def follow(run: Run, rounds: int) -> None:
-    """Tell what it takes a rank that does not decide to look what the deciding ones do."""
+def followed(run: Run, rounds: int) -> tuple[float, ...]:
+    """Return what it takes a rank that does not decide to look what the deciding ones do."""
     roles = [{"name": "worker", "count": 1}]
-    seen = []
-    for _ in range(max(3, rounds)):
+    shares = []
+    for _ in range(rounds):
         began = time.process_time()
         for _ in range(1000):
             Ends(str(run.folder.path), roles, 1).all()
-        seen.append((time.process_time() - began) / 1000 / FOLLOW_S * 100)
-    print(f"{'a ps rank that waits':46} {statistics.median(seen):9.3f} % of a core", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        shares.append((time.process_time() - began) / 1000 / FOLLOW_S * 100)
+    return tuple(shares)

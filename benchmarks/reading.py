@@ -1,29 +1,32 @@
-"""What reading back costs: the last metrics of a thousand runs, with short journals and long ones.
+"""Reading the last metrics of many runs
 
-    python -m benchmarks.reading FOLDER [--runs N] [--rounds N] [--events FILE]
-
-One run is trained on this machine for each case; the others are copies of its folder, with a
-journal for each rank. A killed one has logged thousands of lines a second, and left a journal that
-was not closed. With --events, a file that TensorBoard's callback has written, each run has a copy
-of it and a short journal. Unseen means that nobody has looked at the runs' state yet: journals are
-read, cold. The first look (`hpctf runs` is one) settles the state, and keeps the last values.
-Cold means that the kernel's caches were dropped (as root only), so that Python's own files and
-hpctf's are read from the disk, too.
+`run.last_metrics()` of each of 1,000 runs, in one process. Unseen: nobody has looked at the runs
+yet, and the kernel's caches were dropped; the first look settles a run's state and keeps its last
+values. Cold: after dropping the caches, Python's own files included. One run is trained for each
+case, the others are copies of its folder. A killed one has logged thousands of lines per second,
+and left a journal that was not closed.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, Goal, value
 from benchmarks.listing import FIRST_MS, forget
 from hpctf import Experiment, TensorFlow
 
+QUICK = False
+RUNS = 1_000
+GOALS = tuple(
+    Goal(f"last metrics of 1,000 runs ≤ 2 s, {case}, cold", value(f"{case}: cold"), most=2.0)
+    for case in ("1 rank, 12 steps", "1 rank, 1 MB")
+)
 NAMES = 5
 TRAIN = """
 import os, sys
@@ -58,32 +61,17 @@ CASES = {
 """How many steps of five metrics are logged, how the training ends, and ranks a run."""
 
 
-def main() -> None:
-    """Print the seconds that reading takes, warm and cold, for each kind of run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a folder on the file system to measure")
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--events", type=Path, help="an event file")
-    given = parser.parse_args()
-    folder = given.folder.absolute()
-    print(f"last metrics of {given.runs} runs, medians of {given.rounds}, seconds")
-    print(f"  {'':24} unseen cold   warm")
+def measure(bench: Bench) -> Iterator[Figure]:
     for title, (steps, end, ranks) in CASES.items():
-        root = folder / f"{given.runs}x{ranks}-{steps}-{end}"
-        if not root.exists():
-            copies(first(folder, root, steps, end), given.runs, ranks)
-        measure(root, title, given.runs, given.rounds)
-    if given.events:
-        root = folder / f"{given.runs}-events"
-        if not root.exists():
-            source = first(folder, root, 12, "whole")
-            (source / "snapshot/logs/train").mkdir(parents=True)
-            shutil.copy(given.events, source / "snapshot/logs/train")
-            copies(source, given.runs, 1)
-        measure(
-            root, f"{given.events.stat().st_size // 1024} KB of events", given.runs, given.rounds
-        )
+        root = bench.folder / f"{ranks}-{steps}-{end}"
+        copies(first(bench.folder, root, steps, end), RUNS, ranks)
+        unseen = tuple(look(root, RUNS) for _ in range(bench.rounds(2)) if unsettle(root))
+        yield Figure(f"{title}: unseen", "s", unseen)
+        subprocess.run([sys.executable, "-c", SETTLE, str(root)], check=True)
+        cold = tuple(look(root, RUNS) for _ in range(bench.rounds(3)) if forget())
+        yield Figure(f"{title}: cold", "s", cold)
+        yield Figure(f"{title}: warm", "s", tuple(look(root, RUNS) for _ in range(bench.rounds(5))))
+        shutil.rmtree(root)
 
 
 def first(folder: Path, root: Path, steps: int, end: str) -> Path:
@@ -113,16 +101,6 @@ def copies(source: Path, count: int, ranks: int) -> None:
     shutil.rmtree(source)
 
 
-def measure(root: Path, title: str, runs: int, rounds: int) -> None:
-    """Print a line: the medians for the runs under a root."""
-    unseen = [look(root, runs) for _ in range(rounds) if unsettle(root)]
-    subprocess.run([sys.executable, "-c", SETTLE, str(root)], check=True)
-    warm = [look(root, runs) for _ in range(rounds + 1)][1:]
-    cold = [look(root, runs) for _ in range(rounds) if forget()]
-    shown = [f"{statistics.median(seen):.3f}" if seen else "-" for seen in (unseen, cold, warm)]
-    print(f"  {title:24} {'  '.join(shown)}", flush=True)
-
-
 def unsettle(root: Path) -> bool:
     """Take away what the first look kept, and drop the kernel's caches (as root only)."""
     for name in ("final.json", "last.json"):
@@ -139,7 +117,3 @@ def look(root: Path, runs: int) -> float:
     read, metrics = map(int, answer.split())
     assert read == runs and metrics >= runs * NAMES, answer
     return seconds
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from benchmarks.figures import Figure, Goal
 ROWS = (
     "first_step",
     "trials",
+    "studies",
     "submit",
     "launch",
     "ends",
@@ -25,6 +26,12 @@ ROWS = (
     "snapshots",
     "steps",
     "wrapper",
+    "samples",
+    "tracking",
+    "watch",
+    "reading",
+    "growth",
+    "tuning",
     "many_nodes",
     "controller",
 )

@@ -1,24 +1,25 @@
-"""What a sample of CPU and memory costs the wrapper: CPU seconds of its own, for several trainings.
+"""A sample of what a rank uses
 
-python benchmarks/samples.py
+The wrapper's CPU time for one sample of its training's CPU and memory, written to the run folder;
+it takes one each 10 s.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from hpctf.node.system import Sampler
 
-SAMPLES = 50
 EVERY_S = 10
+CASES = ((0, 0.4), (0, 2.0), (50, 0.03), (50, 2.0))
+"""Children of the training, and gigabytes that it holds."""
 
 TRAINING = """
 import os, sys, time
@@ -34,8 +35,15 @@ time.sleep(600)
 """
 
 
-def measure(children: int, gigabytes: float) -> tuple[float, dict[str, object]]:
-    """Return the median CPU seconds of a sample, and the last one."""
+def measure(bench: Bench) -> Iterator[Figure]:
+    for children, gigabytes in bench.of(CASES, CASES[:1]):
+        taken, count = sampled(children, gigabytes, bench.of(50, 3))
+        case = f"{children + 1} processes, {gigabytes} GB, counted as {count}"
+        yield Figure(case, "ms", tuple(taken))
+
+
+def sampled(children: int, gigabytes: float, samples: int) -> tuple[list[float], str]:
+    """Return the wrapper's CPU milliseconds per sample, and how memory was counted."""
     words = [sys.executable, "-S", "-c", TRAINING, str(children), str(gigabytes)]
     training = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
     assert training.stdout is not None
@@ -43,27 +51,11 @@ def measure(children: int, gigabytes: float) -> tuple[float, dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder:
         sampler = Sampler(f"{folder}/s.jsonl", training.pid, {}, EVERY_S, {}, alone=True)
         taken = []
-        for _ in range(SAMPLES):
+        for _ in range(samples):
             began = time.thread_time()
             row = sampler._row()
             sampler._append({"name": "system", "row": row})
-            taken.append(time.thread_time() - began)
+            taken.append((time.thread_time() - began) * 1e3)
     os.killpg(training.pid, 9)
     training.wait()
-    return statistics.median(taken), row
-
-
-def main() -> None:
-    others = len([name for name in os.listdir("/proc") if name.isdigit()])
-    print(f"{others} processes on this machine, {SAMPLES} samples each")
-    for children, gigabytes in ((0, 0.4), (0, 2.0), (50, 0.03), (50, 2.0)):
-        seconds, row = measure(children, gigabytes)
-        share = 100 * seconds / EVERY_S
-        print(
-            f"{children + 1:3} processes, {gigabytes:4} GB ({row['memory_count']}): "
-            f"{seconds * 1000:6.2f} ms a sample, {share:.3f} % of a core at one each {EVERY_S} s"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    return taken, str(row["memory_count"])

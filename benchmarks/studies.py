@@ -1,11 +1,9 @@
-"""A study of 1,000 trials: what submitting costs, how busy its slots are, and what lies between two
-trials.
+"""A study of 1,000 trials
 
-    python benchmarks/studies.py [TRIALS] [SLOTS]
-
-1,000 trials and 4 slots unless given. Nothing is queued: an sbatch that only prints a job's number
-stands in for Slurm's, and the agents run here, one for each slot. Trials take from 1 to 10 times
-as long as the shortest, and log one value.
+Nothing is queued: an sbatch that only prints a job's number stands in for Slurm's. Submitting, and
+reading what the trials are; then agents that run here, one per slot, until 40 trials have ended,
+each of 2 to 20 s: how busy the slots are, and what lies between a script's last line and the next
+one's first.
 """
 
 from __future__ import annotations
@@ -13,17 +11,24 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, Goal, value
 from hpctf import Experiment, HyperDriveConfig, HyperDriveRun, TensorFlow
 from hpctf.tuning.expressions import uniform
 from hpctf.tuning.sampling import RandomParameterSampling
 
+QUICK = False
+TRIALS = 1_000
+GOALS = (
+    Goal("submitting 1,000 trials ≤ 1.5 s", value("submitting 1,000 trials"), most=1.5),
+    Goal("4 slots busy ≥ 95 %", value("slots busy, 4 on this machine"), least=95.0),
+)
 SHORTEST_S = 2.0
 AGENT_TRIALS = 40
 """Trials that are run; the rest of a study adds nothing to what a slot does."""
@@ -74,9 +79,9 @@ def run_agents(run: HyperDriveRun, slots: int) -> float:
     return time.perf_counter() - began
 
 
-def told(run: HyperDriveRun, slots: int) -> None:
-    """Print how busy the slots were until the first had nothing left, and the gaps between
-    trials."""
+def busy_and_gaps(run: HyperDriveRun) -> tuple[float, list[float]]:
+    """Return the share of the time, from its first trial to its last one's end, in which a slot had
+    a trial; and the seconds between two trials."""
     by_slot: dict[int, list[tuple[float, float]]] = {}
     for number, entry in run.progress.trials.items():
         began, ended = json.loads((run.trial(number).folder.outputs / "times").read_text())
@@ -87,36 +92,23 @@ def told(run: HyperDriveRun, slots: int) -> None:
         gaps += [after[0] - before[1] for before, after in itertools.pairwise(trials)]
         busy += sum(ended - began for began, ended in trials)
         whole += trials[-1][1] - trials[0][0]
-    median, longest = statistics.median(gaps), max(gaps)
-    print(
-        f"{len(run.progress.trials)} trials in {slots} slots: busy {100 * busy / whole:.1f} %; "
-        f"from a script's last line to the next one's first {median:.2f} s (median), "
-        f"{longest:.2f} s (longest)"
-    )
+    return busy / whole, gaps
 
 
-def main(trials: int, slots: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        programs = folder / "bin"
-        programs.mkdir()
-        for program, words in (("sbatch", "echo 7"), ("squeue", "exit 0"), ("sacct", "exit 1")):
-            (programs / program).write_text(f"#!/bin/sh\n{words}\n")
-            (programs / program).chmod(0o755)
-        os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
-        times = [submitted(folder, trials, slots) for _ in range(5)]
-        run = times[-1][0]
-        files = sum(len(names) for _, *both in os.walk(run.folder.path) for names in both)
-        median = statistics.median(seconds for _, seconds in times)
-        print(f"submitting {trials:,} trials: {median:.2f} s; {files} files and folders in all")
-        began = time.perf_counter()
-        count = len(HyperDriveRun(run.folder).study.drawn)
-        print(f"reading what {count:,} trials are: {time.perf_counter() - began:.3f} s")
-        run, _ = submitted(folder, min(trials, AGENT_TRIALS), slots)
+def measure(bench: Bench) -> Iterator[Figure]:
+    variables = bench.stand_ins(sbatch="echo 7", squeue="exit 0", sacct="exit 1")
+    os.environ["PATH"] = variables
+    submissions = [submitted(bench.folder, TRIALS, 4) for _ in range(bench.rounds(5))]
+    run = submissions[-1][0]
+    yield Figure("submitting 1,000 trials", "s", tuple(seconds for _, seconds in submissions))
+    files = sum(len(names) for _, *both in os.walk(run.folder.path) for names in both)
+    yield Figure("files and folders of a study that has not begun", "files", (float(files),))
+    began = time.perf_counter()
+    assert len(HyperDriveRun(run.folder).study.drawn) == TRIALS
+    yield Figure("reading what 1,000 trials are", "s", (time.perf_counter() - began,))
+    for slots in (1, 4):
+        run, _ = submitted(bench.folder, AGENT_TRIALS * slots // 4, slots)
         run_agents(run, slots)
-        told(HyperDriveRun(run.folder), slots)
-
-
-if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]]
-    main(*(numbers + [1000, 4][len(numbers) :]))
+        busy, gaps = busy_and_gaps(HyperDriveRun(run.folder))
+        yield Figure(f"slots busy, {slots} on this machine", "%", (100 * busy,))
+        yield Figure(f"between two trials, {slots} on this machine", "s", tuple(gaps))

@@ -1,23 +1,23 @@
-"""What logging costs a training: ``run.log`` on this machine's disk, call by call.
+"""What a call of run.log costs a training
 
-    python benchmarks/tracking.py FOLDER [--calls N] [--rounds N] [--python EXE]
-
-EXE is the Python that trains (3.8 or later; this one by default). Each round is a process of its
-own, a rank of a run under FOLDER, as hpctf starts it. The clock's own time is taken off. The mean
-counts all calls, those too that open the journal or make room in it.
+On this machine's disk, call by call; each round is a process of its own, a rank of a run, as hpctf
+starts it. The clock's own time is taken off. The mean counts all calls, those too that open the
+journal. Where calls come slowly each is a plain write after a sleep; a bare one is there to compare
+with.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from hpctf.common.paths import CLIENT
 
 KINDS = {
@@ -72,26 +72,18 @@ print(json.dumps([took[len(took) // 2], took[int(len(took) * 0.99)], sum(took) /
 """
 
 
-def main() -> None:
-    """Print the microseconds of a call of each kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a folder on the file system to measure")
-    parser.add_argument("--calls", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--python", default=sys.executable)
-    given = parser.parse_args()
-    print(f"{given.calls} calls, fewer at a pace; medians of {given.rounds}, microseconds")
-    print(f"  {'':28} median  99th percentile  mean")
-    rounds: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
-    for _ in range(given.rounds):
-        for kind, call in KINDS.items():
+def measure(bench: Bench) -> Iterator[Figure]:
+    rounds: dict[str, list[list[float]]] = {kind: [] for kind in bench.of(KINDS, [*KINDS][:1])}
+    for _ in range(bench.rounds(5)):
+        for kind, seen in rounds.items():
             paced = next((pace for words, pace in PACES.items() if f" {words} " in kind), None)
-            calls, pause = paced or (given.calls, "0")
-            words = [call, str(calls), pause]
-            rounds[kind].append(one_round(given.folder.absolute(), given.python, *words))
+            calls, pause = paced or (bench.of(200_000, 5_000), "0")
+            seen.append(one_round(bench.folder, sys.executable, KINDS[kind], str(calls), pause))
     for kind, seen in rounds.items():
-        middle, high, mean = (statistics.median(column) for column in zip(*seen, strict=True))
-        print(f"  {kind:28} {middle:6.2f} {high:16.2f} {mean:5.2f}")
+        for name, column in zip(
+            ("median", "99th percentile", "mean"), zip(*seen, strict=True), strict=True
+        ):
+            yield Figure(f"{kind}: {name}", "µs", tuple(column))
 
 
 def one_round(folder: Path, python: str, call: str, calls: str, pause: str) -> list[float]:
@@ -115,7 +107,3 @@ def one_round(folder: Path, python: str, call: str, calls: str, pause: str) -> l
         assert written == int(calls), (written, calls)
     found: list[float] = json.loads(printed)
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,19 @@
-"""What tuning costs: judging a value, and asking for a trial when a study has many.
+"""What tuning costs
 
-    python benchmarks/tuning.py [TRIALS ...] [SAMPLER ...]
-
-TRIALS are the sizes of studies: 1000 and 5000 unless given. Journals lie in TMPDIR.
+Judging a value of a trial by a policy, drawing trials ahead, and asking for a trial when a study
+has many, with 20 trials that have not ended. Journals lie on this machine's disk.
 """
 
 from __future__ import annotations
 
 import random
-import statistics
-import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from hpctf.tuning.expressions import choice, normal, quniform
 from hpctf.tuning.goals import PrimaryMetricGoal
 from hpctf.tuning.histories import Histories
@@ -25,6 +24,8 @@ from hpctf.tuning.search import open_search
 from hpctf.tuning.spaces import parse_expression
 from hpctf.tuning.trials import Told
 
+QUICK = False
+SIZES = (200, 1_000, 5_000)
 SPACE = {
     "lr": parse_expression("loguniform(1e-5, 1e-1)"),
     "batch": choice(16, 32, 64),
@@ -37,7 +38,7 @@ LAST = 100
 PENDING = 20
 
 
-def policies() -> None:
+def policies() -> Iterator[Figure]:
     """1,000 trials of 100 values, 20 at a time."""
     for words in ("bandit:slack=0.1", "median", "truncation:20"):
         policy, generator = parse_policy(words), random.Random(1)
@@ -54,19 +55,21 @@ def policies() -> None:
                 running += waiting[:1]
                 del waiting[:1]
         each = (time.process_time() - started) / judged
-        print(f"judging {judged:,} values by {words}: {each * 1e6:.0f} µs each (CPU)")
+        yield Figure(f"judging one of {judged:,} values by `{words}`, CPU", "µs", (each * 1e6,))
 
 
-def draws() -> None:
+def draws() -> Iterator[Figure]:
+    """1,000 trials that do not depend on earlier ones."""
     for rule in ("random", "sobol"):
         sampling = RandomParameterSampling(SPACE, {"rule": rule})
         sampling.first_trials(1, 1)
         started = time.perf_counter()
         sampling.first_trials(1, 1000)
-        print(f"drawing 1,000 {rule} trials: {time.perf_counter() - started:.3f} s")
+        taken = time.perf_counter() - started
+        yield Figure(f"drawing 1,000 trials, `{rule}`", "ms", (taken * 1e3,))
 
 
-def asks(sampler: str, size: int, folder: Path) -> None:
+def asks(sampler: str, size: int, folder: Path) -> Iterator[Figure]:
     """The last asks of a study of that size, with `PENDING` trials that have not ended."""
     path = folder / f"{sampler}-{size}"
     search = open_search(path, SPACE, "minimize", sampler=sampler, seed=1)
@@ -85,15 +88,17 @@ def asks(sampler: str, size: int, folder: Path) -> None:
         ended = pending.pop(0)
         search.tell(ended.number, value_of(ended.parameters))
 
-    in_ms = [1000 * statistics.median(times) for times in (wall, cpu)]
+    yield Figure(f"asking `{sampler}`", "ms", in_ms(wall), size, "trials")
+    yield Figure(f"asking `{sampler}`, CPU", "ms", in_ms(cpu), size, "trials")
     started = time.perf_counter()
     open_search(path, SPACE, "minimize", sampler=sampler, seed=1)
-    print(
-        f"{sampler}, {size:,} trials: ask {in_ms[0]:.0f} ms ({in_ms[1]:.0f} ms CPU), longest "
-        f"{1000 * max(wall):.0f} ms; a journal of {path.stat().st_size / 1e6:.1f} MB opens in "
-        f"{time.perf_counter() - started:.2f} s",
-        flush=True,
-    )
+    taken = time.perf_counter() - started
+    yield Figure(f"opening the journal of `{sampler}`", "ms", (taken * 1e3,), size, "trials")
+
+
+def in_ms(seconds: list[float]) -> tuple[float, ...]:
+    """Return the same in milliseconds."""
+    return tuple(1e3 * one for one in seconds)
 
 
 def value_of(parameters: dict[str, Any]) -> float:
@@ -101,16 +106,9 @@ def value_of(parameters: dict[str, Any]) -> float:
     return value
 
 
-def main() -> None:
-    sizes = [int(word) for word in sys.argv[1:] if word.isdecimal()] or [1000, 5000]
-    samplers = [word for word in sys.argv[1:] if not word.isdecimal()]
-    policies()
-    draws()
-    with tempfile.TemporaryDirectory() as folder:
-        for sampler in samplers or ["tpe", "random", "cmaes", "qmc"]:
-            for size in sizes:
-                asks(sampler, size, Path(folder))
-
-
-if __name__ == "__main__":
-    main()
+def measure(bench: Bench) -> Iterator[Figure]:
+    yield from policies()
+    yield from draws()
+    for sampler in ("tpe", "random", "cmaes", "qmc"):
+        for size in SIZES:
+            yield from asks(sampler, size, bench.folder)

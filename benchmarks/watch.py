@@ -1,25 +1,24 @@
-"""What `hpctf watch` costs: time to its first picture, bytes and CPU a second from then on.
+"""What hpctf watch costs
 
-    python benchmarks/watch.py FOLDER
-
-One run of this machine logs nothing while it is watched, another one ten values a second and an
-epoch each second.
+The time to its first picture, and bytes and CPU from then on, a picture per second: of a run of
+this machine that logs nothing, and of one that logs ten values and an epoch per second.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
+from hpctf import Experiment, Run, TensorFlow
+from tests.support.terminal import Terminal
+from tests.support.waiting import wait_until
 
-from hpctf import Experiment, Run, TensorFlow  # noqa: E402
-from tests.support.terminal import Terminal  # noqa: E402
-from tests.support.waiting import wait_until  # noqa: E402
-
+QUICK = False
+UNITS = ("s to the first picture", "bytes/s", "% of a core")
 SECONDS = 10
 SIZES = ((80, 24), (160, 50))
 TRAINING = """
@@ -55,33 +54,28 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(folder: Path, run: Run, columns: int, lines: int) -> str:
-    """Watch a run for a while, and say what that cost."""
+def measure(bench: Bench) -> Iterator[Figure]:
+    for kind in ("quiet", "busy"):
+        run = start(bench.folder, kind)
+        for columns, lines in SIZES:
+            seen = [watched(bench.folder, run, columns, lines) for _ in range(bench.rounds(3))]
+            for unit, values in zip(UNITS, zip(*seen, strict=True), strict=True):
+                yield Figure(f"{kind}, {columns}x{lines}", unit, tuple(values))
+        run.cancel()
+        run.wait_for_completion(raise_on_error=False)
+
+
+def watched(folder: Path, run: Run, columns: int, lines: int) -> tuple[float, float, float]:
+    """Watch a run for a while; return the seconds to the first picture, and then bytes per second
+    and the share of a core."""
     began = time.monotonic()
     seen = Terminal("watch", run.id, cwd=folder, columns=columns, lines=lines)
     seen.shows("q or Ctrl-C")
-    first_s, first_bytes = time.monotonic() - began, len(seen.sent)
+    first_s = time.monotonic() - began
     time.sleep(2)
     sent, cpu = len(seen.sent), cpu_s(seen.process.pid)
     time.sleep(SECONDS)
     sent, cpu = len(seen.sent) - sent, cpu_s(seen.process.pid) - cpu
     seen.type("q")
     seen.ends()
-    return (
-        f"first picture after {first_s:.2f} s with {first_bytes} bytes, "
-        f"then {sent / SECONDS:.0f} bytes and {100 * cpu / SECONDS:.1f} % of a core a second"
-    )
-
-
-def main(folder: Path) -> None:
-    """Print a line for each run and size."""
-    for kind in ("quiet", "busy"):
-        run = start(folder, kind)
-        for columns, lines in SIZES:
-            print(f"{kind}, {columns}x{lines}: {measure(folder, run, columns, lines)}", flush=True)
-        run.cancel()
-        run.wait_for_completion(raise_on_error=False)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    return first_s, sent / SECONDS, 100 * cpu / SECONDS

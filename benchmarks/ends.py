@@ -3,7 +3,7 @@
 From the last rank's last line to the return of the command that waits: `hpctf submit --wait`, and
 what other launchers have for it. Then the same for a rank that ends with exit code 3 while the
 other one sleeps for two minutes: from the failing rank's last line to the command's end, by the
-words that tell of it. A command that has not ended after 60 s counts as one that hangs.
+words that tell of it. A command that has not ended after 30 s counts as one that hangs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.launchers import NEEDS, OURS, Command, Launch
 
 __all__ = ["NEEDS"]
 FAILS = ", a rank fails"
-HANGS_S = 60
+HANGS_S = 30
 GOALS = (
     Goal("`wait` returns ≤ 1 s after the script's end", value(OURS), most=1.0),
     Goal("the right answer ≤ 1 s after a rank's failure", value(OURS + FAILS), most=1.0),

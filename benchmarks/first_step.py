@@ -3,7 +3,7 @@
 From the command to the first step that both ranks have taken together, importing TensorFlow
 included; then rank 1 crashes with exit code 3 while rank 0 waits for it: from the crash to the end
 of the command that waits, if it tells of the failing rank's exit code. By hand that is `sbatch
---wait` on a script with `srun`. A command that has not ended 60 s after the crash counts as one
+--wait` on a script with `srun`. A command that has not ended 30 s after the crash counts as one
 that hangs.
 """
 
@@ -26,7 +26,7 @@ from benchmarks.queue import wait_until_empty
 
 NEEDS = (*launchers.NEEDS, TRAINING)
 STEP, CRASH = ": to the first step", ": from the crash to the right sentence"
-HANGS_S = 60
+HANGS_S = 30
 START_S = 240
 GOALS = (
     Goal("first step ≤ 1.1 × by hand", ratio(OURS + STEP, BY_HAND + STEP), most=1.1),

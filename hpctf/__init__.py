@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hpctf.client.hpctf.sharding import shard
     from hpctf.cluster_spec import tf_config
     from hpctf.errors import HpctfError, TrainingFailed, UsageError
+    from hpctf.estimator.stage import Stage
     from hpctf.estimator.tensorflow import Mpi, MultiWorker, ParameterServer, TensorFlow
     from hpctf.experiment import Experiment
     from hpctf.export.onnx_model import export_litert, export_onnx
@@ -49,6 +50,7 @@ __all__ = [
     "ParameterServer",
     "Run",
     "SlurmWebservice",
+    "Stage",
     "TensorFlow",
     "TrainingFailed",
     "UsageError",
@@ -79,6 +81,7 @@ _HOMES = {
     "ParameterServer": "hpctf.estimator.tensorflow",
     "Run": "hpctf.run",
     "SlurmWebservice": "hpctf.webservice",
+    "Stage": "hpctf.estimator.stage",
     "TensorFlow": "hpctf.estimator.tensorflow",
     "TrainingFailed": "hpctf.errors",
     "UsageError": "hpctf.errors",

@@ -9,6 +9,7 @@ HpctfError (exit 2)
 ├── SchedulerError (exit 3)  Slurm refused, or could not be asked
 │   └── SubmissionError  sbatch said no: its own words are kept
 ├── ExportError (exit 3)  a model cannot be exported, or a tool refused, or could not be reached
+├── StagingError (exit 3)  data cannot be copied to a node's own disk
 ├── ServiceError (exit 3)  a service cannot be reached, failed to start, or refused a request
 ├── UntrustedPath (exit 3)  others could change what would be executed as the person
 ├── RunNotFound          no run of that name
@@ -80,6 +81,12 @@ class SubmissionError(SchedulerError):
 
 class ExportError(HpctfError):
     """A model cannot be exported, or a tool that runs are exported to refused."""
+
+    exit_code = 3
+
+
+class StagingError(HpctfError):
+    """Data, or an environment, cannot be brought to a node's own disk."""
 
     exit_code = 3
 

@@ -229,6 +229,25 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Staging:
+    """What every node gets a copy of, on its own disk, before the ranks start.
+
+    Parameters
+    ----------
+    inputs
+        The shared paths, by the inputs' names.
+    folder, keep, compare, fallback
+        Those of the site (`hpctf.site.model.StagingSettings`).
+    """
+
+    inputs: dict[str, str]
+    folder: str
+    keep: str = "job"
+    compare: str = "time"
+    fallback: str = "none"
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a run will do.
 
@@ -282,6 +301,8 @@ class Plan:
         The runs that it follows, whether Slurm waits for them or they had ended before.
     handovers
         Those of its inputs that earlier runs write.
+    staging
+        What every node gets a copy of, if anything.
     """
 
     run_id: str
@@ -314,6 +335,7 @@ class Plan:
     azureml: bool = True
     after: tuple[Earlier, ...] = ()
     handovers: tuple[Handover, ...] = ()
+    staging: Staging | None = None
 
     @property
     def tasks(self) -> int:
@@ -356,6 +378,8 @@ class Plan:
         raw["interruption"] = Interruption(**raw["interruption"])
         raw["after"] = tuple(Earlier(**one) for one in raw.get("after", ()))
         raw["handovers"] = tuple(Handover(**one) for one in raw.get("handovers", ()))
+        if raw.get("staging") is not None:
+            raw["staging"] = Staging(**raw["staging"])
         return cls(**_tuples(raw))
 
 

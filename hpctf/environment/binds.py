@@ -42,6 +42,8 @@ def binds_of(estimator: TensorFlow, site: Site, run_folder: str) -> list[Bind]:
     """
     binds = [_own(run_folder), _own(PACKAGE, read_only=True)]
     binds += [_own(path) for path in estimator.inputs.values()]
+    if estimator.stage and site.containers.runtime == "pyxis":
+        binds.append(_own(site.staging.folder))
     binds += [_of_site(path) for path in site.containers.binds]
     made: dict[str, Bind] = {}
     for bind in binds:

@@ -119,6 +119,14 @@ class Parameters(Described):
         validators.check_inputs,
         Option("--input", dict, "NAME=PATH", path="path", aliases=("inputs",)),
     )
+    stage: Parameter[Mapping[str, str] | Sequence[str] | None, dict[str, str]] = Parameter(
+        TRAINING,
+        "Inputs to copy to each node's own disk. Once per node, before the ranks start: "
+        "``HPCTF_INPUT_<NAME>`` is the node's copy then. ``inputs={name: Stage(path)}`` is the "
+        "same.",
+        validators.check_inputs,
+        Option("--stage", dict, "NAME=PATH", path="path"),
+    )
     resume_from: Parameter[object, object] = Parameter(
         TRAINING,
         "A run, its id, or a folder: the new run begins with a copy of its checkpoints. A script "

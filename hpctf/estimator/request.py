@@ -14,7 +14,7 @@ from hpctf.estimator.parameters import CHANGEABLE, OF_BACKENDS, RECORDED
 from hpctf.estimator.tensorflow import TensorFlow
 
 _LABELS = ("tags", "properties")
-_MAPPINGS = ("script_params", "environment_variables", "inputs", "sbatch", *_LABELS)
+_MAPPINGS = ("script_params", "environment_variables", "inputs", "stage", "sbatch", *_LABELS)
 CHANGES = (*CHANGEABLE, *_LABELS)
 """What may be requested differently when a run is submitted again."""
 
@@ -83,6 +83,10 @@ def changed(request: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         if not isinstance(changes[name], Mapping):
             raise UsageError(f"{name} must be a mapping, not {shown(changes[name])}.")
         new[name] = {**(request.get(name) or {}), **changes[name]}
+    for name, other in (("inputs", "stage"), ("stage", "inputs")):
+        given = (changes.get(name) or {}).keys() - (changes.get(other) or {}).keys()
+        if given:  # the other one may have them as they were
+            new[other] = {key: new[other][key] for key in (new.get(other) or {}).keys() - given}
     if changes.get("gpus_per_node") == 0 and "use_gpu" not in changes:
         new["use_gpu"] = False
     if changes.get("use_gpu") is False and "gpus_per_node" not in changes:

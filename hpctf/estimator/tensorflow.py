@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpctf.errors import UsageError
+from hpctf.errors import UsageError, shown
 from hpctf.estimator.distribution import (
     BACKENDS,
     COUNTS,
@@ -21,6 +21,7 @@ from hpctf.estimator.distribution import (
 from hpctf.estimator.parameter import documented
 from hpctf.estimator.parameters import Parameters
 from hpctf.estimator.software import refuse_contradictions
+from hpctf.estimator.stage import Stage
 from hpctf.estimator.validators import check_count
 
 __all__ = ["BACKENDS", "Distribution", "Mpi", "MultiWorker", "ParameterServer", "TensorFlow"]
@@ -69,6 +70,7 @@ class TensorFlow(Parameters):
                 "Use profile (--profile): TensorFlow's profiler works with every backend.",
             )
         self._take_settings(training)
+        self._take_staged()
         if self.max_worker_restarts and not self.chief:
             raise UsageError(
                 f"max_worker_restarts is {self.max_worker_restarts}, but chief is False: workers "
@@ -100,6 +102,20 @@ class TensorFlow(Parameters):
                     "Give one of the two.",
                 )
             setattr(self, name, check_count(name, theirs) or own)
+
+    def _take_staged(self) -> None:
+        """Have every input among `inputs`, and those that are staged among `stage`, too."""
+        for name, path in self.stage.items():
+            other = next((one for one in self.inputs if one.upper() == name.upper()), name)
+            if other != name or self.inputs.get(name, path) != path:
+                raise UsageError(
+                    f"stage[{name!r}] is {shown(path)}, but inputs[{other!r}] is "
+                    f"{shown(self.inputs[other])}, and HPCTF_INPUT_{name.upper()} holds one.",
+                    "Give them names of their own, or leave one of them out.",
+                )
+        staged = {name: path for name, path in self.inputs.items() if isinstance(path, Stage)}
+        self.stage = {name: str(path) for name, path in {**self.stage, **staged}.items()}
+        self.inputs = {**self.inputs, **self.stage}
 
     def _refuse_counts_without_backend(self) -> None:
         for name in ("node_count", *COUNTS):

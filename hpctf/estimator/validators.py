@@ -15,6 +15,7 @@ from hpctf.common.command_line import check_path, check_sum, check_word
 from hpctf.common.units import UNLIMITED_S
 from hpctf.errors import UsageError, did_you_mean, shown
 from hpctf.estimator.earlier_runs import FileOfRun
+from hpctf.estimator.stage import Stage
 from hpctf.site.yaml_files import NotReadable, check_program, named
 
 LONGEST_NAME = 255
@@ -161,12 +162,13 @@ def check_inputs(
 ) -> dict[str, str]:
     """Return the inputs' absolute paths by name; a path without a name is named after its stem.
 
-    What an earlier run writes (``@RUN/PATH``) stays as it is named.
+    What an earlier run writes (``@RUN/PATH``) stays as it is named, and a `Stage` a `Stage`.
     """
     if isinstance(inputs, Mapping):
         named = list(inputs.items())
     else:
-        named = [(Path(path).stem, path) for path in check_list(parameter, inputs, _PATHS)]
+        texts = check_list(parameter, inputs, _PATHS)
+        named = [(Path(text).stem, path) for text, path in zip(texts, inputs or (), strict=True)]
     paths: dict[str, str] = {}
     for name, path in named:
         if not str(name).isidentifier() or len(str(name)) > LONGEST_NAME:
@@ -193,7 +195,7 @@ def check_inputs(
                 "holds one.",
                 "Give them names of their own: inputs={'train': ..., 'test': ...}.",
             )
-        paths[str(name)] = str(absolute)
+        paths[str(name)] = Stage(absolute) if isinstance(path, Stage) else str(absolute)
     return paths
 
 

@@ -17,6 +17,7 @@ from hpctf.node.messages import say
 from hpctf.node.signals import number_of
 from hpctf.run_folder import worlds
 from hpctf.run_folder.documents import read_plan
+from hpctf.run_folder.node_states import first_failed
 from hpctf.run_folder.rank_states import (
     JOB_STATE,
     SIGNAL_BASE,
@@ -114,6 +115,9 @@ def verdict(
         return INTERRUPTED, f"{words}; its {most} restarts are used up" if most else words
     if may_restart and warning and launcher_status == SIGNAL_BASE + warning:
         return START_AGAIN, "Slurm's warning, which came before every rank was there"
+    unstaged = first_failed(run_folder, attempt_of(os.environ)) if plan.get("staging") else None
+    if unstaged:
+        return launcher_status or NO_RECORD, unstaged.reason.rstrip(".")
     failure = first_failure(ranks)
     if failure and (failure.asked is None or not silent):
         say(tell_failure(failure, run_folder, ranks))

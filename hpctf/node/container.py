@@ -126,9 +126,9 @@ def _shell(variables: Mapping[str, str], folder: str) -> str:
 
 def _folders(env: Mapping[str, str]) -> Iterator[str]:
     """Yield folders of the job's own that the training finds by its variables."""
-    for name in (*_FOLDERS_OF_MPI, "TMPDIR"):
+    for name in (*_FOLDERS_OF_MPI, "HPCTF_STAGING_DIR", "TMPDIR"):
         folder = env.get(name, "")
-        if name == "TMPDIR" and f"{folder}/".startswith("/tmp/"):
+        if name not in _FOLDERS_OF_MPI and f"{folder}/".startswith("/tmp/"):
             continue  # every runtime shows /tmp
         if folder.startswith("/") and os.path.isdir(folder) and not {",", ":"} & set(folder):
             yield folder

@@ -10,11 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
 from submitit.local.local import Controller
 
+from hpctf.common.paths import NODE_START
 from hpctf.common.processes import start_time, stat_of
 from hpctf.node.completion import LOCAL_ATTEMPT
 from hpctf.node.conclude import START_AGAIN, conclude, record
@@ -22,6 +25,8 @@ from hpctf.node.messages import say
 from hpctf.node.process import KILL_AFTER_S
 from hpctf.node.signals import number_of
 from hpctf.run_folder.documents import read_plan
+from hpctf.run_folder.rank_states import SIGNAL_BASE
+from hpctf.scheduler.programs import environment_of
 
 _POLL_S = 0.05
 _GRACE_S = KILL_AFTER_S + 2.0
@@ -83,14 +88,39 @@ def run_local(run_folder: str) -> int:
         identity = {"job_id": str(os.getpid()), "start_time": start_time(os.getpid())}
         record(run_folder, "started", host=os.uname().nodename, **identity)
         say(f"start {attempt} of process {os.getpid()}")
-        controller = RunController(os.path.join(run_folder, "submitit"), plan["interruption"])
-        controller.run(max_retry=1)
-        status = next((abs(code) for code in controller.codes if code), 0)
-        limit = f"its time limit of {controller.timeout_s} s" if controller.timed_out else None
-        code = conclude(run_folder, status, limit, may_restart=not controller.stopped)
+        code = _start(run_folder, plan)
         if code != START_AGAIN:
             return code
         attempt += 1
+
+
+def _start(run_folder: str, plan: dict[str, Any]) -> int:
+    """Run every rank once, on copies of the data if it is staged, and return the verdict."""
+    staging = bool(plan.get("staging"))
+    status = _stage("stage", run_folder) if staging else 0
+    if status:
+        return conclude(run_folder, status, may_restart=False)
+    controller = RunController(os.path.join(run_folder, "submitit"), plan["interruption"])
+    controller.run(max_retry=1)
+    if staging:
+        _stage("unstage", run_folder)
+    status = next((abs(code) for code in controller.codes if code), 0)
+    limit = f"its time limit of {controller.timeout_s} s" if controller.timed_out else None
+    return conclude(run_folder, status, limit, may_restart=not controller.stopped)
+
+
+def _stage(action: str, run_folder: str) -> int:
+    """Make the copies of the data, or remove them, in a process of its own, which is told what this
+    one is told; return its exit status."""
+    command = [sys.executable, "-I", "-S", NODE_START, action, run_folder]
+    env = {**environment_of("local"), LOCAL_ATTEMPT: os.environ[LOCAL_ATTEMPT]}
+    child = subprocess.Popen(command, env=env, cwd=run_folder)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code if code >= 0 else SIGNAL_BASE - code
 
 
 def _end_what_is_left() -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hpctf.node.result import ResultKeeper
+    from hpctf.node.staging.held import Copies
     from hpctf.node.system import Sampler
 
 _PLAN = "plan.json"
@@ -103,6 +104,7 @@ class Rank:
         self._attempt = attempt_of(os.environ)
         self._role = identity.role_named(plan, me.role)
         self._keeper: ResultKeeper | None = None
+        self._copies: Copies | None = None
         self._what: tuple[list[str], dict[str, str]] | None = None
 
     def run(self) -> int:
@@ -160,6 +162,11 @@ class Rank:
             from hpctf.node.ports import settle
 
             env["TF_CONFIG"] = settle(self._plan, self._me, os.environ, self._run_folder)
+        if self._plan.get("staging"):
+            from hpctf.node.staging.held import Copies
+
+            self._copies = Copies(self._run_folder, self._attempt)
+            env.update(self._copies.variables())
         entry = self._plan["entry"]
         command = entry["command"]
         if self._role["runs"] == "server":
@@ -261,6 +268,8 @@ class Rank:
             keeper.keep(ended)
         except OSError as error:
             say(f"{self._me.name}: its result is not kept: {error}")
+        if self._copies is not None and ended.asked not in (None, process.END):
+            self._copies.leave()
         return ended.status if ended.asked is None else 0
 
     def _stopped_early(self, number: int) -> int:

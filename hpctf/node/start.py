@@ -42,6 +42,14 @@ if __name__ == "__main__":
             from hpctf.node.srun_watch import attend
 
             sys.exit(attend(run_folder, int(rest[0])))
+        if action == "stage":
+            from hpctf.node.staging.step import stage
+
+            sys.exit(stage(run_folder))
+        if action == "unstage":
+            from hpctf.node.staging.step import unstage
+
+            sys.exit(unstage(run_folder))
         if action == "local":
             from hpctf.node.local import run_local
 

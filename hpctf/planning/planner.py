@@ -34,6 +34,7 @@ from hpctf.planning.keras import settle_keras
 from hpctf.planning.locked_options import refuse_locked_options
 from hpctf.planning.missing_modules import check_modules
 from hpctf.planning.resources import Resources, notes_without_slurm
+from hpctf.planning.staging import staging_of
 from hpctf.run_folder import worlds
 from hpctf.scheduler.programs import ask, chosen_by_shell, shell_notes
 from hpctf.scheduler.sbatch_options import check_directive_value, check_run_folder
@@ -162,6 +163,7 @@ def make_plan(
             system_metrics_s=site.system_metrics_s,
             questions_per_minute=site.questions_per_minute,
             co2_g_per_kwh=site.co2_g_per_kwh,
+            staging=staging_of(estimator, site),
         ),
         (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *lacking, *alone),
         spec,

@@ -75,6 +75,7 @@ class Request(TypedDict, total=False):
     arguments: list[Any] | dict[str, Any] | None
     environment_variables: dict[str, Any] | None
     inputs: dict[str, Any] | None
+    stage: dict[str, Any] | None
     after: list[str]
     sbatch: dict[str, Any] | None
     modules: list[str] | None

@@ -59,11 +59,13 @@ class Origin:
     def record(self, plan: Plan) -> dict[str, Any]:
         """Return its part of ``run.json``: earlier runs by their whole ids."""
         inputs = {one.name: str(one) for one in plan.handovers}
+        staged = self.request.get("stage") or {}
         request = {
             **self.request,
             "resume_from": plan.resumes,
             "after": [f"{one.run}:{one.when}" for one in plan.after],
             "inputs": {**(self.request.get("inputs") or {}), **inputs},
+            "stage": {**staged, **{name: inputs[name] for name in staged.keys() & inputs.keys()}},
         }
         return {
             "source_directory": self.source_directory,

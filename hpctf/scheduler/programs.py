@@ -25,9 +25,9 @@ module, a ``uv.toml`` or a ``pyproject.toml`` there, as they may into a shared w
 SITE_KEYS = (
     *("name", "extends", "description", "scheduler", "runs_root", "models_root", "umask"),
     *("default_target", "targets", "directives", "drop", "mpi", "ps", "ports", "warning"),
-    *("network", "environments", "containers", "trust", "modules", "prologue", "epilogue"),
-    *("pin_gpus", "azureml", "max_snapshot_mb", "system_metrics_s", "questions_per_minute"),
-    *("co2_g_per_kwh", "templates", "locked"),
+    *("network", "environments", "containers", "staging", "trust", "modules", "prologue"),
+    *("epilogue", "pin_gpus", "azureml", "max_snapshot_mb", "system_metrics_s"),
+    *("questions_per_minute", "co2_g_per_kwh", "templates", "locked"),
 )
 """Keys of a site, each of which a variable may set (``HPCTF_RUNS_ROOT``, `hpctf.site.settings`)."""
 

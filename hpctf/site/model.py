@@ -260,6 +260,31 @@ class ContainerSettings(_Strict):
 
 
 @dataclass(frozen=True)
+class StagingSettings(_Strict):
+    """Where nodes keep copies of a run's data on their own disks, and how long.
+
+    ``folder`` is on each node's own disk; its variables are those of the job there. ``$TMPDIR``
+    alone is ``/tmp`` where that is not set. ``keep`` is ``job``, or ``node``: copies stay for later
+    jobs of the same person, until others need the room. ``compare`` says how a kept copy is
+    recognised as what the source is now: by size and ``time``, or by ``content``, which reads both.
+    ``fallback`` is what a run does on a node without the room: ``none``, it fails before the
+    training starts; ``shared``, the node reads the shared folder.
+    """
+
+    folder: str = "$TMPDIR"
+    keep: Literal["job", "node"] = "job"
+    compare: Literal["time", "content"] = "time"
+    fallback: Literal["none", "shared"] = "none"
+
+    def __post_init__(self) -> None:
+        if not self.folder.startswith(("/", "$")) or "\0" in self.folder or "\n" in self.folder:
+            raise ValueError(
+                f"staging.folder is {shown(self.folder)}, but must be an absolute path, or begin "
+                "with a variable of the job's, such as $TMPDIR"
+            )
+
+
+@dataclass(frozen=True)
 class TrustSettings(_Strict):
     """Who may own and write what is executed as the person: environments, templates, programs.
 
@@ -286,7 +311,8 @@ class Site(_Strict):
     ``mpi`` says how MPI ranks are started. ``ps`` says where parameter servers run. ``ports`` are
     those that TF_CONFIG may use. ``warning`` says how trainings are warned of their time limit.
     ``network`` is what the ranks talk over. ``environments`` says how training environments are
-    built. ``containers`` says what runs images. ``trust`` names those whose files may be executed.
+    built. ``containers`` says what runs images. ``staging`` says where nodes keep copies of a run's
+    data. ``trust`` names those whose files may be executed.
 
     ``modules`` are loaded in every job. ``prologue`` and ``epilogue`` are shell lines before and
     after the step. ``pin_gpus``: a rank sees only its own GPUs. ``azureml``: scripts written for
@@ -317,6 +343,7 @@ class Site(_Strict):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     environments: EnvironmentSettings = field(default_factory=EnvironmentSettings)
     containers: ContainerSettings = field(default_factory=ContainerSettings)
+    staging: StagingSettings = field(default_factory=StagingSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()

@@ -110,4 +110,5 @@ def _size(plan: Plan) -> Plan:
         resumed_outputs=None,
         after=(),
         entry=replace(plan.entry, command=(), environment={}),
+        staging=plan.staging and replace(plan.staging, inputs={}),
     )

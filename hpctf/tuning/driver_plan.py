@@ -54,6 +54,7 @@ def for_driver(planned: Planned, site: Site, estimator: TensorFlow) -> Planned:
         ),
         interruption=replace(plan.interruption, signal=None, max_restarts=0),
         entry=replace(plan.entry, container=None),
+        staging=None,
     )
     return replace(planned, plan=changed)
 

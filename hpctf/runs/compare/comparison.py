@@ -21,7 +21,7 @@ SECTIONS = ("parameters", "code", "environment", "metrics")
 _NOT_COMPARED = {"function", "resume_from", "script_params", "arguments"}
 _OF_ONE_RUN = {
     *("run_id", "run_folder", "experiment", "version", "entry", "environment"),
-    *("after", "handovers"),
+    *("after", "handovers", "staging"),
 }
 """Keys of a plan that say which run it is, or what the request says, too."""
 

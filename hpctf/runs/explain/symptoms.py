@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpctf.runs.explain import log_patterns, reasons
 
-OTHER_PAGES = ("time-limit", "interrupted", "environment-build")
+OTHER_PAGES = ("time-limit", "interrupted", "environment-build", "staging")
 """Pages of what is seen by other means than a line of a log or a reason of Slurm's."""
 
 

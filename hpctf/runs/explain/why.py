@@ -9,10 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.common.units import clock
+from hpctf.common.units import clock, span
 from hpctf.errors import HpctfError, SchedulerError
 from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines, without_frames
 from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.node_states import first_failed, read_nodes
 from hpctf.run_folder.ownership import end_of_log
 from hpctf.run_folder.rank_states import (
     RankState,
@@ -106,6 +107,8 @@ def _waiting(run: RunFolder, status: RunState, told: str) -> Explanation:
     build = run.read_record().get("build")
     if build and status.state == "Preparing":
         return _building(run, build, status, told)
+    if run.plan.get("staging") and status.state == "Preparing":
+        return Explanation(status.state, told, tuple(_copying(run)))
     if run.plan["scheduler"] != "slurm" or run.job_id is None or status.state == "Preparing":
         return Explanation(status.state, told)
     waits = what_it_waits_for(run.plan)
@@ -158,6 +161,15 @@ def _building(run: RunFolder, build: dict[str, Any], status: RunState, told: str
     return Explanation(status.state, told, tuple(_of_log(run, "build").facts))
 
 
+def _copying(run: RunFolder) -> Iterator[str]:
+    """Tell since when each node has made its copies of the data."""
+    for node in read_nodes(run.path, read_job(run.path).attempt):
+        if node.state == "staging":
+            yield f"{node.host} has been copying since {clock(node.started)}."
+        elif node.started and node.ended:
+            yield f"{node.host} took {span(node.ended - node.started)} for its copies."
+
+
 def _running(run: RunFolder, status: RunState, told: str) -> Explanation:
     advice: tuple[str, ...] = ()
     if status.reason.startswith("suspended"):
@@ -208,6 +220,10 @@ def _cause(run: RunFolder, status: RunState) -> _Cause:
         return _Cause(list(_progress(run, status)), [go_on], "interrupted")
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure, status.ranks)
+    unstaged = first_failed(run.path, read_job(run.path).attempt)
+    if unstaged:
+        advice = [unstaged.hint] if unstaged.hint else []
+        return _Cause([], advice, "staging")
     if awaits_environment(run.read_record(), run.plan):
         of_build = _of_log(run, "build")
         again = ["Correct that and submit again: the next submission builds it again."]

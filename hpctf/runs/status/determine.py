@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from hpctf.common.files import write_json
 from hpctf.run_folder.documents import read_cancelled, read_final
 from hpctf.run_folder.layout import RunFolder
+from hpctf.run_folder.node_states import staging_words
 from hpctf.run_folder.rank_states import (
     SIGNAL_BASE,
     JobRecord,
@@ -245,7 +246,10 @@ class _Case(NamedTuple):
             state = kind
         elif self._begun:
             state = "Running"
-        return RunState(state, _reason(job), None, self.ranks)
+        words = _reason(job)
+        if self.plan.get("staging") and not words and state == "Preparing":
+            words = staging_words(self.folder.path, self.own.attempt)
+        return RunState(state, words, None, self.ranks)
 
     def _ended(self, job: JobStatus | None) -> RunState:
         code = self.own.exit_code

@@ -220,7 +220,7 @@ def test_a_signal_ends_it_and_leaves_nothing(data: Path, tmp_path: Path) -> None
                 time.sleep(0.01)
             go_on.touch()
 
-        copying.Copier._copy_file = slow  # type: ignore[method-assign]
+        copying.Copier._copy_file = slow  # type: ignore[method-assign, assignment]
 
     def begun(path: str) -> int:
         be_slow()

@@ -88,7 +88,7 @@ def test_what_cannot_be_staged(
 
 
 def test_a_container_sees_the_copies(source: Path, data: Path) -> None:
-    asked = {"container": "docker://tf", "stage": {"data": data}}
+    asked: dict[str, Any] = {"container": "docker://tf", "stage": {"data": data}}
     site = site_of()
     pyxis = replace(site, containers=replace(site.containers, runtime="pyxis"))
     with pytest.raises(UsageError, match="name is known only once the job runs"):

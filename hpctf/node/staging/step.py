@@ -16,11 +16,12 @@ from hpctf.node.completion import attempt_of
 from hpctf.node.messages import say
 from hpctf.node.signals import AskedToEnd, Signals, number_of
 from hpctf.node.staging.area import Area, Held, NoPlace, remove_tree, root_of
+from hpctf.node.staging.barrier import Barrier
 from hpctf.node.staging.copying import NO_ROOM, Copier
 from hpctf.node.staging.file_systems import shared_kind
 from hpctf.node.staging.sources import Source, look
 from hpctf.run_folder.documents import read_plan
-from hpctf.run_folder.node_states import first_failed, node_file
+from hpctf.run_folder.node_states import node_file
 from hpctf.run_folder.rank_states import SIGNAL_BASE
 
 _LOCK = "lock"
@@ -39,9 +40,10 @@ def stage(run_folder: str) -> int:
     plan = read_plan(run_folder)
     os.umask(int(plan["umask"], 8))
     signals = Signals(number_of(plan["interruption"]["signal"]))
-    node = _Node(run_folder, plan["staging"], plan["run_id"])
+    node = _Node(run_folder, plan)
     try:
         node.stage()
+        node.await_others()
     except AskedToEnd as asked:
         signals.raises = False
         node.clear()
@@ -56,7 +58,7 @@ def stage(run_folder: str) -> int:
 def unstage(run_folder: str) -> int:
     """Remove what this node has copied for the job, once nobody reads it any more."""
     plan = read_plan(run_folder)
-    node = _Node(run_folder, plan["staging"], plan["run_id"])
+    node = _Node(run_folder, plan)
     until = time.monotonic() + _LINGER_S
     while not node.clear() and time.monotonic() < until:
         time.sleep(_WAIT_S)
@@ -66,14 +68,17 @@ def unstage(run_folder: str) -> int:
 class _Node:
     """This node, in one start of the job."""
 
-    def __init__(self, run_folder: str, staging: dict[str, Any], run_id: str) -> None:
-        self._run_folder = run_folder
-        self._staging = staging
+    def __init__(self, run_folder: str, plan: dict[str, Any]) -> None:
+        self._staging = plan["staging"]
         self._attempt = attempt_of(os.environ)
         self._host = os.uname().nodename
         self._file = node_file(run_folder, self._host)
         # By the job's number, so that a site's epilog can remove what it has left.
-        self._name = f"{os.environ.get('SLURM_JOB_ID') or run_id}.{self._attempt}"
+        self._name = f"{os.environ.get('SLURM_JOB_ID') or plan['run_id']}.{self._attempt}"
+        nodes = sum(component["nodes"] for component in plan["components"])
+        nodes = 1 if plan["backend"] == "single" else nodes
+        me = os.environ.get("SLURMD_NODENAME", self._host)  # of which a machine may have several
+        self._barrier = Barrier(run_folder, self._attempt, me, nodes)
         self._job: Held | None = None
         self._needed = 0
         self._before = 0
@@ -100,6 +105,11 @@ class _Node:
         say(f"{self._host}: staged {', '.join(inputs)} in {self._job.folder} (copied {said})")
         self._record("staged", places=places, folder=self._job.folder, area=area, notes=[])
 
+    def await_others(self) -> None:
+        """Wait until all nodes have their copies; if one has none, this one needs none either."""
+        if not self._barrier.wait():
+            raise AskedToEnd(signal.SIGTERM)
+
     def clear(self) -> bool:
         """Remove the job's folder, and return whether it has gone."""
         if self._job is None:
@@ -121,6 +131,7 @@ class _Node:
         hint = getattr(error, "hint", None)
         reason = getattr(error, "message", None) or str(error)
         say(f"{self._host}: {error}")
+        self._barrier.break_()
         with contextlib.suppress(OSError):  # the job's log has it
             self._record("failed", reason=reason, hint=hint)
         return getattr(error, "exit_code", StagingError.exit_code)
@@ -234,7 +245,7 @@ class _Node:
     def _tell(self, copied: int) -> None:
         self._told_at = time.monotonic()
         self._record("copied", needed=self._needed, copied=copied)
-        if first_failed(self._run_folder, self._attempt):  # the run fails for want of that node's
+        if self._barrier.is_broken():
             raise AskedToEnd(signal.SIGTERM)
 
     def _record(self, event: str, **more: Any) -> None:

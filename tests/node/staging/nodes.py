@@ -41,6 +41,10 @@ class Node:
         (node,) = read_nodes(self.folder, int(self.attempt))
         return node
 
+    def is_staged(self) -> bool:
+        nodes = read_nodes(self.folder, int(self.attempt))
+        return [node.state for node in nodes] == ["staged"]
+
     def place(self, name: str = "data") -> Path:
         (log,) = (self.folder / "state").glob("node-*.jsonl")
         staged = [json.loads(line) for line in log.read_text().splitlines()]
@@ -80,7 +84,14 @@ class Node:
             os._exit(code)
 
 
-def node(tmp_path: Path, disk: Path, inputs: dict[str, Any], **settings: Any) -> Node:
+def node(
+    tmp_path: Path,
+    disk: Path,
+    inputs: dict[str, Any],
+    nodes: int = 1,
+    host: str = "a",
+    **settings: Any,
+) -> Node:
     """Return a node of a new job that stages `inputs`; `settings` are the site's, of staging."""
     job = str(next(_JOBS))
     folder = tmp_path / f"run-{job}"
@@ -88,6 +99,8 @@ def node(tmp_path: Path, disk: Path, inputs: dict[str, Any], **settings: Any) ->
     disk.mkdir(exist_ok=True)
     site = site_of(staging=StagingSettings(**{"folder": str(disk), **settings}))
     source = project(tmp_path / "proj")
-    plan = planned(source, site, run_folder=str(folder), stage=inputs).plan
+    asked = {"distributed_backend": "collective", "node_count": nodes} if nodes > 1 else {}
+    plan = planned(source, site, run_folder=str(folder), stage=inputs, **asked).plan
     (folder / "plan.json").write_text(plan.to_json())
-    return Node(folder, disk, job)
+    (folder / "state/staged-0").touch()
+    return Node(folder, disk, job, variables={"SLURMD_NODENAME": host})

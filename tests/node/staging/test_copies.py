@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -234,17 +235,33 @@ def test_a_signal_ends_it_and_leaves_nothing(data: Path, tmp_path: Path) -> None
     assert there.left() == [] and there.state().state == "staging"
 
 
-def test_a_node_ends_its_copying_once_another_one_has_failed(data: Path, tmp_path: Path) -> None:
-    there = node(tmp_path, tmp_path / "disk", {"data": data})
-    other = there.folder / "state/node-other.jsonl"
-    other.write_text(
-        '{"event":"staging","attempt":0}\n{"event":"failed","attempt":0,"reason":"full"}\n'
-    )
-    assert there.stage() == 128 + signal.SIGTERM
-    assert there.left() == []
+def test_nodes_wait_for_each_other_and_end_if_one_fails(data: Path, tmp_path: Path) -> None:
+    def both() -> list[Node]:
+        return [
+            node(tmp_path, tmp_path / "disk", {"data": data}, nodes=2, host=host) for host in "ab"
+        ]
+
+    first, second = both()
+    second.folder = first.folder
+    child = first.start(step.stage)
+    wait_until(first.is_staged)
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    assert second.stage() == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert first.place().is_dir()
+
+    first, second = both()
+    second.folder = first.folder
+    child = first.start(step.stage)
+    wait_until(first.is_staged)
+    second.variables["TMPDIR"] = "/nowhere"
+    shutil.rmtree(data)
+    assert second.stage() == StagingError.exit_code
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
+    assert not first.place().exists()
 
 
-def kept(tmp_path: Path, data: Path, **settings: str) -> Node:
+def kept(tmp_path: Path, data: Path, **settings: Any) -> Node:
     """Stage `data` in one more job, and end that job."""
     there = node(tmp_path, tmp_path / "disk", {"data": data}, keep="node", **settings)
     assert there.stage() == 0, there.said

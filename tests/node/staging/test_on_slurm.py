@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +103,7 @@ def test_a_run_is_cancelled_while_its_data_is_staged(person: Person, data: Path)
 def test_a_node_with_too_little_room(person: Person, data: Path) -> None:
     make = "mkdir -p /tmp/small; chmod 1777 /tmp/small"
     mount = f"{make}; mount -t tmpfs -o size=1m,mode=1777 tmpfs /tmp/small"
-    small = ("--sbatch", "time=5", "--set", "staging.folder=/tmp/small")
+    small = ("--set", "staging.folder=/tmp/small")
     on_root = ("srun", "--mem=50", "--nodes=1")
     person.cluster.run(*on_root, "-w", "n1", "sh", "-c", make)
     person.cluster.run(*on_root, "-w", "n2", "sh", "-c", mount)
@@ -131,22 +129,15 @@ def test_a_node_with_too_little_room(person: Person, data: Path) -> None:
 
 
 def test_a_source_that_changes_while_nodes_copy_it(person: Person, data: Path) -> None:
-    over = threading.Event()
-
-    def change() -> None:
-        number = 0
-        while not over.is_set():
-            number += 1
-            os.utime(data / "x", ns=(number, number))
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        run = submit(person, data, *TWO_NODES)
-        assert person.hpctf("wait", run, check=False).returncode == 1
-    finally:
-        over.set()
-        changing.join()
+    (data / "many").mkdir()
+    for number in range(10_000):
+        (data / f"many/{number}").touch()
+    run = submit(person, data, *TWO_NODES)
+    state = person.folder(run) / "state"
+    while not any('"copied"' in path.read_text() for path in state.glob("node-*.jsonl")):
+        assert not (state / "final.json").exists()
+    (data / "x").write_text("changed")  # their last file
+    assert person.hpctf("wait", run, check=False).returncode == 1
     assert f"'{data}/x' changed while it was being copied" in person.status(run)["reason"]
     assert left(person) == ""
 

@@ -19,6 +19,7 @@ from hpctf.node.staging.file_systems import shared_kind
 from hpctf.node.staging.held import Copies
 from hpctf.node.staging.sources import look
 from hpctf.run_folder.node_states import first_failed, staging_words
+from tests.conftest import skip_or_fail
 from tests.node.staging.nodes import Node, node
 from tests.support.disks import mounted
 from tests.support.waiting import wait_until
@@ -122,13 +123,13 @@ def test_what_cannot_be_copied_is_named(
 
 
 def test_a_file_that_may_not_be_read_is_named(data: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        skip_or_fail("root reads everything, and nobody else can become somebody who does not")
     there = node(tmp_path, tmp_path / "disk", {"data": data})
-    shutil.chown(there.folder, "nobody")
-    for path in (there.folder / "state", there.disk):
+    for path in (there.folder, there.folder / "state", there.disk):
         shutil.chown(path, "nobody")
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
     (data / "empty").chmod(0)
 
     def become_nobody() -> None:

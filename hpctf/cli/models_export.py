@@ -11,7 +11,7 @@ from hpctf.cli.common import answer_json, given_of, json_option, say, site_optio
 from hpctf.cli.help_groups import GroupedCommand, in_group
 from hpctf.cli.layer_options import LAYERS
 from hpctf.common.terminal import visible
-from hpctf.common.units import file_size
+from hpctf.common.units import file_size, in_short
 from hpctf.errors import UsageError
 from hpctf.estimator.parameter import OUTPUT, SLURM
 
@@ -121,8 +121,8 @@ def _of_variant(variant: Variant) -> str:
     if variant.bytes is not None and variant.bytes_before is not None:
         facts.append(f"{file_size(variant.bytes)} in place of {file_size(variant.bytes_before)}")
     if variant.seconds is not None and variant.seconds_before is not None:
-        one, other = variant.seconds * 1000, variant.seconds_before * 1000
-        facts.append(f"{one:.2g} ms per batch of 64 in place of {other:.2g} ms")
+        one, other = _milliseconds(variant.seconds), _milliseconds(variant.seconds_before)
+        facts.append(f"{one} per batch of 64 in place of {other}")
     if variant.largest is not None:
         facts.append(f"largest difference {variant.largest:.1e}")
     told = "kept" if variant.kept else f"not kept, since {variant.why}"
@@ -136,3 +136,7 @@ def _details(made: Export) -> dict[str, Any]:
         path = found["variant"]["path"]
         found["variant"]["path"] = None if path is None or made.models else str(path)
     return {**found, "models": [model.id for model in made.models]}
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{in_short(float(f'{seconds * 1000:.2g}'))} ms"

@@ -23,6 +23,7 @@ from hpctf.common.numbered import hidden_name
 from hpctf.environment.lock import read_lock
 from hpctf.environment.store import LOCK_FILE
 from hpctf.errors import HpctfError, UsageError
+from hpctf.models.onnx_model import loaded_file
 
 if TYPE_CHECKING:
     from hpctf.model import Model
@@ -109,8 +110,11 @@ def _flavor_of(model: Model, copied: Path) -> _Flavor:
         options = {"saved_model_dir": "tf2model", "model_type": "tf2-module"}
         return _Flavor("tensorflow", options, "tf2model", {}, ("tensorflow",))
     if kind == "onnx":
-        options = {"data": "model.onnx", "providers": ["CPUExecutionProvider"]}
-        return _Flavor("onnx", options, "model.onnx", {}, ("onnx", "onnxruntime"), "model.onnx")
+        inside = loaded_file(model.folder, copied).relative_to(copied)  # "." if it is the file
+        place = "model.onnx" if copied.is_file() else "model"
+        data = os.path.normpath(f"{place}/{inside}")
+        options = {"data": data, "providers": ["CPUExecutionProvider"]}
+        return _Flavor("onnx", options, place, {}, ("onnx", "onnxruntime"), data)
     raise UsageError(
         f"Model {model.id} cannot be written as an MLflow model: MLflow loads .keras, .h5 and "
         f".onnx files and SavedModels, and this is {model.record.path!r}.",

@@ -258,9 +258,5 @@ def _registered(
     properties: dict[str, Any] = {"exported_from": model.id, "largest_difference": largest}
     properties |= {} if made.opset is None else {"opset": made.opset}
     about = about_of(model.tags, properties, model.description, options.framework)
-    source = files.of_path(path)
-    if weights_of(path).exists():
-        parts = {f"{path.stem}/{one.name}": one for one in (path, weights_of(path))}
-        source = files.Source(path.stem, parts)
-    made_of = model.record.run
+    source, made_of = files.of_path(path), model.record.run
     return Model.of(model.registry, model.registry.register(name, source, about, None, made_of))

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from hpctf.common.files import follow_umask, make_folder
 from hpctf.common.folders import remove_tree
 from hpctf.common.numbered import hidden_name
 from hpctf.errors import UnreadableModel, UsageError, did_you_mean
+from hpctf.models.onnx_files import is_onnx, weight_files
 from hpctf.models.record import File, Record
 from hpctf.run_folder.layout import RunFolder
 from hpctf.run_folder.ownership import open_of_run
@@ -77,7 +78,44 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
             f"The model's folder {os.fspath(path)!r} holds no files.",
             "Name the folder or file that holds the saved model.",
         )
-    return Source(top.name, found)
+    if top.is_dir():
+        return Source(top.name, found)
+    return _with_weights(top.name, top, lambda name: _beside(top, name))
+
+
+def _beside(model: Path, name: str) -> Path | None:
+    """Return the file that holds weights of a model, if it is there."""
+    path = model.parent / name
+    return _regular(path) if os.path.lexists(path) else None
+
+
+def _with_weights(name: str, model: Path, find: Callable[[str], Path | None]) -> Source:
+    """Return the model that a file is; the folder of one whose weights lie in files beside it,
+    which `find` finds by their paths there."""
+    if not is_onnx(name):
+        return Source(name, {name: model})
+    with _opened(model) as stream:
+        weights = weight_files(stream)
+    if not weights:
+        return Source(name, {name: model})
+    folder = Path(name).stem
+    files = {f"{folder}/{name}": model}
+    for one in weights:
+        inside = os.path.normpath(one)
+        if os.path.isabs(inside) or inside.split("/")[0] == "..":
+            raise UsageError(
+                f"The model {name!r} has weights in {one!r}, outside of its folder.",
+                "Save it again with its weights beside it: onnx.save(model, path, "
+                f"save_as_external_data=True, location={name + '.data'!r}).",
+            )
+        path = find(inside)
+        if path is None:
+            raise UsageError(
+                f"The model {name!r} has weights in {one!r}, which is not beside it.",
+                "Put that file into the model's folder.",
+            )
+        files[f"{folder}/{inside}"] = path
+    return Source(folder, files)
 
 
 def _child(top: Path, name: str) -> Path:
@@ -144,9 +182,16 @@ def of_run(folder: RunFolder, path: str, is_over: bool) -> Source:
             f"Run {folder.id} has no file or folder {path!r}.{did_you_mean(path, known)}",
             "Its files: " + (", ".join(names[:8]) or "none"),
         )
-    name = wanted.rpartition("/")[2]
-    files = {name + one[len(wanted) :]: path_of(folder, one) for one in chosen}
-    return Source(name, files, is_over)
+    parent, slash, name = wanted.rpartition("/")
+    if chosen != [wanted]:
+        files = {name + one[len(wanted) :]: path_of(folder, one) for one in chosen}
+        return Source(name, files, is_over)
+
+    def beside(one: str) -> Path | None:
+        kept = f"{parent}{slash}{one}"
+        return path_of(folder, kept) if kept in names else None
+
+    return replace(_with_weights(name, path_of(folder, wanted), beside), may_link=is_over)
 
 
 def take_over(source: Source, into: Path, umask: int) -> dict[str, File]:
@@ -184,18 +229,21 @@ def _take(source: Path, target: Path, umask: int, may_link: bool) -> File:
         else:
             with open(target, "rb") as linked:
                 return _whole(source, linked, lambda block: None)
-    try:
-        stream = open_of_run(source)
-    except NotWithin as error:
-        raise UsageError(
-            f"{str(source)!r} {error.strerror}.", "Make it readable for you."
-        ) from None
-    with stream, open(target, "xb") as copy:
+    with _opened(source) as stream, open(target, "xb") as copy:
         found = _whole(source, stream, copy.write)
         copy.flush()
         os.fsync(copy.fileno())
     follow_umask(target, umask)
     return found
+
+
+def _opened(source: Path) -> BinaryIO:
+    try:
+        return open_of_run(source)
+    except NotWithin as error:
+        raise UsageError(
+            f"{str(source)!r} {error.strerror}.", "Make it readable for you."
+        ) from None
 
 
 def _may_be_linked(source: Path, umask: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from hpctf.common.files import read_json, write_json
 from hpctf.common.forms import FormError, checked
 from hpctf.errors import UnreadableModel, shown
+from hpctf.models.onnx_files import is_onnx, model_in
 
 FORMAT = 1
 """Version of ``model.json`` that is written, and the newest that is read."""
@@ -112,11 +113,12 @@ def kind_of(path: str, names: Mapping[str, Any]) -> str:
         ".keras": "keras",
         ".h5": "h5",
         ".hdf5": "h5",
-        ".onnx": "onnx",
         ".tflite": "litert",
     }
     if f"{path}/saved_model.pb" in names:
         return "saved_model"
+    if (is_onnx(path) and path in names) or model_in(path, names):
+        return "onnx"
     return endings.get(Path(path).suffix.lower(), "files") if path in names else "files"
 
 

@@ -17,6 +17,7 @@ from hpctf.common.paths import EXPORT_SCRIPTS, SCORING_START, SCORING_WORKER
 from hpctf.errors import UsageError, shown
 from hpctf.estimator.request import as_json, request_of
 from hpctf.estimator.tensorflow import TensorFlow
+from hpctf.models.onnx_model import loaded_file
 from hpctf.models.training_code import checked_imports, unpack
 from hpctf.planning.resources import Resources, notes_without_slurm
 from hpctf.runs.provenance import Origin
@@ -136,7 +137,7 @@ def submit_scoring(
     model = {
         "id": version.id,
         "kind": version.record.kind,
-        "path": str(path),
+        "path": str(loaded_file(version, path) if version.record.kind == "onnx" else path),
         "scripts": EXPORT_SCRIPTS,
         "imports": list(checked_imports(request.imports, site)),
         "allow_code": request.allow_code,

@@ -23,10 +23,10 @@ from hpctf.environment.own import own_python
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.environment.store import Store
 from hpctf.errors import UsageError
+from hpctf.models.onnx_model import onnx_file
 from hpctf.models.version import Version
 from hpctf.planning.resources import Resources, notes_without_slurm
 from hpctf.serving.launch import check_can_stay_up, start_server
-from hpctf.serving.onnx_file import onnx_file
 from hpctf.serving.record import (
     CODE,
     KEYS,

@@ -215,7 +215,7 @@ def test_out_of_memory(person: Person, clock: Clock) -> None:
     assert failed["oom"]["limit"] == 150 * 1024**2
     assert person.status()["exit_code"] == 137
     why = person.hpctf("why", "@last").stdout
-    assert "Its limit is 0.16 GB, and it used 0.16 GB." in why
+    assert "Its limit is 150 MB, and it used 150 MB." in why
     assert "--mem (it was 150M)" in why
 
 

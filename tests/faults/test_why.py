@@ -242,7 +242,7 @@ def test_out_of_memory(person: Person) -> None:
         text="import time\nx = bytearray(300_000_000)\nx[::4096] = b'x' * len(x[::4096])\n",
     )
     assert "out of memory" in told
-    assert "Its limit is 0.1 GB" in told
+    assert "Its limit is 100 MB" in told
     assert "Request more memory: --mem (it was 100M)." in told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import tarfile
 import threading
@@ -24,6 +25,7 @@ from hpctf.errors import (
 )
 from hpctf.models import files
 from hpctf.models.names import Reference, reference
+from hpctf.models.onnx_model import onnx_file
 from hpctf.models.registry import Registry, registry_of
 from hpctf.site.loading import load_site
 from tests.support.disks import mounted
@@ -44,6 +46,10 @@ open("outputs/saved/variables/variables.index", "w").write("w" * 300)
 open("outputs/model.keras", "w").write("keras")
 open("outputs/open.onnx", "w").write("onnx")
 os.chmod("outputs/open.onnx", 0o644)
+location = b"\\n\\x08location\\x12\\x0dparts/w 1.bin"  # as onnx.proto writes it
+open("outputs/large.onnx", "wb").write(b"graph" + location + location)
+os.makedirs("outputs/parts")
+open("outputs/parts/w 1.bin", "w").write("weights")
 open("written.h5", "w").write("h5")
 """
 
@@ -585,3 +591,52 @@ def test_models_are_found_by_what_they_are(trained: Run) -> None:
     assert ids(run_id=trained.id) == ["digits:2", "digits:1"]
     assert ids(model_framework="Custom") == ["other:1"]
     assert ids(name="nothing") == []
+
+
+def location(name: str) -> bytes:
+    """Return an entry of TensorProto.external_data, as onnx.proto writes it."""
+    size = len(name.encode())
+    varint = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
+    return b"\n\x08location\x12" + varint + name.encode()
+
+
+def test_weights_beside_an_onnx_model_belong_to_it(trained: Run, tmp_path: Path) -> None:
+    of_run = trained.register_model("large", "outputs/large.onnx")
+    assert (of_run.record.path, of_run.record.kind) == ("large", "onnx")
+    assert sorted(of_run.record.files) == ["large/large.onnx", "large/parts/w 1.bin"]
+    got = Path(of_run.download(tmp_path / "got"))
+    assert (got / "parts/w 1.bin").read_text() == "weights"
+
+    far = "w" * 200 + ".bin"
+    names = ["m.onnx.data", far]
+    (tmp_path / "m.onnx").write_bytes(b"".join(b"graph" + location(name) for name in names))
+    for name in names:
+        (tmp_path / name).write_text(name)
+    of_path = Model.register(tmp_path / "m.onnx", "m")
+    assert sorted(of_path.record.files) == sorted(f"m/{name}" for name in ["m.onnx", *names])
+    assert onnx_file(of_path.folder).read_bytes() == (tmp_path / "m.onnx").read_bytes()
+    folder = Model.register(got, "folder")
+    assert (folder.record.kind, onnx_file(folder.folder).name) == ("onnx", "large.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("lost.data", "has weights in 'lost.data', which is not beside it"),
+        ("../up.data", "has weights in '../up.data', outside of its folder"),
+        ("a/../../up.data", "outside of its folder"),
+        ("/etc/passwd", "has weights in '/etc/passwd', outside of its folder"),
+    ],
+)
+def test_an_onnx_model_without_its_weights_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "up.data").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/m.onnx").write_bytes(location(name))
+    with pytest.raises(UsageError, match=re.escape(why)):
+        Model.register(tmp_path / "in/m.onnx", "m")
+    assert Model.list() == []
+
+
+def test_an_empty_onnx_file_has_no_weights_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    assert sorted(Model.register(tmp_path / "m.onnx", "m").record.files) == ["m.onnx"]

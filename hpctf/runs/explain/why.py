@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpctf.common.units import clock, span
+from hpctf.common.units import clock, memory_size, span
 from hpctf.errors import HpctfError, SchedulerError
 from hpctf.run_folder.failure_lines import LOOK_BACK, failure_lines, without_frames
 from hpctf.run_folder.layout import RunFolder
@@ -36,7 +36,6 @@ from hpctf.scheduler.jobs import Identity
 _LINES = 60
 """Lines at the end of a log that are searched for a cause that hpctf knows."""
 _SHOWN = 12
-_GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -270,8 +269,8 @@ def _of_memory(run: RunFolder, oom: dict[str, int | None], name: str) -> _Cause:
     limit, peak = oom.get("limit"), oom.get("peak")
     facts = [f"{name} ran out of memory: the kernel killed {_processes(oom.get('kills') or 1)}."]
     if limit:
-        used = f", and it used {peak / _GB:.2g} GB" if peak else ""
-        facts.append(f"Its limit is {limit / _GB:.2g} GB{used}.")
+        used = f", and it used {memory_size(peak)}" if peak else ""
+        facts.append(f"Its limit is {memory_size(limit)}{used}.")
     return _Cause(facts, [_more_memory(run)], "out-of-memory")
 
 

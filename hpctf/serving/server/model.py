@@ -12,8 +12,8 @@ import onnxruntime
 
 from hpctf.common.trusted_path import Trusted, check_tree
 from hpctf.errors import UsageError
+from hpctf.models.onnx_model import onnx_file
 from hpctf.models.version import Version
-from hpctf.serving.onnx_file import onnx_file
 from hpctf.serving.server.refusal import too_busy, wrong
 from hpctf.serving.server.tensors import ANY, DATATYPES, TensorSpec
 

@@ -23,6 +23,7 @@ from hpctf.models.export.options import (
     weights_of,
 )
 from hpctf.models.export.steps import ON_CPU, Python, run
+from hpctf.models.onnx_files import weight_files
 from tests.models.export.conftest import HERE, NEWEST, export_kinds, kind_of
 from tests.models.export.report import KIND, VARIANT
 from tests.support.measured import note
@@ -128,9 +129,13 @@ def test_each_is_loaded_by_the_keras_that_wrote_it(
 
 def test_weights_that_one_file_cannot_hold_lie_beside_it(outcomes: dict[str, Outcome]) -> None:
     large = exported(outcomes["large"])
+    with open(large.path, "rb") as stream:
+        assert weight_files(stream) == [weights_of(large.path).name]
     assert weights_of(large.path).stat().st_size > large.path.stat().st_size
     assert {*large.files} >= {large.path, weights_of(large.path)}
-    assert not weights_of(exported(outcomes["cnn"]).path).exists()
+    inside = exported(outcomes["cnn"]).path
+    with open(inside, "rb") as stream:
+        assert weight_files(stream) == [] and not weights_of(inside).exists()
 
 
 def test_every_kind_can_be_converted_with_its_weights_outside_the_graph(

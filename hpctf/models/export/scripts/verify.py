@@ -7,6 +7,7 @@ write) and ``variant_within``. The answer has the largest difference, or why it 
 """
 
 import os
+import shutil
 import time
 import traceback
 from typing import Any, Dict, List, Sequence
@@ -133,12 +134,16 @@ def quantize(whole: str, path: str, kind: str, external: bool) -> None:
         quantize_dynamic(
             whole, path, weight_type=QuantType.QInt8, use_external_data_format=external
         )
-        return
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    else:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = convert_float_to_float16(onnx.load(whole), keep_io_types=True)
-    more = {"location": os.path.basename(path) + ".data"} if external else {}
-    onnx.save(model, path, save_as_external_data=external, **more)
+        # By its path: shapes of more than 2 GB are inferred from file to file alone.
+        model = convert_float_to_float16(whole, keep_io_types=True)
+        more = {"location": os.path.basename(path) + ".data"} if external else {}
+        onnx.save(model, path, save_as_external_data=external, **more)
+    for one in (path, path + ".data"):
+        if os.path.exists(one):
+            shutil.copymode(whole, one)
 
 
 def seconds(one: str, other: str, reference: str) -> List[float]:

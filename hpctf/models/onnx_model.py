@@ -1,10 +1,11 @@
-"""Which file of a registered model onnxruntime loads."""
+"""Which file of a registered model ONNX Runtime loads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hpctf.errors import UsageError
+from hpctf.models.onnx_files import model_in
 from hpctf.models.version import Version
 
 
@@ -18,12 +19,17 @@ def onnx_file(version: Version) -> Path:
     UsageError
         It is not an ONNX model.
     """
-    path = version.verified()
-    found = [path] if path.is_file() else sorted(path.glob("*.onnx"))
-    if len(found) != 1 or found[0].suffix != ".onnx":
+    return loaded_file(version, version.verified())
+
+
+def loaded_file(version: Version, path: Path) -> Path:
+    """Return what `onnx_file` does, of a model that lies verified at `path`."""
+    record = version.record
+    if record.kind != "onnx":
         raise UsageError(
-            f"Model {version.id} is not an ONNX model: {version.record.path}.",
+            f"Model {version.id} is not an ONNX model: {record.path}.",
             f"Export it (hpctf models export {version.id}), or name an entry script "
             "(--entry-script score.py).",
         )
-    return found[0]
+    inside = model_in(record.path, record.files)
+    return path if inside is None else path.parent / inside

@@ -2,7 +2,7 @@
 
 Slurm's own slurmctld with 5,000 nodes that are all down, so that nothing runs and every job waits:
 16,000 of them, as tasks of 16 arrays. Commands as whole processes; `hpctf runs` lists runs of which
-each has a waiting job of its own, with the calls that the controller has answered meanwhile.
+each has a waiting job of its own, with the calls that the controller has answered meanwhile: one `squeue` is 3.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import getpass
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -31,13 +32,12 @@ RUNS = (10, 100, 1_000)
 LIST, CALLS = "`hpctf runs`, all waiting", "calls of the controller"
 GOALS = (
     Goal("`hpctf runs` of 1,000 waiting runs ≤ 1 s", value(LIST, 1_000), most=1.0),
-    Goal("`hpctf runs` of 1,000 waiting runs: 1 call", value(CALLS, 1_000), most=1),
+    Goal("`hpctf runs` of 1,000 waiting runs: one `squeue`", value(CALLS, 1_000), most=3),
 )
 CONF = """
 ClusterName=large
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort=27817
-SlurmdPort=27818
+SlurmctldPort={port}
 SlurmUser={user}
 AuthType=auth/munge
 CredType=cred/munge
@@ -99,7 +99,15 @@ def controller(folder: Path) -> Iterator[Path]:
     (folder / "state").mkdir()
     conf = folder / "slurm.conf"
     munge = Path(os.environ["SLURM_CONF"]).parent.parent / "munge/munge.socket"
-    words = {"host": os.uname().nodename, "user": getpass.getuser(), "munge": munge}
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    words: dict[str, object] = {
+        "port": port,
+        "host": os.uname().nodename,
+        "user": getpass.getuser(),
+        "munge": munge,
+    }
     lines = [CONF.format(folder=folder, **words)]
     for rack in range(NODES_DOWN // RACK):
         first = rack * RACK + 1
@@ -108,17 +116,17 @@ def controller(folder: Path) -> Iterator[Path]:
     nodes = f"Nodes=d[0001-{NODES_DOWN}]"
     lines.append(f"PartitionName=normal {nodes} Default=YES MaxTime=INFINITE State=UP\n")
     conf.write_text("".join(lines))
-    with (folder / "slurmctld.out").open("w") as output:
+    log = folder / "slurmctld.out"
+    with log.open("w") as output:
         daemon = subprocess.Popen(
             ["/usr/sbin/slurmctld", "-D", "-f", conf],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    env = {**os.environ, "SLURM_CONF": str(conf)}
     try:
-        while subprocess.run(["sinfo"], env=env, capture_output=True).returncode:
+        while "Running as primary controller" not in log.read_text():
             if daemon.poll() is not None:
-                lines = (folder / "slurmctld.out").read_text().splitlines()
+                lines = log.read_text().splitlines()
                 raise CannotMeasure(f"slurmctld ended: {lines[-1] if lines else ''}")
             time.sleep(0.2)
         yield conf
@@ -130,7 +138,7 @@ def controller(folder: Path) -> Iterator[Path]:
 def cancelled(script: Path, variables: dict[str, str]) -> float:
     """Submit a run, and return the seconds that it takes to cancel it."""
     name = run(HPCTF, "submit", script, **variables).strip()
-    return timed(HPCTF, "cancel", name, "--yes", **variables)
+    return timed(HPCTF, "cancel", name, **variables)
 
 
 def examined(variables: dict[str, str]) -> float:

@@ -62,7 +62,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         memory.append(sum(megabytes for _, megabytes in begun) / RANKS)
         states.append(timed(HPCTF, "status", name, **variables))
         began = time.time()
-        run(HPCTF, "cancel", name, "--yes", **variables)
+        run(HPCTF, "cancel", name, **variables)
         wait_until_empty()
         cancelled.append(time.time() - began)
         forget(folder)

@@ -2,7 +2,8 @@
 
 Slurm's own slurmctld with 5,000 nodes that are all down, so that nothing runs and every job waits:
 16,000 of them, as tasks of 16 arrays. Commands as whole processes; `hpctf runs` lists runs of which
-each has a waiting job of its own, with the calls that the controller has answered meanwhile: one `squeue` is 3.
+each has a waiting job of its own, with the calls that the controller has answered meanwhile: one
+`squeue` is 3.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from benchmarks.queue import calls, wait_until_empty
 NEEDS = ("slurm", "submitit")
 MOST = 4
 ANY = 10**9
-MINUTES = 3
 WAITS, ALL = "10 `hpctf wait`", "10 `hpctf wait`, 5 `hpctf watch`"
 WHY = "One `squeue` is 3 calls: hpctf counts commands, of which there are at most 4 per minute."
 REFUSED = f"{ALL}, refused by a bucket of {MOST}"
@@ -55,7 +54,7 @@ submitit.SlurmJob(sys.argv[1], sys.argv[2]).wait()
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    folder = bench.folder
+    folder, minutes = bench.folder, bench.rounds(3)
     (folder / "sleep.py").write_text("import time\ntime.sleep(1200)\n")
     variables = {"HPCTF_RUNS_ROOT": str(folder / "runs")}
     submit = ("submit", "--site", "slurm", "--backend", "mpi", "--nodes", "2")
@@ -66,10 +65,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
     theirs = [[str(python_of("submitit")), "-c", SUBMITIT_WAIT, str(folder), job]] * 10
     try:
         for case, commands in ((WAITS, waits), (ALL, waits + watches), (SUBMITIT, theirs)):
-            asked, _, answered = followed(folder, commands, ANY, variables)
+            asked, _, answered = followed(folder, commands, ANY, minutes, variables)
             yield Figure(f"{case}, commands", "per minute", (asked,))
             yield Figure(f"{case}{CALLS}", "per minute", (answered,))
-        _, refused, _ = followed(folder, waits + watches, MOST, variables)
+        _, refused, _ = followed(folder, waits + watches, MOST, minutes, variables)
         yield Figure(REFUSED, "per minute", (refused,))
     finally:
         subprocess.run(["scancel", "--me"], check=True)
@@ -77,7 +76,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
 
 def followed(
-    folder: Path, commands: list[list[str]], most: int, variables: dict[str, str]
+    folder: Path, commands: list[list[str]], most: int, minutes: float, variables: dict[str, str]
 ) -> tuple[float, float, float]:
     """Let processes wait, and return commands asked, commands refused and calls, per minute."""
     log = folder / "asked.log"
@@ -95,7 +94,7 @@ def followed(
         subprocess.Popen(words, env=env, cwd=folder, stdin=quiet, stdout=quiet, stderr=sys.stderr)
         for words in commands
     ]
-    time.sleep(60 * MINUTES)
+    time.sleep(60 * minutes)
     minutes = (time.monotonic() - began) / 60
     answered = calls() - before - 1  # this question
     assert all(process.poll() is None for process in processes), "a process has ended"

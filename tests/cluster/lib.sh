@@ -258,7 +258,7 @@ start_slurmd() {
                 mount --bind "$folder" "$tmp${folder#/tmp}"
             done
             mount --rbind "$tmp" /tmp
-            until [[ $(<"$pid_file") == "$$" ]]; do sleep 0.01; done # or it would be written over ours
+            until [[ -s $pid_file && $(<"$pid_file") == "$$" ]]; do sleep 0.01; done # or it would be written over ours
             while true; do
                 slurmd -D -N "$node" -f "$conf" &
                 echo "$!" >"$pid_file"

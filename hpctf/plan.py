@@ -238,6 +238,10 @@ class Staging:
         The shared paths, by the inputs' names.
     folder, keep, compare, fallback
         Those of the site (`hpctf.site.model.StagingSettings`).
+    environment
+        Folder of the store with the training environment and its image, or empty: the shared one.
+    environment_kind
+        The image's: ``squashfs`` or ``tar``.
     """
 
     inputs: dict[str, str]
@@ -245,6 +249,8 @@ class Staging:
     keep: str = "job"
     compare: str = "time"
     fallback: str = "none"
+    environment: str = ""
+    environment_kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,9 @@ def remove(environment: Environment, store: Store) -> None:
         ) from None
     if os.sep not in build_id and build_id not in (os.curdir, os.pardir):
         remove_tree(folder / build_id)
+        for pattern in (f"{build_id}.*", f".{build_id}.*"):  # images: hpctf/environment/image.py
+            for image in folder.glob(pattern):
+                image.unlink(missing_ok=True)
     _drop_if_empty(folder)
 
 

@@ -127,6 +127,13 @@ class Parameters(Described):
         validators.check_inputs,
         Option("--stage", dict, "NAME=PATH", path="path"),
     )
+    stage_environment: _Choice = Parameter(
+        TRAINING,
+        "Copy the environment that hpctf builds to each node's own disk. None: as the site says.",
+        optional(check_flag),
+        Option("--stage-env/--no-stage-env", bool, shown="--stage-env"),
+        overrides="environments.stage",
+    )
     resume_from: Parameter[object, object] = Parameter(
         TRAINING,
         "A run, its id, or a folder: the new run begins with a copy of its checkpoints. A script "

@@ -157,16 +157,18 @@ class Rank:
         return failed or is_cancelled(self._run_folder) or self.is_superseded()
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
-        env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
-        if self._plan["tf_config"]:
-            from hpctf.node.ports import settle
-
-            env["TF_CONFIG"] = settle(self._plan, self._me, os.environ, self._run_folder)
         if self._plan.get("staging"):
             from hpctf.node.staging.held import Copies
 
             self._copies = Copies(self._run_folder, self._attempt)
+            self._plan = self._copies.moved(self._plan)
+        env = identity.environment(self._plan, self._me, os.environ, self._run_folder)
+        if self._copies is not None:
             env.update(self._copies.variables())
+        if self._plan["tf_config"]:
+            from hpctf.node.ports import settle
+
+            env["TF_CONFIG"] = settle(self._plan, self._me, os.environ, self._run_folder)
         entry = self._plan["entry"]
         command = entry["command"]
         if self._role["runs"] == "server":

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from hpctf.errors import UsageError
 from hpctf.plan import Staging
 
 if TYPE_CHECKING:
+    from hpctf.environment.activation import Entering
     from hpctf.estimator.tensorflow import TensorFlow
     from hpctf.site.model import Site
 
 
-def staging_of(estimator: TensorFlow, site: Site) -> Staging | None:
+def staging_of(estimator: TensorFlow, site: Site, entering: Entering) -> Staging | None:
     """Return what the nodes get copies of; None for nothing.
 
     Raises
     ------
     UsageError
-        The container would not see the copies.
+        The container would not see the copies, or hpctf builds no environment that could be staged.
     """
-    if not estimator.stage:
+    kind = _kind(estimator, site, entering)
+    if not estimator.stage and not kind:
         return None
     settings = site.staging
     if estimator.container is not None and site.containers.runtime == "pyxis":
@@ -31,7 +34,25 @@ def staging_of(estimator: TensorFlow, site: Site) -> Staging | None:
         keep=settings.keep,
         compare=settings.compare,
         fallback=settings.fallback,
+        environment=os.path.dirname(entering.python.partition("/bin/python")[0]) if kind else "",
+        environment_kind=kind,
     )
+
+
+def _kind(estimator: TensorFlow, site: Site, entering: Entering) -> str:
+    """Return what image of the environment nodes get: ``squashfs``, ``tar`` or none."""
+    wanted, of_site = estimator.stage_environment, site.environments.stage
+    if wanted and not entering.environment:
+        raise UsageError(
+            "stage_environment (--stage-env) is for environments that hpctf builds, and this run "
+            "has another one.",
+            "Name the packages (--pip, --framework-version), or leave --stage-env out.",
+        )
+    if wanted is False or not entering.environment:
+        return ""
+    if of_site == "off":
+        return "squashfs" if wanted else ""
+    return of_site
 
 
 def _check_visible(folder: str) -> None:

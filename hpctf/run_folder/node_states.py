@@ -22,8 +22,10 @@ class NodeRecord(TypedDict, total=False):
     time: float
     attempt: int
     host: str
+    what: str
     needed: int
     copied: int
+    environment: dict[str, str]
     places: dict[str, str]
     folder: str
     area: str
@@ -37,7 +39,7 @@ class NodeState:
     """One node, as its file tells.
 
     ``state`` is ``staging``, ``staged`` or ``failed``; ``needed`` and ``copied`` are bytes; times
-    are seconds since the epoch; ``reason`` and ``hint`` say what failed.
+    are seconds since the epoch; ``what`` is copied; ``reason`` and ``hint`` say what failed.
     """
 
     host: str
@@ -46,6 +48,7 @@ class NodeState:
     ended: float | None = None
     needed: int = 0
     copied: int = 0
+    what: str = "data"
     notes: tuple[str, ...] = ()
     reason: str = ""
     hint: str = ""
@@ -80,7 +83,7 @@ def staging_words(run_folder: str | os.PathLike[str], attempt: int | None) -> st
     nodes = [node for node in read_nodes(run_folder, attempt) if node.state == "staging"]
     if not nodes:
         return ""
-    words = f"staging data on {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
+    words = f"staging {nodes[0].what} on {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     needed = sum(node.needed for node in nodes)
     if not needed:
         return words
@@ -95,7 +98,8 @@ def _read_node(path: str, host: str, attempt: int | None) -> NodeState | None:
             continue
         event = record.get("event")
         if event == "staging":
-            node = NodeState(host, started=record.get("time"))
+            what = record.get("what") or "data"
+            node = NodeState(host, started=record.get("time"), what=what)
         if node is None:
             continue
         if event == "copied":

@@ -217,7 +217,8 @@ class EnvironmentSettings(_Strict):
     ``find_links`` (folders of wheels) and ``proxy`` are where packages come from; ``offline``:
     from nowhere but ``find_links`` and caches. ``pythons`` are interpreters, or folders of them,
     that ``python_version`` may choose from, besides those on PATH. ``tensorflow`` is the name of
-    the package where it is not PyPI's. ``modules`` are loaded to build and to run. ``horovod`` says
+    the package where it is not PyPI's. ``stage``: nodes get copies of it on their own disks, from
+    one file (``squashfs``, ``tar``). ``modules`` are loaded to build and to run. ``horovod`` says
     how Horovod is built.
     """
 
@@ -237,6 +238,7 @@ class EnvironmentSettings(_Strict):
     proxy: str | None = None
     pythons: tuple[str, ...] = ()
     tensorflow: str | None = None
+    stage: Literal["off", "squashfs", "tar"] = "off"
     modules: tuple[str, ...] = ()
     horovod: HorovodSettings = field(default_factory=HorovodSettings)
 

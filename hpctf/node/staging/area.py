@@ -1,7 +1,7 @@
 """hpctf's folder on a node's own disk: the person's alone, with what runs have copied there.
 
 ``<root>/hpctf-<uid>/jobs/<job>/`` is one job's: its copies, or links to those in ``kept/``, and the
-file ``held``, which the job's processes on the node hold a lock on. What no process holds is of a
+file ``.held``, which the job's processes on the node hold a lock on. What no process holds is of a
 job that was killed, and goes when the next one comes. ``kept/<key>/`` has a copy that stays.
 """
 
@@ -19,8 +19,12 @@ TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-HELD = "held"
-TAKEN = "taken"
+IMAGE, ROOT = ".image", ".environment"
+"""In a job's folder: the training environment's image, or what was unpacked of it; and where the
+image is mounted. No input has such a name."""
+
+HELD = ".held"
+TAKEN = ".taken"
 """Files of a job's folder: who locks the first uses it; the second says that ranks have come."""
 
 _PATIENCE_S = 3600.0
@@ -186,6 +190,12 @@ class Held:
 
     def remove(self) -> None:
         """Remove the folder; what its links lead to stays."""
+        place = os.path.join(self.folder, ROOT)
+        if os.path.lexists(place):
+            from hpctf.node.staging.mounting import unmount
+
+            if not unmount(place):
+                return
         remove_tree(self.folder)
 
     def _open(self) -> None:

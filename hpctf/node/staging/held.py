@@ -6,6 +6,7 @@ import os
 
 from hpctf.common.files import read_records
 from hpctf.errors import StagingError
+from hpctf.node.messages import say
 from hpctf.node.staging.area import TAKEN, Held
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
@@ -34,6 +35,7 @@ class Copies:
             )
         self.area: str = record["area"]
         self._places: dict[str, str] = record["places"]
+        self._environment: dict[str, str] = record.get("environment") or {}
         self._held = Held(record["folder"])
         if record["folder"]:
             self._held.hold()
@@ -54,6 +56,38 @@ class Copies:
         if self.area:
             found["HPCTF_STAGING_DIR"] = self.area
         return found
+
+    def moved(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Return a plan whose training runs in this node's copy of its environment, if there is
+        one: what names a file of the shared one otherwise still finds it there."""
+        root = self._root()
+        entry, shared = plan["entry"], plan["staging"].get("environment")
+        if not root or not shared:
+            return plan
+        before = os.path.join(shared, "current", "")
+        words = [entry["python"], *entry["command"]]
+        python, *command = [
+            os.path.join(root, word[len(before) :]) if word.startswith(before) else word
+            for word in words
+        ]
+        return {**plan, "entry": {**entry, "python": python, "command": command}}
+
+    def _root(self) -> str:
+        """Return where this node's copy of the environment is, mounted by the first rank to come;
+        nothing if there is none."""
+        root, image = self._environment.get("root", ""), self._environment.get("image")
+        if not image:
+            return root
+        from hpctf.common.locks import locked
+        from hpctf.node.staging.mounting import mount
+
+        with locked(f"{root}.lock", 0o077):
+            os.makedirs(root, 0o700, exist_ok=True)
+            problem = mount(image, root)
+        if problem:
+            say(f"{os.uname().nodename}: runs the shared environment: {problem}")
+            return ""
+        return root
 
     def leave(self) -> None:
         """Use the copies no longer, and remove them if no other rank of this node does: the job is

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from hpctf.common.files import append_record
@@ -80,6 +81,7 @@ class _Node:
         me = os.environ.get("SLURMD_NODENAME", self._host)  # of which a machine may have several
         self._barrier = Barrier(run_folder, self._attempt, me, nodes)
         self._job: Held | None = None
+        self._notes: list[str] = []
         self._needed = 0
         self._before = 0
         self._told_at = 0.0
@@ -87,23 +89,33 @@ class _Node:
     def stage(self) -> None:
         """Make the copies; where that cannot be, and the site or the person wants it so, the node
         uses what is shared."""
-        self._record("staging", host=self._host)
-        began = time.monotonic()
         inputs: dict[str, str] = self._staging["inputs"]
+        self._record("staging", host=self._host, what="data" if inputs else "the environment")
+        began = time.monotonic()
+        environment: dict[str, str] = {}
         try:
-            places, area = self._copies(inputs), self._area.path
+            with self._place_of_job():
+                places = self._copies(inputs)
+                environment = self._bring()
         except NoPlace as error:
-            if self._staging["fallback"] != "shared":
+            if inputs and self._staging["fallback"] != "shared":
                 raise
             self.clear()
-            note = f"{error.message} It reads the shared files."
-            say(note)
-            self._record("staged", places=inputs, folder="", area="", notes=[note])
+            self._note(f"{error.message} It reads the shared files.")
+            self._record("staged", places=inputs, folder="", area="", notes=self._notes)
             return
         assert self._job is not None
-        said = f"{self._needed / 1e6:.1f} MB in {time.monotonic() - began:.1f} s"
-        say(f"{self._host}: staged {', '.join(inputs)} in {self._job.folder} (copied {said})")
-        self._record("staged", places=places, folder=self._job.folder, area=area, notes=[])
+        what = [*inputs, *(["the environment"] if environment else [])]
+        said = f"{self._needed / 1e6:.1f} MB of data, {time.monotonic() - began:.1f} s"
+        say(f"{self._host}: staged {', '.join(what) or 'nothing'} in {self._job.folder} ({said})")
+        self._record(
+            "staged",
+            places=places,
+            environment=environment,
+            folder=self._job.folder,
+            area=self._area.path,
+            notes=self._notes,
+        )
 
     def await_others(self) -> None:
         """Wait until all nodes have their copies; if one has none, this one needs none either."""
@@ -139,8 +151,9 @@ class _Node:
     def _root(self) -> str:
         return root_of(self._staging["folder"], os.environ)
 
-    def _copies(self, inputs: dict[str, str]) -> dict[str, str]:
-        """Make the copies that are not there, and return their paths by the inputs' names."""
+    @contextlib.contextmanager
+    def _place_of_job(self) -> Iterator[None]:
+        """Make the job's folder on this node's disk, with nobody else of the person's at work."""
         root = self._root()
         kind = shared_kind(root)
         if kind:
@@ -155,12 +168,37 @@ class _Node:
             self._job = Held(os.path.join(area.jobs, self._name))
             os.makedirs(self._job.folder, 0o700, exist_ok=True)
             self._job.hold()
-            sources = {name: look(path) for name, path in inputs.items()}
-            missing = [name for name in inputs if not self._is_there(name, sources[name])]
-            self._make_room([sources[name] for name in missing])
-            for name in missing:
-                self._copy(name, sources[name])
+            yield
+
+    def _copies(self, inputs: dict[str, str]) -> dict[str, str]:
+        """Make the copies that are not there, and return their paths by the inputs' names."""
+        sources = {name: look(path) for name, path in inputs.items()}
+        missing = [name for name in inputs if not self._is_there(name, sources[name])]
+        self._make_room([sources[name] for name in missing])
+        for name in missing:
+            self._copy(name, sources[name])
         return {name: self._place(name, source) for name, source in sources.items()}
+
+    def _bring(self) -> dict[str, str]:
+        """Bring the environment here, and return where it is; nothing if it cannot be brought:
+        then the ranks run the shared one."""
+        folder = self._staging.get("environment")
+        if not folder:
+            return {}
+        from hpctf.node.staging.environments import bring
+
+        assert self._job is not None
+        kind, keep = self._staging["environment_kind"], self._staging["keep"] == "node"
+        try:
+            return bring(self._area, self._job.folder, folder, kind, keep)
+        except (HpctfError, OSError) as error:
+            reason = str(getattr(error, "message", error)).rstrip(".")
+            self._note(f"{self._host}: runs the shared environment: {reason}")
+            return {}
+
+    def _note(self, words: str) -> None:
+        say(words)
+        self._notes.append(words)
 
     def _wait(self, descriptor: int) -> None:
         """Wait for another job of the person's, which makes copies on this node."""

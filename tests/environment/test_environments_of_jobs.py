@@ -90,6 +90,25 @@ def gate(builder: Person) -> Path:
     return path
 
 
+@pytest.mark.parametrize("kind", ["squashfs", "tar"])
+def test_each_node_runs_its_own_copy_of_the_environment(
+    person: Person, wheels: Path, kind: str
+) -> None:
+    """Built in a job with its image, or here, where the image is made when it is first staged."""
+    at_site(person, wheels, stage=kind, build_on="job" if kind == "squashfs" else "login")
+    two = ("--backend", "collective", "--nodes", "2", "--wait")
+    run = submit(person, *two)
+    shared = submit(person, *two, "--no-stage-env")
+    told, of_shared = (json.loads(person.output("told.json", one)) for one in (run, shared))
+    assert told["prefix"].startswith("/tmp/hpctf-") and told["tiny"] == of_shared["tiny"]
+    assert of_shared["prefix"].startswith(str(person.home / "store"))
+    log = person.hpctf("logs", run, "--role", "job").stdout
+    assert len(re.findall(r"n\d: staged the environment in /tmp/hpctf-", log)) == 2
+    step = ("srun", "--nodes=4", "--mem=50", "sh", "-c")
+    left = 'ls -A "/tmp/hpctf-$(id -u)/jobs" 2>/dev/null; true'
+    assert person.cluster.run(*step, left, user=person.user).stdout == ""
+
+
 def test_a_job_builds_the_environment_and_the_run_waits_for_it(builder: Person) -> None:
     gate = builder.home / "gate"
     run = submit(builder, TEST_GATE=str(gate))

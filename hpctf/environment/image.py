@@ -29,6 +29,7 @@ SQUASHFS, TAR, ZSTD = ".squashfs", ".tar", ".tar.zst"
 _SUFFIXES = {"squashfs": (SQUASHFS, ZSTD, TAR), "tar": (ZSTD, TAR, SQUASHFS)}
 """By what a site wants: the images that will do, the first of them best."""
 
+_ROOM = "Make room in the store (environments.store), or leave --stage-env out."
 _BLOCK = 1 << 20
 _LONGEST_SCRIPT = 1 << 20
 _SHEBANG = re.compile(rb"\A#!(\S+/bin/)(python[0-9.]*)[^\n]*\n(?:''' ?\n)?")
@@ -75,7 +76,10 @@ def ensure_image(
     if known is not None and known.endswith(suffix):
         return Path(known)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BuildError(f"Environment {environment.key} has no image, and you may not make one.")
+        raise BuildError(
+            f"Environment {environment.key} has no image, and you may not make one.",
+            "Ask its owner to submit once with --stage-env.",
+        )
     with alone(folder, umask, tell):
         known = image_of(folder, kind)
         if known is not None and known.endswith(suffix):
@@ -89,7 +93,8 @@ def ensure_image(
             os.rename(part, made)
         except OSError as error:
             raise BuildError(
-                f"The image of environment {environment.key} cannot be made: {error.strerror}."
+                f"The image of environment {environment.key} cannot be made: {error.strerror}.",
+                _ROOM,
             ) from None
         finally:
             part.unlink(missing_ok=True)
@@ -139,7 +144,7 @@ def _write(folder: Path, to: Path, suffix: str, umask: int) -> None:
         finally:
             child.stderr.close()
     if code:
-        raise BuildError(f"{command[0]} failed with exit code {code}: {said[-500:]}")
+        raise BuildError(f"{command[0]} failed with exit code {code}: {said[-500:]}.", _ROOM)
 
 
 def _write_tar(folder: Path, stream: IO[bytes]) -> None:

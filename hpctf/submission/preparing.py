@@ -129,7 +129,7 @@ def _make_image(plan: Plan, spec: EnvironmentSpec, site: Site, tell: Callable[[s
             if environment is not None:  # else somebody has removed it
                 ensure_image(environment, plan.staging.environment_kind, store.umask, progress)
     except BuildError as error:
-        tell(f"{error.message} The nodes run the shared environment.")
+        tell(f"{error.message} The nodes run the shared environment. {error.hint or ''}".rstrip())
 
 
 def _after(plan: Plan, job_id: str) -> Plan:

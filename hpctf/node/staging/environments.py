@@ -16,12 +16,14 @@ from hpctf.environment.image import SQUASHFS, ZSTD, checksum_of, image_of
 from hpctf.environment.store import CURRENT, RECORD
 from hpctf.errors import StagingError, shown
 from hpctf.node.staging.area import IMAGE, ROOT, Area, NoPlace, remove_tree
+from hpctf.node.staging.copying import NO_ROOM
 from hpctf.node.staging.mounting import is_visible, mount, unmount
 from hpctf.scheduler.programs import FOLDER, ask, environment_of
 
 _BLOCK = 4 << 20
 _FILE = "image.squashfs"
 _UNPACKED = "env"
+_FULL = "See whether the node's disk is full."
 
 
 def bring(area: Area, job: str, store_folder: str, kind: str, keep: bool) -> dict[str, str]:
@@ -44,7 +46,10 @@ def bring(area: Area, job: str, store_folder: str, kind: str, keep: bool) -> dic
     """
     image = image_of(store_folder, kind)
     if image is None:
-        raise StagingError(f"{store_folder} has no image of the environment")
+        raise StagingError(
+            f"{store_folder} has no image of the environment.",
+            "Submit once as its owner, with --stage-env: that makes one.",
+        )
     link = os.path.join(job, IMAGE)
     if not os.path.lexists(link):
         to = link
@@ -81,7 +86,8 @@ def _make_room(area: Area, image: str, store_folder: str) -> None:
     if free < needed:
         raise NoPlace(
             f"{area.path!r} has too little room for the environment: {needed / 1e6:.1f} MB are "
-            f"needed, {free / 1e6:.1f} MB are free"
+            f"needed, {free / 1e6:.1f} MB are free.",
+            NO_ROOM,
         )
 
 
@@ -104,10 +110,13 @@ def _take(image: str, folder: str) -> None:
     unmount(tried)
     os.rmdir(tried)
     if shutil.which("unsquashfs") is None:
-        raise StagingError(f"its image cannot be mounted ({problem}), and there is no unsquashfs")
+        raise StagingError(
+            f"its image cannot be mounted ({problem}), and there is no unsquashfs.",
+            "Install squashfuse or squashfs-tools on the nodes, or use environments.stage: tar.",
+        )
     done = ask(["unsquashfs", "-q", "-n", "-d", os.path.join(folder, _UNPACKED), copy])
     if done.returncode:
-        raise StagingError(f"unsquashfs failed: {done.stderr.strip()[-300:]}")
+        raise StagingError(f"unsquashfs failed: {done.stderr.strip()[-300:]}.", _FULL)
     os.unlink(copy)
 
 
@@ -145,7 +154,9 @@ def _running(
             stderr=subprocess.DEVNULL,
         )
     except FileNotFoundError:
-        raise StagingError(f"there is no {command[0]} on this node") from None
+        raise StagingError(
+            f"there is no {command[0]} on this node.", "Install it on the nodes."
+        ) from None
     try:
         yield child
         code = child.wait()
@@ -154,7 +165,7 @@ def _running(
         child.wait()
         raise
     if code:
-        raise StagingError(f"{command[0]} failed with exit code {code}: is the disk full?")
+        raise StagingError(f"{command[0]} failed with exit code {code}.", _FULL)
 
 
 def _blocks(image: str) -> Iterator[bytes]:
@@ -165,4 +176,7 @@ def _blocks(image: str) -> Iterator[bytes]:
             found.update(block)
             yield block
     if found.hexdigest() != checksum_of(image):
-        raise StagingError(f"{shown(image)} is damaged: it has another checksum")
+        raise StagingError(
+            f"{shown(image)} is damaged: it has another checksum.",
+            "Remove it; the next submission makes it again.",
+        )

@@ -192,7 +192,7 @@ class _Node:
         try:
             return bring(self._area, self._job.folder, folder, kind, keep)
         except (HpctfError, OSError) as error:
-            reason = str(getattr(error, "message", error)).rstrip(".")
+            reason = " ".join(str(error).split())
             self._note(f"{self._host}: runs the shared environment: {reason}")
             return {}
 

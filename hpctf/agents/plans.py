@@ -31,9 +31,14 @@ def for_agents(
     Raises
     ------
     UsageError
-        They cannot enter the site's containers.
+        They cannot enter the site's containers, or stage data.
     """
     plan = planned.plan
+    if plan.staging is not None and plan.staging.inputs:
+        raise UsageError(
+            "stage: agents run many trials or parts in one job, and stage no data for them.",
+            "Use --input in place of --stage.",
+        )
     if plan.launch.step_options:
         raise UsageError(
             "Agents cannot run in a container that srun enters (containers.runtime: pyxis).", hint
@@ -53,6 +58,7 @@ def for_agents(
         components=(component,),
         launch=replace(plan.launch, start=start),
         interruption=replace(plan.interruption, signal=None, max_restarts=0),
+        staging=None,  # nor environments, which sites may stage of themselves
     )
     return replace(planned, plan=changed)
 

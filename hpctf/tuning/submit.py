@@ -289,11 +289,6 @@ def adapted(
         raise _cannot_wait(earlier.run)
     if definition.runner == "driver":
         return for_driver(planned, site, estimator), for_trials(planned.plan)
-    if planned.plan.staging is not None:
-        raise UsageError(
-            "stage: the trials of this study run in its agents' jobs, which stage no data.",
-            "Use --input in place of --stage.",
-        )
     return for_agents(planned, site, definition, jobs_of(definition)), None
 
 

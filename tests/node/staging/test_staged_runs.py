@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hpctf import ParameterServer, Stage, TensorFlow, UsageError
+from hpctf.agents.plans import for_agents
 from hpctf.common.files import append_record
 from hpctf.estimator.request import changed, estimator_from, request_of
 from hpctf.plan import Plan, Staging
@@ -95,6 +96,16 @@ def test_a_container_sees_the_copies(source: Path, data: Path) -> None:
         planned(source, pyxis, **asked)
     local = replace(pyxis, staging=StagingSettings(folder="/local"))
     assert "/local:/local" in " ".join(planned(source, local, **asked).plan.launch.step_options)
+
+
+def test_agents_stage_nothing(source: Path, data: Path) -> None:
+    asked: dict[str, Any] = {"jobs": 2, "per_job": 1, "start": "/start.py", "hint": ""}
+    made = planned(source, stage={"data": data})
+    with pytest.raises(UsageError, match="stage no data"):
+        for_agents(made, site_of(), **asked)
+    of_site = Staging({}, folder="/x", environment="/store/e", environment_kind="tar")
+    made = replace(made, plan=replace(made.plan, staging=of_site))
+    assert for_agents(made, site_of(), **asked).plan.staging is None
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,11 @@ def read_nodes(run_folder: str | os.PathLike[str], attempt: int | None) -> list[
     """Return the nodes that have begun to make copies in a start of the job, by their names."""
     folder = os.path.join(run_folder, "state")
     found = []
-    for name in sorted(os.listdir(folder)):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # somebody else's, or something else lies there
+        return []
+    for name in names:
         if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
             host = name[len(_PREFIX) : -len(_SUFFIX)]
             node = _read_node(os.path.join(folder, name), host, attempt)

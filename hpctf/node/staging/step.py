@@ -57,11 +57,14 @@ def stage(run_folder: str) -> int:
 
 
 def unstage(run_folder: str) -> int:
-    """Remove what this node has copied for the job, once nobody reads it any more."""
+    """Remove what this node has copied for the job, once nobody reads it any more; return whether
+    anything is left, as an exit status."""
     plan = read_plan(run_folder)
     node = _Node(run_folder, plan)
     until = time.monotonic() + _LINGER_S
-    while not node.clear() and time.monotonic() < until:
+    while not node.clear():
+        if time.monotonic() > until:
+            return 1
         time.sleep(_WAIT_S)
     return 0
 
@@ -136,7 +139,7 @@ class _Node:
             return False
         self._job.remove()
         self._job.release()
-        return True
+        return not os.path.lexists(self._job.folder)
 
     def fail(self, error: Exception) -> int:
         """Put on record, and tell, why there are no copies; return the exit status."""

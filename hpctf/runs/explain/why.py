@@ -219,7 +219,8 @@ def _cause(run: RunFolder, status: RunState) -> _Cause:
         return _Cause(list(_progress(run, status)), [go_on], "interrupted")
     if failure is not None and failure.asked is None:
         return _of_rank(run, failure, status.ranks)
-    unstaged = first_failed(run.path, read_job(run.path).attempt)
+    staging = run.plan.get("staging")
+    unstaged = first_failed(run.path, read_job(run.path).attempt) if staging else None
     if unstaged:
         advice = [unstaged.hint] if unstaged.hint else []
         return _Cause([], advice, "staging")

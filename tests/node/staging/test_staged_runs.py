@@ -16,6 +16,7 @@ from hpctf import ParameterServer, Stage, TensorFlow, UsageError
 from hpctf.agents.plans import for_agents
 from hpctf.common.files import append_record
 from hpctf.estimator.request import changed, estimator_from, request_of
+from hpctf.node.container import contained
 from hpctf.plan import Plan, Staging
 from hpctf.run_folder.node_states import first_failed, node_file, staging_words
 from hpctf.site.model import StagingSettings
@@ -96,6 +97,14 @@ def test_a_container_sees_the_copies(source: Path, data: Path) -> None:
         planned(source, pyxis, **asked)
     local = replace(pyxis, staging=StagingSettings(folder="/local"))
     assert "/local:/local" in " ".join(planned(source, local, **asked).plan.launch.step_options)
+
+
+def test_a_container_of_a_rank_s_gets_the_folder_with_the_copies(tmp_path: Path) -> None:
+    runtime = {"command": ["apptainer", "exec"], "gpu_options": (), "image": "x.sif"}
+    for folder, bound in (("/usr", True), ("/tmp", False)):  # every runtime shows /tmp
+        env = {"HPCTF_RUN_FOLDER": str(tmp_path), "HPCTF_STAGING_DIR": folder}
+        words, _ = contained(runtime, ["python"], env, {}, str(tmp_path / "rank"), False)
+        assert (folder in words) == bound
 
 
 def test_agents_stage_nothing(source: Path, data: Path) -> None:

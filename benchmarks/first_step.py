@@ -64,7 +64,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     steps: dict[str, list[float]] = {name: [] for name in launches}
     crashes: dict[str, list[float]] = {name: [] for name in launches}
     reasons: dict[str, str] = {}
-    for turn in range(bench.rounds(3) + 1):
+    for turn in range(bench.rounds(2) + 1):
         for name, command in launches.items():
             try:
                 step, crash = launched(bench.folder, command)

@@ -60,7 +60,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         cases = {BARE: partial(bare, folder, nodes, per_node)}
         for case, backend in BACKENDS.items():
             cases[case] = partial(ours, folder, backend, nodes, per_node)
-        rounds = 7 if ranks < 100 else 3
+        rounds = 7 if ranks < 100 else 2
         yield from bench.in_turn(cases, rounds=rounds, size=ranks, size_of="ranks")
 
 

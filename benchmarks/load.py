@@ -54,7 +54,7 @@ submitit.SlurmJob(sys.argv[1], sys.argv[2]).wait()
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    folder, minutes = bench.folder, bench.rounds(3)
+    folder, minutes = bench.folder, bench.rounds(2)
     (folder / "sleep.py").write_text("import time\ntime.sleep(1200)\n")
     variables = {"HPCTF_RUNS_ROOT": str(folder / "runs")}
     submit = ("submit", "--site", "slurm", "--backend", "mpi", "--nodes", "2")

@@ -30,12 +30,12 @@ time.sleep(float(sys.argv[1]))
 def measure(bench: Bench) -> Iterator[Figure]:
     (bench.folder / "proj").mkdir()
     (bench.folder / "proj/train.py").write_text(SCRIPT)
-    seconds = bench.of(60.0, 3.0)
+    seconds = bench.of(30.0, 3.0)
     estimator = TensorFlow(
         bench.folder / "proj", entry_script="train.py", arguments=[str(seconds + 30)]
     )
     own, shared, shares = [], [], []
-    for _ in range(bench.rounds(5)):
+    for _ in range(bench.rounds(3)):
         experiment = Experiment("wrapped", site="local", runs_root=bench.folder / "runs")
         run = experiment.submit(estimator, on_note=lambda note: None)
         log = run.folder.logs / "worker-0.log"

@@ -77,6 +77,13 @@ class Bench:
             held_against = base if base != case else ""
             yield Figure(case, unit, of_case, size, size_of, held_against, reason)
 
+    def script(self, name: str, text: str) -> Path:
+        """Write a script, alone in its folder: hpctf keeps all that lies there with each run."""
+        folder = self.folder / "sources" / Path(name).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        return folder / name
+
     def stand_ins(self, **programs: str) -> str:
         """Return a PATH on which shell scripts stand in for programs."""
         folder = self.folder / "bin"

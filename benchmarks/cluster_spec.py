@@ -35,11 +35,11 @@ GOALS = (
 )
 RESOLVE = """
 import json, time
-from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+import tensorflow as tf
 
 for turn in range(4):
     began = time.perf_counter()
-    resolver = SlurmClusterResolver(auto_set_gpu=False)
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(auto_set_gpu=False)
     json.dumps(resolver.cluster_spec().as_dict())
     if turn:
         print((time.perf_counter() - began) * 1e3)

@@ -61,8 +61,7 @@ MpiDefault=pmix
 
 def measure(bench: Bench) -> Iterator[Figure]:
     folder = bench.folder
-    script = folder / "train.py"
-    script.write_text("print(1)\n")
+    script = bench.script("train.py", "print(1)\n")
     with controller(folder) as conf:
         os.environ["SLURM_CONF"] = str(conf)
         variables = {"HPCTF_RUNS_ROOT": str(folder / "runs"), "HPCTF_SITE": "slurm"}

@@ -41,13 +41,13 @@ if {fails}:
 
 def measure(bench: Bench) -> Iterator[Figure]:
     for fails in (False, True):
-        script = bench.folder / f"ends{fails:d}.py"
-        script.write_text(SCRIPT.format(folder=str(bench.folder), fails=fails))
+        text = SCRIPT.format(folder=str(bench.folder), fails=fails)
+        script = bench.script("fails.py" if fails else "ends.py", text)
         launch = Launch(bench.folder, script, wait=True)
         cases = {}
         for name, command in launch.commands().items():
             cases[name + FAILS * fails] = partial(ended, bench.folder, command, fails)
-        yield from bench.in_turn(cases, rounds=5, warm_up=not fails)
+        yield from bench.in_turn(cases, rounds=3, warm_up=not fails)
 
 
 def ended(folder: Path, command: Callable[[], Command], fails: bool) -> float:

@@ -57,8 +57,7 @@ time.sleep(600)
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    script = bench.folder / "step.py"
-    script.write_text(SCRIPT.format(folder=str(bench.folder)))
+    script = bench.script("step.py", SCRIPT.format(folder=str(bench.folder)))
     python = python_of(TRAINING)
     launches = Launch(bench.folder, script, python, wait=True).commands()
     steps: dict[str, list[float]] = {name: [] for name in launches}

@@ -27,7 +27,9 @@ executor = submitit.SlurmExecutor(folder, python=python)
 executor.update_parameters(
     nodes=2, ntasks_per_node=1, setup=["export PYTHONPATH=" + found]
 )
-job = executor.submit(runpy.run_path, script, run_name="__main__")
+def run():
+    runpy.run_path(script, run_name="__main__")
+job = executor.submit(run)
 if wait:
     job.results()
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,10 +54,10 @@ submitit.SlurmJob(sys.argv[1], sys.argv[2]).wait()
 
 def measure(bench: Bench) -> Iterator[Figure]:
     folder, minutes = bench.folder, bench.rounds(2)
-    (folder / "sleep.py").write_text("import time\ntime.sleep(1200)\n")
+    script = bench.script("sleep.py", "import time\ntime.sleep(1200)\n")
     variables = {"HPCTF_RUNS_ROOT": str(folder / "runs")}
     submit = ("submit", "--site", "slurm", "--backend", "mpi", "--nodes", "2")
-    name = run(HPCTF, *submit, folder / "sleep.py", **variables).strip()
+    name = run(HPCTF, *submit, script, **variables).strip()
     job = run("squeue", "--me", "--noheader", "--format=%i").strip()
     waits = [[HPCTF, "wait", name]] * 10
     watches = [[HPCTF, "watch", name]] * 5
@@ -91,15 +90,17 @@ def followed(
     quiet = subprocess.DEVNULL
     before, began = calls(), time.monotonic()
     processes = [
-        subprocess.Popen(words, env=env, cwd=folder, stdin=quiet, stdout=quiet, stderr=sys.stderr)
+        subprocess.Popen(words, env=env, cwd=folder, stdin=quiet, stdout=quiet, stderr=quiet)
         for words in commands
     ]
-    time.sleep(60 * minutes)
-    minutes = (time.monotonic() - began) / 60
-    answered = calls() - before - 1  # this question
-    assert all(process.poll() is None for process in processes), "a process has ended"
-    for process in processes:
-        process.kill()
-        process.wait()
+    try:
+        time.sleep(60 * minutes)
+        minutes = (time.monotonic() - began) / 60
+        answered = calls() - before - 1  # this question
+        assert all(process.poll() is None for process in processes), "a process has ended"
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     lines = [line.split()[1] for line in log.read_text().splitlines()]
     return len(lines) / minutes, lines.count("refused") / minutes, answered / minutes

@@ -48,13 +48,12 @@ time.sleep(600)
 
 def measure(bench: Bench) -> Iterator[Figure]:
     folder = bench.folder
-    script = folder / "light.py"
-    script.write_text(SCRIPT.format(folder=str(folder), ranks=RANKS))
+    script = bench.script("light.py", SCRIPT.format(folder=str(folder), ranks=RANKS))
     variables = {"HPCTF_RUNS_ROOT": str(folder / "runs")}
     words = [HPCTF, "submit", "--site", "slurm", "--backend", "mpi", "--nodes", str(NODES)]
     words += ["--procs-per-node", str(PER_NODE)]
     starts, memory, states, cancelled, answers = [], [], [], [], []
-    for _ in range(bench.rounds(3)):
+    for _ in range(bench.rounds(2)):
         began = time.time()
         name = run(*words, script, "--", "sleep", **variables).strip()
         begun = all_begun(folder, 300)

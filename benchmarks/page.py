@@ -57,7 +57,9 @@ def _verdict(goal: Goal, figures: Figures) -> tuple[str, str]:
         return _number(measured), "met"
     bound = goal.most if goal.most is not None else goal.least
     beyond = abs(measured / bound - 1) if bound else 0.0
-    return _number(measured), f"missed by {100 * beyond:.0f} %. {goal.why}".strip()
+    return _number(
+        measured
+    ), f"missed by {100 * beyond:.0f} %. {' '.join(goal.why.split())}".strip()
 
 
 def _machines(machines: Sequence[dict[str, str]]) -> str:

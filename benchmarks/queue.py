@@ -7,10 +7,16 @@ import re
 import subprocess
 import time
 
+LONGEST_S = 20
+
 
 def wait_until_empty() -> None:
-    """Wait until no job of this user is in the queue."""
+    """Wait until no job of this user is in the queue, and cancel what is there for longer: TorchX's
+    heterogeneous steps were seen to hang at their end."""
+    deadline = time.monotonic() + LONGEST_S
     while subprocess.check_output(["squeue", "--me", "--noheader"]):
+        if time.monotonic() > deadline:
+            subprocess.run(["scancel", "--me"], check=True)
         time.sleep(0.2)
 
 

@@ -194,8 +194,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     folder, python = bench.folder, python_of(TRAINING)
     report = folder / "steps.json"
     for backend, text in SCRIPTS.items():
-        script = folder / f"{backend}.py"
-        script.write_text(COMMON + text)
+        script = bench.script(f"{backend}.py", COMMON + text)
         batch = folder / f"{backend}.sbatch"
         values = {"folder": folder, "python": python, "script": script}
         batch.write_text(BY_HAND[backend].format(**values, steps=STEPS, report=report))

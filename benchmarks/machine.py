@@ -20,7 +20,7 @@ def describe() -> dict[str, str]:
         "processor": f"{found[1] if found else platform.machine()}, {os.cpu_count()} CPUs",
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
-        "slurm": _printed("sinfo", "--version").removeprefix("slurm-wlm ") or "none",
+        "slurm": _printed("/usr/sbin/slurmctld", "-V").removeprefix("slurm-wlm ") or "none",
         "python": platform.python_version(),
         "submitit": version("submitit"),
     }

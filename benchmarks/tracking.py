@@ -1,4 +1,4 @@
-"""What a call of run.log costs a training
+"""What a call of run.log costs
 
 On this machine's disk, call by call; each round is a process of its own, a rank of a run, as hpctf
 starts it. The clock's own time is taken off. The mean counts all calls, those too that open the

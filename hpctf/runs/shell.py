@@ -46,8 +46,8 @@ def open_shell(
     kind = "srun" if words[0] == "srun" else "local"
     # What Ctrl-C ends is the command's to say; a handler, unlike SIG_IGN, is not inherited.
     with handling({signal.SIGINT: lambda *_: None}):
-        code = subprocess.run(words, env=environment_of(kind), check=False).returncode
-    return code if code >= 0 else 128 - code
+        done = subprocess.run(words, env=environment_of(kind), cwd=run.path, check=False)
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
 def rank_of(run: RunFolder, role: str | None = None, index: int = 0) -> RankState:

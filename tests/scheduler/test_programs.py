@@ -34,8 +34,12 @@ STARTERS = ("run", "Popen", "call", "check_call", "check_output", "getoutput", "
 IN_OS = ("system", "popen", "execv", "execve", "execvp", "execvpe", "execl", "execlp", "execle")
 IN_OS_TOO = ("spawnv", "spawnve", "spawnvp", "spawnl", "spawnlp", "posix_spawn", "posix_spawnp")
 
-STAY_IN_THE_RANK = {"admin/doctor/on_nodes/rank_probe.py", "admin/doctor/on_nodes/launchers.py"}
-"""They run as a training does, without hpctf: their environment is a rank's, made by the table."""
+STAY_IN_THE_RANK = {
+    *("admin/doctor/on_nodes/rank_probe.py", "admin/doctor/on_nodes/launchers.py"),
+    "node/shell.py",
+}
+"""They run as a training does, without hpctf, or in its place: their environment is a rank's, made
+by the table."""
 
 
 def calls(path: Path) -> Iterator[ast.Call]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from hpctf import Experiment, TensorFlow
 RUNS = (10, 100, 1_000, 5_000, 20_000)
 RANKS = (1, 16, 128, 1_024)
 WARM, COLD, STATUS = "`hpctf runs`", "`hpctf runs`, cold", "`hpctf status`"
+WHY = "Each run's record and last state are files of its own: 0.2 ms per run."
 GOALS = (
     Goal("`hpctf runs` of 5,000 settled runs ≤ 1 s", value(WARM, 5_000), most=1.0),
-    Goal("`hpctf runs` of 20,000 settled runs ≤ 1 s", value(WARM, 20_000), most=1.0),
+    Goal("`hpctf runs` of 20,000 settled runs ≤ 1 s", value(WARM, 20_000), most=1.0, why=WHY),
     Goal("`hpctf status` of 1,024 ranks ≤ 1 s", value(STATUS, 1_024), most=1.0),
 )
 CACHES = Path("/proc/sys/vm/drop_caches")
@@ -75,9 +77,12 @@ def forget() -> bool:
 def look(root: Path, count: int) -> float:
     """Return the seconds of one listing."""
     variables = {"HPCTF_RUNS_ROOT": str(root), "HPCTF_SITE": "local"}
-    listed = json.loads(run(HPCTF, "runs", "--limit", "0", "--json", **variables))
+    began = time.perf_counter()
+    printed = run(HPCTF, "runs", "--limit", "0", "--json", **variables)
+    seconds = time.perf_counter() - began
+    listed = json.loads(printed)
     assert len(listed) == count, (len(listed), count)
-    return timed(HPCTF, "runs", "--limit", "0", "--json", **variables)
+    return seconds
 
 
 def status(folder: Path) -> float:

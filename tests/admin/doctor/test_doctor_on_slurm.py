@@ -192,6 +192,7 @@ def test_a_node_whose_clock_is_off_is_named(person: Person) -> None:
     words = ["--job", "--python", python, "--nodes", "4"]
     check = examined(person, "--site", SITE, *words, code=1)["checks"]["node clocks"]
     assert check["state"] == "failed"
-    assert "n2 is 60 s behind the login node" in check["detail"]
-    assert "n3 is" not in check["detail"].replace("n3 is 60 s ahead of n2", "")
+    # On a busy machine the job's answer comes later than the login node asks the time.
+    assert re.search(r"n2 is 6\d s behind the login node", check["detail"])
+    assert "n3 is" not in re.sub(r"n3 is \d+ s ahead of n2", "", check["detail"])
     assert "NTP" in check["remedy"]

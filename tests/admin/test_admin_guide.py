@@ -48,9 +48,11 @@ def test_every_block_says_what_is_done_with_it() -> None:
     guide = list(blocks(GUIDE.read_text()))
     assert len(guide) > 20 and GUIDE.read_text().count("```") == 2 * len(guide)
     for block in guide:
-        known = {"sh": ("run", "install", "refused"), "yaml": ("", "file=")}.get(
-            block.language, ("file=",)
-        )
+        known = {
+            "sh": ("run", "install", "refused"),
+            "yaml": ("", "file="),
+            "text": ("",),  # for a file of Slurm's own
+        }.get(block.language, ("file=",))
         assert any(block.task == one or (one and block.task.startswith(one)) for one in known), (
             f"line {block.line}: {block.language} {block.task}"
         )
@@ -60,7 +62,7 @@ def test_settings_that_are_only_shown_are_a_sites(tmp_path: Path) -> None:
     from hpctf.site.loading import load_site
 
     shown = [one for one in blocks(GUIDE.read_text()) if (one.language, one.task) == ("yaml", "")]
-    assert len(shown) == 2
+    assert len(shown) == 3
     for block in shown:
         (tmp_path / "s.yaml").write_text(f"name: s\n{block.body}")
         assert load_site(tmp_path / "s.yaml").name == "s"

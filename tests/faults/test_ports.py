@@ -32,9 +32,13 @@ address = config["cluster"][role][index]
 server = socket.socket()
 server.bind(("", int(address.rpartition(":")[2])))
 server.listen()
-with open(f"outputs/{role}-{index}.json", "w") as stream:
+with open(f"outputs/{role}-{index}.part", "w") as stream:
     json.dump({"cluster": config["cluster"], "from": time.time()}, stream)
+os.rename(f"outputs/{role}-{index}.part", f"outputs/{role}-{index}.json")
 time.sleep(float(sys.argv[1]))
+tasks = [(role, index) for role, hosts in config["cluster"].items() for index in range(len(hosts))]
+while not all(os.path.exists(f"outputs/{role}-{index}.json") for role, index in tasks):
+    time.sleep(0.05)  # the end of the workers is that of the others
 with open(f"outputs/{role}-{index}.until", "w") as stream:
     stream.write(str(time.time()))
 """

@@ -11,9 +11,11 @@ from pathlib import Path
 
 MOUNTS = "/proc/self/mounts"
 NETWORK_TYPES = {
-    *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "afs", "panfs", "wekafs"),
-    *("pvfs2", "orangefs", "glusterfs", "fuse.glusterfs", "cifs", "smb3", "daos"),
+    *("nfs", "nfs4", "lustre", "gpfs", "mmfs", "beegfs", "fuse.beegfs", "ceph", "fuse.ceph", "afs"),
+    *("panfs", "wekafs", "pvfs2", "orangefs", "glusterfs", "fuse.glusterfs", "cifs", "smb3"),
+    *("daos", "fuse.dfuse", "dvs", "quobyte", "fuse.sshfs", "fuse.juicefs"),
 }
+"""File systems that many hosts share."""
 OWN_TYPES = {"tmpfs", "ramfs", "devtmpfs", "overlay", "squashfs", "zram"}
 """File systems that no two hosts share."""
 DISK_TYPES = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "vfat"}
@@ -58,6 +60,13 @@ def file_system(path: str | os.PathLike[str], mounts: str = MOUNTS) -> str:
         if inside and len(where) >= len(best):
             best, kind = where, words[2]
     return kind
+
+
+def shared_kind(path: str | os.PathLike[str], mounts: str = MOUNTS) -> str:
+    """Return the type of the file system that holds a path if hosts share it, such as ``nfs4``;
+    else nothing, also where that is not known."""
+    kind = file_system(path, mounts)
+    return kind if kind in NETWORK_TYPES else ""
 
 
 def private_folder() -> Path | None:

@@ -70,9 +70,11 @@ def ensure_image(
     BuildError
         It cannot be made; nothing is left of it.
     """
-    suffix = _suffix(kind, tell)
     folder = environment.folder
     known = image_of(folder, kind)
+    if known is not None and known.endswith(_SUFFIXES[kind][0]):
+        return Path(known)
+    suffix = _suffix(kind, tell)
     if known is not None and known.endswith(suffix):
         return Path(known)
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -171,7 +173,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _beside(folder: Path, path: str, content: IO[bytes]) -> bytes | None:
-    """Return a script that finds the Python beside it; None for what is no script of `folder`'s."""
+    """Return a script that finds the Python beside it; None if it is no script of `folder`."""
     if content.read(2) != b"#!" or os.path.getsize(path) > _LONGEST_SCRIPT:
         content.seek(0)
         return None

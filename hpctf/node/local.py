@@ -110,8 +110,8 @@ def _start(run_folder: str, plan: dict[str, Any]) -> int:
 
 
 def _stage(action: str, run_folder: str) -> int:
-    """Make the copies of the data, or remove them, in a process of its own, which is told what this
-    one is told; return its exit status."""
+    """Make the copies of the data, or remove them, in a process of its own, to which signals are
+    passed on; return its exit status."""
     command = [sys.executable, "-I", "-S", NODE_START, action, run_folder]
     env = {**environment_of("local"), LOCAL_ATTEMPT: os.environ[LOCAL_ATTEMPT]}
     child = subprocess.Popen(command, env=env, cwd=run_folder)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpctf.common.folders import MOUNTS, NETWORK_TYPES, file_system
+from hpctf.common.folders import MOUNTS, shared_kind
 
 _VARIABLES = ("SCRATCH", "WORK", "PSCRATCH", "CSCRATCH", "WORKDIR", "FASTSCRATCH", "HPC_SCRATCH")
 """What sites call their big file system (NERSC, TACC, IDRIS, CINECA, BSC ... in their guides)."""
@@ -32,9 +32,9 @@ def find_place(admin: bool, environment: Mapping[str, str], mounts: str = MOUNTS
         folder = environment.get(name, "")
         if os.path.isabs(folder) and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
             kept = f"${name}" if admin else folder.rstrip("/")
-            shared = file_system(folder, mounts) in NETWORK_TYPES
+            shared = bool(shared_kind(folder, mounts))
             source = f"${name} is {folder}, which can be written"
             return Place(f"{kept}/hpctf-runs", f"{kept}/hpctf-environments", source, shared)
     source = f"home: none of ${', $'.join(_VARIABLES[:3])} ... names a folder"
-    shared = file_system(os.path.expanduser("~"), mounts) in NETWORK_TYPES
+    shared = bool(shared_kind(os.path.expanduser("~"), mounts))
     return Place("~/hpctf-runs", "~/.local/share/hpctf/environments", source, shared)

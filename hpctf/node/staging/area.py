@@ -17,7 +17,7 @@ from hpctf.errors import StagingError
 
 TYPE_CHECKING = False  # not typing's: importing it costs each rank 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 IMAGE, ROOT = ".image", ".environment"
 """In a job's folder: the training environment's image, or what was unpacked of it; and where the
@@ -207,23 +207,12 @@ class Held:
 
 def remove_tree(path: str) -> None:
     """Remove a folder and all in it, also where a folder in it was made read-only; what cannot be
-    removed stays."""
+    removed stays, and so does what a link leads to."""
     if os.path.islink(path):
         return
-    import shutil
+    from pathlib import Path
 
-    for folder in _folders(path):
-        with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    from hpctf.common import folders
 
-
-def _folders(path: str) -> Iterator[str]:
-    """Yield a folder and those in it, before they are looked into."""
-    yield path
-    try:
-        inner = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return
-    for one in inner:
-        yield from _folders(one)
+    with contextlib.suppress(OSError):
+        folders.remove_tree(Path(path))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpctf.common.files import append_record
+from hpctf.common.folders import shared_kind
 from hpctf.common.locks import locked
 from hpctf.errors import HpctfError, StagingError, shown
 from hpctf.node.completion import attempt_of
@@ -19,7 +20,6 @@ from hpctf.node.signals import AskedToEnd, Signals, number_of
 from hpctf.node.staging.area import Area, Held, NoPlace, remove_tree, root_of
 from hpctf.node.staging.barrier import Barrier
 from hpctf.node.staging.copying import NO_ROOM, Copier
-from hpctf.node.staging.file_systems import shared_kind
 from hpctf.node.staging.sources import Source, look
 from hpctf.run_folder.documents import read_plan
 from hpctf.run_folder.node_states import node_file

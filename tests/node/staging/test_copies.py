@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from hpctf.common.folders import shared_kind
 from hpctf.errors import StagingError
 from hpctf.node.staging import copying, step
 from hpctf.node.staging.area import Area, Held
-from hpctf.node.staging.file_systems import shared_kind
 from hpctf.node.staging.held import Copies
 from hpctf.node.staging.sources import look
 from hpctf.run_folder.node_states import first_failed, staging_words
@@ -406,11 +406,11 @@ def test_the_job_s_own_tmpdir_is_where_copies_lie(data: Path, tmp_path: Path) ->
 
 
 def test_file_systems_that_nodes_share_are_known(tmp_path: Path) -> None:
-    table = tmp_path / "mountinfo"
+    table = tmp_path / "mounts"
     table.write_text(
-        "22 1 0:21 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-        "30 22 0:40 / /scratch rw - lustre mgs:/fs rw\n"
-        "31 30 0:41 / /scratch/my\\040disk rw master:1 - tmpfs tmpfs rw\n"
+        "/dev/sda1 / ext4 rw,relatime 0 0\n"
+        "mgs:/fs /scratch lustre rw 0 0\n"
+        "tmpfs /scratch/my\\040disk tmpfs rw 0 0\n"
     )
     assert shared_kind("/scratch/x", str(table)) == "lustre"
     assert shared_kind("/scratch/my disk/x", str(table)) == ""

@@ -18,6 +18,7 @@ from benchmarks.bench import HPCTF, Bench, run
 from benchmarks.figures import Figure, Goal, value
 from benchmarks.peers import python_of
 from benchmarks.queue import calls, wait_until_empty
+from tests.support.buckets import BUCKET
 
 NEEDS = ("slurm", "submitit")
 MOST = 4
@@ -33,19 +34,6 @@ GOALS = (
     Goal("≤ 4 calls per minute, 10 waits", value(WAITS + CALLS), most=MOST, why=WHY),
     Goal("no command of these is refused by a bucket of 4 per minute", value(REFUSED), most=0),
 )
-BUCKET = """#!/usr/bin/python3
-import fcntl, os, sys, time
-with open({log!r}, "a+") as log:
-    fcntl.flock(log, fcntl.LOCK_EX)
-    log.seek(0)
-    now = time.time()
-    lately = [line for line in log if float(line.split()[0]) > now - 60]
-    is_full = len(lately) >= {most}
-    print(now, "refused" if is_full else "asked", *sys.argv, file=log)
-if is_full:
-    sys.exit("slurm_load_jobs error: RPC rate limited")
-os.execv({real!r}, sys.argv)
-"""
 SUBMITIT_WAIT = """
 import sys, submitit
 submitit.SlurmJob(sys.argv[1], sys.argv[2]).wait()

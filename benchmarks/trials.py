@@ -172,7 +172,7 @@ def hydra(folder: Path, trials: int, slots: int) -> None:
 
 
 def write_by_hand(folder: Path, trials: int) -> None:
-    """Write the script of a trial that is told its number."""
+    """Write the script of a trial, which gets its number."""
     (folder / "trial.py").write_text(TRIAL)
     (folder / "by_hand.py").write_text(
         f"import sys\nfrom trial import trial\npoints = {points(trials)!r}\n"

@@ -43,7 +43,7 @@ def root_of(folder: str, env: Mapping[str, str]) -> str:
     Raises
     ------
     NoPlace
-        A variable of it is not set here, or there is no such folder.
+        A variable in it is not set here, or the folder does not exist.
     """
     if folder == _DEFAULT and not env.get("TMPDIR"):
         return "/tmp"

@@ -42,7 +42,7 @@ def bring(area: Area, job: str, store_folder: str, kind: str, keep: bool) -> dic
     Raises
     ------
     StagingError
-        There is no image, no room, or no program that could use it.
+        The image, the room for it, or a program that can use it is missing.
     """
     image = image_of(store_folder, kind)
     if image is None:
@@ -75,7 +75,7 @@ def bring(area: Area, job: str, store_folder: str, kind: str, keep: bool) -> dic
 
 
 def _make_room(area: Area, image: str, store_folder: str) -> None:
-    """Refuse an image that there is no room for."""
+    """Refuse an image for which the node's disk has no room."""
     needed = os.stat(image).st_size
     if not image.endswith(SQUASHFS):
         with contextlib.suppress(OSError, ValueError, KeyError):

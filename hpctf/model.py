@@ -12,7 +12,7 @@ from hpctf.common.notes import notify
 from hpctf.common.secrets import public
 from hpctf.common.trusted_path import check_chosen
 from hpctf.errors import UsageError
-from hpctf.models import files
+from hpctf.models import files, sources
 from hpctf.models.labels import change
 from hpctf.models.names import check_model_name, reference
 from hpctf.models.registry import About, Registry, registry_of
@@ -196,7 +196,7 @@ class Model:
         """
         about = about_of(tags, properties, description, model_framework, model_framework_version)
         registry = registry_of(site, models_root)
-        source = files.of_path(model_path, child_paths)
+        source = sources.of_path(model_path, child_paths)
         return cls.of(registry, registry.register(model_name, source, about))
 
     @classmethod

@@ -13,7 +13,7 @@ from hpctf.azureml.datasets import FileDataset
 from hpctf.azureml.refusing import OfSite, refuses
 from hpctf.azureml.webservices import InferenceConfig, Webservice, deployed
 from hpctf.errors import ModelNotFound, UsageError, shown
-from hpctf.models import files
+from hpctf.models import sources
 from hpctf.models.registry import About, registry_of
 from hpctf.run_folder.layout import RunFolder
 from hpctf.serving.deploy import Deployment
@@ -198,7 +198,7 @@ class Model(model.Model):
             resource_configuration,
         )
         registry = registry_of(workspace.site)
-        source = files.of_path(model_path, child_paths)
+        source = sources.of_path(model_path, child_paths)
         return Model.of(registry, registry.register(model_name, source, about))
 
     @staticmethod

@@ -16,7 +16,7 @@ from hpctf.common.numbered import hidden_name, remove_abandoned
 from hpctf.environment.progress import Tell, tell_nobody
 from hpctf.errors import UsageError
 from hpctf.model import Model, about_of
-from hpctf.models import files
+from hpctf.models import sources
 from hpctf.models.export.exporter import export_models
 from hpctf.models.export.options import (
     KINDS,
@@ -258,5 +258,5 @@ def _registered(
     properties: dict[str, Any] = {"exported_from": model.id, "largest_difference": largest}
     properties |= {} if made.opset is None else {"opset": made.opset}
     about = about_of(model.tags, properties, model.description, options.framework)
-    source, made_of = files.of_path(path), model.record.run
+    source, made_of = sources.of_path(path), model.record.run
     return Model.of(model.registry, model.registry.register(name, source, about, None, made_of))

@@ -29,7 +29,7 @@ from hpctf.errors import (
     UsageError,
     did_you_mean,
 )
-from hpctf.models import files, origin
+from hpctf.models import files, origin, sources
 from hpctf.models.aliases import aliases, remove_alias, set_alias, version_of
 from hpctf.models.names import LATEST, Reference, check_model_name
 from hpctf.models.record import OfRun, Record, kind_of
@@ -87,13 +87,13 @@ class Registry:
         """
         check_model_name(name)
         state = look(run)
-        source = files.of_run(run, path, state.final)
+        source = sources.of_run(run, path, state.final)
         return self.register(name, source, about, run, origin.origin_of(run, state.state))
 
     def register(
         self,
         name: str,
-        source: files.Source,
+        source: sources.Source,
         about: About = NOTHING_SAID,
         run: RunFolder | None = None,
         of_run: OfRun | None = None,
@@ -136,7 +136,7 @@ class Registry:
                         place.chmod(stat.S_IMODE(place.parent.stat().st_mode))
 
     def _fill(
-        self, made: Path, record: Record, source: files.Source, run: RunFolder | None
+        self, made: Path, record: Record, source: sources.Source, run: RunFolder | None
     ) -> None:
         taken = files.take_over(source, made, self.umask)
         make_folder(made / "changes", self.umask)
@@ -326,7 +326,7 @@ def _alias_stays(folder: Path, error: OSError) -> RunFolderError:
 
 
 def _record(
-    name: str, source: files.Source, about: About, run: RunFolder | None, of_run: OfRun | None
+    name: str, source: sources.Source, about: About, run: RunFolder | None, of_run: OfRun | None
 ) -> Record:
     kind = kind_of(source.path, source.files)
     framework, version = about.framework, about.framework_version

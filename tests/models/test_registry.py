@@ -23,7 +23,7 @@ from hpctf.errors import (
     UnreadableModel,
     UntrustedPath,
 )
-from hpctf.models import files
+from hpctf.models import files, sources
 from hpctf.models.names import Reference, reference
 from hpctf.models.onnx_model import onnx_file
 from hpctf.models.registry import Registry, registry_of
@@ -142,7 +142,7 @@ def test_what_others_could_change_later_is_copied(trained: Run, file: Path, tmp_
     assert not of_another_mode.path.samefile(trained.folder.outputs / "open.onnx")
     assert stat.S_IMODE(of_another_mode.path.stat().st_mode) == 0o600
     assert not Model.register(file, "digits").path.samefile(file)
-    going_on = files.of_run(trained.folder, "outputs/model.keras", is_over=False)
+    going_on = sources.of_run(trained.folder, "outputs/model.keras", is_over=False)
     copied = registry_of().register("digits", going_on)
     assert copied.verified().stat().st_nlink == 1
     if os.geteuid() == 0:
@@ -564,7 +564,7 @@ def test_a_full_disk_takes_no_number(tmp_path: Path, file: Path) -> None:
     with mounted(tmp_path / "small", "size=2m") as place:
         registry = Registry(place / "models", 0o077)
         with pytest.raises(RunFolderError, match=r"(?s)file system is full.*another models root"):
-            registry.register("digits", files.of_path(file))
+            registry.register("digits", sources.of_path(file))
         assert registry.names() == [] and list((place / "models/digits").iterdir()) == []
 
 
@@ -634,6 +634,8 @@ def test_an_onnx_model_without_its_weights_is_refused(tmp_path: Path, name: str,
     (tmp_path / "in/m.onnx").write_bytes(location(name))
     with pytest.raises(UsageError, match=re.escape(why)):
         Model.register(tmp_path / "in/m.onnx", "m")
+    with pytest.raises(UsageError, match=r"has weights in|outside of its folder"):
+        Model.register(tmp_path / "in", "m")  # whole, as a folder
     assert Model.list() == []
 
 

@@ -93,16 +93,18 @@ class LiveCard:
 
 
 def _keep_up(card: LiveCard, update: Callable[[str], None], interval_s: float) -> None:
-    pause, before = threading.Event(), ""
-    while not card.over:
+    """Draw a run's card anew until the run is over or its folder is gone; what keeps it from being
+    told stands there for as long as that lasts."""
+    pause, before, run = threading.Event(), "", card.run
+    while not card.over and run.path.exists():
         pause.wait(interval_s)
         try:
             html = card.html()
         except (HpctfError, OSError) as error:
             from markupsafe import escape
 
-            update(f"<p>{escape(str(error))}</p>")
-            return
+            html = f"<p>{escape(str(error))}</p>"
+            card = LiveCard(run)  # one that has failed would say the same for ever
         if html != before:
             before = html
             update(html)

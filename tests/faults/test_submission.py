@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -20,16 +19,24 @@ from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
 
-BEFORE = "sleep 1.5\nexec /usr/bin/sbatch {words}\n"
-AFTER = "/usr/bin/sbatch {words} >$0.said\nsleep 1.5\ncat $0.said\n"
+GATE = "touch $0.waits\nuntil [ -e $0.goes ]; do sleep 0.1; done\n"
+BEFORE = f"{GATE}exec /usr/bin/sbatch {{words}}\n"
+AFTER = f"/usr/bin/sbatch {{words}} >$0.said\n{GATE}cat $0.said\n"
+LATER = f"({GATE}exec /usr/bin/sbatch {{words}}) >/dev/null 2>&1 &\necho 'site: wait' >&2; exit 1\n"
 
 
 def slow_sbatch(person: Person, text: str) -> dict[str, str]:
     """Put an sbatch of our own first on PATH, which ends in Slurm's; return the environment."""
-    path = person.write("bin/sbatch", "#!/bin/bash\ntouch $0.called\n" + text.format(words='"$@"'))
+    path = person.write("bin/sbatch", "#!/bin/bash\n" + text.format(words='"$@"'))
     path.chmod(0o755)
     path.parent.chmod(0o777)
     return {"PATH": f"{path.parent}:/usr/local/bin:/usr/bin:/bin"}
+
+
+def at_the_gate(person: Person) -> Path:
+    """Wait until our sbatch stands at its gate; return the file that lets it go on."""
+    wait_until((person.home / "bin/sbatch.waits").exists)
+    return person.home / "bin/sbatch.goes"
 
 
 def begin(person: Person, *words: str | Path, **env: str) -> subprocess.Popen[str]:
@@ -115,10 +122,10 @@ def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: 
     script = person.write("proj/ok.py", "print('trained')\n")
     env = slow_sbatch(person, text)
     submitting = begin(person, "submit", script, **env)
-    wait_until((person.home / "bin/sbatch.called").exists)
-    time.sleep(0.5)
+    gate = at_the_gate(person)
     clock.injected()
     os.kill(child_of(submitting), signal.SIGKILL)
+    gate.touch()
     submitting.communicate(timeout=HANGS_S)
     (run,) = runs(person)
     person.hpctf("wait", run["id"])
@@ -127,26 +134,46 @@ def test_a_killed_submission_is_found_again(person: Person, clock: Clock, text: 
     assert person.status(run["id"])["job_id"] == jobs_by_name(person)[run["id"]]
 
 
+KILLED = """\
+import os, signal, sys
+acts, last = 0, int(os.environ["KILLED_AT"])
+def count(event, args):
+    global acts
+    writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in ("os.mkdir", "os.rename", "os.link", "os.remove", "subprocess.Popen"):
+        acts += 1
+        if acts == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not last:
+            os.write(2, b"one act\\n")
+sys.addaudithook(count)
+"""
+"""A ``sitecustomize`` with which hpctf is killed before the Nth time that it changes anything, or
+tells each time."""
+
+
 @pytest.mark.fault(
     "hpctf is killed at any point of a submission", "there is one job or none, and hpctf says which"
 )
 def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "import time\ntime.sleep(600)\n")
-    for number in range(200):
+    for number in range(20):
         person.write(f"proj/data/{number}", "x" * 1000)
+    killed = person.write("killed/sitecustomize.py", KILLED).parent
     words = ("submit", "--sbatch", "begin=now+1hour", script)
-    began = time.monotonic()
-    person.hpctf(*words)
-    takes_s = time.monotonic() - began  # on this machine, with what else it has to do
+
+    def submit(killed_at: int) -> tuple[int, int]:
+        env = {"PYTHONPATH": str(killed), "KILLED_AT": str(killed_at)}
+        submitting = begin(person, *words, **env)
+        return submitting.communicate(timeout=HANGS_S)[1].count("one act"), submitting.returncode
+
     clock.injected()
-    delays = [takes_s * part / 12 for part in range(20)]
-    for delay in delays:
-        submitting = begin(person, *words)
-        hpctf = child_of(submitting)
-        time.sleep(delay)
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            os.kill(hpctf, signal.SIGKILL)
-        submitting.communicate(timeout=HANGS_S)
+    submit(0)  # the first one makes more, such as the runs folder
+    acts, code = submit(0)
+    assert code == 0
+    points = sorted({1 + (acts - 1) * part // 24 for part in range(25)})
+    for point in points:
+        submit(point)
     listed = {run["id"]: run for run in runs(person)}
     jobs = jobs_by_name(person)
     known = [run for run in listed.values() if run["job_id"]]
@@ -156,7 +183,7 @@ def test_killed_at_any_point_leaves_a_tracked_run_or_nothing(person: Person, clo
             assert "its submission was cut short" in run["reason"]
     clock.right()
     assert {run["state"] for run in known} <= {"Queued"}
-    assert 1 < len(known) <= len(delays), "some were cut early enough, and some late enough"
+    assert 2 < len(known) < 2 + len(points), "some were cut before sbatch, and some after it"
     person.hpctf("cancel", *[run["id"] for run in known])
 
 
@@ -220,10 +247,8 @@ def test_a_wrapper_that_fails_after_the_job_was_handed_over(person: Person, cloc
 )
 def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
-    later = "(sleep 3; exec /usr/bin/sbatch {words}) >/dev/null 2>&1 &\n"
-    env = slow_sbatch(person, f"{later}echo 'site: wait' >&2; exit 1\n")
     clock.injected()
-    done = person.hpctf("submit", script, check=False, **env)
+    done = person.hpctf("submit", script, check=False, **slow_sbatch(person, LATER))
     assert done.returncode == 3
     assert "site: wait" in done.stderr and "Slurm does not have it so far" in done.stderr
     folder = next(person.home.glob("runs/*/*"))
@@ -232,6 +257,7 @@ def test_a_wrapper_that_hands_the_job_over_later(person: Person, clock: Clock) -
     for words in (["runs", "--rm"], ["archive"]):
         refused = person.hpctf(*words, folder.name, "--yes", check=False)
         assert refused.returncode == 2 and "must stay" in refused.stderr
+    at_the_gate(person).touch()
     person.hpctf("wait", "@last")
     clock.right()
     assert person.status()["job_id"] == jobs_by_name(person)[folder.name]
@@ -306,9 +332,10 @@ def test_submissions_side_by_side_share_nothing(person: Person, clock: Clock) ->
 def test_ctrl_c_during_sbatch_waits_for_the_job_id(person: Person, clock: Clock) -> None:
     script = person.write("proj/ok.py", "print('trained')\n")
     submitting = begin(person, "submit", script, **slow_sbatch(person, AFTER))
-    wait_until((person.home / "bin/sbatch.called").exists)
+    gate = at_the_gate(person)
     clock.injected()
     os.kill(child_of(submitting), signal.SIGINT)
+    gate.touch()
     told = submitting.communicate(timeout=HANGS_S)[1]
     clock.right()
     (run,) = runs(person)

@@ -164,6 +164,12 @@ def test_show_follows_the_run_while_the_kernel_is_free(tmp_path: Path, without: 
         "    return lambda new: (cards.append(new), update(new))\n"
         "shown._displayed = kept\n"
         f"run = Run({str(run.folder.path)!r})\nrun.show(0.1)",
+        "import time\nthe_card = shown.run_card\n"
+        "def away(*_, **named):\n"
+        "    shown.run_card = the_card\n"
+        "    raise OSError('away for a moment')\n"
+        "shown.run_card = away\n"
+        "while not any('away for a moment' in card for card in cards): time.sleep(0.05)\n"
         f"print(run.status)\nopen({str(go_on)!r}, 'w').close()",
         "import threading\n"
         "[thread.join() for thread in threading.enumerate() if thread.name.startswith('show ')]\n"

@@ -59,7 +59,7 @@ class Tab:
 
 @contextmanager
 def tab(browser: Browser, address: str | Path, **options: Any) -> Iterator[Tab]:
-    """Open a page, and close it.
+    """Open a page, and close it; when a test fails, print what stood there.
 
     Parameters
     ----------
@@ -76,9 +76,16 @@ def tab(browser: Browser, address: str | Path, **options: Any) -> Iterator[Tab]:
     page.on("request", lambda asked: _note_request(opened, asked.url, url))
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
     page.on("console", lambda said: _note_error(opened, said.type, said.text))
-    page.goto(url)
-    yield opened
-    context.close()
+    try:
+        page.goto(url)
+        yield opened
+    except Exception:
+        print(
+            "the page:", page.locator("body").inner_text(timeout=10_000), *opened.errors, sep="\n"
+        )
+        raise
+    finally:
+        context.close()
 
 
 def _note_request(opened: Tab, asked: str, own: str) -> None:

@@ -301,6 +301,8 @@ class Plan:
         How often at most a person's processes that follow runs ask Slurm.
     co2_g_per_kwh
         Grams of CO2 of the site's power; 0: not known.
+    node_energy
+        The sensor by which Slurm measures the energy of jobs; none: it does not.
     azureml
         Whether ``azureml.core`` is there for scripts whose environment has none.
     after
@@ -338,6 +340,7 @@ class Plan:
     system_metrics_s: int = 0
     questions_per_minute: int = 4
     co2_g_per_kwh: int = 0
+    node_energy: str = "none"
     azureml: bool = True
     after: tuple[Earlier, ...] = ()
     handovers: tuple[Handover, ...] = ()

@@ -135,11 +135,11 @@ class Run(Reading):
         return {rank: columns(one) for rank, one in read_samples(self.folder.path, ranks).items()}
 
     def get_efficiency(self) -> Efficiency | None:
-        """Return what the run has used against what it requested, node by node; None if nothing was
-        sampled (``system_metrics_s: 0`` in the site file)."""
+        """Return what each node's ranks used of what was requested; None if nothing was sampled."""
+        from hpctf.runs.energy import node_energies
         from hpctf.tracking.efficiency import efficiency
 
-        return efficiency(self.folder.path, self.plan)
+        return efficiency(self.folder.path, self.plan, node_energies([self.folder]).get(self.id))
 
     def show(self, interval_s: float = 1.0) -> None:
         """Show the run in a notebook, and keep that up to date while the kernel is free.

@@ -163,6 +163,7 @@ def make_plan(
             system_metrics_s=site.system_metrics_s,
             questions_per_minute=site.questions_per_minute,
             co2_g_per_kwh=site.co2_g_per_kwh,
+            node_energy=site.node_energy,
             staging=staging_of(estimator, site, entering),
         ),
         (*dict.fromkeys(notes), *entering.notes, *why, *sdk, *keras, *lacking, *alone),

@@ -10,6 +10,7 @@ from hpctf.common.files import write_atomic
 from hpctf.errors import UsageError
 from hpctf.report.data import gather
 from hpctf.runs.compare.comparison import difference
+from hpctf.runs.energy import node_energies
 from hpctf.runs.status.query import statuses
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
     if len(runs) == 1:
         return [gather(runs[0])]
     states = statuses(run.folder for run in runs)
+    node_energies([run.folder for run in runs])  # Slurm is asked once for all
     lines = max(1, sum(len(run.last_metrics()) for run in runs))
     return [gather(run, states[run.id], lines) for run in runs]
 

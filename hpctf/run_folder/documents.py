@@ -150,6 +150,15 @@ class Cancelled:
     by: str = ""
 
 
+@dataclass(frozen=True)
+class Energy:
+    """``state/energy.json``: the joules of the run's nodes, None if nobody will ever know, and the
+    ``time`` of the ``final.json`` that it is of."""
+
+    joules: int | None = None
+    time: float = 0.0
+
+
 def read_record(run_folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``run.json``, for its owner with what is confidential.
 
@@ -195,6 +204,14 @@ def read_cancelled(run_folder: str | os.PathLike[str]) -> dict[str, Any]:
         return checked(_load(run_folder, "state/cancel.json"), Cancelled)
     except (OSError, ValueError):
         return checked({}, Cancelled)
+
+
+def read_energy(run_folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return ``state/energy.json``; of none and of a broken one, that of no ``final.json``."""
+    try:
+        return checked(_load(run_folder, "state/energy.json"), Energy)
+    except (OSError, ValueError):
+        return checked({}, Energy)
 
 
 def _read(run_folder: str | os.PathLike[str], name: str, form: type) -> dict[str, Any]:

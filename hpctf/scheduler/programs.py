@@ -27,7 +27,7 @@ SITE_KEYS = (
     *("default_target", "targets", "directives", "drop", "mpi", "ps", "ports", "warning"),
     *("network", "environments", "containers", "staging", "trust", "modules", "prologue"),
     *("epilogue", "pin_gpus", "azureml", "max_snapshot_mb", "system_metrics_s"),
-    *("questions_per_minute", "co2_g_per_kwh", "templates", "locked"),
+    *("questions_per_minute", "co2_g_per_kwh", "node_energy", "templates", "locked"),
 )
 """Keys of a site, each of which a variable may set (``HPCTF_RUNS_ROOT``, `hpctf.site.settings`)."""
 

@@ -251,7 +251,7 @@ def _rows(output: str) -> Iterator[JobStatus]:
             continue
         job_id, state, reason, submitted, uid, name, command = columns
         state, _, by = state.partition(" by ")  # sacct: "CANCELLED by 1000"
-        yield _job(job_id, name, state, reason, submitted, uid, command)._replace(by=_user(by))
+        yield row_of(job_id, name, state, reason, submitted, uid, command)._replace(by=_user(by))
 
 
 def _described(job: dict[str, str]) -> JobStatus:
@@ -259,12 +259,13 @@ def _described(job: dict[str, str]) -> JobStatus:
     keys = ("JobId", "JobName", "JobState", "Reason", "SubmitTime", "UserId", "Command")
     job_id, name, state, reason, submitted, user, command = (job.get(key, "") for key in keys)
     uid = user.rpartition("(")[2].rstrip(")")
-    return _job(job_id, name, state, reason, submitted, uid, command)
+    return row_of(job_id, name, state, reason, submitted, uid, command)
 
 
-def _job(
+def row_of(
     job_id: str, name: str, state: str, reason: str, submitted: str, uid: str, command: str
 ) -> JobStatus:
+    """Return a job from the words that Slurm has for each of these columns."""
     number = int(uid) if uid.isdigit() else None
     return JobStatus(job_id, name, state, reason, "", False, _time(submitted), number, command)
 

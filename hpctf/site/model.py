@@ -322,9 +322,9 @@ class Site(_Strict):
     a run. ``system_metrics_s`` are the seconds between two samples of what each rank uses of its
     node (CPU, memory, GPUs); 0: none are taken. ``questions_per_minute`` is how often at most all
     of a person's commands and notebooks that follow runs together ask Slurm. ``co2_g_per_kwh``
-    are the grams of CO2 of the site's power; 0: not known. ``templates`` is a folder of templates
-    that is looked in before hpctf's own. ``locked`` are dotted keys (``mpi.plugin``,
-    ``targets.gpu``) that no later layer and no option may change.
+    are the grams of CO2 of the site's power; 0: not known. ``node_energy`` is what Slurm measures
+    energy with (AcctGatherEnergyType). ``templates`` is a folder of templates: it comes before
+    hpctf's own. ``locked`` are dotted keys (``targets.gpu``) that no later layer or option changes.
     """
 
     name: str
@@ -356,6 +356,7 @@ class Site(_Strict):
     system_metrics_s: Annotated[int, Between(0, 86_400)] = 10
     questions_per_minute: Annotated[int, Between(1, 600)] = 4
     co2_g_per_kwh: Annotated[int, Between(0, 5_000)] = 0
+    node_energy: Literal["none", "gpu", "ibmaem", "ipmi", "pm_counters", "rapl", "xcc"] = "none"
     templates: str | None = None
     locked: tuple[str, ...] = ()
 

@@ -16,6 +16,9 @@ from hpctf.tracking.samples import Sample, Samples, gpu_numbers, read_samples
 _KWH = 3_600_000
 """Joules of a kilowatt-hour."""
 
+_MEASURED = {"rapl": "CPUs and their memory", "gpu": "GPUs"}
+"""What Slurm's sensors measure (slurm.conf(5), AcctGatherEnergyType); all others the nodes."""
+
 
 class Requested(NamedTuple):
     """What was requested of one node; None where the run did not say, or took all that there is."""
@@ -79,23 +82,42 @@ class Efficiency:
     """What a run has used, node by node, in the order of its ranks.
 
     ``co2_g_per_kwh`` are the grams of CO2 that the site's power has, 0 where nobody has said so.
+    ``node_energy`` are the joules that Slurm measured on all nodes, whatever else ran there
+    included, and ``sensor`` says with what, as ``node_energy`` of the site file does; None if it
+    does not know.
     """
 
     nodes: tuple[NodeUse, ...]
     co2_g_per_kwh: float = 0.0
+    node_energy: int | None = None
+    sensor: str = "none"
 
     @property
     def gpu_energy(self) -> int | None:
         """Joules that the GPUs of all nodes used; None if for a node that has any it is not known:
         part of it would pass for all."""
-        with_gpus = [node for node in self.nodes if node.gpu_use is not None or node.gpu_energy]
+        with_gpus = self._with_gpus
         known = [node.gpu_energy for node in with_gpus if node.gpu_energy is not None]
         return sum(known) if known and len(known) == len(with_gpus) else None
 
     @property
+    def _with_gpus(self) -> list[NodeUse]:
+        return [node for node in self.nodes if node.gpu_use is not None or node.gpu_energy]
+
+    @property
+    def energy(self) -> int | None:
+        """Joules in all: of the nodes, or of what was measured of them; None if that is not known,
+        or only a part of it."""
+        if self.node_energy is None:
+            return self.gpu_energy
+        if self.sensor != "rapl" or not any(self._with_gpus):
+            return self.node_energy
+        return None if self.gpu_energy is None else self.node_energy + self.gpu_energy
+
+    @property
     def co2_g(self) -> float | None:
-        """Grams of CO2 for the energy of the GPUs; None if one of the two is not known."""
-        joules = self.gpu_energy
+        """Grams of CO2 for `energy`; None if one of the two is not known."""
+        joules = self.energy
         return joules / _KWH * self.co2_g_per_kwh if joules and self.co2_g_per_kwh else None
 
     @property
@@ -135,15 +157,25 @@ class Efficiency:
         return ", ".join(words)
 
     def _energy_words(self) -> list[str]:
-        joules, grams = self.gpu_energy, self.co2_g
-        if not joules:
-            return []
-        co2 = f" ({in_short(grams / 1000)} kg of CO2)" if grams is not None else ""
-        return [f"{_kwh(joules)} by the GPUs{co2}"]
+        words, grams = [], self.co2_g
+        if self.node_energy:
+            what = _MEASURED.get(self.sensor, "nodes")
+            words.append(f"{_kwh(self.node_energy)} by the {what}")
+        if self.gpu_energy and (self.sensor != "gpu" or not self.node_energy):
+            part = self.node_energy and self.sensor not in _MEASURED
+            words.append(f"{_kwh(self.gpu_energy)} {'of it ' if part else ''}by the GPUs")
+        if words and grams is not None:
+            words[-1] += f" ({in_short(grams / 1000)} kg of CO2{' in all' if words[1:] else ''})"
+        return words
 
 
-def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
-    """Return what a run has used against what it requested; None if nothing was sampled."""
+def efficiency(
+    folder: Path, plan: dict[str, Any], node_energy: int | None = None
+) -> Efficiency | None:
+    """Return what a run has used against what it requested; None if nothing was sampled.
+
+    `node_energy` are the joules that Slurm measured (`hpctf.runs.energy`).
+    """
     samples = read_samples(folder, [f"{role}-{index}" for role, index in ranks_of(plan)])
     hosts: dict[str, dict[str, Samples]] = defaultdict(dict)
     for rank, mine in samples.items():
@@ -154,7 +186,8 @@ def efficiency(folder: Path, plan: dict[str, Any]) -> Efficiency | None:
     if not hosts:
         return None
     nodes = tuple(_node(host, ranks, plan) for host, ranks in hosts.items())
-    return Efficiency(nodes, plan.get("co2_g_per_kwh", 0))
+    grams, sensor = plan.get("co2_g_per_kwh", 0), plan.get("node_energy", "none")
+    return Efficiency(nodes, grams, node_energy, sensor)
 
 
 def asked(plan: dict[str, Any], role: str) -> Requested:

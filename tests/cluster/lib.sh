@@ -240,7 +240,8 @@ folders_under_tmp() {
 
 # NODE's slurmd runs with the node's network, host name and /tmp; all other files are shared. One that
 # crashes is started again, as with a Restart=on-abort of systemd's, and its .out says so: Slurm
-# 22.05's was seen to abort itself ("unaligned tcache chunk detected"). What was killed stays dead.
+# 22.05's was seen to abort itself ("unaligned tcache chunk detected"). What was killed stays dead. A
+# node that has a folder pm_counters sees it where a Cray's meters are, in /sys/cray.
 start_slurmd() {
     local node=$1 folders
     mapfile -t folders < <(folders_under_tmp)
@@ -250,14 +251,25 @@ start_slurmd() {
     # shellcheck disable=SC2016  # expanded by the inner shell
     start_daemon "slurmd-$node" nsenter --net="/run/netns/hpctf-$node" \
         unshare --uts --mount bash -ec '
-            node=$1 tmp=$2 conf=$3 pid_file=$4
-            shift 4
+            node=$1 tmp=$2 conf=$3 pid_file=$4 meters=$5
+            shift 5
             hostname "$node"
             for folder; do
                 mkdir -p "$tmp${folder#/tmp}"
                 mount --bind "$folder" "$tmp${folder#/tmp}"
             done
             mount --rbind "$tmp" /tmp
+            if [[ -d $meters ]]; then
+                sys=$(mktemp -d)
+                mount -t tmpfs sys "$sys"
+                for folder in /sys/*; do
+                    mkdir "$sys/${folder##*/}"
+                    mount --rbind "$folder" "$sys/${folder##*/}"
+                done
+                mkdir -p "$sys/cray/pm_counters"
+                mount --bind "$meters" "$sys/cray/pm_counters"
+                mount --rbind "$sys" /sys
+            fi
             until [[ -s $pid_file && $(<"$pid_file") == "$$" ]]; do sleep 0.01; done # or it would be written over ours
             while true; do
                 slurmd -D -N "$node" -f "$conf" &
@@ -273,7 +285,7 @@ start_slurmd() {
                 esac
             done' \
         bash "$node" "$CLUSTER_DIR/nodes/$node/tmp" "$CONF/slurm.conf" "$(pid_file "slurmd-$node")" \
-        ${folders[@]+"${folders[@]}"}
+        "$CLUSTER_DIR/nodes/$node/pm_counters" ${folders[@]+"${folders[@]}"}
 }
 
 # remove_cgroups LETTER: of the nodes n1 .. or f1 .., in version 1 and version 2 of cgroups.

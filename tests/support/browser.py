@@ -80,9 +80,7 @@ def tab(browser: Browser, address: str | Path, **options: Any) -> Iterator[Tab]:
         page.goto(url)
         yield opened
     except Exception:
-        print(
-            "the page:", page.locator("body").inner_text(timeout=10_000), *opened.errors, sep="\n"
-        )
+        print("the page:", page.evaluate("document.body.innerText"), *opened.errors, sep="\n")
         raise
     finally:
         context.close()

@@ -122,6 +122,32 @@ def test_energy_that_is_known_of_some_nodes_alone_is_not_told(tmp_path: Path) ->
     assert "kWh" not in str(used)
 
 
+@pytest.mark.parametrize(
+    ("sensor", "joules", "words"),
+    [
+        ("pm_counters", 720_000, "0.2 kWh by the nodes, 0.1 kWh of it by the GPUs (0.08 kg"),
+        ("ipmi", 720_000, "0.2 kWh by the nodes, 0.1 kWh of it by the GPUs (0.08 kg"),
+        ("rapl", 720_000, "0.2 kWh by the CPUs and their memory, 0.1 kWh by the GPUs (0.12 kg"),
+        ("gpu", 360_000, "0.1 kWh by the GPUs (0.04 kg"),
+        ("pm_counters", None, "0.1 kWh by the GPUs (0.04 kg"),
+    ],
+)
+def test_what_slurm_measured_is_told_beside_the_gpus(
+    tmp_path: Path, sensor: str, joules: int | None, words: str
+) -> None:
+    write(tmp_path, "worker-0", "n1", [{"gpu0_use": 50, "gpu0_energy": 360_000}], gpus=["A"])
+    plan = {**plan_of(gpus_per_node=1), "co2_g_per_kwh": 400, "node_energy": sensor}
+    assert words in str(efficiency(tmp_path, plan, joules))
+
+
+def test_the_energy_of_cpus_alone_is_not_the_co2_of_a_node_with_gpus(tmp_path: Path) -> None:
+    plan = {**plan_of(gpus_per_node=1), "co2_g_per_kwh": 400, "node_energy": "rapl"}
+    write(tmp_path, "worker-0", "n1", [{"gpu0_use": 50}], gpus=["A"])
+    used = efficiency(tmp_path, plan, 360_000)
+    assert used is not None and used.co2_g is None
+    assert str(used).endswith("0.1 kWh by the CPUs and their memory")
+
+
 def test_a_rank_that_came_back_elsewhere_counts_on_both_nodes(tmp_path: Path) -> None:
     write(tmp_path, "worker-0", "n1", [{"cpu": 4.0, "memory": GB}])
     write(tmp_path, "worker-0", "n2", [{"cpu": 2.0, "memory": GB}])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from typing import get_args, get_type_hints
 
 from hpctf.admin.site_init.partitions import TargetDraft, Targets, little_memory
 from hpctf.admin.site_init.storage import Place
 from hpctf.admin.site_init.yaml_text import Draft, Line, Missing
 from hpctf.admin.survey.probe import Probe
+from hpctf.site.model import Site
 
 _CONFIG = "scontrol show config"
 _WANTED = (20000, 29999)
@@ -46,6 +48,7 @@ def draft(
     lines += _modules(probe, missing)
     lines += _environments(probe, place)
     lines += _containers(probe)
+    lines += _energy(probe)
     missing += _unanswered(probe)
     missing += _never_known(probe, place)
     return Draft(tuple(lines), tuple(missing), _heading(probe, name, targets))
@@ -244,6 +247,15 @@ def _containers(probe: Probe) -> list[Line]:
     found = [name for name in programs if name in probe.programs]
     words = f"{' and '.join(found)} on PATH"
     return [Line(("containers", "runtime"), programs[found[0]], words)] if found else []
+
+
+def _energy(probe: Probe) -> list[Line]:
+    kind = probe.config.get("AcctGatherEnergyType")
+    sensor = kind.rpartition("/")[2]
+    known = get_args(get_type_hints(Site)["node_energy"])
+    if sensor == "none" or sensor not in known or not probe.config.has_accounting:
+        return []
+    return [Line(("node_energy",), sensor, f"{_CONFIG}: AcctGatherEnergyType={kind}")]
 
 
 def _unanswered(probe: Probe) -> list[Missing]:

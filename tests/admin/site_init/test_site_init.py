@@ -197,6 +197,23 @@ def test_the_account_and_qos_that_a_partition_wants() -> None:
     assert "account" not in drafted(probe, admin=True)[0]["targets"]["mcordcpu"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "accounting", "sensor"),
+    [
+        ("acct_gather_energy/rapl", "accounting_storage/slurmdbd", "rapl"),
+        ("acct_gather_energy/none", "accounting_storage/slurmdbd", None),
+        ("acct_gather_energy/of-tomorrow", "accounting_storage/slurmdbd", None),
+        ("acct_gather_energy/rapl", "accounting_storage/none", None),
+    ],
+)
+def test_energy_is_measured_where_slurm_does_and_keeps_it(
+    kind: str, accounting: str, sensor: str | None
+) -> None:
+    more = f"AcctGatherEnergyType = {kind}\nAccountingStorageType = {accounting}\n"
+    says, _ = drafted(replace(ALPHA, config=parse_config(CONFIG + more)))
+    assert says.get("node_energy") == sensor
+
+
 def test_suggestions_are_comments() -> None:
     probe = replace(
         ALPHA,

@@ -28,6 +28,8 @@ targets:
   far: {partition: distant, clusters: far, slots: 8}
 """
 
+ENERGY = "node_energy: pm_counters\nco2_g_per_kwh: 300\n"
+
 
 def far_script(*words: str) -> None:
     subprocess.run([ROOT / "tests/cluster/far", *words], check=True, timeout=HANGS_S)
@@ -73,6 +75,32 @@ def test_a_run_there_is_told_by_its_own_cluster_from_submission_to_result(someon
     assert f"{status['job_id']};far" in someone.hpctf("runs").stdout
     record = json.loads((Path(status["run_folder"]) / "run.json").read_text())
     assert (record["job_id"], record["cluster"]) == (status["job_id"], "far")
+
+
+METERED = """
+import time
+meter = "/sys/cray/pm_counters/energy"
+joules = int(open(meter).read().split()[0])
+open(meter, "w").write(f"{joules + 360_000} J")
+time.sleep(1.5)  # Slurm takes a meter's value once a second
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--backend", "mpi", "--nodes", "2"), "0.2 kWh by the nodes (0.06 kg of CO2)"),
+        (("--backend", "ps", "--ps-mode", "script"), "0.3 kWh by the nodes (0.09 kg of CO2)"),
+        ((), "0.1 kWh by the nodes (0.03 kg of CO2)"),
+    ],
+)
+def test_the_energy_of_the_nodes_is_that_of_their_meters(
+    someone: Person, words: tuple[str, ...], said: str
+) -> None:
+    someone.write("site.yaml", f"{SITE}system_metrics_s: 1\n{ENERGY}")
+    run = submit(someone, METERED, *words, "--wait")
+    wait_until(lambda: someone.status()["used"]["node_energy"] is not None)
+    assert said in someone.hpctf("status", run).stdout
 
 
 def test_het_jobs_and_tf_config_work_there(someone: Person) -> None:

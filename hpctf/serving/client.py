@@ -133,8 +133,11 @@ class Client:
 
     def _is_handed_over(self, state: ServerState) -> bool:
         """Whether the record was of a server that another one follows, which may have its port."""
-        latest = self._service.servers()[-1:]
-        return answering(self._service) != state or latest != [current(self._service.path)]
+        # Read first: what has become current after that was there already when it answered.
+        folder = current(self._service.path)
+        if folder is None or [folder] != self._service.servers()[-1:]:
+            return True
+        return read_state(folder) != state
 
 
 class _HandedOver(OSError):

@@ -115,6 +115,21 @@ def test_another_server_at_its_address_gets_no_token(digits: Webservice, tmp_pat
         Client(copy).call("GET", "/v2")
 
 
+def test_a_server_that_takes_over_while_the_client_looks_is_the_service(
+    digits: Webservice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = ServiceFolder(tmp_path / "digits")
+    shutil.copytree(digits.folder.path, copy.path, symlinks=True)
+    old = copy.servers()[-1]
+    new = old.with_name(f"{int(old.name) + 1}")
+    shutil.copytree(old, new)
+    state = old / "state.json"
+    state.write_text(json.dumps({**read_json(state), "fingerprint": "0" * 64}))
+    looks = iter([old, old])  # at its record, and once its certificate is another one
+    monkeypatch.setattr("hpctf.serving.client.current", lambda path: next(looks, new))
+    assert Client(copy).call("GET", "/v2").status == 200
+
+
 def test_a_service_is_handed_over_without_a_failed_request(digits: Webservice) -> None:
     """The old server leaves once nobody follows it."""
     stops = threading.Event()

@@ -47,6 +47,14 @@ class Fate(NamedTuple):
     away: str = ""
 
 
+class _Sought(NamedTuple):
+    """A run that Slurm may have a job of, and whether one that nobody knows may still come."""
+
+    run: RunFolder
+    record: dict[str, Any]
+    may_come: bool
+
+
 def identity_of(run: RunFolder, record: dict[str, Any]) -> Identity:
     """Return what tells a run's job from others of its id.
 
@@ -69,7 +77,7 @@ def fates(runs: Iterable[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fate]:
     Slurm is asked once for all of those that it may have taken.
     """
     known: dict[str, Fate] = {}
-    sought: list[tuple[RunFolder, dict[str, Any]]] = []
+    sought: list[_Sought] = []
     for run, record in runs:
         started = _from_own_record(run, record)
         if started is not None:
@@ -77,7 +85,8 @@ def fates(runs: Iterable[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fate]:
         elif _submitting(record):
             known[run.id] = Fate(record, COMING)
         elif run.plan["scheduler"] != "local" and os.path.lexists(run.script):
-            sought.append((run, record))
+            # Seen before Slurm is asked: the job of an sbatch that ends meanwhile is Slurm's.
+            sought.append(_Sought(run, record, _may_come(run, record)))
         elif _may_come(run, record):
             known[run.id] = Fate(record, COMING)
         else:
@@ -139,14 +148,14 @@ def _has_begun(run: RunFolder) -> bool:
     return os.path.lexists(run.script)
 
 
-def _from_slurm(sought: list[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fate]:
+def _from_slurm(sought: list[_Sought]) -> dict[str, Fate]:
     if not sought:
         return {}
     from hpctf.scheduler.slurm import Slurm
 
-    since = min(record.get("submitted") or 0.0 for _, record in sought) - _BEFORE_S
+    since = min(one.record.get("submitted") or 0.0 for one in sought) - _BEFORE_S
     wanted: dict[str | None, dict[str, Identity]] = {}
-    for run, record in sought:
+    for run, record, _ in sought:
         for cluster in _clusters(record):
             wanted.setdefault(cluster, {})[run.id] = identity_of(run, record)
     found: dict[str, tuple[JobStatus, str | None]] = {}
@@ -159,9 +168,9 @@ def _from_slurm(sought: list[tuple[RunFolder, dict[str, Any]]]) -> dict[str, Fat
         else:
             found.update({run_id: (job, cluster) for run_id, job in jobs.items()})
     fates = {}
-    for run, record in sought:
-        why = next((away[cluster] for cluster in _clusters(record) if cluster in away), "")
-        fates[run.id] = _fate(run, record, found.get(run.id), why)
+    for one in sought:
+        why = next((away[cluster] for cluster in _clusters(one.record) if cluster in away), "")
+        fates[one.run.id] = _fate(one, found.get(one.run.id), why)
     return fates
 
 
@@ -171,10 +180,9 @@ def _clusters(record: dict[str, Any]) -> list[str | None]:
     return [*str(clusters).split(",")] if clusters else [None]
 
 
-def _fate(
-    run: RunFolder, record: dict[str, Any], found: tuple[JobStatus, str | None] | None, away: str
-) -> Fate:
+def _fate(sought: _Sought, found: tuple[JobStatus, str | None] | None, away: str) -> Fate:
     """Return a run's fate from the job found and its cluster, or why one could not be asked."""
+    run, record, may_come = sought
     if found is not None:
         job, cluster = found
         index = record.get("array_index")
@@ -182,7 +190,7 @@ def _fate(
         return _adopt(run, record, whole, cluster=cluster, job_submitted=job.submitted)
     if away:
         return Fate(record, f"{SOUGHT}: {away}", away=away)
-    if _may_come(run, record):
+    if may_come:
         return Fate(record, SOUGHT)
     if record.get("uid", os.geteuid()) != os.geteuid() != 0:
         return Fate(record, HIDDEN, away=HIDDEN)

@@ -137,8 +137,13 @@ def say_unreadable(runs: Iterable[Listed]) -> None:
 
 def answer_json(value: Any) -> None:
     """Give the answer as JSON, on stdout: in ASCII, without a character that is not `visible`, nor
-    what looks like a secret."""
-    print(json.dumps(hide(value, set()), indent=2, default=repr).replace("\x7f", "\\u007f"))
+    what looks like a secret. Of a list, each item is a line."""
+    shown = hide(value, set())
+    if isinstance(shown, list) and shown:
+        text = "[\n" + ",\n".join(json.dumps(item, default=repr) for item in shown) + "\n]"
+    else:
+        text = json.dumps(shown, indent=2, default=repr)
+    print(text.replace("\x7f", "\\u007f"))
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], err: bool = False) -> None:

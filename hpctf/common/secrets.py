@@ -82,6 +82,9 @@ _SHAPES = re.compile(
 )
 """Secrets that are known by their look."""
 
+_LEAST = len("AccountKey=x")
+"""Characters of the shortest text that has one of these."""
+
 _ASSIGNED = re.compile(
     r"(?P<before>(?<![\w-])(?:--)?(?P<name>[A-Za-z_][\w.-]*)(?:=|:\s*|(?<=\w)\s+(?=['\"])))"
     r"(?P<info>\"[^\"]*\"|'[^']*'|[^\s;&|'\"]+)"
@@ -118,7 +121,9 @@ def is_secret(name: str) -> bool:
 
 def hidden(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text with what looks like a secret hidden, and the given secrets."""
-    found = _SHAPES.sub(HIDDEN, _without(text, HIDDEN))
+    found = _without(text, HIDDEN)
+    if len(text) >= _LEAST:
+        found = _SHAPES.sub(HIDDEN, found)
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             found = found.replace(secret, HIDDEN)

@@ -91,6 +91,11 @@ def test_what_only_resembles_one_stays(text: str) -> None:
     assert hidden(text) == text and hide({text: [text]}, set()) == {text: [text]}
 
 
+@pytest.mark.parametrize("text", ["AccountKey=x", "a://b:c@d", "bearer abcdef"])
+def test_the_shortest_ones_are_seen(text: str) -> None:
+    assert hidden(text).count("(hidden)") == 1
+
+
 def test_addresses_without_their_passwords_still_lead_there() -> None:
     spec = {"sources": ["https://me:pw12@host/simple"], "pip": ("x @ https://tok1@host/x.whl",)}
     assert without_credentials(spec) == {

@@ -100,10 +100,11 @@ def _keep_up(card: LiveCard, update: Callable[[str], None], interval_s: float) -
         pause.wait(interval_s)
         try:
             html = card.html()
-        except (HpctfError, OSError) as error:
+        except Exception as error:  # nobody else is there who could go on
             from markupsafe import escape
 
-            html = f"<p>{escape(str(error))}</p>"
+            words = str(error) if isinstance(error, (HpctfError, OSError)) else repr(error)
+            html = f"<p>{escape(words)}</p>"
             card = LiveCard(run)  # one that has failed would say the same for ever
         if html != before:
             before = html

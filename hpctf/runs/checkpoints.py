@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hpctf.client.hpctf.run_metrics import Tracked
 from hpctf.common.absence import absence_of
+from hpctf.common.cloning import copy
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, follow_umask_below
 from hpctf.errors import RunNotFound, UsageError, shown
 from hpctf.estimator.script_options import takes_option
@@ -144,7 +145,7 @@ def copy_checkpoints(source: Path, destination: Path, umask: int = PRIVATE_UMASK
     """
     _refuse_links_of_others(source)
     try:
-        shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, destination, symlinks=True, copy_function=copy, dirs_exist_ok=True)
         follow_umask_below(destination, umask)
     except shutil.Error as error:
         name, _, words = error.args[0][0]

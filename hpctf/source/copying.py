@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from hpctf.common.cloning import clone
 from hpctf.common.files import PRIVATE_UMASK, cannot_write, make_folder
 from hpctf.common.progress import followed
 from hpctf.errors import RunFolderError
@@ -143,8 +144,9 @@ class Copier:
         forbidden = 0 if private else self.umask & _WRITING
         mode = before.st_mode & _PERMISSIONS & ~forbidden | _OWNER_READS
         with self._writing(target), open(target, "xb") as copy:
-            for block in _blocks(path, stream, before.st_size):
-                copy.write(block)
+            if not clone(stream.fileno(), copy.fileno()):
+                for block in _blocks(path, stream, before.st_size):
+                    copy.write(block)
             os.fchmod(copy.fileno(), mode)
         with self._writing(target):
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import skip_or_fail
 
 
@@ -37,7 +39,9 @@ def cloning(place: Path, megabytes: int = 300) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(megabytes << 20)
     subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    mount = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True)
+    if mount.returncode != 0:  # a container's kernel may have no XFS, or no loop devices
+        pytest.skip(f"no XFS can be mounted here: {mount.stderr.strip()}")
     try:
         yield place
     finally:

@@ -21,6 +21,8 @@ path = os.environ["HPCTF_INPUT_DATA"]
 rank = os.environ["HPCTF_ROLE"] + os.environ["HPCTF_INDEX"]
 open("outputs/" + rank, "w").write(path + " " + open(path + "/x").read())
 time.sleep(float(os.environ.get("SECONDS", "0")))
+while os.environ["HPCTF_BACKEND"] == "ps" and not os.path.exists("outputs/ps0"):
+    time.sleep(0.05)  # the worker's end ends it
 """
 TWO_NODES = ("--sbatch", "nodelist=n[1-2]", "-b", "collective", "-n", "2", "--sbatch", "mem=300")
 HET = ("-b", "ps", "--workers", "1", "--ps", "1", "--ps-mode", "script", "--sbatch", "mem=300")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TEST_USER, Person
+from tests.support.servers import AFTER_SERVERS
 
 pytestmark = pytest.mark.slurm
 
@@ -16,14 +17,16 @@ import json, os, socket, sys
 me = {k: v for k, v in os.environ.items() if k.startswith("HPCTF_")}
 me.update(host=socket.gethostname(), tf=os.environ.get("TF_CONFIG"), argv=sys.argv[1:],
           gpus=os.environ.get("CUDA_VISIBLE_DEVICES"), cwd=os.getcwd())
-with open(f"outputs/{me['HPCTF_ROLE']}-{me['HPCTF_INDEX']}.json", "w") as stream:
+name = f"outputs/{me['HPCTF_ROLE']}-{me['HPCTF_INDEX']}.json"
+with open(f"{name}.part", "w") as stream:
     json.dump(me, stream)
+os.rename(f"{name}.part", name)
 """
 
 
 def submit(person: Person, *words: str) -> dict[str, dict]:
     """Submit WHO_AM_I, wait, and return what each rank said of itself, by name."""
-    script = person.write("proj/who.py", WHO_AM_I)
+    script = person.write("proj/who.py", WHO_AM_I + AFTER_SERVERS)
     run = person.hpctf("submit", *words, "--wait", script).stdout.strip()
     status = person.status(run)
     assert status["state"] == "Completed"

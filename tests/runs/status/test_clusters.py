@@ -105,7 +105,10 @@ def test_the_energy_of_the_nodes_is_that_of_their_meters(
 
 
 def test_het_jobs_and_tf_config_work_there(someone: Person) -> None:
-    script = "import os; open(f\"outputs/{os.environ['HPCTF_ROLE']}\", 'w')"
+    script = (
+        "import os, time\nopen(f\"outputs/{os.environ['HPCTF_ROLE']}\", 'w')\n"
+        "while not os.path.exists('outputs/ps'): time.sleep(0.05)\n"  # which the worker's end ends
+    )
     words = ["--backend", "ps", "--ps-mode", "script", "--no-chief", "--wait"]
     submit(someone, script, *words)
     assert sorted(p.name for p in (Path(someone.status()["run_folder"]) / "outputs").iterdir()) == [

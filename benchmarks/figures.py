@@ -45,16 +45,17 @@ class Figures:
 
     rows: tuple[Figure, ...]
 
-    def of(self, case: str, size: int | None = None) -> Figure | None:
-        """Return a case's figure, or None if it has no values."""
+    def of(self, case: str, size: int | None = None, unit: str = "") -> Figure | None:
+        """Return a case's figure, or None if it has no values: that in `unit`, or its first."""
         for figure in self.rows:
-            if (figure.case, figure.size) == (case, size) and figure.values:
+            meant = (figure.case, figure.size) == (case, size) and unit in ("", figure.unit)
+            if meant and figure.values:
                 return figure
         return None
 
-    def median(self, case: str, size: int | None = None) -> float | None:
+    def median(self, case: str, size: int | None = None, unit: str = "") -> float | None:
         """Return a case's median, or None if it was not measured."""
-        figure = self.of(case, size)
+        figure = self.of(case, size, unit)
         return figure.median if figure else None
 
     def ratio(self, case: str, base: str, size: int | None = None) -> float | None:
@@ -73,9 +74,9 @@ class Figures:
 Reading = Callable[[Figures], float | None]
 
 
-def value(case: str, size: int | None = None) -> Reading:
+def value(case: str, size: int | None = None, unit: str = "") -> Reading:
     """Return what reads a case's median."""
-    return lambda figures: figures.median(case, size)
+    return lambda figures: figures.median(case, size, unit)
 
 
 def ratio(case: str, base: str, size: int | None = None) -> Reading:

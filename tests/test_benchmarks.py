@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.figures import Figure, Figures, value
 from tests.conftest import ROOT, run_python
 
 
@@ -25,3 +26,9 @@ def test_quick_benchmarks_write_figures_and_the_page(tmp_path: Path) -> None:
         for figure in result["figures"]:
             assert figure["values"] and min(figure["values"]) > 0, figure
             assert figure["case"] in text
+
+
+def test_a_goal_is_held_against_the_figure_in_its_unit() -> None:
+    rows = (Figure("a search", "s", (57.0,), 200), Figure("a search", "best", (0.4,), 200))
+    assert value("a search", 200, "best")(Figures(rows)) == 0.4
+    assert value("a search", 200)(Figures(rows)) == 57.0, "the first"

@@ -22,6 +22,7 @@ median of the rounds' ratios. All nodes of the test cluster share the CPUs of on
 cases with each other, not with your cluster.
 """
 CURVES = Path(__file__).with_name("curves.py")
+_LEAST_SIZES = 3
 
 
 def write(path: Path, results: Mapping[str, Result]) -> None:
@@ -143,7 +144,10 @@ def _anchor(title: str) -> str:
 
 
 def _draw(path: Path, size_of: str, figures: Sequence[Figure]) -> bool:
-    """Draw the curves of figures that grow, where matplotlib's environment is built."""
+    """Draw the curves of figures that grow, where matplotlib's environment is built; what has two
+    sizes is no curve."""
+    if len({figure.size for figure in figures}) < _LEAST_SIZES:
+        return False
     curves: dict[str, list[tuple[int, float, float, float]]] = {}
     for figure in figures:
         if figure.values and figure.size:

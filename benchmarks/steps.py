@@ -183,8 +183,14 @@ WORDS = {
     "ps": ("--workers", "2", "--ps", "1", "--nodes", "3", "--ps-placement", "hetjob"),
     "collective": ("--nodes", "2"),
 }
+WHY = "The rounds of one case differ by more than the two cases do: the ranges are below."
 GOALS = tuple(
-    Goal(f"≥ 0.99 of by hand, {name}", ratio(f"`{name}`, hpctf", f"`{name}`, by hand"), least=0.99)
+    Goal(
+        f"≥ 0.99 of by hand, {name}",
+        ratio(f"`{name}`, hpctf", f"`{name}`, by hand"),
+        least=0.99,
+        why=WHY,
+    )
     for name in SCRIPTS
 )
 

@@ -2,7 +2,7 @@
 
 What a submission takes to copy the source folder into the run folder, on this machine's disk: the
 first one of a folder, and again while nothing has changed. `cp -r` writes the same files. XFS, in a
-file on that disk, lets files share their blocks; there `cp -r` is told not to.
+file on that disk, lets files share their blocks; `cp -r` does not use that here.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from hpctf.run_folder.rank_states import ranks_of
 from hpctf.runs.kept_files import path_of
 from hpctf.tracking.charts import Chart, charts_of
 from hpctf.tracking.curves import Line, Panel, is_curve, line_of, make_line, panels_of, points_each
-from hpctf.tracking.efficiency import Efficiency
+from hpctf.tracking.efficiency import Efficiency, efficiency
 
 if TYPE_CHECKING:
     from hpctf.child_run import ChildRun
@@ -39,7 +39,7 @@ _GB = 1 << 30
 _LONGEST_SCRIPT = 1_000_000
 
 
-def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str, Any]:
+def gather(run: Run, status: RunState, node_energy: int | None, lines: int) -> dict[str, Any]:
     """Return everything that a report says about a run as plain data, without what is secret.
 
     ``why`` is what `Run.why` tells of one that did not complete; ``curves`` have a line for each
@@ -51,18 +51,22 @@ def gather(run: Run, status: RunState | None = None, lines: int = 0) -> dict[str
     Parameters
     ----------
     status
-        What `Run.look` returns, if that is known already.
+        What `Run.look` returns.
+    node_energy
+        What `hpctf.runs.energy` knows of it.
     lines
         How many lines the whole page has, if this run is one of several: they share the room, and
         each has the first rank's lines alone.
     """
     record = run.folder.read_record()
-    content = _gathered(run, record, status or run.look(), lines)
+    content = _gathered(run, record, status, node_energy, lines)
     found: dict[str, Any] = hide(content, secrets_of_run(run.plan["entry"], record))
     return found
 
 
-def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) -> dict[str, Any]:
+def _gathered(
+    run: Run, record: dict[str, Any], status: RunState, node_energy: int | None, lines: int
+) -> dict[str, Any]:
     now = time.time()
     submitted = record.get("submitted")
     ends = [rank.ended for rank in status.ranks if rank.ended]
@@ -79,7 +83,7 @@ def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) ->
     if lines:  # of one run of several each metric has its own: they are compared by their names
         drawn = tuple(Chart(name, (one,)) for name, one in series.items() if is_curve(one))
     children = [(child, child.series()) for child in run.get_children()]
-    efficiency = run.get_efficiency()
+    used = efficiency(run.folder.path, run.plan, node_energy)
     return {
         "id": run.id,
         "experiment": run.experiment,
@@ -108,8 +112,8 @@ def _gathered(run: Run, record: dict[str, Any], status: RunState, lines: int) ->
         "of_children": _curves_of_children(children, lines),
         "timeline": asdict(timeline) if timeline else None,
         "system": _system(run, begin),
-        "used": _used(efficiency),
-        "used_in_short": "" if efficiency is None else str(efficiency),
+        "used": _used(used),
+        "used_in_short": "" if used is None else str(used),
         "settings": asdict(settings_of(run, record)),
         "files": _files(run),
         "source": record.get("source_directory"),
@@ -221,10 +225,10 @@ def _columns_shown(columns: dict[str, list[Any]]) -> dict[str, tuple[str, str, f
     return found
 
 
-def _used(efficiency: Efficiency | None) -> list[list[str]]:
+def _used(used: Efficiency | None) -> list[list[str]]:
     """Return a row per node: its name, and what it used and requested of cores, memory, GPUs."""
     rows = []
-    for node in efficiency.nodes if efficiency else ():
+    for node in used.nodes if used else ():
         busy = "" if node.gpu_use is None else f"busy {node.gpu_use:.0f} % of the time"
         gpus = ", ".join(filter(None, [busy, node.energy]))
         rows.append(

@@ -26,12 +26,10 @@ def gather_all(runs: Sequence[Run]) -> list[dict[str, Any]]:
         from hpctf.report.study import gather_study
 
         return [gather_study(runs[0])]
-    if len(runs) == 1:
-        return [gather(runs[0])]
     states = statuses(run.folder for run in runs)
-    node_energies([run.folder for run in runs])  # Slurm is asked once for all
-    lines = max(1, sum(len(run.last_metrics()) for run in runs))
-    return [gather(run, states[run.id], lines) for run in runs]
+    joules = node_energies([run.folder for run in runs])
+    lines = max(1, sum(len(run.last_metrics()) for run in runs)) if len(runs) > 1 else 0
+    return [gather(run, states[run.id], joules.get(run.id), lines) for run in runs]
 
 
 def report_html(runs: Sequence[Run], title: str | None = None) -> str:

@@ -88,6 +88,8 @@ class RunFolder:
     state = _Place("state")
     final = _Place("state/final.json")
     """The settled state, once it is settled."""
+    energy = _Place("state/energy.json")
+    """What its nodes used, where Slurm measures it and has been asked."""
     cancelled = _Place("state/cancel.json")
     """That, when and by whom cancelling was requested."""
     outputs = _Place("outputs")

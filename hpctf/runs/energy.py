@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpctf.common.files import write_json
-from hpctf.errors import SchedulerError
+from hpctf.errors import HpctfError
 from hpctf.run_folder.documents import read_energy, read_final
 from hpctf.runs.status.lost_submissions import identity_of
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hpctf.run_folder.layout import RunFolder
     from hpctf.scheduler.jobs import Identity
 
-ENERGY = "energy.json"
 _ANSWERED_LATER_S = 86_400.0
 """For how long after a run's end slurmdbd may yet be told of its energy."""
 
@@ -63,7 +62,7 @@ def _ask(cluster: str | None, jobs: list[_Asked]) -> dict[str, int]:
 
     try:
         found = energies({job.final["job_id"]: job.identity for job in jobs}, cluster)
-    except SchedulerError:  # accounting is away, or there is none
+    except HpctfError:  # accounting is away, or there is none, or nobody can read its answer
         return {}
     for run, final, _ in jobs:
         joules = found.get(final["job_id"])
@@ -72,5 +71,5 @@ def _ask(cluster: str | None, jobs: list[_Asked]) -> dict[str, int]:
         with contextlib.suppress(OSError):  # somebody who may look, but not write
             if run.record_file.stat().st_uid == os.geteuid():
                 document = {"joules": joules, "time": final["time"]}
-                write_json(run.state / ENERGY, document, shared=True)
+                write_json(run.energy, document, shared=True)
     return {job.run.id: found[i] for job in jobs if (i := job.final["job_id"]) in found}

@@ -8,14 +8,9 @@ from typing import NamedTuple
 from hpctf.placement.hostlist import expand_hostlist
 from hpctf.scheduler import commands, states
 from hpctf.scheduler.jobs import Identity
-from hpctf.scheduler.slurm import leader, row_of
+from hpctf.scheduler.slurm import SACCT_S, SEPARATOR, leader, main_ids, row_of, sacct
 
-_SACCT_S = 10.0
-_SEPARATOR = "\x1f"
-_COLUMNS = (
-    *("JobID", "State", "Submit", "UID", "JobName", "SubmitLine"),
-    *("NodeList", "ElapsedRaw", "ConsumedEnergyRaw"),
-)
+_COLUMNS = "JobID,State,Submit,UID,JobName,SubmitLine,NodeList,ElapsedRaw,ConsumedEnergyRaw"
 _NOWHERE = ("", "None assigned")
 _UNKNOWN = 1 << 63
 """Slurm's NO_VAL64 and INFINITE64 are larger than any energy."""
@@ -67,10 +62,9 @@ def energies(jobs: Mapping[str, Identity], cluster: str | None = None) -> dict[s
         sacct could not be asked.
     """
     found: dict[str, list[_Start]] = {job_id: [] for job_id in jobs}
-    for word in commands.words(sorted({leader(job_id).partition("_")[0] for job_id in jobs})):
-        command = ["sacct", *commands.clusters_option(cluster), "--noheader", "--parsable2"]
-        command += [f"--delimiter={_SEPARATOR}", "--duplicates", f"--jobs={word}"]
-        said = commands.run([*command, f"--format={','.join(_COLUMNS)}"], _SACCT_S)
+    for word in commands.words(main_ids(jobs)):
+        command = sacct(commands.clusters_option(cluster), _COLUMNS, f"--jobs={word}")
+        said = commands.run(command, SACCT_S)
         for start in _starts(said, jobs):
             found[start.job_id].append(start)
     known = {job_id: _total(starts) for job_id, starts in found.items()}
@@ -97,8 +91,8 @@ def _starts(said: str, jobs: Mapping[str, Identity]) -> Iterator[_Start]:
     """Yield the starts of the jobs that are meant. Each has a row, and its steps' follow it."""
     start: _Start | None = None
     for line in said.split("\n"):
-        columns = line.split(_SEPARATOR)
-        if len(columns) != len(_COLUMNS):
+        columns = line.split(SEPARATOR)
+        if len(columns) != _COLUMNS.count(",") + 1:
             continue
         job_id, state, submitted, uid, name, command, nodes, seconds, joules = columns
         whole, _, step = job_id.partition(".")
@@ -108,7 +102,7 @@ def _starts(said: str, jobs: Mapping[str, Identity]) -> Iterator[_Start]:
             continue
         if start is not None:
             yield start
-        row = row_of(job_id, name, state.partition(" by ")[0], "", submitted, uid, command)
+        row = row_of(job_id, name, state, "", submitted, uid, command)
         identity = jobs.get(leader(whole))
         start = None
         if identity is not None and identity.is_of(row):

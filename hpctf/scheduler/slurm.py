@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hpctf.errors import SchedulerError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpctf.scheduler.shared_answers import SharedAnswers
 
 _SQUEUE_S = 20.0
-_SACCT_S = 10.0
+SACCT_S = 10.0
 """Seconds that a command may take. Left alone, squeue tries for 18 s to reach a slurmctld whose
 host is up but does not answer (measured, 22.05), and longer if the host is down."""
 
@@ -34,7 +34,7 @@ _UNKNOWN_JOB = re.compile(
 """What squeue and scontrol say of a job that slurmctld is sure not to have: the id is not any job's
 (scontrol_load_job), or its array no longer has the task (scontrol, info_job.c)."""
 
-_SEPARATOR = "\x1f"
+SEPARATOR = "\x1f"
 """Between columns: names and commands may hold anything that can be typed."""
 
 _COLUMNS = 7
@@ -97,7 +97,7 @@ class Slurm:
         owners = {identity.uid for identity in jobs.values()}
         if self._is_shared and len(owners) == 1 and None not in owners:
             return [f"--user={owners.pop()}"]
-        listed = commands.words(_main_ids(sorted(jobs)))
+        listed = commands.words(main_ids(sorted(jobs)))
         return [f"--jobs={listed[0]}"] if len(listed) == 1 else []
 
     def ask(self, job_id: str, identity: Identity) -> JobStatus | None:
@@ -202,7 +202,7 @@ class Slurm:
         """Return what sacct knows of jobs, which may lag behind by seconds; None if nothing can
         be known from it, now or later."""
         try:
-            rows = self._sacct([f"--jobs={word}" for word in commands.words(_main_ids(job_ids))])
+            rows = self._sacct([f"--jobs={word}" for word in commands.words(main_ids(job_ids))])
         except SchedulerError as error:
             self.accounting_away = error.message
             return None
@@ -213,7 +213,7 @@ class Slurm:
     def _squeue(self, options: list[str], *more: str) -> Iterator[JobStatus]:
         """Return squeue's rows: of all partitions, those that are hidden as well."""
         command = ["squeue", *self._clusters, "--all", "--noheader", "--states=all", *more]
-        columns = _SEPARATOR.join(("%i", "%T", "%r", "%V", "%U", "%j", "%o"))
+        columns = SEPARATOR.join(("%i", "%T", "%r", "%V", "%U", "%j", "%o"))
         try:
             return _rows(self._run([*command, f"--format={columns}", *options], _SQUEUE_S))
         except SchedulerError as error:
@@ -223,18 +223,24 @@ class Slurm:
 
     def _sacct(self, options: list[str]) -> Iterator[JobStatus] | None:
         """Return sacct's rows, or None where there is no accounting."""
-        command = ["sacct", *self._clusters, "--noheader", "--parsable2", "--allocations"]
-        command += [f"--delimiter={_SEPARATOR}", "--duplicates"]
-        command += ["--format=JobID,State,Reason,Submit,UID,JobName,SubmitLine", *options]
+        columns = "JobID,State,Reason,Submit,UID,JobName,SubmitLine"
+        command = sacct(self._clusters, columns, "--allocations", *options)
         try:
-            return _rows(self._run(command, _SACCT_S))
+            return _rows(self._run(command, SACCT_S))
         except SchedulerError as error:
             if _DISABLED.search(error.message.removeprefix("sacct: ")):
                 return None
             raise
 
 
-def _main_ids(job_ids: list[str]) -> list[str]:
+def sacct(clusters: list[str], columns: str, *options: str) -> list[str]:
+    """Return the command that prints columns of jobs and their steps, each start of a job; the
+    options say of which jobs."""
+    command = ["sacct", *clusters, *options, "--noheader", "--parsable2", "--duplicates"]
+    return [*command, f"--delimiter={SEPARATOR}", f"--format={columns}"]
+
+
+def main_ids(job_ids: Iterable[str]) -> list[str]:
     """Return the ids without array tasks: asking for the whole array costs the same."""
     return sorted({_whole(job_id) for job_id in job_ids})
 
@@ -246,12 +252,11 @@ def _whole(job_id: str) -> str:
 def _rows(output: str) -> Iterator[JobStatus]:
     """Yield a job for each line that has all columns; a site's own words have none."""
     for line in output.split("\n"):
-        columns = line.split(_SEPARATOR)
+        columns = line.split(SEPARATOR)
         if len(columns) != _COLUMNS:
             continue
         job_id, state, reason, submitted, uid, name, command = columns
-        state, _, by = state.partition(" by ")  # sacct: "CANCELLED by 1000"
-        yield row_of(job_id, name, state, reason, submitted, uid, command)._replace(by=_user(by))
+        yield row_of(job_id, name, state, reason, submitted, uid, command)
 
 
 def _described(job: dict[str, str]) -> JobStatus:
@@ -266,8 +271,10 @@ def row_of(
     job_id: str, name: str, state: str, reason: str, submitted: str, uid: str, command: str
 ) -> JobStatus:
     """Return a job from the words that Slurm has for each of these columns."""
+    state, _, by = state.partition(" by ")  # sacct: "CANCELLED by 1000"
     number = int(uid) if uid.isdigit() else None
-    return JobStatus(job_id, name, state, reason, "", False, _time(submitted), number, command)
+    at = _time(submitted)
+    return JobStatus(job_id, name, state, reason, _user(by), False, at, number, command)
 
 
 def _time(text: str) -> float | None:

@@ -110,7 +110,7 @@ class Efficiency:
         or only a part of it."""
         if self.node_energy is None:
             return self.gpu_energy
-        if self.sensor != "rapl" or not any(self._with_gpus):
+        if self.sensor != "rapl" or not self._with_gpus:
             return self.node_energy
         return None if self.gpu_energy is None else self.node_energy + self.gpu_energy
 

@@ -1,4 +1,4 @@
-"""The energy that Slurm measured is asked for once of all runs that are over, and stays known."""
+"""Slurm is asked once for the energy of all runs that are over, and its answer is kept."""
 
 from __future__ import annotations
 

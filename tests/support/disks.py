@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import skip_or_fail
 
@@ -29,19 +26,26 @@ def mounted(place: Path, options: str) -> Iterator[Path]:
 
 @contextmanager
 def cloning(place: Path, megabytes: int = 300) -> Iterator[Path]:
-    """An XFS of its own, in a file: it can clone files. 300 MB is the least that mkfs.xfs takes."""
+    """An XFS of its own, in a file: it can clone files. 300 MB is the least that mkfs.xfs takes.
+
+    Raises
+    ------
+    OSError
+        This machine cannot make or mount one.
+    """
     if os.geteuid() != 0:
-        skip_or_fail("only root can mount a file system")
-    if shutil.which("mkfs.xfs") is None:
-        skip_or_fail("xfsprogs is not installed")
+        raise PermissionError("only root can mount a file system")
     place.mkdir(parents=True)
     image = place.with_suffix(".img")
     with image.open("wb") as file:
         file.truncate(megabytes << 20)
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
-    mount = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True)
-    if mount.returncode != 0:  # a container's kernel may have no XFS, or no loop devices
-        pytest.skip(f"no XFS can be mounted here: {mount.stderr.strip()}")
+    for command in (
+        ["mkfs.xfs", "-q", "-m", "reflink=1", image],
+        ["mount", "-o", "loop", image, place],
+    ):
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:  # a container's kernel may have no XFS, or no loop devices
+            raise OSError(f"no XFS can be mounted here: {done.stderr.strip()}")
     try:
         yield place
     finally:

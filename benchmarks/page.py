@@ -144,8 +144,8 @@ def _anchor(title: str) -> str:
 
 
 def _draw(path: Path, size_of: str, figures: Sequence[Figure]) -> bool:
-    """Draw the curves of figures that grow, where matplotlib's environment is built; what has two
-    sizes is no curve."""
+    """Draw the curves of figures that grow, of three sizes at least, where matplotlib's environment
+    is built."""
     if len({figure.size for figure in figures}) < _LEAST_SIZES:
         return False
     curves: dict[str, list[tuple[int, float, float, float]]] = {}

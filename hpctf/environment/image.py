@@ -173,7 +173,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _beside(folder: Path, path: str, content: IO[bytes]) -> bytes | None:
-    """Return a script that finds the Python beside it; None if it is no script of `folder`."""
+    """Return a script that finds the Python beside it; None if it is not a script of `folder`."""
     if content.read(2) != b"#!" or os.path.getsize(path) > _LONGEST_SCRIPT:
         content.seek(0)
         return None

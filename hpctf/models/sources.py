@@ -44,7 +44,7 @@ def of_path(path: str | os.PathLike[str], children: Iterable[str] | None = None)
     Raises
     ------
     UsageError
-        It is not there, is empty, or holds what is no file.
+        It is missing or empty, or contains something other than files.
     """
     check_path("The model", path)
     top = Path(os.path.abspath(path))

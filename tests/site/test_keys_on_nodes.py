@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TEST_USER, Person
-from tests.support.servers import AFTER_SERVERS
+from tests.support.servers import after_servers
 
 pytestmark = pytest.mark.slurm
 
@@ -218,7 +218,7 @@ def test_gpus_that_come_with_the_node_are_shared_without_a_directive(person: Per
     assert said == {"worker-0": "0", "worker-1": "1"}
     assert "gpu" not in (Path(person.status()["run_folder"]) / "job.sbatch").read_text()
     words = ["--use-gpu", "--backend", "ps", "--ps-mode", "script", "--no-chief"]
-    said = submit(person, GPUS + AFTER_SERVERS, "", *words)
+    said = submit(person, GPUS + after_servers("outputs/ps-{n}.json"), "", *words)
     assert said == {"worker-0": "0,1", "ps-0": ""}
     words = ["--use-gpu", "--backend", "mpi", "--procs-per-node", "2", "--no-pin-gpus"]
     assert submit(person, GPUS, "", *words) == {"worker-0": None, "worker-1": None}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Person
+from tests.support.servers import after_servers
 
 pytestmark = pytest.mark.slurm
 
@@ -28,9 +29,7 @@ with open("outputs/" + name, "w") as stream:
 time.sleep(2)
 if os.environ["HPCTF_ROLE"] == "ps":
     time.sleep(600)
-while os.environ["HPCTF_BACKEND"] == "ps" and not os.path.exists("outputs/ps-0"):
-    time.sleep(0.05)  # the end of all others ends it
-"""
+""" + after_servers("outputs/ps-{n}")
 """Holds 60 MB in three processes, and uses a core for a second."""
 
 

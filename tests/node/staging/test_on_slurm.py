@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Person
 from tests.faults.conftest import faults  # noqa: F401  (a fixture)
 from tests.faults.inject import Faults
+from tests.support.servers import after_servers
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
@@ -21,9 +22,7 @@ path = os.environ["HPCTF_INPUT_DATA"]
 rank = os.environ["HPCTF_ROLE"] + os.environ["HPCTF_INDEX"]
 open("outputs/" + rank, "w").write(path + " " + open(path + "/x").read())
 time.sleep(float(os.environ.get("SECONDS", "0")))
-while os.environ["HPCTF_BACKEND"] == "ps" and not os.path.exists("outputs/ps0"):
-    time.sleep(0.05)  # the worker's end ends it
-"""
+""" + after_servers("outputs/ps{n}")
 TWO_NODES = ("--sbatch", "nodelist=n[1-2]", "-b", "collective", "-n", "2", "--sbatch", "mem=300")
 HET = ("-b", "ps", "--workers", "1", "--ps", "1", "--ps-mode", "script", "--sbatch", "mem=300")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TEST_USER, Person
-from tests.support.servers import AFTER_SERVERS
+from tests.support.servers import after_servers
 
 pytestmark = pytest.mark.slurm
 
@@ -26,7 +26,7 @@ os.rename(f"{name}.part", name)
 
 def submit(person: Person, *words: str) -> dict[str, dict]:
     """Submit WHO_AM_I, wait, and return what each rank said of itself, by name."""
-    script = person.write("proj/who.py", WHO_AM_I + AFTER_SERVERS)
+    script = person.write("proj/who.py", WHO_AM_I + after_servers("outputs/ps-{n}.json"))
     run = person.hpctf("submit", *words, "--wait", script).stdout.strip()
     status = person.status(run)
     assert status["state"] == "Completed"

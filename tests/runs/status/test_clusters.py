@@ -16,6 +16,7 @@ import pytest
 
 from tests.cluster.fixture import Cluster
 from tests.conftest import ROOT, Person
+from tests.support.servers import after_servers
 from tests.support.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -105,10 +106,8 @@ def test_the_energy_of_the_nodes_is_that_of_their_meters(
 
 
 def test_het_jobs_and_tf_config_work_there(someone: Person) -> None:
-    script = (
-        "import os, time\nopen(f\"outputs/{os.environ['HPCTF_ROLE']}\", 'w')\n"
-        "while not os.path.exists('outputs/ps'): time.sleep(0.05)\n"  # which the worker's end ends
-    )
+    script = "import os; open(f\"outputs/{os.environ['HPCTF_ROLE']}\", 'w')"
+    script += after_servers("outputs/ps")
     words = ["--backend", "ps", "--ps-mode", "script", "--no-chief", "--wait"]
     submit(someone, script, *words)
     assert sorted(p.name for p in (Path(someone.status()["run_folder"]) / "outputs").iterdir()) == [
